@@ -1,0 +1,142 @@
+//! How a SARM is *run*: one trait for training, scoring and sampling, an engine per device beneath it.
+
+use std::sync::Arc;
+
+use crate::data::SparseImages;
+use crate::model::Model;
+
+/// Why an engine could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A pixel that the likelihood gives no probability to.
+    #[error("{0}")]
+    OutOfRange(String),
+    /// The device failed or is missing.
+    #[error("{0}")]
+    Device(String),
+}
+
+/// Standardised condition vectors of a run of images.
+///
+/// Image number `i` uses row `i % rows`; a model without conditions has rows of width 0.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Conditions {
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Conditions {
+    /// No conditions.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Rows of `width` standardised numbers, flattened; `values.len()` is a multiple of `width`.
+    pub fn new(width: usize, values: Vec<f32>) -> Self {
+        debug_assert!(width == 0 || values.len().is_multiple_of(width));
+        Self { width, values }
+    }
+
+    /// Numbers in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Distinct rows (0 without conditions).
+    pub fn rows(&self) -> usize {
+        self.values.len().checked_div(self.width).unwrap_or(0)
+    }
+
+    /// The condition of image number `image`.
+    pub fn row(&self, image: u64) -> &[f32] {
+        match self.rows() {
+            0 => &[],
+            n => {
+                let r = (image % n as u64) as usize;
+                &self.values[r * self.width..(r + 1) * self.width]
+            }
+        }
+    }
+}
+
+/// Images with the condition of each, ready to be learnt from or scored.
+#[derive(Debug, Clone, Default)]
+pub struct ConditionedImages {
+    /// The images.
+    pub images: SparseImages,
+    /// Their conditions: as many rows as images, or none.
+    pub conditions: Conditions,
+}
+
+/// Everything that training changes: parameters and the optimiser's moments, in the checkpoint's order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingState {
+    /// Parameters, one flat tensor after another as in [`Model::tensors`](crate::model::Model).
+    pub parameters: Vec<Vec<f32>>,
+    /// Adam's first moments, same shapes.
+    pub first_moments: Vec<Vec<f32>>,
+    /// Adam's second moments, same shapes.
+    pub second_moments: Vec<Vec<f32>>,
+    /// Optimiser steps made so far.
+    pub steps: u64,
+}
+
+/// A model in training on one data set that lives with the engine.
+pub trait Trainer {
+    /// One Adam step on the images in `rows`: returns their mean negative log-likelihood in nats before the step.
+    ///
+    /// The result is the same for any number of threads.
+    fn step(&mut self, rows: &[u32], learning_rate: f32) -> Result<f64, EngineError>;
+
+    /// Negative log-likelihood in nats of the images in `rows`, with the current parameters.
+    fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError>;
+
+    /// Parameters and moments, to checkpoint.
+    fn state(&self) -> TrainingState;
+
+    /// Continue from a checkpoint.
+    fn restore(&mut self, state: &TrainingState) -> Result<(), EngineError>;
+}
+
+/// A model that draws images.
+pub trait Sampler: Send {
+    /// Images number `first .. first + count` of `seed`.
+    ///
+    /// Image number `i` depends on model, seed, its condition and `i` alone.
+    fn sample(&mut self, first: u64, count: usize) -> Result<SparseImages, EngineError>;
+
+    /// A count of images that keeps the engine busy; any count is allowed.
+    fn preferred_count(&self) -> usize;
+}
+
+/// How to draw: everything that an image depends on besides the model and its number.
+#[derive(Debug, Clone, Default)]
+pub struct SamplingPlan {
+    /// Key of the counter-based generator.
+    pub seed: u64,
+    /// Condition of image `i`: row `i % rows`.
+    pub conditions: Conditions,
+    /// Full forward pass per pixel instead of the incremental solve; the reference for tests and `bench`.
+    pub naive: bool,
+    /// Pixels per block of the triangular solve; `None` lets the engine choose. Does not change the images.
+    pub block: Option<usize>,
+}
+
+/// A device that runs models.
+pub trait Engine: Send + Sync {
+    /// Device and instruction set, for reports: `cpu, 2 threads, avx2`.
+    fn describe(&self) -> String;
+
+    /// Start training `model` on `data`.
+    fn trainer(
+        &self,
+        model: &Model,
+        data: Arc<ConditionedImages>,
+    ) -> Result<Box<dyn Trainer>, EngineError>;
+
+    /// Prepare `model` for drawing.
+    fn sampler(&self, model: &Model, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError>;
+
+    /// Exact log-likelihood in nats of each image: a density per GeV for each nonzero pixel, a mass for each zero.
+    fn score(&self, model: &Model, data: &ConditionedImages) -> Result<Vec<f64>, EngineError>;
+}

@@ -1,0 +1,7 @@
+//! Sparse autoregressive models of detector images.
+
+pub mod data;
+pub mod engine;
+pub mod evaluate;
+pub mod model;
+pub mod physics;

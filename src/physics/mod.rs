@@ -1,0 +1,1 @@
+//! Observables of an image.
