@@ -4,4 +4,6 @@ pub mod data;
 pub mod engine;
 pub mod evaluate;
 pub mod model;
+pub mod numeric;
 pub mod physics;
+pub mod random;

@@ -1,4 +1,115 @@
 //! What a SARM *is*: configuration, pixel order, degrees, parameters, checkpoint. Knows no engine.
-/// placeholder until the next commit
+
+pub mod checkpoint;
+pub mod config;
+mod initial;
+pub mod likelihood;
+pub mod order;
+pub mod shape;
+
+pub use checkpoint::{CheckpointError, Record};
+pub use config::{Config, ConfigError, ModelConfig, TrainConfig};
+pub use initial::Statistics;
+pub use shape::{StageShape, StageTensor, TensorSpec};
+
+use config::{InputConfig, LikelihoodConfig, Transform};
+use likelihood::{Grid, Mixture, Support};
+
+/// A model: its configuration, what follows from it, and its parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// The configuration, complete: sizes, grid and condition statistics filled in.
+    pub config: ModelConfig,
+    /// Row-major pixel indices of each stage, in drawing order.
+    pub order: Vec<Vec<u16>>,
+    /// Sizes of each stage's network.
+    pub stages: Vec<StageShape>,
+    /// Names, shapes and masks of the parameters.
+    pub tensors: Vec<TensorSpec>,
+    /// The parameters, one flat row-major tensor each.
+    pub parameters: Vec<Vec<f32>>,
+}
+
+/// The distribution of positive pixels, ready to evaluate.
 #[derive(Debug, Clone)]
-pub struct Model;
+pub enum Values {
+    /// D+C
+    Mixture(Mixture),
+    /// D+D
+    Levels(Grid),
+}
+
+impl Model {
+    /// A model of `config`, which must pass [`ModelConfig::check`], with all parameters 0.
+    pub fn new(config: ModelConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let order = order::stages(&config);
+        let counts: Vec<usize> = order.iter().map(Vec::len).collect();
+        let stages = StageShape::all(&config, &counts);
+        let tensors = TensorSpec::all(&stages);
+        let parameters = tensors.iter().map(|t| vec![0.0; t.size()]).collect();
+        Ok(Self {
+            config,
+            order,
+            stages,
+            tensors,
+            parameters,
+        })
+    }
+
+    /// Place of a tensor in [`tensors`](Self::tensors) and [`parameters`](Self::parameters).
+    pub fn index(&self, stage: usize, tensor: StageTensor) -> usize {
+        shape::tensor_index(&self.stages, stage, tensor)
+    }
+
+    /// One tensor's numbers.
+    pub fn parameter(&self, stage: usize, tensor: StageTensor) -> &[f32] {
+        &self.parameters[self.index(stage, tensor)]
+    }
+
+    /// Pixels in an image.
+    pub fn pixels(&self) -> usize {
+        self.config.image.height * self.config.image.width
+    }
+
+    /// Weights and biases that are not masked.
+    pub fn unmasked(&self) -> usize {
+        self.tensors.iter().map(TensorSpec::unmasked).sum()
+    }
+
+    /// The distribution of positive pixels.
+    pub fn values(&self) -> Values {
+        match self.config.likelihood {
+            LikelihoodConfig::Dc {
+                components,
+                unit,
+                upper,
+            } => Values::Mixture(Mixture {
+                components,
+                support: Support {
+                    unit,
+                    upper: upper.unwrap_or(f64::INFINITY),
+                },
+            }),
+            LikelihoodConfig::Dd {
+                levels,
+                power,
+                maximum,
+                ..
+            } => Values::Levels(Grid::new(levels, power, maximum.unwrap_or(1.0))),
+        }
+    }
+}
+
+impl InputConfig {
+    /// What the network is shown of a pixel of `x` GeV.
+    #[inline]
+    pub fn apply(&self, x: f32) -> f32 {
+        let y = x / self.unit as f32;
+        match self.transform {
+            Transform::Raw => y,
+            Transform::Log1p => y.ln_1p(),
+            Transform::Sqrt => y.sqrt(),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A model on disk: safetensors with the configuration as metadata (docs/formats.md).
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{ConfigError, Model, ModelConfig};
+
+/// Version of the layout that this program writes.
+const FORMAT_VERSION: &str = "1";
+
+/// Why a checkpoint could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system said no.
+    #[error("cannot {action} '{}' ({source})", path.display())]
+    Io {
+        /// read, write, rename
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// Not a checkpoint, or a damaged one.
+    #[error("'{}' is not a usable checkpoint ({why})", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Where a model came from and how good it was: kept beside it, shown by `sarm info`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// File that the images came from.
+    pub data: String,
+    /// Selections that were made on it, as typed.
+    pub select: Vec<String>,
+    /// Per-row quantities that had one single value in the training data, `signal` above all.
+    pub constants: std::collections::BTreeMap<String, f32>,
+    /// Images trained on and held out.
+    pub images: [usize; 2],
+    /// Epochs behind these parameters.
+    pub epochs: usize,
+    /// Mean negative log-likelihood in nats per image over the last epoch's steps.
+    pub train_nll: Option<f64>,
+    /// The same on the held-out images.
+    pub validation_nll: Option<f64>,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// A checkpoint read from disk.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// The model.
+    pub model: Model,
+    /// Where it came from.
+    pub record: Record,
+    /// SHA-256 of the whole file, in hex.
+    pub sha256: String,
+}
+
+/// A named tensor to write.
+pub struct Named<'a> {
+    /// Name in the file.
+    pub name: String,
+    /// Shape, row-major.
+    pub shape: Vec<usize>,
+    /// The numbers.
+    pub values: &'a [f32],
+}
+
+/// Write tensors and metadata: to a temporary name, flushed, renamed.
+pub fn write_tensors(
+    path: &Path,
+    tensors: &[Named],
+    metadata: HashMap<String, String>,
+) -> Result<(), CheckpointError> {
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        .collect();
+    let damaged = |why: safetensors::SafeTensorError| CheckpointError::Damaged {
+        path: path.to_path_buf(),
+        why: why.to_string(),
+    };
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|(t, b)| {
+            Ok((
+                t.name.as_str(),
+                TensorView::new(Dtype::F32, t.shape.clone(), b)?,
+            ))
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(damaged)?;
+    let content = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    write_atomically(path, &content)
+}
+
+/// Put `content` at `path` so that a reader sees the old file or the whole new one.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), CheckpointError> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let io = |action, path: &Path| {
+        let path = path.to_path_buf();
+        move |source| CheckpointError::Io {
+            action,
+            path,
+            source,
+        }
+    };
+    let written = std::fs::File::create(&temporary).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    if let Err(source) = written {
+        // Best effort: the error that matters is the one being reported.
+        let _ = std::fs::remove_file(&temporary);
+        return Err(io("write", path)(source));
+    }
+    std::fs::rename(&temporary, path).map_err(io("rename", path))
+}
+
+/// A file's tensors and metadata, checked as far as safetensors goes.
+pub struct Tensors {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    metadata: HashMap<String, String>,
+}
+
+impl Tensors {
+    /// Read `path`.
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let mut file = Self {
+            path: path.to_path_buf(),
+            bytes,
+            metadata: HashMap::new(),
+        };
+        let (_, header) = SafeTensors::read_metadata(&file.bytes)
+            .map_err(|e| file.damaged(format!("{e}; is it a truncated safetensors file?")))?;
+        file.metadata = header.metadata().clone().unwrap_or_default();
+        SafeTensors::deserialize(&file.bytes)
+            .map_err(|e| file.damaged(format!("{e}; is it a truncated safetensors file?")))?;
+        Ok(file)
+    }
+
+    /// An error about this file.
+    pub fn damaged(&self, why: impl Into<String>) -> CheckpointError {
+        CheckpointError::Damaged {
+            path: self.path.clone(),
+            why: why.into(),
+        }
+    }
+
+    /// A metadata entry.
+    pub fn metadata(&self, key: &str) -> Result<&str, CheckpointError> {
+        self.metadata.get(key).map(String::as_str).ok_or_else(|| {
+            self.damaged(format!(
+                "no `{key}` in its metadata; was it written by sarm?"
+            ))
+        })
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The f32 tensor `name`, which must have `shape`; every number finite.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
+        let all = SafeTensors::deserialize(&self.bytes).map_err(|e| self.damaged(e.to_string()))?;
+        let view = all
+            .tensor(name)
+            .map_err(|_| self.damaged(format!("tensor `{name}` is missing")))?;
+        if view.dtype() != Dtype::F32 || view.shape() != shape {
+            return Err(self.damaged(format!(
+                "tensor `{name}` is {:?} {:?}, its configuration asks for F32 {shape:?}",
+                view.dtype(),
+                view.shape()
+            )));
+        }
+        let values: Vec<f32> = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(at) => Err(self.damaged(format!("tensor `{name}` holds {} at {at}", values[at]))),
+            None => Ok(values),
+        }
+    }
+}
+
+impl Model {
+    /// Write the model to `path`.
+    pub fn save(&self, path: &Path, record: &Record) -> Result<(), CheckpointError> {
+        let tensors: Vec<Named> = self
+            .tensors
+            .iter()
+            .zip(&self.parameters)
+            .map(|(spec, values)| Named {
+                name: spec.name.clone(),
+                shape: spec.shape.clone(),
+                values,
+            })
+            .collect();
+        write_tensors(path, &tensors, self.metadata(record))
+    }
+
+    /// The metadata of a checkpoint of this model.
+    pub fn metadata(&self, record: &Record) -> HashMap<String, String> {
+        let json = |v: Result<String, serde_json::Error>| v.unwrap_or_default();
+        HashMap::from([
+            ("format".into(), "sarm".into()),
+            ("format_version".into(), FORMAT_VERSION.into()),
+            ("config".into(), json(serde_json::to_string(&self.config))),
+            ("record".into(), json(serde_json::to_string(record))),
+        ])
+    }
+
+    /// A model without its parameters from a file's metadata.
+    pub fn from_metadata(file: &Tensors) -> Result<(Model, Record), CheckpointError> {
+        let version = file.metadata("format_version")?;
+        if version != FORMAT_VERSION {
+            return Err(file.damaged(format!(
+                "format version {version}, this program reads {FORMAT_VERSION}; use the version of sarm that wrote it"
+            )));
+        }
+        let config: ModelConfig = serde_json::from_str(file.metadata("config")?)
+            .map_err(|e| file.damaged(format!("its configuration does not parse: {e}")))?;
+        config
+            .check()
+            .and_then(|()| config.check_complete())
+            .map_err(|e: ConfigError| file.damaged(format!("its configuration: {e}")))?;
+        let record = serde_json::from_str(file.metadata("record")?)
+            .map_err(|e| file.damaged(format!("its training record does not parse: {e}")))?;
+        // The parameters of a hostile configuration may not fit in memory: ask the file first.
+        let expected = config.parameters();
+        if expected > file.bytes.len() as u64 / 4 {
+            return Err(file.damaged(format!(
+                "its configuration has {expected} parameters, more than the file can hold"
+            )));
+        }
+        let model = Model::new(config).map_err(|e| file.damaged(e.to_string()))?;
+        Ok((model, record))
+    }
+}
+
+impl Checkpoint {
+    /// Read a checkpoint.
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let file = Tensors::read(path)?;
+        let (mut model, record) = Model::from_metadata(&file)?;
+        for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
+            *values = file.tensor(&spec.name, &spec.shape)?;
+            for row in 0..spec.rows() {
+                let columns = row * spec.columns() + spec.read(row)..(row + 1) * spec.columns();
+                if values[columns].iter().any(|v| *v != 0.0) {
+                    return Err(file.damaged(format!(
+                        "tensor `{}` has a masked weight that is not 0 in row {row}",
+                        spec.name
+                    )));
+                }
+            }
+        }
+        let sha256 = Sha256::digest(file.bytes())
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        Ok(Self {
+            model,
+            record,
+            sha256,
+        })
+    }
+}

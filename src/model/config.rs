@@ -1,0 +1,574 @@
+//! What a user may choose, as TOML: `[order]`, `[[stage]]`, `[likelihood]`, `[input]`, `[condition]`, `[train]`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::MAX_PIXELS;
+
+/// A configuration that cannot be used, and what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML, an unknown key, a value of the wrong type.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// A value that makes no sense.
+    #[error("`{key}` is {value} ({why})")]
+    Value {
+        /// Path of the key, as `stage[1].layers`.
+        key: String,
+        /// What was given.
+        value: String,
+        /// Why it cannot be, and what can.
+        why: String,
+    },
+}
+
+fn impossible(
+    key: impl Into<String>,
+    value: impl ToString,
+    why: impl Into<String>,
+) -> Result<(), ConfigError> {
+    Err(ConfigError::Value {
+        key: key.into(),
+        value: value.to_string(),
+        why: why.into(),
+    })
+}
+
+/// A whole configuration file: the model and how to train it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Size of the images; taken from the data when absent.
+    pub image: Option<ImageSize>,
+    /// The order in which pixels are drawn.
+    pub order: OrderConfig,
+    /// The networks, centre first. Empty: one stage for the whole image.
+    pub stage: Vec<StageConfig>,
+    /// Distribution of one pixel.
+    pub likelihood: LikelihoodConfig,
+    /// What the network is shown of a pixel.
+    pub input: InputConfig,
+    /// Per-row quantities that every stage is conditioned on.
+    pub condition: ConditionConfig,
+    /// Optimisation.
+    pub train: TrainConfig,
+}
+
+/// The part of a configuration that a model *is*: all but `[train]`. Stored in its checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Size of the images.
+    pub image: ImageSize,
+    /// The order in which pixels are drawn.
+    pub order: OrderConfig,
+    /// The networks, centre first.
+    pub stage: Vec<StageConfig>,
+    /// Distribution of one pixel.
+    pub likelihood: LikelihoodConfig,
+    /// What the network is shown of a pixel.
+    pub input: InputConfig,
+    /// Per-row quantities that every stage is conditioned on.
+    pub condition: ConditionConfig,
+}
+
+/// Size of an image in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSize {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// A way through the pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderKind {
+    /// Outwards from the centre; the paper's.
+    #[default]
+    Spiral,
+    /// The spiral backwards, inwards from the corner.
+    ReverseSpiral,
+    /// Row by row.
+    Rows,
+    /// Column by column.
+    Columns,
+    /// Shuffled by `seed`.
+    Random,
+}
+
+/// `[order]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OrderConfig {
+    /// The way through the pixels; stages are taken one after another, each in this order.
+    pub kind: OrderKind,
+    /// Seed of `random`.
+    pub seed: u64,
+}
+
+/// `[[stage]]`: one masked network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// Side of the centred square that this stage ends with; absent in the last stage, which takes the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub square: Option<usize>,
+    /// Hidden units per pixel and layer.
+    #[serde(default = "one")]
+    pub units_per_pixel: usize,
+    /// Masked hidden layers after the input layer (L).
+    #[serde(default = "five")]
+    pub layers: usize,
+}
+
+fn one() -> usize {
+    1
+}
+fn five() -> usize {
+    5
+}
+
+/// `[likelihood]`: the distribution of one pixel given those before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum LikelihoodConfig {
+    /// Zero or a mixture of truncated logistics (discrete + continuous).
+    Dc {
+        /// Logistics in the mixture (K).
+        #[serde(default = "five")]
+        components: usize,
+        /// Unit in GeV in which the network speaks of means and scales.
+        #[serde(default = "one_f64")]
+        unit: f64,
+        /// Largest possible pixel in GeV; absent: no upper truncation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upper: Option<f64>,
+    },
+    /// Zero or one of a grid of positive levels (discrete + discrete).
+    Dd {
+        /// Latents per pixel, which a map shared by all pixels turns into logits of levels (U).
+        #[serde(default = "ten")]
+        latents: usize,
+        /// Positive levels (N).
+        #[serde(default = "levels")]
+        levels: usize,
+        /// The grid is even in pixel^(1/power); 1 is the paper's even grid.
+        #[serde(default = "one_f64")]
+        power: f64,
+        /// The highest level in GeV; absent: the largest pixel of the training data.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        maximum: Option<f64>,
+    },
+}
+
+fn one_f64() -> f64 {
+    1.0
+}
+fn ten() -> usize {
+    10
+}
+fn levels() -> usize {
+    300
+}
+
+impl Default for LikelihoodConfig {
+    fn default() -> Self {
+        LikelihoodConfig::Dc {
+            components: 5,
+            unit: 1.0,
+            upper: None,
+        }
+    }
+}
+
+impl LikelihoodConfig {
+    /// Numbers the network gives for a pixel besides its gate (3K or U).
+    pub fn values(&self) -> usize {
+        match self {
+            LikelihoodConfig::Dc { components, .. } => 3 * components,
+            LikelihoodConfig::Dd { latents, .. } => *latents,
+        }
+    }
+}
+
+/// A monotone function of a pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transform {
+    /// The pixel itself; the paper's.
+    #[default]
+    Raw,
+    /// ln(1 + pixel).
+    Log1p,
+    /// Square root.
+    Sqrt,
+}
+
+/// `[input]`: what the network is shown of a pixel, `transform(pixel / unit)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InputConfig {
+    /// The function.
+    pub transform: Transform,
+    /// GeV that count as 1.
+    pub unit: f64,
+}
+
+impl Default for InputConfig {
+    fn default() -> Self {
+        Self {
+            transform: Transform::Raw,
+            unit: 1.0,
+        }
+    }
+}
+
+/// `[condition]`: per-row data sets, standardised to `(value - mean) / scale`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConditionConfig {
+    /// Names of the data sets.
+    pub names: Vec<String>,
+    /// Their means; measured on the training data when absent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mean: Vec<f64>,
+    /// Their standard deviations; measured when absent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scale: Vec<f64>,
+}
+
+/// `[train]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// Epochs after which the step size is halved, again and again; 0: never.
+    pub halve_every: usize,
+    /// Seed of the initial parameters, the split and the shuffles.
+    pub seed: u64,
+    /// Fraction of the images held out for validation.
+    pub validation: f64,
+    /// Stop after this many epochs without a better validation NLL; 0: never.
+    pub patience: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 100,
+            batch: 128,
+            learning_rate: 3e-4,
+            halve_every: 50,
+            seed: 1,
+            validation: 0.05,
+            patience: 0,
+        }
+    }
+}
+
+/// The most units a layer may have and the most numbers a network may give a pixel: far above any
+/// use, low enough that a typing error is told from a wish.
+const MOST: usize = 1 << 16;
+/// The most parameters of a model, 16 GiB of f32.
+const MOST_PARAMETERS: u64 = 1 << 32;
+
+fn within(key: &str, value: usize, low: usize, high: usize) -> Result<(), ConfigError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    impossible(key, value, format!("it must be {low} to {high}"))
+}
+
+fn positive(key: &str, value: f64) -> Result<(), ConfigError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    impossible(key, value, "it must be a positive number")
+}
+
+impl Config {
+    /// Read TOML and check every value.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Config = toml::from_str(text)?;
+        config.train.check()?;
+        if let Some(size) = config.image {
+            config.resolve(size)?.check()?;
+        } else {
+            // Sizes come with the data; anything large enough shows the other mistakes now.
+            let side = config.stage.iter().filter_map(|s| s.square).max();
+            let side = side.unwrap_or(1).clamp(1, 254) + 1;
+            config
+                .resolve(ImageSize {
+                    height: side,
+                    width: side,
+                })?
+                .check()?;
+        }
+        Ok(config)
+    }
+
+    /// The model's part, for images of `size`.
+    pub fn resolve(&self, size: ImageSize) -> Result<ModelConfig, ConfigError> {
+        if let Some(wanted) = self.image
+            && wanted != size
+        {
+            impossible(
+                "image",
+                format!("{} x {}", wanted.height, wanted.width),
+                format!("the data have {} x {}", size.height, size.width),
+            )?;
+        }
+        let mut stage = self.stage.clone();
+        if stage.is_empty() {
+            stage.push(StageConfig {
+                square: None,
+                units_per_pixel: 1,
+                layers: 5,
+            });
+        }
+        Ok(ModelConfig {
+            image: size,
+            order: self.order.clone(),
+            stage,
+            likelihood: self.likelihood.clone(),
+            input: self.input.clone(),
+            condition: self.condition.clone(),
+        })
+    }
+}
+
+impl TrainConfig {
+    /// Check every value.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        within("train.batch", self.batch, 1, 1 << 20)?;
+        within("train.epochs", self.epochs, 1, 1_000_000)?;
+        positive("train.learning_rate", self.learning_rate)?;
+        if !(0.0..0.9).contains(&self.validation) {
+            impossible("train.validation", self.validation, "it must be 0 to 0.9")?;
+        }
+        if self.validation == 0.0 && self.patience > 0 {
+            impossible(
+                "train.patience",
+                self.patience,
+                "early stopping needs `train.validation` above 0",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Step size in epoch `epoch`, counted from 0.
+    pub fn learning_rate_at(&self, epoch: usize) -> f32 {
+        let halvings = epoch.checked_div(self.halve_every).unwrap_or(0);
+        (self.learning_rate * 0.5f64.powi(halvings.min(1000) as i32)) as f32
+    }
+}
+
+impl ModelConfig {
+    /// Check every value.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let ImageSize { height, width } = self.image;
+        within("image.height", height, 1, MAX_PIXELS)?;
+        within("image.width", width, 1, MAX_PIXELS / height)?;
+        within("number of [[stage]] tables", self.stage.len(), 1, 64)?;
+        let mut inside = 0;
+        let mut pixels_before = 0;
+        for (i, stage) in self.stage.iter().enumerate() {
+            let last = i + 1 == self.stage.len();
+            let key = |name: &str| format!("stage[{i}].{name}");
+            let after = match stage.square {
+                Some(square) if !last || square > 0 => {
+                    let largest = height.min(width);
+                    if square <= inside || square > largest {
+                        impossible(
+                            key("square"),
+                            square,
+                            format!(
+                                "squares must grow from stage to stage, up to the image's {largest}"
+                            ),
+                        )?;
+                    }
+                    if last && square * square != height * width {
+                        impossible(
+                            key("square"),
+                            square,
+                            "the last stage takes all pixels that are left: leave `square` out",
+                        )?;
+                    }
+                    inside = square;
+                    square * square
+                }
+                None if last => height * width,
+                _ => {
+                    return impossible(
+                        key("square"),
+                        "missing",
+                        "every stage but the last needs the side of its square",
+                    );
+                }
+            };
+            let pixels = after - pixels_before;
+            if pixels == 0 {
+                impossible(key("square"), inside, "no pixel is left for this stage")?;
+            }
+            within(&key("units_per_pixel"), stage.units_per_pixel, 1, 1024)?;
+            within(&key("layers"), stage.layers, 0, 64)?;
+            let units = pixels * stage.units_per_pixel;
+            within(&format!("width of stage[{i}]"), units, 1, MOST)?;
+            pixels_before = after;
+        }
+        match &self.likelihood {
+            LikelihoodConfig::Dc {
+                components,
+                unit,
+                upper,
+            } => {
+                within("likelihood.components", *components, 1, 64)?;
+                positive("likelihood.unit", *unit)?;
+                if let Some(upper) = upper {
+                    positive("likelihood.upper", *upper)?;
+                }
+            }
+            LikelihoodConfig::Dd {
+                latents,
+                levels,
+                power,
+                maximum,
+            } => {
+                within("likelihood.latents", *latents, 1, 1024)?;
+                within("likelihood.levels", *levels, 1, MOST)?;
+                if !(power.is_finite() && (0.1..=10.0).contains(power)) {
+                    impossible("likelihood.power", power, "it must be 0.1 to 10")?;
+                }
+                if let Some(maximum) = maximum {
+                    positive("likelihood.maximum", *maximum)?;
+                }
+            }
+        }
+        let parameters = self.parameters();
+        if parameters > MOST_PARAMETERS {
+            impossible(
+                "model",
+                format!("{parameters} parameters"),
+                "it must be below 2^32; lower units_per_pixel, layers or latents",
+            )?;
+        }
+        positive("input.unit", self.input.unit)?;
+        let c = &self.condition;
+        within("number of conditions", c.names.len(), 0, 256)?;
+        for (i, name) in c.names.iter().enumerate() {
+            if c.names[..i].contains(name) {
+                impossible("condition.names", name, "it stands there twice")?;
+            }
+        }
+        for (key, list) in [("condition.mean", &c.mean), ("condition.scale", &c.scale)] {
+            if !list.is_empty() && list.len() != c.names.len() {
+                impossible(
+                    key,
+                    format!("{} numbers", list.len()),
+                    format!("there are {} names", c.names.len()),
+                )?;
+            }
+            if let Some(bad) = list.iter().find(|v| !v.is_finite()) {
+                impossible(key, bad, "it must be finite")?;
+            }
+        }
+        for scale in &c.scale {
+            positive("condition.scale", *scale)?;
+        }
+        Ok(())
+    }
+}
+
+impl ModelConfig {
+    /// Check that what training fills in is there: the grid's maximum, the conditions' statistics.
+    pub fn check_complete(&self) -> Result<(), ConfigError> {
+        if let LikelihoodConfig::Dd { maximum: None, .. } = self.likelihood {
+            impossible("likelihood.maximum", "missing", "a trained model has one")?;
+        }
+        let c = &self.condition;
+        if c.mean.len() != c.names.len() || c.scale.len() != c.names.len() {
+            impossible(
+                "condition",
+                "incomplete",
+                "a trained model has a mean and a scale for every name",
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Numbers in all tensors, masked ones included. The configuration has passed [`check`](Self::check).
+    pub fn parameters(&self) -> u64 {
+        let mut total = 0u64;
+        let mut before = 0u64;
+        for stage in &self.stage {
+            let after = match stage.square {
+                Some(square) => (square * square) as u64,
+                None => (self.image.height * self.image.width) as u64,
+            };
+            let n = after - before;
+            let units = n * stage.units_per_pixel as u64;
+            let inputs = self.condition.names.len() as u64 + after;
+            let outputs = n * (1 + self.likelihood.values() as u64);
+            total += units * (inputs + 1)
+                + stage.layers as u64 * units * (units + 1)
+                + outputs * (units + 1);
+            if let LikelihoodConfig::Dd {
+                latents, levels, ..
+            } = self.likelihood
+            {
+                total += (levels * (latents + 1)) as u64;
+            }
+            before = after;
+        }
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_file_is_the_default() {
+        assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, word) in [
+            ("[train]\nbatches = 3", "batches"),
+            ("colour = 1", "colour"),
+            ("[likelihood]\nkind = 'dx'", "dx"),
+            ("[likelihood]\nkind = 'dc'\nlatents = 3", "latents"),
+            ("[train]\nbatch = 0", "train.batch"),
+            ("[train]\nlearning_rate = -1.0", "learning_rate"),
+            ("[train]\nvalidation = 1.5", "validation"),
+            ("[[stage]]\nsquare = 3\n[[stage]]\nsquare = 3", "square"),
+            ("[[stage]]\n[[stage]]", "square"),
+            ("[[stage]]\nunits_per_pixel = 0", "units_per_pixel"),
+            ("[condition]\nnames = ['a', 'a']", "twice"),
+            ("[likelihood]\nkind = 'dd'\nlevels = 0", "levels"),
+            ("[input]\nunit = 0.0", "input.unit"),
+            ("[image]\nheight = 0\nwidth = 3", "height"),
+        ] {
+            let error = Config::parse(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn schedule_halves() {
+        let t = TrainConfig::default();
+        assert_eq!(t.learning_rate_at(49), 3e-4);
+        assert_eq!(t.learning_rate_at(50), 1.5e-4);
+        assert_eq!(t.learning_rate_at(100), 0.75e-4);
+    }
+}

@@ -1,0 +1,126 @@
+//! D+D: a grid of positive levels and a softmax over them.
+//!
+//! The grid is even in t = x^(1/p): level k = 1 .. N lies at (k D)^p with D = maximum^(1/p) / N. A
+//! positive pixel belongs to the level nearest in t, never to zero; level k's cell runs from
+//! ((k - 1/2) D)^p, or from 0 for the first, to ((k + 1/2) D)^p.
+
+use crate::numeric::Real;
+
+/// The positive levels of D+D.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grid {
+    levels: usize,
+    power: f64,
+    step: f64,
+}
+
+impl Grid {
+    /// `levels` levels up to `maximum` GeV, even in x^(1/power).
+    pub fn new(levels: usize, power: f64, maximum: f64) -> Self {
+        Self {
+            levels,
+            power,
+            step: maximum.powf(1.0 / power) / levels as f64,
+        }
+    }
+
+    /// Number of levels (N).
+    pub fn len(&self) -> usize {
+        self.levels
+    }
+
+    /// Whether there are no levels.
+    pub fn is_empty(&self) -> bool {
+        self.levels == 0
+    }
+
+    /// Upper end of the last cell in GeV: no pixel lies beyond.
+    pub fn end(&self) -> f64 {
+        ((self.levels as f64 + 0.5) * self.step).powf(self.power)
+    }
+
+    /// Level of a positive pixel, counted from 0; `None` beyond the grid's end.
+    pub fn level(&self, x: f32) -> Option<usize> {
+        let t = f64::from(x).powf(1.0 / self.power) / self.step;
+        let k = (t + 0.5).floor().max(1.0);
+        (k <= self.levels as f64).then(|| k as usize - 1)
+    }
+
+    /// GeV of a level counted from 0.
+    pub fn value(&self, level: usize) -> f32 {
+        ((level as f64 + 1.0) * self.step).powf(self.power) as f32
+    }
+
+    /// ln of the width in GeV of a level's cell: what turns its mass into a density.
+    pub fn log_width(&self, level: usize) -> f64 {
+        let k = level as f64 + 1.0;
+        let low = if level == 0 {
+            0.0
+        } else {
+            ((k - 0.5) * self.step).powf(self.power)
+        };
+        (((k + 0.5) * self.step).powf(self.power) - low).ln()
+    }
+}
+
+/// -ln softmax(logits)[level]; `logits` become the derivatives, softmax - [level].
+pub fn softmax_nll<T: Real>(logits: &mut [T], level: usize) -> T {
+    let mut largest = T::of(-1e30);
+    for v in logits.iter() {
+        largest = largest.maximum(*v);
+    }
+    let chosen = logits[level] - largest;
+    let mut sum = T::of(0.0);
+    for v in logits.iter_mut() {
+        *v = (*v - largest).exp();
+        sum += *v;
+    }
+    let inverse = T::of(1.0) / sum;
+    for v in logits.iter_mut() {
+        *v = *v * inverse;
+    }
+    logits[level] = logits[level] - T::of(1.0);
+    sum.ln() - chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_sit_in_their_cells() {
+        for (levels, power, maximum) in [(300, 1.0, 285.3), (80, 2.0, 120.0), (64, 3.0, 281.7)] {
+            let g = Grid::new(levels, power, maximum);
+            let mut end = 0.0;
+            for k in 0..levels {
+                assert_eq!(g.level(g.value(k)), Some(k));
+                assert!(g.value(k) > 0.0);
+                end += g.log_width(k).exp();
+            }
+            assert!((end - g.end()).abs() < 1e-9 * end, "cells tile the range");
+            assert!((f64::from(g.value(levels - 1)) - maximum).abs() < 1e-4);
+            assert_eq!(g.level(1e-30), Some(0));
+            assert_eq!(g.level(g.end() as f32 * 1.001), None);
+        }
+    }
+
+    #[test]
+    fn softmax_sums_to_one_and_its_gradient_is_right() {
+        let logits: Vec<f64> = (0..40).map(|i| (f64::from(i) * 1.7).sin() * 3.0).collect();
+        let total: f64 = (0..40)
+            .map(|k| (-softmax_nll(&mut logits.clone(), k)).exp())
+            .sum();
+        assert!((total - 1.0).abs() < 1e-12);
+        let mut gradient = logits.clone();
+        softmax_nll(&mut gradient, 7);
+        for i in 0..40 {
+            let at = |d: f64| {
+                let mut w = logits.clone();
+                w[i] += d;
+                softmax_nll(&mut w, 7)
+            };
+            let want = (at(1e-5) - at(-1e-5)) / 2e-5;
+            assert!((gradient[i] - want).abs() < 1e-8);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Elementary functions and vector lanes, the same bits on every instruction set.
+//!
+//! Every operation here is either correctly rounded by IEEE 754 (add, multiply, divide, fused
+//! multiply-add) or built from such in one fixed order, so AVX2, AVX-512 and plain Rust agree bit
+//! for bit, and an image drawn on one machine is the image drawn on another.
+
+mod elementary;
+mod lanes;
+mod real;
+
+pub use elementary::{exp, expm1, gelu, gelu_and_slope, ln, sigmoid, softplus};
+pub use lanes::{Isa, Kernel, LANES, Lanes, Vector};
+pub use real::Real;
