@@ -7,3 +7,4 @@ pub mod model;
 pub mod numeric;
 pub mod physics;
 pub mod random;
+pub mod synthetic;

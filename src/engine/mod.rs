@@ -1,5 +1,8 @@
 //! How a SARM is *run*: one trait for training, scoring and sampling, an engine per device beneath it.
 
+pub mod cpu;
+pub mod reference;
+
 use std::sync::Arc;
 
 use crate::data::SparseImages;
@@ -138,5 +141,5 @@ pub trait Engine: Send + Sync {
     fn sampler(&self, model: &Model, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError>;
 
     /// Exact log-likelihood in nats of each image: a density per GeV for each nonzero pixel, a mass for each zero.
-    fn score(&self, model: &Model, data: &ConditionedImages) -> Result<Vec<f64>, EngineError>;
+    fn score(&self, model: &Model, data: Arc<ConditionedImages>) -> Result<Vec<f64>, EngineError>;
 }

@@ -10,4 +10,4 @@ mod real;
 
 pub use elementary::{exp, expm1, gelu, gelu_and_slope, ln, sigmoid, softplus};
 pub use lanes::{Isa, Kernel, LANES, Lanes, Vector};
-pub use real::Real;
+pub use real::{Elementary, Real};

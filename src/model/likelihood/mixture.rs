@@ -42,7 +42,7 @@ struct Logistic<T> {
 fn truncated_logistic<T: Real>(y: T, mean: T, log_scale: T, upper: f64) -> Logistic<T> {
     let one = T::of(1.0);
     let (low, high) = (T::of(LOG_SCALE.0), T::of(LOG_SCALE.1));
-    let held = log_scale.maximum(low).minimum(high);
+    let held = log_scale.larger(low).smaller(high);
     let inverse = (-held).exp();
     let z = (y - mean) * inverse;
     // 1 - 2 sigmoid(-z): the slope of the untruncated logarithm, up to sign.
@@ -150,7 +150,7 @@ impl Mixture {
 fn log_sum_exp<T: Real>(terms: impl Iterator<Item = T> + Clone) -> T {
     let mut largest = T::of(-1e30);
     for t in terms.clone() {
-        largest = largest.maximum(t);
+        largest = largest.larger(t);
     }
     let mut sum = T::of(0.0);
     for t in terms {

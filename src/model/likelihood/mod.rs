@@ -2,7 +2,7 @@
 //!
 //! p(x) = g [x = 0] + (1 - g) [x > 0] f(x): a *gate* g = sigmoid(a) for an exact zero, and a
 //! distribution f of positive values, [`mixture`] for D+C and [`levels`] for D+D. Written once, for
-//! any [`Real`]: the CPU engine runs it in f32, the float64 reference in f64.
+//! any [`Real`](crate::numeric::Real): the CPU engine runs it in f32, the float64 reference in f64.
 
 pub mod levels;
 pub mod mixture;
@@ -10,16 +10,14 @@ pub mod mixture;
 pub use levels::Grid;
 pub use mixture::{Mixture, Support};
 
-use crate::numeric::Real;
+use crate::numeric::Elementary;
 
-/// -ln g and its derivative by the gate's logit: the cost of a zero.
+/// Cost in nats of the gate with logit `gate`, and its derivative by the logit.
+///
+/// `side` is -1 for a zero (cost -ln g) and 1 for a positive pixel (cost -ln(1 - g)): both are
+/// softplus(side a). A side of 0 has derivative 0 and marks a place without a pixel.
 #[inline(always)]
-pub fn zero<T: Real>(gate: T) -> (T, T) {
-    ((-gate).softplus(), gate.sigmoid() - T::of(1.0))
-}
-
-/// -ln(1 - g) and its derivative by the gate's logit: the gate's part of the cost of a positive pixel.
-#[inline(always)]
-pub fn nonzero<T: Real>(gate: T) -> (T, T) {
-    (gate.softplus(), gate.sigmoid())
+pub fn gate<T: Elementary>(gate: T, side: T) -> (T, T) {
+    let signed = side * gate;
+    (signed.softplus(), side * signed.sigmoid())
 }

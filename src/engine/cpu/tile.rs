@@ -1,0 +1,197 @@
+//! The one matrix kernel: a register tile that sums in ascending order, and weights packed for it.
+//!
+//! Every number the network computes is one chain of fused multiply-adds, started from the bias and
+//! taken in ascending order of the units read. A tile loads its sums from memory and stores them
+//! back, so a chain may be cut anywhere (blocks, panels, pushes) and still gives the same bits.
+//! That is why the incremental sampler equals the naive one exactly, and why no GEMM library, each
+//! with an order of its own, can stand here.
+
+use crate::numeric::{LANES, Vector};
+
+/// Rows and columns are padded to whole vectors.
+pub fn padded(n: usize) -> usize {
+    n.next_multiple_of(LANES)
+}
+
+/// Where a tile reads and writes; all offsets in numbers.
+#[derive(Clone, Copy)]
+pub struct Tile {
+    /// Left operand: element (row, k) of part p is `a[p * a_part + row * a_row + k * a_k]`.
+    pub a: *const f32,
+    pub a_part: usize,
+    pub a_row: usize,
+    pub a_k: usize,
+    /// Right operand: vector k of part p starts at `b[p * b_part + k * b_k]`.
+    pub b: *const f32,
+    pub b_part: usize,
+    pub b_k: usize,
+    /// Sums: row r is the vector at `c[r * c_row]`.
+    pub c: *mut f32,
+    pub c_row: usize,
+    /// The sum runs over `parts` runs of `depth`.
+    pub parts: usize,
+    pub depth: usize,
+}
+
+/// `c[r] += sum_k a[r, k] b[k]` for `R` rows.
+///
+/// # Safety
+/// Every element that [`Tile`]'s formulas name is inside its allocation, and no other thread touches `c`.
+#[inline(always)]
+unsafe fn rows<V: Vector, const R: usize>(t: Tile) {
+    // SAFETY: the caller vouches for every address formed here.
+    unsafe {
+        let mut sums = [V::splat(0.0); R];
+        for (r, sum) in sums.iter_mut().enumerate() {
+            *sum = V::load(t.c.add(r * t.c_row));
+        }
+        for part in 0..t.parts {
+            let (a, b) = (t.a.add(part * t.a_part), t.b.add(part * t.b_part));
+            for k in 0..t.depth {
+                let right = V::load(b.add(k * t.b_k));
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::splat(*a.add(r * t.a_row + k * t.a_k)).fma(right, *sum);
+                }
+            }
+        }
+        for (r, sum) in sums.iter().enumerate() {
+            sum.store(t.c.add(r * t.c_row));
+        }
+    }
+}
+
+/// [`rows`] for a number of rows known at run time, at most `V::TILE_ROWS`.
+///
+/// # Safety
+/// As for [`rows`].
+#[inline(always)]
+pub unsafe fn tile<V: Vector>(count: usize, t: Tile) {
+    debug_assert!(count <= V::TILE_ROWS);
+    // SAFETY: passed on.
+    unsafe {
+        match count {
+            1 => rows::<V, 1>(t),
+            2 => rows::<V, 2>(t),
+            3 => rows::<V, 3>(t),
+            4 => rows::<V, 4>(t),
+            5 if V::TILE_ROWS > 4 => rows::<V, 5>(t),
+            6 if V::TILE_ROWS > 4 => rows::<V, 6>(t),
+            7 if V::TILE_ROWS > 6 => rows::<V, 7>(t),
+            8 if V::TILE_ROWS > 6 => rows::<V, 8>(t),
+            9 if V::TILE_ROWS > 6 => rows::<V, 9>(t),
+            10 if V::TILE_ROWS > 6 => rows::<V, 10>(t),
+            11 if V::TILE_ROWS > 6 => rows::<V, 11>(t),
+            12 if V::TILE_ROWS > 6 => rows::<V, 12>(t),
+            _ => {}
+        }
+    }
+}
+
+/// A few rows of a packed matrix: element (row, k) at `offset + k * rows + row`.
+#[derive(Debug, Clone, Copy)]
+pub struct Panel {
+    /// First row of the matrix.
+    pub first: usize,
+    /// Rows in the panel.
+    pub rows: usize,
+    /// First column packed.
+    pub start: usize,
+    /// Columns packed, from `start` on.
+    pub depth: usize,
+    offset: usize,
+}
+
+/// A matrix cut into panels of at most a tile's rows, each as deep as its rows read.
+#[derive(Debug, Clone, Default)]
+pub struct Packed {
+    panels: Vec<Panel>,
+    data: Vec<f32>,
+}
+
+impl Packed {
+    /// Plan panels over row ranges: `cuts` ascending, a panel never crosses one; `columns(first, last)`
+    /// gives the columns that rows `first ..= last` read between them.
+    pub fn plan(
+        cuts: &[usize],
+        tile_rows: usize,
+        columns: impl Fn(usize, usize) -> std::ops::Range<usize>,
+    ) -> Self {
+        let mut panels = Vec::new();
+        let mut offset = 0;
+        for ends in cuts.windows(2) {
+            let mut first = ends[0];
+            while first < ends[1] {
+                let rows = tile_rows.min(ends[1] - first);
+                let range = columns(first, first + rows - 1);
+                let depth = range.len();
+                panels.push(Panel {
+                    first,
+                    rows,
+                    start: range.start,
+                    depth,
+                    offset,
+                });
+                offset += rows * depth;
+                first += rows;
+            }
+        }
+        Self {
+            panels,
+            data: vec![0.0; offset],
+        }
+    }
+
+    /// Fill the panels: `element(row, column)`.
+    pub fn fill(&mut self, element: impl Fn(usize, usize) -> f32) {
+        for p in &self.panels {
+            let out = &mut self.data[p.offset..p.offset + p.rows * p.depth];
+            for r in 0..p.rows {
+                for (k, o) in out.iter_mut().skip(r).step_by(p.rows).enumerate() {
+                    *o = element(p.first + r, p.start + k);
+                }
+            }
+        }
+    }
+
+    /// The panels, by ascending first row.
+    pub fn panels(&self) -> &[Panel] {
+        &self.panels
+    }
+
+    /// `c[row] += sum_k w[row, k] b[k]` for the rows of one panel, on one block of lanes.
+    ///
+    /// `b` holds vectors from column 0 of the matrix on, `c` vectors from row 0 on.
+    #[inline(always)]
+    pub fn multiply<V: Vector>(&self, panel: &Panel, b: &[f32], c: &mut [f32]) {
+        assert!(b.len() >= (panel.start + panel.depth) * LANES);
+        assert!(c.len() >= (panel.first + panel.rows) * LANES);
+        assert!(self.data.len() >= panel.offset + panel.rows * panel.depth);
+        // SAFETY: the three lengths above cover what the tile reads and writes; `c` is borrowed alone.
+        unsafe {
+            tile::<V>(
+                panel.rows,
+                Tile {
+                    a: self.data.as_ptr().add(panel.offset),
+                    a_part: 0,
+                    a_row: 1,
+                    a_k: panel.rows,
+                    b: b.as_ptr().add(panel.start * LANES),
+                    b_part: 0,
+                    b_k: LANES,
+                    c: c.as_mut_ptr().add(panel.first * LANES),
+                    c_row: LANES,
+                    parts: 1,
+                    depth: panel.depth,
+                },
+            );
+        }
+    }
+}
+
+/// Set the vectors of rows `first ..` of `c` to a bias each.
+#[inline(always)]
+pub fn start_from_bias(bias: &[f32], c: &mut [f32]) {
+    for (b, out) in bias.iter().zip(c.chunks_exact_mut(LANES)) {
+        out.fill(*b);
+    }
+}

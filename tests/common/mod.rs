@@ -1,0 +1,69 @@
+//! Models and images that several tests share.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+
+use sarm::engine::{ConditionedImages, Conditions};
+use sarm::model::config::{ImageSize, LikelihoodConfig};
+use sarm::model::{Config, Model};
+use sarm::random::{Purpose, normal, words};
+use sarm::synthetic;
+
+/// A model of a TOML configuration for `height x width`, with random weights.
+pub fn model(toml: &str, height: usize, width: usize, seed: u64, occupancy: f64) -> Model {
+    let config = Config::parse(toml).unwrap();
+    let mut config = config.resolve(ImageSize { height, width }).unwrap();
+    if let LikelihoodConfig::Dd { maximum, .. } = &mut config.likelihood {
+        maximum.get_or_insert(60.0);
+    }
+    let n = config.condition.names.len();
+    config.condition.mean = vec![0.0; n];
+    config.condition.scale = vec![1.0; n];
+    let mut model = Model::new(config).unwrap();
+    synthetic::randomise(&mut model, seed, occupancy);
+    model
+}
+
+/// Standard normal conditions for `rows` images of `model`.
+pub fn conditions(model: &Model, rows: usize, seed: u64) -> Conditions {
+    let width = model.config.condition.names.len();
+    let values = (0..rows * width)
+        .map(|i| normal(words(seed, Purpose::Synthetic, i as u64, 77))[0] as f32)
+        .collect();
+    Conditions::new(width, values)
+}
+
+/// Random images with conditions for `model`.
+pub fn data(model: &Model, count: usize, seed: u64, occupancy: f64) -> Arc<ConditionedImages> {
+    let size = model.config.image;
+    Arc::new(ConditionedImages {
+        images: synthetic::images(size.height, size.width, count, seed, occupancy).unwrap(),
+        conditions: conditions(model, count, seed),
+    })
+}
+
+/// Configurations that between them reach every branch of the engines.
+pub const CONFIGS: &[(&str, usize, usize)] = &[
+    ("", 5, 5),
+    ("order = {kind = 'rows'}\n[[stage]]\nlayers = 0", 3, 4),
+    (
+        "stage = [{square = 3, units_per_pixel = 5, layers = 2}, {layers = 3}]\n[condition]\nnames = ['signal', 'jet_pt']",
+        7,
+        7,
+    ),
+    (
+        "stage = [{square = 2, units_per_pixel = 3}, {square = 4, units_per_pixel = 2}, {layers = 1}]\n[order]\nkind = 'random'\nseed = 4\n[likelihood]\nkind = 'dc'\ncomponents = 2\nunit = 2.0\nupper = 50.0\n[input]\ntransform = 'log1p'",
+        6,
+        9,
+    ),
+    (
+        "stage = [{square = 3, units_per_pixel = 5, layers = 2}, {layers = 2}]\n[likelihood]\nkind = 'dd'\nlatents = 7\nlevels = 37\npower = 2.0\n[condition]\nnames = ['signal']",
+        8,
+        6,
+    ),
+    (
+        "order = {kind = 'reverse-spiral'}\n[[stage]]\nunits_per_pixel = 2\nlayers = 1\n[likelihood]\nkind = 'dd'\nlatents = 20\nlevels = 16\n[input]\ntransform = 'sqrt'\nunit = 4.0",
+        6,
+        6,
+    ),
+];
