@@ -1,5 +1,6 @@
 //! Sparse autoregressive models of detector images.
 
+pub mod bench;
 pub mod data;
 pub mod engine;
 pub mod evaluate;
@@ -8,3 +9,4 @@ pub mod numeric;
 pub mod physics;
 pub mod random;
 pub mod synthetic;
+pub mod train;

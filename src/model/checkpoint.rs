@@ -1,10 +1,10 @@
 //! A model on disk: safetensors with the configuration as metadata (docs/formats.md).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -80,31 +80,34 @@ pub struct Named<'a> {
 }
 
 /// Write tensors and metadata: to a temporary name, flushed, renamed.
+///
+/// The header is put together here: the safetensors crate keeps metadata in a hash map and so writes
+/// its keys in another order every time, and the same model must be the same file.
 pub fn write_tensors(
     path: &Path,
     tensors: &[Named],
-    metadata: HashMap<String, String>,
+    metadata: BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect())
-        .collect();
-    let damaged = |why: safetensors::SafeTensorError| CheckpointError::Damaged {
-        path: path.to_path_buf(),
-        why: why.to_string(),
-    };
-    let views = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|(t, b)| {
-            Ok((
-                t.name.as_str(),
-                TensorView::new(Dtype::F32, t.shape.clone(), b)?,
-            ))
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(damaged)?;
-    let content = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".into(), serde_json::json!(metadata));
+    let mut end = 0;
+    for t in tensors {
+        let start = end;
+        end += 4 * t.values.len();
+        header.insert(
+            t.name.clone(),
+            serde_json::json!({"dtype": "F32", "shape": t.shape, "data_offsets": [start, end]}),
+        );
+    }
+    let mut header = serde_json::Value::Object(header).to_string().into_bytes();
+    // Tensors start on a multiple of 8, as the format recommends.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut content = Vec::with_capacity(8 + header.len() + end);
+    content.extend((header.len() as u64).to_le_bytes());
+    content.extend(header);
+    for t in tensors {
+        content.extend(t.values.iter().flat_map(|v| v.to_le_bytes()));
+    }
     write_atomically(path, &content)
 }
 
@@ -225,9 +228,9 @@ impl Model {
     }
 
     /// The metadata of a checkpoint of this model.
-    pub fn metadata(&self, record: &Record) -> HashMap<String, String> {
+    pub fn metadata(&self, record: &Record) -> BTreeMap<String, String> {
         let json = |v: Result<String, serde_json::Error>| v.unwrap_or_default();
-        HashMap::from([
+        BTreeMap::from([
             ("format".into(), "sarm".into()),
             ("format_version".into(), FORMAT_VERSION.into()),
             ("config".into(), json(serde_json::to_string(&self.config))),

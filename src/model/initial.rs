@@ -47,6 +47,19 @@ impl Statistics {
         }
     }
 
+    /// The largest pixel in GeV of all images, whether counted or not.
+    pub fn largest_of(images: &SparseImages) -> f32 {
+        images.csr().2.iter().fold(0.0, |m, v| v.max(m))
+    }
+
+    /// The same with another largest pixel.
+    pub fn with_largest(&self, largest: f32) -> Self {
+        Self {
+            largest,
+            ..self.clone()
+        }
+    }
+
     /// The largest pixel in GeV.
     pub fn largest(&self) -> f32 {
         self.largest

@@ -67,6 +67,12 @@ impl Model {
         &self.parameters[self.index(stage, tensor)]
     }
 
+    /// What the network is shown of condition number `i` when it is `value`.
+    pub fn standardise(&self, i: usize, value: f32) -> f32 {
+        let c = &self.config.condition;
+        ((f64::from(value) - c.mean[i]) / c.scale[i]) as f32
+    }
+
     /// Pixels in an image.
     pub fn pixels(&self) -> usize {
         self.config.image.height * self.config.image.width
