@@ -51,10 +51,8 @@ pub struct Geometry {
     phi: Vec<f64>,
     /// `[height * width]`: cosh(eta), sinh(eta), cos(phi), sin(phi) of each pixel.
     pub(crate) trig: Vec<[f64; 4]>,
-    /// `[height * width]`, squared distance in (eta, phi) of two pixels by their row and column
-    /// difference. Equal differences give the very same number, so ties are exact.
-    pub(crate) distance2: Vec<f64>,
-    /// Square roots of `distance2`.
+    /// `[height * width]`, distance in (eta, phi) of two pixels by their row and column
+    /// difference.
     pub(crate) distance: Vec<f64>,
 }
 
@@ -79,17 +77,11 @@ impl Geometry {
         let trig = (phi.iter())
             .flat_map(|p| eta.iter().map(|e| [e.cosh(), e.sinh(), p.cos(), p.sin()]))
             .collect();
-        let (step_eta, step_phi) = (2.0 * range / width as f64, 2.0 * range / height as f64);
-        let distance2: Vec<f64> = (0..height)
+        let steps = (2.0 * range / width as f64, 2.0 * range / height as f64);
+        let distance = (0..height)
             .flat_map(|rows| (0..width).map(move |columns| (rows, columns)))
-            .map(|(rows, columns)| {
-                let turn = rows as f64 * step_phi;
-                let dphi = turn.min(2.0 * std::f64::consts::PI - turn);
-                let deta = columns as f64 * step_eta;
-                deta * deta + dphi * dphi
-            })
+            .map(|(rows, columns)| distance2(steps, rows as f64, columns as f64).sqrt())
             .collect();
-        let distance = distance2.iter().map(|d| d.sqrt()).collect();
         Ok(Self {
             height,
             width,
@@ -97,7 +89,6 @@ impl Geometry {
             eta,
             phi,
             trig,
-            distance2,
             distance,
         })
     }
@@ -110,6 +101,14 @@ impl Geometry {
     /// Columns of pixels.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Distance of neighbouring pixels in eta and in phi.
+    pub(crate) fn steps(&self) -> (f64, f64) {
+        (
+            2.0 * self.range / self.width as f64,
+            2.0 * self.range / self.height as f64,
+        )
     }
 
     /// Half-width of the image in eta and in phi.
@@ -126,6 +125,19 @@ impl Geometry {
     pub fn phi(&self) -> &[f64] {
         &self.phi
     }
+}
+
+/// Squared distance in (eta, phi) of two pixels, by the steps in eta and phi and the pixels'
+/// whole-numbered row and column differences; the short way round in phi.
+///
+/// Equal differences give the very same number, so ties between pairs of pixels are exact.
+#[inline(always)]
+pub(crate) fn distance2(steps: (f64, f64), rows: f64, columns: f64) -> f64 {
+    let deta = columns * steps.0;
+    let turn = rows.abs() * steps.1;
+    let back = 2.0 * std::f64::consts::PI - turn;
+    let dphi = if turn < back { turn } else { back };
+    deta * deta + dphi * dphi
 }
 
 /// Centres of `n` equal cells of `[-range, range]`, ascending; exactly symmetric about zero.

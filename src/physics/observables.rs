@@ -215,7 +215,10 @@ mod tests {
         let o = observables(&images, &geometry).unwrap().rows()[0];
         assert!((o.jet_pt - 50.0).abs() < 1e-4 && o.jet_mass < 1e-2);
         assert!((o.jet_eta - 0.8).abs() < 1e-6 && (o.jet_phi - 1.0).abs() < 1e-6);
-        assert_eq!((o.tau_1, o.tau_21, o.tau_32, o.delta_r), (0.0, 0.0, 0.0, 0.0));
+        assert_eq!(
+            (o.tau_1, o.tau_21, o.tau_32, o.delta_r),
+            (0.0, 0.0, 0.0, 0.0)
+        );
         assert_eq!((o.multiplicity, o.intensity), (1.0, 50.0));
     }
 
@@ -311,7 +314,8 @@ mod tests {
         let geometry = Geometry::new(25, 25, 1.25).unwrap();
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.unwrap().install(|| observables(&images, &geometry).unwrap())
+            pool.unwrap()
+                .install(|| observables(&images, &geometry).unwrap())
         };
         assert_eq!(run(1), run(3));
     }

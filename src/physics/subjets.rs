@@ -13,38 +13,38 @@
 //!
 //! So every axis is a pixel centre, and all distances come from one table.
 
-use super::geometry::Geometry;
+use super::geometry::{Geometry, distance2};
 
 /// Working space of [`Clustering::run`], reused from image to image.
 #[derive(Debug, Default)]
 pub(crate) struct Clustering {
-    entries: Vec<Entry>,
-    /// For each entry, the best later partner.
-    best: Vec<Best>,
+    list: List,
+    /// For each entry the place of the nearest other one (the first of equals), and its squared
+    /// distance.
+    nearest: Vec<u32>,
+    distance2: Vec<f64>,
+    /// `pt^2` times `distance2`.
+    measure: Vec<f64>,
+    /// Squared distances of one entry to all.
+    row: Vec<f64>,
+    /// The pixels as they were, for the distances to the axes.
+    pixels: List,
 }
 
-/// One entry of the merging list.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Entry {
-    row: i32,
-    column: i32,
+/// Entries of the merging list, one array a quantity so that the loops over them vectorise.
+#[derive(Debug, Default, Clone, PartialEq)]
+struct List {
+    /// Row and column in the image, whole numbers.
+    row: Vec<f64>,
+    column: Vec<f64>,
     /// `pt / cosh(eta)`, which is what adds up.
-    weight: f64,
+    weight: Vec<f64>,
     /// Squared transverse momentum.
-    pt2: f64,
+    pt2: Vec<f64>,
 }
 
-/// The entry's measure to its best later partner, and that partner's position.
-#[derive(Debug, Clone, Copy)]
-struct Best {
-    measure: f64,
-    partner: usize,
-}
-
-const NOBODY: Best = Best {
-    measure: f64::INFINITY,
-    partner: usize::MAX,
-};
+/// In [`Clustering::nearest`]: the neighbour's place is empty now.
+const LOST: u32 = u32::MAX;
 
 /// What the merging of one image gives; 0 where there are too few pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -57,149 +57,202 @@ pub(crate) struct Subjets {
     pub delta_r: f64,
 }
 
+impl List {
+    fn len(&self) -> usize {
+        self.row.len()
+    }
+
+    /// Make this the nonzero pixels of an image.
+    fn fill(&mut self, geometry: &Geometry, index: &[u16], value: &[f32]) {
+        let Self {
+            row,
+            column,
+            weight,
+            pt2,
+        } = self;
+        for array in [&mut *row, &mut *column, &mut *weight, &mut *pt2] {
+            array.clear();
+        }
+        for (&pixel, &pt) in index.iter().zip(value) {
+            let (pixel, pt) = (pixel as usize, f64::from(pt));
+            row.push((pixel / geometry.width()) as f64);
+            column.push((pixel % geometry.width()) as f64);
+            weight.push(pt / geometry.trig[pixel][0]);
+            pt2.push(pt * pt);
+        }
+    }
+
+    /// Entry `a < b` becomes the merger of both, at the place of the heavier; `b` goes.
+    /// Says whether the place was that of `b`.
+    fn merge(&mut self, geometry: &Geometry, a: usize, b: usize) -> bool {
+        let winner = if self.weight[a] > self.weight[b] {
+            a
+        } else {
+            b
+        };
+        self.row[a] = self.row[winner];
+        self.column[a] = self.column[winner];
+        self.weight[a] += self.weight[b];
+        let pixel = self.row[a] as usize * geometry.width() + self.column[a] as usize;
+        let pt = self.weight[a] * geometry.trig[pixel][0];
+        self.pt2[a] = pt * pt;
+        let Self {
+            row,
+            column,
+            weight,
+            pt2,
+        } = self;
+        for array in [row, column, weight, pt2] {
+            array.remove(b);
+        }
+        winner == b
+    }
+
+    /// Squared distance of entry `i` to every entry; infinite to itself.
+    fn distances2(&self, geometry: &Geometry, i: usize, out: &mut Vec<f64>) {
+        let steps = geometry.steps();
+        let (row, column) = (self.row[i], self.column[i]);
+        out.clear();
+        out.extend(
+            (self.row.iter().zip(&self.column)).map(|(r, c)| distance2(steps, r - row, c - column)),
+        );
+        out[i] = f64::INFINITY;
+    }
+}
+
 impl Clustering {
     /// Merge the pixels of one image down to three and then to two axes.
     ///
-    /// Every entry remembers its best later partner, so that a merging costs one pass over the
-    /// entries and a rescan of the few whose partner went away: O(n^2) an image in practice.
+    /// The smallest `min(pt_i, pt_j)^2 dR_ij^2` of all pairs is the smallest over `i` of
+    /// `pt_i^2` times the squared distance to the nearest neighbour (as in FastJet,
+    /// hep-ph/0512210), so that a place is all that an entry must remember. A merging moves no
+    /// other entry and takes one place away: only those whose neighbour was there look again.
     pub(crate) fn run(&mut self, geometry: &Geometry, index: &[u16], value: &[f32]) -> Subjets {
-        let width = geometry.width();
-        self.entries.clear();
-        self.entries
-            .extend(index.iter().zip(value).map(|(&pixel, &pt)| {
-                let (pixel, pt) = (pixel as usize, f64::from(pt));
-                Entry {
-                    row: (pixel / width) as i32,
-                    column: (pixel % width) as i32,
-                    weight: pt / geometry.trig[pixel][0],
-                    pt2: pt * pt,
-                }
-            }));
-        self.best.clear();
-        self.best.resize(self.entries.len(), NOBODY);
-        for i in 0..self.entries.len() {
-            self.best[i] = self.scan(geometry, i);
+        self.list.fill(geometry, index, value);
+        self.pixels.clone_from(&self.list);
+        let n = self.list.len();
+        self.nearest.clear();
+        self.nearest.resize(n, 0);
+        self.distance2.clear();
+        self.distance2.resize(n, f64::INFINITY);
+        self.measure.clear();
+        self.measure.resize(n, f64::INFINITY);
+        if n > 2 {
+            for i in 0..n {
+                self.look_around(geometry, i);
+            }
         }
-        while self.entries.len() > 3 {
+        while self.list.len() > 3 {
             self.merge(geometry);
         }
-        let tau_3 = self.spread(geometry, index, value);
-        if self.entries.len() > 2 {
+        let tau_3 = self.spread(geometry, value);
+        if self.list.len() > 2 {
             self.merge(geometry);
         }
         Subjets {
-            tau_2: self.spread(geometry, index, value),
+            tau_2: self.spread(geometry, value),
             tau_3,
-            delta_r: match self.entries.as_slice() {
-                [a, b] => geometry.distance[offset(width, a, b)],
+            delta_r: match (self.list.row.as_slice(), self.list.column.as_slice()) {
+                ([r0, r1], [c0, c1]) => distance(geometry, r0 - r1, c0 - c1),
                 _ => 0.0,
             },
         }
     }
 
-    /// Merge the best pair of the list; needs at least two entries.
-    fn merge(&mut self, geometry: &Geometry) {
-        let mut a = 0;
-        for (i, best) in self.best.iter().enumerate() {
-            if best.measure < self.best[a].measure {
-                a = i;
-            }
-        }
-        // Measures may all be infinite when a momentum squared overflows: then any pair will do.
-        let b = match self.best[a].partner {
-            usize::MAX => 1,
-            partner => partner,
-        };
-        let (first, second) = (self.entries[a], self.entries[b]);
-        let winner = if first.weight > second.weight {
-            first
-        } else {
-            second
-        };
-        let weight = first.weight + second.weight;
-        let pixel = winner.row as usize * geometry.width() + winner.column as usize;
-        let pt = weight * geometry.trig[pixel][0];
-        self.entries[a] = Entry {
-            weight,
-            pt2: pt * pt,
-            ..winner
-        };
-        self.entries.remove(b);
-        self.best.remove(b);
-
-        // Entries before `b` only can have had `a` or `b` as a partner, and `a` comes before `b`.
-        for i in 0..self.entries.len() {
-            let Best { measure, partner } = self.best[i];
-            if i < a {
-                let new = measure_of(geometry, &self.entries[i], &self.entries[a]);
-                // Partners before `a` were all worse than `measure`, so `a` wins a tie with
-                // any partner but an earlier one.
-                if new < measure || (new == measure && a <= partner) {
-                    self.best[i] = Best {
-                        measure: new,
-                        partner: a,
-                    };
-                } else if partner == a || partner == b {
-                    self.best[i] = self.scan(geometry, i);
-                } else if partner > b && partner != usize::MAX {
-                    self.best[i].partner -= 1;
-                }
-            } else if i == a || partner == b {
-                self.best[i] = self.scan(geometry, i);
-            } else if partner > b && partner != usize::MAX {
-                self.best[i].partner -= 1;
-            }
-        }
+    /// Find the nearest neighbour of entry `i`.
+    fn look_around(&mut self, geometry: &Geometry, i: usize) {
+        self.list.distances2(geometry, i, &mut self.row);
+        let (nearest, distance2) = first_smallest(&self.row);
+        self.nearest[i] = nearest as u32;
+        self.distance2[i] = distance2;
+        self.measure[i] = self.list.pt2[i] * distance2;
     }
 
-    /// The best later partner of entry `i`: smallest measure, then smallest position.
-    fn scan(&self, geometry: &Geometry, i: usize) -> Best {
-        let mut best = NOBODY;
-        let me = self.entries[i];
-        for (j, other) in self.entries.iter().enumerate().skip(i + 1) {
-            let measure = measure_of(geometry, &me, other);
-            if measure < best.measure {
-                best = Best {
-                    measure,
-                    partner: j,
+    /// The pair with the smallest measure, of equal ones the first by position; needs two entries.
+    ///
+    /// The neighbours of its softer entry that are equally near give equal measures (one softer
+    /// still would give a smaller one), and the entry remembers the first of them.
+    fn best_pair(&self) -> (usize, usize) {
+        let pair = |i: usize| {
+            let j = self.nearest[i] as usize;
+            (i.min(j), i.max(j))
+        };
+        let (mut best, mut least) = (pair(0), self.measure[0]);
+        for (i, measure) in self.measure.iter().enumerate().skip(1) {
+            if *measure <= least {
+                best = if *measure < least {
+                    pair(i)
+                } else {
+                    best.min(pair(i))
                 };
+                least = *measure;
             }
         }
         best
     }
 
+    /// Merge the best pair of the list, which has at least two entries.
+    fn merge(&mut self, geometry: &Geometry) {
+        let (a, b) = self.best_pair();
+        let moved = self.list.merge(geometry, a, b);
+        self.nearest.remove(b);
+        self.distance2.remove(b);
+        self.measure.remove(b);
+        let (kept, gone) = (a as u32, b as u32);
+        if moved {
+            // What was nearest to `b`, or as near to it as to a later one, now is to `a`.
+            self.list.distances2(geometry, a, &mut self.row);
+            for i in 0..self.list.len() {
+                if self.row[i] == self.distance2[i] {
+                    self.nearest[i] = if self.nearest[i] == gone {
+                        kept
+                    } else {
+                        self.nearest[i].min(kept)
+                    };
+                } else if self.nearest[i] == kept {
+                    self.nearest[i] = LOST;
+                }
+            }
+        }
+        for i in 0..self.list.len() {
+            let nearest = self.nearest[i];
+            if nearest == LOST || nearest == gone || i == a {
+                self.look_around(geometry, i);
+            } else if nearest > gone {
+                self.nearest[i] = nearest - 1;
+            }
+        }
+    }
+
     /// `sum I min_k dR_k / sum I` of the image's pixels to the entries that are left.
-    fn spread(&self, geometry: &Geometry, index: &[u16], value: &[f32]) -> f64 {
-        let width = geometry.width();
+    fn spread(&self, geometry: &Geometry, value: &[f32]) -> f64 {
         let (mut weighted, mut sum) = (0.0, 0.0);
-        for (&pixel, &value) in index.iter().zip(value) {
-            let (row, column) = ((pixel as usize / width) as i32, (pixel as usize % width) as i32);
-            let nearest = (self.entries.iter())
-                .map(|axis| {
-                    let rows = (row - axis.row).unsigned_abs() as usize;
-                    let columns = (column - axis.column).unsigned_abs() as usize;
-                    geometry.distance[rows * width + columns]
-                })
-                .fold(f64::INFINITY, f64::min);
-            weighted += f64::from(value) * nearest;
-            sum += f64::from(value);
+        for ((row, column), value) in self.pixels.row.iter().zip(&self.pixels.column).zip(value) {
+            let mut nearest = f64::INFINITY;
+            for (r, c) in self.list.row.iter().zip(&self.list.column) {
+                nearest = nearest.min(distance(geometry, row - r, column - c));
+            }
+            weighted += f64::from(*value) * nearest;
+            sum += f64::from(*value);
         }
         if sum > 0.0 { weighted / sum } else { 0.0 }
     }
 }
 
-/// `min(pt_a, pt_b)^2 dR_ab^2`.
-#[inline]
-fn measure_of(geometry: &Geometry, a: &Entry, b: &Entry) -> f64 {
-    a.pt2.min(b.pt2) * geometry.distance2[offset(geometry.width(), a, b)]
+/// Distance of two pixels by their whole-numbered row and column differences.
+fn distance(geometry: &Geometry, rows: f64, columns: f64) -> f64 {
+    geometry.distance[rows.abs() as usize * geometry.width() + columns.abs() as usize]
 }
 
-/// Place of the pair's row and column difference in the distance tables.
-#[inline]
-fn offset(width: usize, a: &Entry, b: &Entry) -> usize {
-    let rows = (a.row - b.row).unsigned_abs() as usize;
-    let columns = (a.column - b.column).unsigned_abs() as usize;
-    rows * width + columns
+/// Place and value of the smallest number, the first of equal ones.
+fn first_smallest(values: &[f64]) -> (usize, f64) {
+    let (mut place, mut least) = (0, f64::INFINITY);
+    for (i, v) in values.iter().enumerate() {
+        if *v < least {
+            (place, least) = (i, *v);
+        }
+    }
+    (place, least)
 }
 
 #[cfg(test)]
@@ -208,40 +261,23 @@ mod tests {
     use proptest::prelude::*;
 
     /// The convention word by word: all pairs looked at in every step, O(n^3).
-    fn brute_force(geometry: &Geometry, index: &[u16], value: &[f32], axes: usize) -> Vec<Entry> {
-        let width = geometry.width();
-        let cosh = |e: &Entry| geometry.eta()[e.column as usize].cosh();
-        let mut list: Vec<Entry> = (index.iter().zip(value))
-            .map(|(&p, &v)| {
-                let (row, column) = ((p as usize / width) as i32, (p as usize % width) as i32);
-                let pt = f64::from(v);
-                let weight = pt / geometry.eta()[column as usize].cosh();
-                let pt2 = pt * pt;
-                Entry {
-                    row,
-                    column,
-                    weight,
-                    pt2,
-                }
-            })
-            .collect();
+    fn brute_force(geometry: &Geometry, index: &[u16], value: &[f32], axes: usize) -> List {
+        let mut list = List::default();
+        list.fill(geometry, index, value);
         while list.len() > axes {
-            let mut pair = (0, 1);
-            let mut least = f64::INFINITY;
+            let (mut first, mut second, mut least) = (0, 1, f64::INFINITY);
             for i in 0..list.len() {
                 for j in i + 1..list.len() {
-                    let measure = measure_of(geometry, &list[i], &list[j]);
+                    let rows = list.row[i] - list.row[j];
+                    let columns = list.column[i] - list.column[j];
+                    let measure =
+                        list.pt2[i].min(list.pt2[j]) * distance2(geometry.steps(), rows, columns);
                     if measure < least {
-                        (least, pair) = (measure, (i, j));
+                        (least, first, second) = (measure, i, j);
                     }
                 }
             }
-            let (a, b) = (list[pair.0], list[pair.1]);
-            let mut merged = if a.weight > b.weight { a } else { b };
-            merged.weight = a.weight + b.weight;
-            merged.pt2 = (merged.weight * cosh(&merged)).powi(2);
-            list[pair.0] = merged;
-            list.remove(pair.1);
+            list.merge(geometry, first, second);
         }
         list
     }
@@ -265,11 +301,12 @@ mod tests {
             let value: Vec<f32> = index.iter().map(|_| 0.5 + (next() % levels) as f32).collect();
             let mut clustering = Clustering::default();
             let got = clustering.run(&geometry, &index, &value);
-            prop_assert_eq!(&clustering.entries, &brute_force(&geometry, &index, &value, 2));
-            let mut by_hand = Clustering { entries: brute_force(&geometry, &index, &value, 3), best: vec![] };
-            prop_assert_eq!(got.tau_3, by_hand.spread(&geometry, &index, &value));
-            by_hand.entries = brute_force(&geometry, &index, &value, 2);
-            prop_assert_eq!(got.tau_2, by_hand.spread(&geometry, &index, &value));
+            clustering.list = brute_force(&geometry, &index, &value, 3);
+            prop_assert_eq!(got.tau_3, clustering.spread(&geometry, &value));
+            let axes = brute_force(&geometry, &index, &value, 2);
+            clustering.run(&geometry, &index, &value);
+            prop_assert_eq!(&clustering.list, &axes);
+            prop_assert_eq!(got.tau_2, clustering.spread(&geometry, &value));
         }
     }
 
