@@ -70,7 +70,9 @@ impl Axis {
         if self.log {
             return self.log_ticks();
         }
-        let wanted = ((self.to - self.from).abs() / 70.0).clamp(2.0, 8.0);
+        // Labels of an upright axis need less room.
+        let room = if self.to < self.from { 42.0 } else { 70.0 };
+        let wanted = ((self.to - self.from).abs() / room).clamp(2.0, 8.0);
         let raw = (self.high - self.low) / wanted;
         let decade = 10f64.powf(raw.log10().floor());
         let step = [1.0, 2.0, 2.5, 5.0, 10.0]
@@ -105,7 +107,7 @@ impl Axis {
             self.low.log10().floor() as i32,
             self.high.log10().ceil() as i32,
         );
-        let every = ((last - first) as usize / 8 + 1) as i32;
+        let every = ((last - first) as usize / 10 + 1) as i32;
         let mut out = Vec::new();
         for decade in first..=last {
             for digit in 1..10 {

@@ -140,6 +140,12 @@ impl Canvas {
                 .map(move |(a, b, _)| round(round(f(a).max(f(b))) - round(f(a).min(f(b)))))
                 .collect()
         };
+        // Without it neighbouring boxes show hairlines between them on most screens.
+        self.scene.add(Primitive::GroupStart {
+            transform: None,
+            title: None,
+            extra_attrs: Some("shape-rendering=\"crispEdges\"".to_string()),
+        });
         self.scene.add(Primitive::RectBatch {
             x: low(|p| p.0),
             y: low(|p| p.1),
@@ -147,6 +153,7 @@ impl Canvas {
             h: size(|p| p.1),
             fills: cells.iter().map(|(_, _, c)| colour(*c)).collect(),
         });
+        self.scene.add(Primitive::GroupEnd);
     }
 
     /// Text on the baseline through `at`.

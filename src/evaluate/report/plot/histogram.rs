@@ -109,7 +109,7 @@ fn vertical(comparison: &Comparison, log: bool) -> Axis {
     };
     let high = values().fold(0.0, f64::max);
     if !log {
-        return Axis::linear(0.0, if high > 0.0 { 1.38 * high } else { 1.0 }, SPLIT, TOP);
+        return Axis::linear(0.0, if high > 0.0 { 1.5 * high } else { 1.0 }, SPLIT, TOP);
     }
     let low = values().filter(|v| *v > 0.0).fold(f64::INFINITY, f64::min);
     let low = 0.5 * low;
@@ -153,7 +153,7 @@ fn ratio_panel(canvas: &mut Canvas, comparison: &Comparison, x: &Axis, x_title: 
     let half = [0.1, 0.25, 0.5].into_iter().find(|h| *h >= farthest);
     let y = match half {
         Some(half) => Axis::linear(1.0 - 1.1 * half, 1.0 + 1.1 * half, BOTTOM, RATIO_TOP),
-        None => Axis::linear(0.0, (1.0 + farthest).clamp(2.0, 5.0), BOTTOM, RATIO_TOP),
+        None => Axis::linear(0.0, (1.0 + farthest).clamp(1.9, 4.8), BOTTOM, RATIO_TOP),
     };
     let frame = Frame {
         x,

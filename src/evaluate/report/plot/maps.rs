@@ -16,7 +16,7 @@ pub enum Scale {
     Linear,
 }
 
-const WIDTH: f64 = 1130.0;
+const WIDTH: f64 = 1144.0;
 const HEIGHT: f64 = 360.0;
 const TOP: f64 = 62.0;
 const SIDE: f64 = 240.0;
@@ -32,7 +32,7 @@ pub fn map_page(
     quantity: &str,
 ) -> Figure {
     let mut canvas = Canvas::new(WIDTH, HEIGHT);
-    canvas.bold((58.0, 24.0), Tie::Start, 15, title);
+    canvas.bold((72.0, 24.0), Tie::Start, 15, title);
     let both = || maps.truth.iter().chain(&maps.generated).copied();
     let high = both().fold(f64::NEG_INFINITY, f64::max);
     let low = both().fold(f64::INFINITY, f64::min);
@@ -55,7 +55,7 @@ pub fn map_page(
         ),
     ];
     for (k, (name, values, colours)) in panels.into_iter().enumerate() {
-        let left = 58.0 + 370.0 * k as f64;
+        let left = 72.0 + 370.0 * k as f64;
         panel(
             &mut canvas,
             left,
@@ -177,9 +177,10 @@ impl Colours {
         };
         let slices: Vec<_> = (0..80)
             .map(|k| {
-                let y = |k: usize| TOP + SIDE - SIDE * k as f64 / 80.0;
-                let colour = pick(scale, (k as f64 + 0.5) / 80.0);
-                ((left, y(k)), (right, y(k + 1)), colour)
+                // Each slice reaches up to the end, under the next ones: no seams.
+                let y = TOP + SIDE - SIDE * f64::from(k) / 80.0;
+                let colour = pick(scale, (f64::from(k) + 0.5) / 80.0);
+                ((left, y), (right, TOP), colour)
             })
             .collect();
         canvas.cells(&slices);

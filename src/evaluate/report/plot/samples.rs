@@ -6,7 +6,7 @@ use super::colour::{INFERNO, pick};
 use crate::data::SparseImages;
 
 const DARK: Rgb = [17, 13, 30];
-const CELL: f64 = 112.0;
+const CELL: f64 = 125.0;
 const GAP: f64 = 6.0;
 const COLUMNS: usize = 4;
 const MOST_ROWS: usize = 6;
@@ -63,9 +63,10 @@ pub fn sample_page(truth: &SparseImages, generated: &SparseImages) -> Figure {
     }
     let slices: Vec<_> = (0..100)
         .map(|k| {
-            let y = |k: usize| top + height - height * k as f64 / 100.0;
-            let colour = pick(&INFERNO, (k as f64 + 0.5) / 100.0);
-            ((bar, y(k)), (bar + 16.0, y(k + 1)), colour)
+            // Each slice reaches up to the end, under the next ones: no seams.
+            let y = top + height - height * f64::from(k) / 100.0;
+            let colour = pick(&INFERNO, (f64::from(k) + 0.5) / 100.0);
+            ((bar, y), (bar + 16.0, top), colour)
         })
         .collect();
     canvas.cells(&slices);
