@@ -12,6 +12,9 @@
 //! - the merging stops at N entries: their places are the axes.
 //!
 //! So every axis is a pixel centre, and all distances come from one table.
+//!
+//! On a pixel grid equal distances abound. Here they are equal to the bit and the order above
+//! decides; code that subtracts rounded coordinates lets rounding decide, and may differ in a jet.
 
 use super::geometry::{Geometry, distance2};
 

@@ -32,7 +32,7 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
         out.push_str("<a href=\"#model\">Training</a>");
     }
     out.push_str("</nav>\n");
-    legend(&mut out, metrics);
+    legend(&mut out);
     for class in classes() {
         let _ = writeln!(
             out,
@@ -97,7 +97,7 @@ fn head(out: &mut String, metrics: &MetricsFile) {
     out.push_str("</dd></dl>\n");
 }
 
-fn legend(out: &mut String, _metrics: &MetricsFile) {
+fn legend(out: &mut String) {
     out.push_str(
         "<p class=\"note\"><b>W1</b>: Wasserstein distance of the two distributions, with its \
          bootstrap error. <b>Floor</b>: what W1 would be if the generated images were truth, at \

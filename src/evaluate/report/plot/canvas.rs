@@ -11,6 +11,9 @@ use kuva::render::render::{Primitive, Scene, TextAnchor};
 /// Red, green, blue.
 pub(super) type Rgb = [u8; 3];
 
+/// A filled box: two opposite corners and its colour.
+pub(super) type Cell = ((f64, f64), (f64, f64), Rgb);
+
 pub(super) const INK: Rgb = [34, 40, 49];
 pub(super) const FAINT: Rgb = [228, 231, 236];
 pub(super) const TRUTH: Rgb = [52, 92, 140];
@@ -127,7 +130,7 @@ impl Canvas {
     }
 
     /// Many filled boxes by their corners.
-    pub(super) fn cells(&mut self, cells: &[((f64, f64), (f64, f64), Rgb)]) {
+    pub(super) fn cells(&mut self, cells: &[Cell]) {
         let low = |f: fn(&(f64, f64)) -> f64| {
             cells
                 .iter()

@@ -1,4 +1,4 @@
-//! Figures of the report. Everything is drawn on one [`Canvas`](canvas), the only file that knows
+//! Figures of the report. Everything is drawn on the surface of `canvas.rs`, the only file that knows
 //! the plotting crate.
 
 mod axis;
