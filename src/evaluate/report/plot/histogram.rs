@@ -117,7 +117,7 @@ fn vertical(comparison: &Comparison, log: bool) -> Axis {
 }
 
 fn legend(canvas: &mut Canvas, comparison: &Comparison, plot: &HistogramPlot<'_>) {
-    let x = RIGHT - 250.0;
+    let x = RIGHT - 268.0;
     canvas.fill((x, TOP + 12.0), (x + 26.0, TOP + 24.0), TRUTH_FILL);
     canvas.outline((x, TOP + 12.0), (x + 26.0, TOP + 24.0), TRUTH, 1.4);
     let truth = format!("Truth ({} images)", thousands(comparison.truth.events));
