@@ -1,0 +1,197 @@
+//! Which figures a report has, and their captions.
+
+use rayon::prelude::*;
+
+use super::Extras;
+use super::plot::{
+    Figure, HistogramPlot, Scale, histogram_page, map_page, sample_page, training_curve,
+};
+use crate::evaluate::compare::{ClassEvaluation, Evaluation, ObservableEvaluation};
+use crate::evaluate::histogram::Comparison;
+
+/// A drawn figure.
+pub(super) struct Drawn {
+    /// File name without its ending.
+    pub(super) name: String,
+    /// Class it belongs to; empty for the model's own.
+    pub(super) class: &'static str,
+    pub(super) caption: String,
+    /// Whether it takes the page's whole width.
+    pub(super) wide: bool,
+    pub(super) svg: String,
+    /// Also as a picture for slides and web pages, where asked for.
+    pub(super) png: Option<Result<Vec<u8>, String>>,
+}
+
+type Job<'a> = Box<dyn Fn() -> Drawn + Send + Sync + 'a>;
+
+/// All figures, in the order of the page.
+pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    for class in &evaluation.classes {
+        for observable in &class.observables {
+            jobs.push(Box::new(move || histogram(class, observable)));
+        }
+        jobs.push(Box::new(move || {
+            spectrum(class, &class.images.spectrum, false)
+        }));
+        jobs.push(Box::new(move || {
+            spectrum(class, &class.images.log_spectrum, true)
+        }));
+        jobs.push(Box::new(move || mean_images(evaluation, class)));
+        jobs.push(Box::new(move || zeros(evaluation, class)));
+        jobs.push(Box::new(move || samples(class)));
+    }
+    if let Some(curve) = &extras.training {
+        jobs.push(Box::new(move || {
+            let caption = "Negative log-likelihood per image over the training.";
+            drawn("training", "", caption, false, training_curve(curve))
+        }));
+    }
+    jobs.par_iter().map(|job| job()).collect()
+}
+
+fn drawn(
+    name: &str,
+    class: &'static str,
+    caption: impl Into<String>,
+    wide: bool,
+    figure: Figure,
+) -> Drawn {
+    Drawn {
+        name: if class.is_empty() {
+            name.to_string()
+        } else {
+            format!("{class}-{name}")
+        },
+        class,
+        caption: caption.into(),
+        wide,
+        svg: figure.svg(),
+        png: None,
+    }
+}
+
+/// "Signal".
+pub(super) fn class_title(name: &str) -> &'static str {
+    match name {
+        "signal" => "Signal",
+        "background" => "Background",
+        _ => "All images",
+    }
+}
+
+fn histogram(class: &ClassEvaluation, found: &ObservableEvaluation) -> Drawn {
+    let (observable, m) = (&found.observable, &found.metrics);
+    let symbol = observable.symbol;
+    let (x_title, y_title) = match (observable.name, observable.unit) {
+        ("multiplicity", _) => ("Nonzero pixels n".to_string(), "(1/N) dN/dn".to_string()),
+        (_, "") => (
+            format!("{} {symbol}", observable.title),
+            format!("(1/N) dN/d{symbol}"),
+        ),
+        (_, unit) => (
+            format!("{} {symbol} [{unit}]", observable.title),
+            format!("(1/N) dN/d{symbol} [1/{unit}]"),
+        ),
+    };
+    let mut notes = Vec::new();
+    if let Some(w1) = m.w1 {
+        let text = value_with_error(w1, m.w1_error);
+        notes.push(format!("W1 = {text} {}", observable.unit));
+    }
+    if let Some(floor) = m.w1_floor {
+        let text = value_with_error(floor, m.w1_floor_std);
+        notes.push(format!("truth against truth: {text} {}", observable.unit));
+    }
+    let plot = HistogramPlot {
+        title: class_title(class.name),
+        x_title: &x_title,
+        y_title: &y_title,
+        notes,
+        ..HistogramPlot::default()
+    };
+    let figure = histogram_page(&found.histogram, &plot);
+    drawn(observable.name, class.name, observable.title, false, figure)
+}
+
+fn spectrum(class: &ClassEvaluation, comparison: &Comparison, log: bool) -> Drawn {
+    let plot = HistogramPlot {
+        title: class_title(class.name),
+        x_title: "Pixel intensity I [GeV]",
+        y_title: "Pixels per image, dn/dI [1/GeV]",
+        log_x: log,
+        log_y: true,
+        ..HistogramPlot::default()
+    };
+    let (name, caption) = if log {
+        ("pixel_spectrum_log", "Pixel intensities, soft end")
+    } else {
+        ("pixel_spectrum", "Pixel intensities")
+    };
+    let figure = histogram_page(comparison, &plot);
+    drawn(name, class.name, caption, false, figure)
+}
+
+fn mean_images(evaluation: &Evaluation, class: &ClassEvaluation) -> Drawn {
+    let title = format!("{}: average image", class_title(class.name));
+    let figure = map_page(
+        &class.images.mean,
+        &evaluation.geometry,
+        Scale::Log,
+        &title,
+        "Average pixel pT [GeV]",
+    );
+    let (most, pixel) = class.images.mean_max_difference;
+    let width = evaluation.geometry.width();
+    let caption = format!(
+        "Average images and their difference; it is largest, {most:.3} GeV, at row {}, column {}. \
+         Pixels that are never hit are grey. The difference is logarithmic in its size.",
+        pixel / width,
+        pixel % width
+    );
+    drawn("average_image", class.name, caption, true, figure)
+}
+
+fn zeros(evaluation: &Evaluation, class: &ClassEvaluation) -> Drawn {
+    let title = format!("{}: how often a pixel is zero", class_title(class.name));
+    let figure = map_page(
+        &class.images.zeros,
+        &evaluation.geometry,
+        Scale::Linear,
+        &title,
+        "Fraction of images",
+    );
+    let sparsity = class.images.sparsity;
+    let caption = format!(
+        "Fraction of images in which a pixel is zero. Over all pixels: truth {:.2} %, generated \
+         {:.2} %.",
+        100.0 * sparsity.truth,
+        100.0 * sparsity.generated
+    );
+    drawn("zero_fraction", class.name, caption, true, figure)
+}
+
+fn samples(class: &ClassEvaluation) -> Drawn {
+    let figure = sample_page(&class.samples.truth, &class.samples.generated);
+    let caption = "The first images of either side. Empty pixels are dark.";
+    let png = Some(figure.png(2.0));
+    Drawn {
+        png,
+        ..drawn("samples", class.name, caption, true, figure)
+    }
+}
+
+/// "0.143 ± 0.021": the error with two digits, the value to the same place.
+pub(super) fn value_with_error(value: f64, error: Option<f64>) -> String {
+    let scale = error.filter(|e| *e > 0.0).unwrap_or(value.abs());
+    let digits = if scale > 0.0 && scale.is_finite() {
+        (1.0 - scale.log10().floor()).clamp(0.0, 9.0) as usize
+    } else {
+        2
+    };
+    match error {
+        Some(error) => format!("{value:.digits$} ± {error:.digits$}"),
+        None => format!("{value:.digits$}"),
+    }
+}

@@ -1,0 +1,17 @@
+//! Figures of the report. Everything is drawn on the surface of `canvas.rs`, the only file that knows
+//! the plotting crate.
+
+mod axis;
+mod canvas;
+mod colour;
+mod curve;
+mod histogram;
+mod maps;
+mod samples;
+
+pub use canvas::Figure;
+pub use curve::training_curve;
+pub(super) use histogram::thousands;
+pub use histogram::{HistogramPlot, histogram_page};
+pub use maps::{Scale, map_page};
+pub use samples::sample_page;
