@@ -3,5 +3,6 @@
 pub mod data;
 pub mod engine;
 pub mod evaluate;
+pub mod generate;
 pub mod model;
 pub mod physics;
