@@ -53,7 +53,7 @@ impl Source {
                 reason(&e)
             })
         })?;
-        let links = file
+        let mut links: Vec<_> = file
             .links(IndexType::Name, IterationOrder::Native)
             .map_err(|e| unreadable(reason(&e)))?
             .into_iter()
@@ -65,6 +65,7 @@ impl Source {
                 )
             })
             .collect();
+        links.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(Self {
             path: path.to_path_buf(),
             bytes: meta.len(),
