@@ -115,7 +115,7 @@ fn damaged_files_are_survived() {
         .stderr(fs::File::create(dir.path().join("err")).unwrap())
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60 + count as u64 / 20);
+    let deadline = Instant::now() + Duration::from_secs(60 + count as u64 / 100);
     let status = loop {
         match child.try_wait().unwrap() {
             Some(status) => break Some(status),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use super::{heap, source::Source};
+
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
 
 /// Attributes above this many bytes are not shown.
@@ -98,20 +100,42 @@ pub(super) fn write(file: &hdf5::File, name: &str, value: &Attribute) -> hdf5::R
 }
 
 /// All root attributes that can be shown.
-pub(super) fn read_all(file: &hdf5::File) -> BTreeMap<String, Attribute> {
+pub(super) fn read_all(source: &Source) -> BTreeMap<String, Attribute> {
+    let file = &source.file;
     let Ok(names) = file.attr_names() else {
         return BTreeMap::new();
     };
+    let lengths = file.create_plist().map_or(0, |p| p.sizes().sizeof_size as usize);
+    // Looked for only when there is an attribute that needs it: it takes a pass over the file.
+    let mut heaps = None;
     names
         .iter()
         // Names come from the file unchecked: only proper text is looked up.
         .filter_map(|n| std::str::from_utf8(n.as_bytes()).ok())
-        .filter_map(|name| Some((name.to_string(), read_one(file, name)?)))
+        .filter_map(|name| {
+            let mut sound = || *heaps.get_or_insert_with(|| heap::sound(&source.path, lengths));
+            Some((name.to_string(), read_one(file, name, &mut sound)?))
+        })
         .collect()
 }
 
+/// A root attribute that is one integer and not negative.
+pub(super) fn read_size(source: &Source, name: &str) -> Option<usize> {
+    match read_one(&source.file, name, &mut || false)? {
+        Attribute::Integer(n) => usize::try_from(n).ok(),
+        Attribute::Unsigned(n) => usize::try_from(n).ok(),
+        _ => None,
+    }
+}
+
 /// One root attribute; `None` when it is missing, unreadable, or of a kind that is not shown.
-pub(super) fn read_one(file: &hdf5::File, name: &str) -> Option<Attribute> {
+///
+/// `heaps_sound` says whether variable-length strings may be read.
+fn read_one(
+    file: &hdf5::File,
+    name: &str,
+    heaps_sound: &mut dyn FnMut() -> bool,
+) -> Option<Attribute> {
     use TypeDescriptor as T;
     let attr = file.attr(name).ok()?;
     let dtype = attr.dtype().ok()?;
@@ -152,6 +176,9 @@ pub(super) fn read_one(file: &hdf5::File, name: &str) -> Option<Attribute> {
         return Some(Attribute::Text(words.join(", ")));
     }
     if elements != 1 {
+        return None;
+    }
+    if matches!(kind, T::VarLenUnicode | T::VarLenAscii) && !heaps_sound() {
         return None;
     }
     match kind {

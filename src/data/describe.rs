@@ -84,7 +84,7 @@ pub fn describe(path: &Path) -> Result<FileSummary, DataError> {
         sampled: 0,
         classes: None,
         datasets,
-        attributes: attributes::read_all(&source.file),
+        attributes: attributes::read_all(&source),
     };
     let images = match ImageTables::open(&source) {
         Ok(images) => images,
@@ -120,7 +120,7 @@ pub fn describe(path: &Path) -> Result<FileSummary, DataError> {
 ///
 /// The file does not open as HDF5.
 pub fn read_attributes(path: &Path) -> Result<BTreeMap<String, Attribute>, DataError> {
-    Ok(attributes::read_all(&Source::open(path)?.file))
+    Ok(attributes::read_all(&Source::open(path)?))
 }
 
 /// Values of one per-row data set of a file with images, all rows.

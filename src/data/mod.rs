@@ -3,6 +3,7 @@
 mod attributes;
 mod describe;
 mod error;
+mod heap;
 mod images;
 pub mod journal;
 mod read;

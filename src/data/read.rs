@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ndarray::{Array3, s};
 
-use super::attributes::{self, Attribute};
+use super::attributes;
 use super::error::DataError;
 use super::select::Selection;
 use super::source::{Source, Table};
@@ -232,13 +232,9 @@ enum Kind {
 impl ImageTables {
     /// Find the layout and check that its data sets fit together.
     pub fn open(source: &Source) -> Result<Self, DataError> {
-        let named = match attributes::read_one(&source.file, "layout") {
-            Some(Attribute::Text(text)) => Some(text),
-            _ => None,
-        };
+        // By its data sets alone: an attribute may say something else and be wrong.
         let csr = ["indptr", "index", "value"].iter().all(|n| source.has(n));
-        let sparse = named.as_deref() == Some("sparse") || (csr && !source.has("image"));
-        if sparse {
+        if csr && !source.has("image") {
             Self::open_sparse(source)
         } else {
             Self::open_dense(source)
@@ -272,11 +268,7 @@ impl ImageTables {
     }
 
     fn open_sparse(source: &Source) -> Result<Self, DataError> {
-        let side = |name: &str| match attributes::read_one(&source.file, name) {
-            Some(Attribute::Integer(n)) => usize::try_from(n).ok(),
-            Some(Attribute::Unsigned(n)) => usize::try_from(n).ok(),
-            _ => None,
-        };
+        let side = |name| attributes::read_size(source, name);
         let (Some(height), Some(width)) = (side("height"), side("width")) else {
             return Err(source.fail(
                 "indptr",
