@@ -195,8 +195,49 @@ impl Source {
             if chunks.is_none_or(|n| n > self.bytes / 8 + 1024) {
                 return Err(implausible(format!("too many chunks of {chunk:?}")));
             }
+            self.check_chunks(table)?;
         }
         Ok(())
+    }
+
+    /// Refuse what libhdf5 (2.2 and before) is not safe with: filters whose decoders trust their
+    /// input, and chunks too short for a checksum, which it reads before their start.
+    fn check_chunks(&self, table: &Table) -> Result<(), DataError> {
+        use hdf5::filters::Filter as F;
+        let refuse = |why: String| {
+            let how = "check that the file is complete, or rewrite it with gzip, with h5repack for example";
+            Err(self.fail(&table.name, why, how))
+        };
+        let filters = table.set.filters();
+        for (at, filter) in filters.iter().enumerate() {
+            let known = match filter {
+                F::Deflate(_) | F::Shuffle => true,
+                F::Fletcher32 => at + 1 == filters.len(),
+                _ => false,
+            };
+            if !known {
+                return refuse(format!("its filters are {filters:?}"));
+            }
+        }
+        let least = match filters.last() {
+            Some(F::Fletcher32) => 4,
+            _ => 1,
+        };
+        let mut bad = None;
+        table
+            .set
+            .chunks_visit(|info| {
+                let end = info.addr.checked_add(info.size);
+                if info.size < least || end.is_none_or(|end| end > self.bytes) {
+                    bad = Some((info.size, info.addr));
+                }
+                i32::from(bad.is_some())
+            })
+            .map_err(|e| self.broken(&table.name, &e))?;
+        match bad {
+            None => Ok(()),
+            Some((size, at)) => refuse(format!("a chunk of {size} bytes at byte {at}")),
+        }
     }
 }
 
