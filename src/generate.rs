@@ -112,7 +112,9 @@ pub enum GenerateError {
     #[error("cannot use the images drawn ({0}): this is a mistake of the engine")]
     Sampler(String),
     /// Image numbers that do not exist.
-    #[error("cannot number {count} images from {first} (numbers end at 2^64 - 1): choose a lower first number")]
+    #[error(
+        "cannot number {count} images from {first} (numbers end at 2^64 - 1): choose a lower first number"
+    )]
     Range {
         /// First image number.
         first: u64,

@@ -100,9 +100,15 @@ fn selections_limits_and_columns() {
         assert_eq!(read(&path, &options).unwrap().rows, [0, 2, 4]);
 
         let why = message(&path, &select(&["jet_pt=1000.."]));
-        assert!(why.contains("jet_pt=1000..") && why.contains("runs from 250 to 749.9"), "{why}");
+        assert!(
+            why.contains("jet_pt=1000..") && why.contains("runs from 250 to 749.9"),
+            "{why}"
+        );
         let why = message(&path, &select(&["jet_mas=80"]));
-        assert!(why.contains("'jet_mas'") && why.contains("jet_pt, signal"), "{why}");
+        assert!(
+            why.contains("'jet_mas'") && why.contains("jet_pt, signal"),
+            "{why}"
+        );
         options.columns = vec!["tau_21".into()];
         assert!(message(&path, &options).contains("'tau_21'"));
         options = ReadOptions {
@@ -126,10 +132,19 @@ fn files_of_h5py_are_read() {
         ("f8 gzip", "dtype='f8', compression='gzip'"),
         ("f4 contiguous", "dtype='f4'"),
         ("f4 big-endian", "dtype='>f4'"),
-        ("f8 big-endian", "dtype='>f8', chunks=(7, 2, 3), shuffle=True, compression='gzip'"),
+        (
+            "f8 big-endian",
+            "dtype='>f8', chunks=(7, 2, 3), shuffle=True, compression='gzip'",
+        ),
         ("f2", "dtype='f2', chunks=(299, 6, 5)"),
-        ("f4 one chunk", "dtype='f4', chunks=(300, 6, 5), fletcher32=True"),
-        ("f4 resizable", "dtype='f4', maxshape=(None, 6, 5), compression='gzip'"),
+        (
+            "f4 one chunk",
+            "dtype='f4', chunks=(300, 6, 5), fletcher32=True",
+        ),
+        (
+            "f4 resizable",
+            "dtype='f4', maxshape=(None, 6, 5), compression='gzip'",
+        ),
     ] {
         let path = dir.path().join(format!("{name}.h5"));
         let script = format!(
@@ -278,7 +293,9 @@ f.create_virtual_dataset('image', l)".into(),
             "v = pixels(20, 4, 5)\nwith h5py.File(os.path.join(path, 'case{i}.h5'), 'w') as f:\n    {body}\n"
         );
     }
-    script += &format!("with h5py.File(os.path.join(path, 'good.h5'), 'w') as f: v = pixels(20, 4, 5); {dense}\n");
+    script += &format!(
+        "with h5py.File(os.path.join(path, 'good.h5'), 'w') as f: v = pixels(20, 4, 5); {dense}\n"
+    );
     h5py(dir.path(), &script);
     all(&dir.path().join("good.h5")).unwrap();
     for (i, (code, expected)) in cases.iter().enumerate() {
@@ -332,9 +349,13 @@ fn pixels_at_the_edges_of_float32_are_kept() {
         assert_eq!(all(&path).unwrap().images, images);
     }
     // Negative zeros and float64 values below float32 are zeros.
-    let script = "f = h5py.File(path, 'w'); f['image'] = np.array([[[-0.0, 1e-300, -1e-300, 1.0]]])";
+    let script =
+        "f = h5py.File(path, 'w'); f['image'] = np.array([[[-0.0, 1e-300, -1e-300, 1.0]]])";
     h5py(&path, script);
-    assert_eq!(all(&path).unwrap().images.image(0), (&[3u16][..], &[1.0f32][..]));
+    assert_eq!(
+        all(&path).unwrap().images.image(0),
+        (&[3u16][..], &[1.0f32][..])
+    );
 }
 
 #[test]
@@ -351,7 +372,10 @@ fn writing_refuses_and_cleans_up() {
     let column = |name: &str, values: Vec<f32>| BTreeMap::from([(name.to_string(), values)]);
     for (columns, why) in [
         (column("m", vec![1.0; 9]), "9 values of 'm' for 10 images"),
-        (column("m", [vec![1.0; 9], vec![f32::NAN]].concat()), "'m' is NaN in row 9"),
+        (
+            column("m", [vec![1.0; 9], vec![f32::NAN]].concat()),
+            "'m' is NaN in row 9",
+        ),
         (column("image", vec![1.0; 10]), "'image' cannot name"),
         (column("a/b", vec![1.0; 10]), "'a/b' cannot name"),
     ] {
@@ -363,7 +387,11 @@ fn writing_refuses_and_cleans_up() {
     assert!(writer.append(&toy(1, 4, 5), &BTreeMap::new()).is_err());
     assert_eq!(writer.count(), 10);
     drop(writer);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing is left"
+    );
 
     // A file that appears meanwhile is not overwritten.
     let writer = ImageWriter::create(&path, &options).unwrap();

@@ -85,12 +85,15 @@ fn resumed(plan: &GeneratePlan) -> GeneratePlan {
 
 /// Stop after about `images`.
 fn stop_after(plan: &GeneratePlan, images: u64) -> Outcome {
-    generate(plan, &mut toy(), &observables, &mut |p| {
-        match p.done >= images {
+    generate(
+        plan,
+        &mut toy(),
+        &observables,
+        &mut |p| match p.done >= images {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
-        }
-    })
+        },
+    )
     .unwrap()
 }
 
@@ -146,7 +149,10 @@ fn a_run_writes_what_the_sampler_draws() {
         let about = describe(&c.out).unwrap();
         assert_eq!(about.attributes["seed"].to_string(), "7");
         assert_eq!(about.attributes["first_image"].to_string(), "1000");
-        assert_eq!(about.attributes["model_sha256"].to_string(), "03".repeat(32));
+        assert_eq!(
+            about.attributes["model_sha256"].to_string(),
+            "03".repeat(32)
+        );
         assert_eq!(about.layout, Some(layout));
     }
 }
@@ -181,7 +187,9 @@ fn resuming_at_every_cut_of_the_journal_gives_the_uninterrupted_run() {
         assert_eq!(names(c.dir.path()), ["out.h5.partial"]);
         let bytes = fs::read(&journal).unwrap();
         // Every byte of the header and around the ends of blocks, and a stride of the rest.
-        let cuts = (0..200).chain((200..bytes.len()).step_by(37)).chain([bytes.len()]);
+        let cuts = (0..200)
+            .chain((200..bytes.len()).step_by(37))
+            .chain([bytes.len()]);
         for cut in cuts {
             fs::write(&journal, &bytes[..cut]).unwrap();
             let outcome = run(&resumed(&plan)).unwrap_or_else(|e| panic!("cut at {cut}: {e}"));
@@ -341,5 +349,10 @@ fn odd_ranges() {
     assert!(matches!(run(&last), Err(GenerateError::Range { .. })));
     // A directory that is not there, and no trace of the try.
     let nowhere = plan(&c.dir.path().join("no/b.h5"), Layout::Dense);
-    assert!(run(&nowhere).unwrap_err().to_string().contains("check the path"));
+    assert!(
+        run(&nowhere)
+            .unwrap_err()
+            .to_string()
+            .contains("check the path")
+    );
 }

@@ -84,7 +84,10 @@ with h5py.File(path, 'w', libver='latest') as f:
     );
     h5::h5py(&foreign, &script);
     let older = dir.join("o.h5");
-    h5::h5py(&older, &script.replace("libver='latest'", "libver='earliest'"));
+    h5::h5py(
+        &older,
+        &script.replace("libver='latest'", "libver='earliest'"),
+    );
     [dense, sparse, foreign, older]
         .iter()
         .map(|p| fs::read(p).unwrap())
@@ -109,7 +112,13 @@ fn damaged_files_are_survived() {
     let mut child = Command::new("sh")
         .args(["-c", &format!("ulimit -v {MEMORY}; exec \"$0\" \"$@\"")])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            "child",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(CORPUS, &corpus)
         .stdout(fs::File::create(dir.path().join("out")).unwrap())
         .stderr(fs::File::create(dir.path().join("err")).unwrap())
@@ -128,7 +137,11 @@ fn damaged_files_are_survived() {
         }
     };
     let output = fs::read_to_string(dir.path().join("out")).unwrap();
-    let at = output.lines().rev().find(|l| l.ends_with(".h5")).unwrap_or("none");
+    let at = output
+        .lines()
+        .rev()
+        .find(|l| l.ends_with(".h5"))
+        .unwrap_or("none");
     let errors = fs::read_to_string(dir.path().join("err")).unwrap();
     if status.is_none_or(|s| !s.success()) {
         // Kept for the one who looks into it.
@@ -136,7 +149,10 @@ fn damaged_files_are_survived() {
         fs::copy(corpus.join(at), &keep).ok();
         panic!("{status:?} at {at}, kept as {}\n{errors}", keep.display());
     }
-    assert!(!errors.contains("HDF5-DIAG"), "HDF5 talks to the user: {errors}");
+    assert!(
+        !errors.contains("HDF5-DIAG"),
+        "HDF5 talks to the user: {errors}"
+    );
     let read: usize = output
         .lines()
         .filter_map(|l| l.strip_prefix("read ")?.parse::<usize>().ok())
@@ -171,4 +187,59 @@ fn child() {
         assert!(time < Duration::from_secs(10), "took {time:?}");
     }
     println!("\nread {readable}");
+}
+
+/// A file size limit stands in for a full disk: HDF5 and the journal meet a refused write.
+#[test]
+fn a_full_disk_is_one_clear_error() {
+    for layout in [Layout::Dense, Layout::Sparse] {
+        let dir = tempfile::tempdir().unwrap();
+        // Ignored, the signal of the limit becomes an error of the write.
+        let shell = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
+        let output = Command::new("sh")
+            .args(["-c", shell])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "writer", "--ignored", "--nocapture"])
+            .env(CORPUS, dir.path().join(format!("{layout}.h5")))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{:?}\n{text}", output.status);
+        assert!(
+            text.contains("cannot write") && text.contains("File too large"),
+            "{text}"
+        );
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "nothing is left"
+        );
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("HDF5-DIAG"));
+    }
+}
+
+/// Writes until it fails; run by the test above.
+#[test]
+#[ignore = "a part of a_full_disk_is_one_clear_error"]
+fn writer() {
+    let Some(path) = std::env::var_os(CORPUS) else {
+        return;
+    };
+    let path = Path::new(&path);
+    let options = sarm::data::WriteOptions {
+        layout: match path.ends_with("dense.h5") {
+            true => Layout::Dense,
+            false => Layout::Sparse,
+        },
+        height: 20,
+        width: 20,
+        ..Default::default()
+    };
+    let result = sarm::data::write(
+        path,
+        &h5::toy(3000, 20, 20),
+        &h5::toy_columns(3000),
+        &options,
+    );
+    println!("{}", result.unwrap_err());
 }

@@ -105,7 +105,9 @@ pub(super) fn read_all(source: &Source) -> BTreeMap<String, Attribute> {
     let Ok(names) = file.attr_names() else {
         return BTreeMap::new();
     };
-    let lengths = file.create_plist().map_or(0, |p| p.sizes().sizeof_size as usize);
+    let lengths = file
+        .create_plist()
+        .map_or(0, |p| p.sizes().sizeof_size as usize);
     // Looked for only when there is an attribute that needs it: it takes a pass over the file.
     let mut heaps = None;
     names
@@ -189,8 +191,12 @@ fn read_one(
             Some(Attribute::Integer(*attr.read_raw::<i64>().ok()?.first()?))
         }
         T::Float(_) => Some(Attribute::Real(*attr.read_raw::<f64>().ok()?.first()?)),
-        T::VarLenUnicode => Some(text(attr.read_raw::<VarLenUnicode>().ok()?.first()?.as_bytes())),
-        T::VarLenAscii => Some(text(attr.read_raw::<VarLenAscii>().ok()?.first()?.as_bytes())),
+        T::VarLenUnicode => Some(text(
+            attr.read_raw::<VarLenUnicode>().ok()?.first()?.as_bytes(),
+        )),
+        T::VarLenAscii => Some(text(
+            attr.read_raw::<VarLenAscii>().ok()?.first()?.as_bytes(),
+        )),
         T::FixedUnicode(_) => Some(text(
             attr.read_raw::<FixedUnicode<8>>().ok()?.first()?.as_bytes(),
         )),

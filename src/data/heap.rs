@@ -57,7 +57,9 @@ fn walk(file: &mut File, start: u64, length_bytes: usize) -> io::Result<bool> {
     let Some(header) = fields(file, start, end_of_file)? else {
         return Ok(false);
     };
-    let end = start.saturating_add(length(&header, length_bytes)).min(end_of_file);
+    let end = start
+        .saturating_add(length(&header, length_bytes))
+        .min(end_of_file);
     let mut at = start + HEADER;
     while at.saturating_add(HEADER) <= end {
         let Some(object) = fields(file, at, end_of_file)? else {

@@ -49,7 +49,11 @@ impl Identity {
             ("model", hex(&self.model), hex(&other.model)),
             ("condition", hex(&self.condition), hex(&other.condition)),
             ("seed", self.seed.to_string(), other.seed.to_string()),
-            ("first image", self.first.to_string(), other.first.to_string()),
+            (
+                "first image",
+                self.first.to_string(),
+                other.first.to_string(),
+            ),
             ("count", self.count.to_string(), other.count.to_string()),
             (
                 "image size",
@@ -90,7 +94,9 @@ impl Identity {
         }
         let version = u32::from_le_bytes(at.take());
         if version != VERSION {
-            return Err(format!("its version is {version}, this program reads {VERSION}"));
+            return Err(format!(
+                "its version is {version}, this program reads {VERSION}"
+            ));
         }
         let identity = Identity {
             height: u32::from_le_bytes(at.take()),
@@ -213,7 +219,11 @@ impl Journal {
     /// # Errors
     ///
     /// [`JournalError::Busy`] when another process holds it; the rest depends on `existing`.
-    pub fn open(path: &Path, identity: &Identity, existing: Existing) -> Result<Self, JournalError> {
+    pub fn open(
+        path: &Path,
+        identity: &Identity,
+        existing: Existing,
+    ) -> Result<Self, JournalError> {
         let file = lock(path)?;
         let mut journal = Self {
             path: path.to_path_buf(),

@@ -33,7 +33,9 @@ pub struct Dataset {
 }
 
 /// How images are laid out in a file; docs/formats.md has every data set of both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// All pixels in `image` (images, rows, columns): what LAGAN published.

@@ -131,12 +131,7 @@ fn visit(
 }
 
 /// Values of a column in `rows`, which ascend.
-fn gather(
-    source: &Source,
-    name: &str,
-    count: usize,
-    rows: &[u64],
-) -> Result<Vec<f32>, DataError> {
+fn gather(source: &Source, name: &str, count: usize, rows: &[u64]) -> Result<Vec<f32>, DataError> {
     let table = column_table(source, name, count)?;
     let mut out = Vec::with_capacity(rows.len());
     visit(source, &table, |start, block| {
@@ -201,7 +196,11 @@ fn select(source: &Source, count: usize, options: &ReadOptions) -> Result<Vec<u6
         .take(limit)
         .collect();
     if rows.is_empty() {
-        let names: Vec<_> = options.selections.iter().map(Selection::to_string).collect();
+        let names: Vec<_> = options
+            .selections
+            .iter()
+            .map(Selection::to_string)
+            .collect();
         let mut why = ranges.join(", ");
         if limit == 0 {
             why += "; the limit is 0";
@@ -246,7 +245,11 @@ impl ImageTables {
         let &[count, height, width] = table.shape.as_slice() else {
             return Err(source.fail(
                 "image",
-                format!("its shape {:?} has {} dimensions", table.shape, table.shape.len()),
+                format!(
+                    "its shape {:?} has {} dimensions",
+                    table.shape,
+                    table.shape.len()
+                ),
                 "store images as (images, rows, columns)",
             ));
         };
@@ -289,7 +292,10 @@ impl ImageTables {
         if index.shape != value.shape {
             return Err(source.fail(
                 "index",
-                format!("it has {} entries, 'value' {}", index.shape[0], value.shape[0]),
+                format!(
+                    "it has {} entries, 'value' {}",
+                    index.shape[0], value.shape[0]
+                ),
                 "each nonzero pixel has one of both",
             ));
         }
@@ -425,8 +431,8 @@ impl ImageTables {
         let (Some(&from), Some(&to)) = (ends.first(), ends.last()) else {
             return Ok(());
         };
-        let wrong_end = (first == 0 && from != 0)
-            || (last + 1 == self.count as u64 && to != stored);
+        let wrong_end =
+            (first == 0 && from != 0) || (last + 1 == self.count as u64 && to != stored);
         if wrong_end {
             return Err(source.fail(
                 "indptr",
@@ -471,7 +477,14 @@ impl ImageTables {
         Ok(())
     }
 
-    fn bad_pixel(&self, source: &Source, name: &str, image: u64, at: usize, value: f32) -> DataError {
+    fn bad_pixel(
+        &self,
+        source: &Source,
+        name: &str,
+        image: u64,
+        at: usize,
+        value: f32,
+    ) -> DataError {
         DataError::Pixel {
             path: source.path.clone(),
             name: name.to_string(),

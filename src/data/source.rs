@@ -85,12 +85,7 @@ impl Source {
     }
 
     /// A failure on data set `name`.
-    pub fn fail(
-        &self,
-        name: &str,
-        why: impl Into<String>,
-        suggestion: &'static str,
-    ) -> DataError {
+    pub fn fail(&self, name: &str, why: impl Into<String>, suggestion: &'static str) -> DataError {
         DataError::DataSet {
             path: self.path.clone(),
             name: name.to_string(),
@@ -128,20 +123,19 @@ impl Source {
                 present,
             });
         };
-        let elsewhere =
-            |why| self.fail(name, why, "gather the data in one file, with h5repack for example");
+        let elsewhere = |why| {
+            self.fail(
+                name,
+                why,
+                "gather the data in one file, with h5repack for example",
+            )
+        };
         if *link == LinkType::External {
             return Err(elsewhere("it is a link into another file"));
         }
-        let set = self
-            .file
-            .dataset(name)
-            .map_err(|e| self.broken(name, &e))?;
+        let set = self.file.dataset(name).map_err(|e| self.broken(name, &e))?;
         let dtype = set.dtype().map_err(|e| self.broken(name, &e))?;
-        let shape = set
-            .space()
-            .map_err(|e| self.broken(name, &e))?
-            .shape();
+        let shape = set.space().map_err(|e| self.broken(name, &e))?.shape();
         let plist = set.create_plist().map_err(|e| self.broken(name, &e))?;
         let (storage, chunk) = (plist.layout(), plist.chunk());
         if storage == Storage::Virtual || !plist.external().is_empty() {
@@ -168,7 +162,10 @@ impl Source {
         let implausible = |what: String| {
             self.fail(
                 &table.name,
-                format!("it declares {what}, more than a file of {} bytes holds", self.bytes),
+                format!(
+                    "it declares {what}, more than a file of {} bytes holds",
+                    self.bytes
+                ),
                 "check that the file is complete and was written to the end",
             )
         };
@@ -278,11 +275,7 @@ impl Table {
             Some(_) => false,
             // float16 has no descriptor in the binding, yet HDF5 converts it
             None => {
-                self.element == 2
-                    && self
-                        .set
-                        .dtype()
-                        .is_ok_and(|d| d.conv_to::<f64>().is_some())
+                self.element == 2 && self.set.dtype().is_ok_and(|d| d.conv_to::<f64>().is_some())
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Writing data files: under a temporary name first, under their own only when complete.
 
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -243,8 +244,23 @@ impl ImageWriter {
         for column in self.columns.iter_mut().flatten() {
             column.1.flush().map_err(wrap)?;
         }
-        // Open data sets would keep the file open.
-        drop((self.pixels, self.columns));
+        output.flush()?;
+        match self.pixels {
+            Pixels::Dense(dense) => dense.close(),
+            Pixels::Sparse {
+                indptr,
+                index,
+                value,
+                ..
+            } => {
+                indptr.close();
+                index.close();
+                value.close();
+            }
+        }
+        for (_, column) in self.columns.into_iter().flatten() {
+            column.close();
+        }
         self.output.finish()
     }
 }
@@ -278,21 +294,30 @@ pub fn write_columns(
 ) -> Result<(), DataError> {
     let output = Output::create(path, force, None)?;
     let wrap = |e: hdf5::Error| output.fail(&e);
+    let mut written = Vec::new();
     for (name, values) in columns {
         let mut column = Growing::vector(&output.file, name, true).map_err(wrap)?;
         column.append(values).map_err(wrap)?;
         column.flush().map_err(wrap)?;
+        written.push(column);
     }
     output.describe(provenance.clone())?;
+    output.flush()?;
+    written.into_iter().for_each(Growing::close);
     output.finish()
 }
 
 /// An HDF5 file under a temporary name, removed unless finished.
+///
+/// Its handles, and those of its data sets, are closed only after a flush that succeeded. On a full
+/// disk libhdf5 (2.2 and before) fails to close a data set that has something left to write, keeps
+/// its identifier without an object, and crashes on it later: an unfinished file is therefore
+/// abandoned with its handles open.
 struct Output {
     path: PathBuf,
     temporary: Temporary,
     force: bool,
-    file: hdf5::File,
+    file: ManuallyDrop<hdf5::File>,
 }
 
 impl Output {
@@ -315,8 +340,13 @@ impl Output {
             path: path.to_path_buf(),
             temporary,
             force,
-            file,
+            file: ManuallyDrop::new(file),
         })
+    }
+
+    /// Write out all that HDF5 holds back, so that closing cannot fail.
+    fn flush(&self) -> Result<(), DataError> {
+        self.file.flush().map_err(|e| self.fail(&e))
     }
 
     fn fail(&self, error: &hdf5::Error) -> DataError {
@@ -337,6 +367,7 @@ impl Output {
         Ok(())
     }
 
+    /// Close the flushed file and give it its name.
     fn finish(self) -> Result<(), DataError> {
         let Self {
             path,
@@ -348,8 +379,7 @@ impl Output {
             path: path.clone(),
             why: reason(&e),
         };
-        file.flush().map_err(fail)?;
-        file.close().map_err(fail)?;
+        ManuallyDrop::into_inner(file).close().map_err(fail)?;
         let io = |e| DataError::io("write", &path, e);
         std::fs::File::open(&temporary.0)
             .and_then(|f| f.sync_all())
@@ -380,6 +410,8 @@ struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
+        // Abandoned handles would keep the space of a removed file.
+        std::fs::File::create(&self.0).ok();
         std::fs::remove_file(&self.0).ok();
     }
 }
@@ -389,7 +421,8 @@ impl Drop for Temporary {
 /// Values wait until a chunk is full, so that each is packed once and the file comes out the same
 /// however the values arrive.
 struct Growing<T> {
-    set: hdf5::Dataset,
+    /// Closed by [`close`](Self::close) alone: see [`Output`].
+    set: ManuallyDrop<hdf5::Dataset>,
     waiting: Vec<T>,
     /// Values in an image, or 1.
     row: usize,
@@ -413,7 +446,7 @@ impl<T: hdf5::H5Type + Copy + Default> Growing<T> {
             .shape(0..)
             .create(name)?;
         Ok(Self {
-            set,
+            set: ManuallyDrop::new(set),
             waiting: Vec::new(),
             row: 1,
             chunk: CHUNK_VALUES,
@@ -433,13 +466,18 @@ impl<T: hdf5::H5Type + Copy + Default> Growing<T> {
             .shape((0.., height, width))
             .create("image")?;
         Ok(Self {
-            set,
+            set: ManuallyDrop::new(set),
             waiting: Vec::new(),
             row: pixels,
             chunk: images * pixels,
             rows: 0,
             image: Some((height, width)),
         })
+    }
+
+    /// Close the data set, after the file was flushed.
+    fn close(self) {
+        drop(ManuallyDrop::into_inner(self.set));
     }
 
     fn append(&mut self, mut values: &[T]) -> hdf5::Result<()> {
