@@ -4,6 +4,7 @@ pub mod bench;
 pub mod data;
 pub mod engine;
 pub mod evaluate;
+pub mod generate;
 pub mod model;
 pub mod numeric;
 pub mod physics;

@@ -1,8 +1,23 @@
 //! Images on disk and in memory: HDF5 in and out, selections, the sparse block that everything works on.
 
+mod attributes;
+mod describe;
+mod error;
+mod heap;
 mod images;
+pub mod journal;
+mod read;
+mod select;
+mod source;
+mod write;
 
+pub use attributes::{Attribute, Provenance};
+pub use describe::{DatasetSummary, FileSummary, describe, read_attributes, read_column};
+pub use error::DataError;
 pub use images::{MAX_PIXELS, SparseImages};
+pub use read::{ReadOptions, read};
+pub use select::{Selection, SelectionError};
+pub use write::{ImageWriter, WriteOptions, write, write_columns};
 
 use std::collections::BTreeMap;
 
@@ -15,4 +30,40 @@ pub struct Dataset {
     pub columns: BTreeMap<String, Vec<f32>>,
     /// Row of each image in its file, for messages that name it.
     pub rows: Vec<u64>,
+}
+
+/// How images are laid out in a file; docs/formats.md has every data set of both.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// All pixels in `image` (images, rows, columns): what LAGAN published.
+    #[default]
+    Dense,
+    /// Only nonzero pixels, as compressed sparse rows: `indptr`, `index`, `value`.
+    Sparse,
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Layout::Dense => "dense",
+            Layout::Sparse => "sparse",
+        })
+    }
+}
+
+impl std::str::FromStr for Layout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "dense" => Ok(Layout::Dense),
+            "sparse" => Ok(Layout::Sparse),
+            other => Err(format!(
+                "unknown layout '{other}' (there are two): choose dense or sparse"
+            )),
+        }
+    }
 }

@@ -1,0 +1,168 @@
+//! What is in a data file, for people and scripts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::Layout;
+use super::attributes::{self, Attribute};
+use super::error::DataError;
+use super::read::{self, ImageTables};
+use super::source::{Source, Table};
+
+/// Images looked at for the fraction of zeros.
+const SAMPLE: usize = 4096;
+
+/// What an HDF5 file holds.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct FileSummary {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size on disk, bytes.
+    pub bytes: u64,
+    /// Layout of its images; `None` when it holds none that can be read.
+    pub layout: Option<Layout>,
+    /// Why the images cannot be read, when they cannot.
+    pub problem: Option<String>,
+    /// Number of images.
+    pub images: Option<usize>,
+    /// Rows of pixels.
+    pub height: Option<usize>,
+    /// Columns of pixels.
+    pub width: Option<usize>,
+    /// Fraction of pixels that are zero, over the first [`sampled`](Self::sampled) images.
+    pub zero_fraction: Option<f64>,
+    /// Images that the fraction was taken over.
+    pub sampled: usize,
+    /// Images of each class, by the value of `signal`, when there are few classes.
+    pub classes: Option<BTreeMap<String, u64>>,
+    /// Data sets of the root group, by name.
+    pub datasets: Vec<DatasetSummary>,
+    /// Root attributes: provenance.
+    pub attributes: BTreeMap<String, Attribute>,
+}
+
+/// One data set of a file.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct DatasetSummary {
+    /// Its name.
+    pub name: String,
+    /// Type of an element: `float32`, `uint8` ..
+    pub kind: String,
+    /// Extent in each dimension.
+    pub shape: Vec<usize>,
+    /// Chunk shape, when stored in chunks.
+    pub chunk: Option<Vec<usize>>,
+    /// Filters in the order of writing: `shuffle`, `gzip 4` ..
+    pub filters: Vec<String>,
+    /// Bytes stored.
+    pub stored: u64,
+}
+
+/// Describe an HDF5 file: layout, sizes, data sets, provenance.
+///
+/// A file without images is described too: only [`FileSummary::datasets`] and the attributes are filled.
+///
+/// # Errors
+///
+/// The file does not open as HDF5.
+pub fn describe(path: &Path) -> Result<FileSummary, DataError> {
+    let source = Source::open(path)?;
+    let datasets = source
+        .names()
+        .filter_map(|name| source.table(name).ok())
+        .map(|table| summary(&table))
+        .collect();
+    let mut out = FileSummary {
+        path: path.to_path_buf(),
+        bytes: source.bytes,
+        layout: None,
+        problem: None,
+        images: None,
+        height: None,
+        width: None,
+        zero_fraction: None,
+        sampled: 0,
+        classes: None,
+        datasets,
+        attributes: attributes::read_all(&source),
+    };
+    let images = match ImageTables::open(&source) {
+        Ok(images) => images,
+        Err(DataError::Missing { .. }) => return Ok(out),
+        Err(error) => {
+            out.problem = Some(error.to_string());
+            return Ok(out);
+        }
+    };
+    out.layout = Some(images.layout);
+    out.images = Some(images.count);
+    out.height = Some(images.height);
+    out.width = Some(images.width);
+    let first: Vec<u64> = (0..images.count.min(SAMPLE) as u64).collect();
+    match images.read(&source, &first) {
+        Ok(block) if !block.is_empty() => {
+            let all = block.len() * block.pixels();
+            out.zero_fraction = Some(1.0 - block.nonzeros() as f64 / all as f64);
+            out.sampled = block.len();
+        }
+        Ok(_) => {}
+        Err(error) => out.problem = Some(error.to_string()),
+    }
+    out.classes = read::column(&source, "signal", images.count)
+        .ok()
+        .and_then(count_classes);
+    Ok(out)
+}
+
+/// Provenance of a file: its root attributes.
+///
+/// # Errors
+///
+/// The file does not open as HDF5.
+pub fn read_attributes(path: &Path) -> Result<BTreeMap<String, Attribute>, DataError> {
+    Ok(attributes::read_all(&Source::open(path)?))
+}
+
+/// Values of one per-row data set of a file with images, all rows.
+///
+/// # Errors
+///
+/// As [`read`](super::read()), for this data set.
+pub fn read_column(path: &Path, name: &str) -> Result<Vec<f32>, DataError> {
+    let source = Source::open(path)?;
+    let images = ImageTables::open(&source)?;
+    read::column(&source, name, images.count)
+}
+
+fn summary(table: &Table) -> DatasetSummary {
+    use hdf5::filters::Filter;
+    let filters = table.set.filters();
+    DatasetSummary {
+        name: table.name.clone(),
+        kind: table.type_name(),
+        shape: table.shape.clone(),
+        chunk: table.chunk.clone(),
+        filters: filters
+            .iter()
+            .map(|filter| match filter {
+                Filter::Deflate(level) => format!("gzip {level}"),
+                Filter::Shuffle => "shuffle".into(),
+                Filter::Fletcher32 => "fletcher32".into(),
+                other => format!("{other:?}").to_lowercase(),
+            })
+            .collect(),
+        stored: table.set.storage_size(),
+    }
+}
+
+fn count_classes(values: Vec<f32>) -> Option<BTreeMap<String, u64>> {
+    const MOST: usize = 16;
+    let mut classes = BTreeMap::new();
+    for value in values {
+        *classes.entry(value.to_string()).or_default() += 1;
+        if classes.len() > MOST {
+            return None;
+        }
+    }
+    Some(classes)
+}

@@ -1,0 +1,185 @@
+//! Errors of reading and writing data files.
+//!
+//! Every message reads `<problem> (<why>): <suggestion>` and names the file, the data set, the row
+//! and the value where there is one, because it is all that a user of a batch job gets to see.
+
+use std::path::PathBuf;
+
+/// Why a data file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused.
+    #[error("cannot {action} {path} ({source}): {suggestion}", path = path.display())]
+    Io {
+        /// What was tried: `open`, `write` ..
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+        /// What to do about it.
+        suggestion: &'static str,
+    },
+    /// Not an HDF5 file, or one that is truncated or damaged.
+    #[error("cannot read {path} ({why}): check that the file is complete and is HDF5", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What HDF5 says.
+        why: String,
+    },
+    /// A data set that cannot be read though the file opened.
+    #[error("cannot read data set '{name}' of {path} ({why}): {suggestion}", path = path.display())]
+    DataSet {
+        /// The file.
+        path: PathBuf,
+        /// The data set.
+        name: String,
+        /// What does not hold.
+        why: String,
+        /// What to do about it.
+        suggestion: &'static str,
+    },
+    /// A data set that the file does not have.
+    #[error("{path} has no data set '{name}' (it holds {present}): check the name", path = path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The data set asked for.
+        name: String,
+        /// Names that the file has.
+        present: String,
+    },
+    /// A pixel that no detector image has.
+    #[error(
+        "{path}: data set '{name}', image {image}, row {row}, column {column}: {value} (pixels are zero or positive \
+         and finite, in GeV): cut such values to zero or leave the image out; images, rows and columns count from 0",
+        path = path.display()
+    )]
+    Pixel {
+        /// The file.
+        path: PathBuf,
+        /// The data set.
+        name: String,
+        /// Image, counted from 0 in file order.
+        image: u64,
+        /// Row of pixels.
+        row: usize,
+        /// Column of pixels.
+        column: usize,
+        /// What the file holds there; above the range of float32 it reads as infinity.
+        value: f32,
+    },
+    /// A per-row quantity that is needed and is not a finite number.
+    #[error(
+        "{path}: data set '{name}', row {row}: {value} (the quantity must be a finite number): leave the row out, \
+         with a selection for example; rows count from 0",
+        path = path.display()
+    )]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The data set.
+        name: String,
+        /// Row, counted from 0.
+        row: u64,
+        /// What it holds.
+        value: f32,
+    },
+    /// Images of another size than wanted.
+    #[error(
+        "{path} holds images of {found_height} x {found_width} pixels ({height} x {width} are needed): use a file or a \
+         model of the other size",
+        path = path.display()
+    )]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Rows of pixels in the file.
+        found_height: usize,
+        /// Columns of pixels in the file.
+        found_width: usize,
+        /// Rows of pixels needed.
+        height: usize,
+        /// Columns of pixels needed.
+        width: usize,
+    },
+    /// A selection that leaves no image.
+    #[error("no image of {path} is selected by {selection} ({why}): choose another range", path = path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// The selections, as given.
+        selection: String,
+        /// The ranges that the quantities have.
+        why: String,
+    },
+    /// The output is there already.
+    #[error("{path} exists (nothing is overwritten unasked): choose another name or pass --force", path = path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Writing HDF5 failed.
+    #[error(
+        "cannot write {path} ({why}): free some space or choose another place; no file was left under that name",
+        path = path.display()
+    )]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// What HDF5 or the operating system says.
+        why: String,
+    },
+    /// What was handed over to be written does not fit together.
+    #[error("cannot write {path} ({why}): this is a mistake of the calling program", path = path.display())]
+    Append {
+        /// The output.
+        path: PathBuf,
+        /// What does not hold.
+        why: String,
+    },
+}
+
+impl DataError {
+    /// An operating system's error in doing `action` to `path`.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        source: std::io::Error,
+    ) -> Self {
+        use std::io::ErrorKind as Kind;
+        let suggestion = match source.kind() {
+            Kind::NotFound => "check the path",
+            Kind::PermissionDenied => "check its permissions",
+            Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
+                "free some space or choose another place"
+            }
+            _ => "check the path and the disk",
+        };
+        DataError::Io {
+            action,
+            path: path.into(),
+            source,
+            suggestion,
+        }
+    }
+}
+
+/// The reason inside an HDF5 error: the operating system's words where it has them, else those of the
+/// innermost frame, where the cause is.
+pub(crate) fn reason(error: &hdf5::Error) -> String {
+    let Some(stack) = error.stack() else {
+        return error.to_string();
+    };
+    for frame in stack.iter() {
+        if let Some((_, rest)) = frame.desc().split_once("error message = '") {
+            return rest.split('\'').next().unwrap_or(rest).to_string();
+        }
+    }
+    match stack.last() {
+        Some(frame) => String::from_utf8_lossy(frame.desc().as_bytes()).into_owned(),
+        None => "HDF5 gives no reason".to_string(),
+    }
+}

@@ -1,0 +1,512 @@
+//! Reading data files of either layout, in bounded blocks of rows, into sparse images.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ndarray::{Array3, s};
+
+use super::attributes;
+use super::error::DataError;
+use super::select::Selection;
+use super::source::{Source, Table};
+use super::{Dataset, Layout, MAX_PIXELS, SparseImages};
+
+/// Elements read at once, unless a chunk holds more.
+const BLOCK: usize = 1 << 20;
+/// Most bytes of one block of pixels: larger chunks are refused rather than held in memory.
+const MOST_BLOCK_BYTES: usize = 1 << 29;
+/// Most nonzero pixels for one byte of file: an eighth of a bit each, far below what real images take.
+const MOST_NONZEROS_PER_BYTE: u64 = 64;
+
+/// What to read of a data file.
+#[derive(Debug, Clone, Default)]
+pub struct ReadOptions {
+    /// Only rows that all of these take.
+    pub selections: Vec<Selection>,
+    /// Per-row data sets that must be read too; their values must be finite in the rows read.
+    pub columns: Vec<String>,
+    /// At most so many images: the first ones that are selected.
+    pub limit: Option<usize>,
+    /// Height and width that the images must have.
+    pub size: Option<(usize, usize)>,
+}
+
+/// Read images and per-row quantities of a data file in either layout.
+///
+/// [`Dataset::columns`] holds the columns asked for, those selected by, and `signal` where the file
+/// has it, as float32. Memory beyond the result is a few MiB (more when the file's chunks are larger).
+///
+/// Pixels are checked in the rows that are read: zero or positive and finite. Values below the
+/// smallest float32 become zero.
+///
+/// # Errors
+///
+/// Whatever does not hold is named with file, data set, row and value: see [`DataError`].
+pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
+    let source = Source::open(path)?;
+    let images = ImageTables::open(&source)?;
+    if let Some((height, width)) = options.size
+        && (images.height, images.width) != (height, width)
+    {
+        return Err(DataError::Size {
+            path: path.to_path_buf(),
+            found_height: images.height,
+            found_width: images.width,
+            height,
+            width,
+        });
+    }
+    let rows = select(&source, images.count, options)?;
+
+    let mut wanted: BTreeSet<&str> = options.columns.iter().map(String::as_str).collect();
+    wanted.extend(options.selections.iter().map(|s| s.name.as_str()));
+    // Not asked for, so a strange one is no reason to stop.
+    let signal = source.has("signal") && column_table(&source, "signal", images.count).is_ok();
+    if signal {
+        wanted.insert("signal");
+    }
+    let mut columns = BTreeMap::new();
+    for name in wanted {
+        let values = gather(&source, name, images.count, &rows)?;
+        let bad = values.iter().position(|v| !v.is_finite());
+        if let Some(at) = bad.filter(|_| options.columns.iter().any(|c| c == name)) {
+            return Err(DataError::Value {
+                path: path.to_path_buf(),
+                name: name.to_string(),
+                row: rows[at],
+                value: values[at],
+            });
+        }
+        columns.insert(name.to_string(), values);
+    }
+    Ok(Dataset {
+        images: images.read(&source, &rows)?,
+        columns,
+        rows,
+    })
+}
+
+/// A per-row numeric data set of `count` rows.
+fn column_table(source: &Source, name: &str, count: usize) -> Result<Table, DataError> {
+    let table = source.table(name)?;
+    if table.shape != [count] {
+        return Err(source.fail(
+            name,
+            format!(
+                "its shape is {:?} but the file has {count} images",
+                table.shape
+            ),
+            "a per-row quantity has one value an image",
+        ));
+    }
+    if !table.is_numeric() {
+        return Err(source.fail(
+            name,
+            format!("it holds {}", table.type_name()),
+            "store it as integers or as floats of up to 64 bits",
+        ));
+    }
+    Ok(table)
+}
+
+/// Visit a column in blocks: first row and values.
+fn visit(
+    source: &Source,
+    table: &Table,
+    mut visitor: impl FnMut(usize, &[f64]),
+) -> Result<(), DataError> {
+    let count = table.shape[0];
+    let step = table.block_rows(1, BLOCK);
+    let mut start = 0;
+    while start < count {
+        let end = start.saturating_add(step).min(count);
+        let block = table
+            .set
+            .read_slice_1d::<f64, _>(start..end)
+            .map_err(|e| source.broken(&table.name, &e))?;
+        visitor(start, block.as_slice().unwrap_or_default());
+        start = end;
+    }
+    Ok(())
+}
+
+/// Values of a column in `rows`, which ascend.
+fn gather(source: &Source, name: &str, count: usize, rows: &[u64]) -> Result<Vec<f32>, DataError> {
+    let table = column_table(source, name, count)?;
+    let mut out = Vec::with_capacity(rows.len());
+    visit(source, &table, |start, block| {
+        let end = (start + block.len()) as u64;
+        let last = out.len() + rows[out.len()..].partition_point(|r| *r < end);
+        let chosen = out.len()..last;
+        out.extend(
+            rows[chosen]
+                .iter()
+                .map(|r| block[*r as usize - start] as f32),
+        );
+    })?;
+    Ok(out)
+}
+
+/// All values of a column.
+pub(super) fn column(source: &Source, name: &str, count: usize) -> Result<Vec<f32>, DataError> {
+    let table = column_table(source, name, count)?;
+    let mut out = Vec::with_capacity(count);
+    visit(source, &table, |_, block| {
+        out.extend(block.iter().map(|v| *v as f32))
+    })?;
+    Ok(out)
+}
+
+/// Rows that all selections take, ascending, at most `limit`.
+fn select(source: &Source, count: usize, options: &ReadOptions) -> Result<Vec<u64>, DataError> {
+    let empty = |selection: String, why: String| DataError::Empty {
+        path: source.path.clone(),
+        selection,
+        why,
+    };
+    let limit = options.limit.unwrap_or(usize::MAX);
+    if options.selections.is_empty() {
+        return match count.min(limit) {
+            0 if count == 0 => Err(empty("anything".into(), "the file holds no images".into())),
+            0 => Err(empty("a limit of 0".into(), "it allows none".into())),
+            n => Ok((0..n as u64).collect()),
+        };
+    }
+    let mut taken = vec![true; count];
+    let mut ranges = Vec::new();
+    for selection in &options.selections {
+        let table = column_table(source, &selection.name, count)?;
+        let single = table.is_single();
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        visit(source, &table, |start, block| {
+            for (taken, value) in taken[start..].iter_mut().zip(block) {
+                low = low.min(*value);
+                high = high.max(*value);
+                *taken &= selection.takes(*value, single);
+            }
+        })?;
+        ranges.push(if low <= high {
+            format!("{} runs from {low} to {high}", selection.name)
+        } else {
+            format!("{} holds no number", selection.name)
+        });
+    }
+    let rows: Vec<u64> = (0..count as u64)
+        .filter(|r| taken[*r as usize])
+        .take(limit)
+        .collect();
+    if rows.is_empty() {
+        let names: Vec<_> = options
+            .selections
+            .iter()
+            .map(Selection::to_string)
+            .collect();
+        let mut why = ranges.join(", ");
+        if limit == 0 {
+            why += "; the limit is 0";
+        }
+        return Err(empty(names.join(" and "), why));
+    }
+    Ok(rows)
+}
+
+/// The data sets that hold the images, and what they declare.
+pub(super) struct ImageTables {
+    pub layout: Layout,
+    pub count: usize,
+    pub height: usize,
+    pub width: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Dense(Table),
+    Sparse {
+        indptr: Table,
+        index: Table,
+        value: Table,
+    },
+}
+
+impl ImageTables {
+    /// Find the layout and check that its data sets fit together.
+    pub fn open(source: &Source) -> Result<Self, DataError> {
+        // By its data sets alone: an attribute may say something else and be wrong.
+        let csr = ["indptr", "index", "value"].iter().all(|n| source.has(n));
+        if csr && !source.has("image") {
+            Self::open_sparse(source)
+        } else {
+            Self::open_dense(source)
+        }
+    }
+
+    fn open_dense(source: &Source) -> Result<Self, DataError> {
+        let table = source.table("image")?;
+        let &[count, height, width] = table.shape.as_slice() else {
+            return Err(source.fail(
+                "image",
+                format!(
+                    "its shape {:?} has {} dimensions",
+                    table.shape,
+                    table.shape.len()
+                ),
+                "store images as (images, rows, columns)",
+            ));
+        };
+        check_size(source, "image", height, width)?;
+        if !table.is_numeric() {
+            return Err(source.fail(
+                "image",
+                format!("it holds {}", table.type_name()),
+                "store pixels as floats of up to 64 bits",
+            ));
+        }
+        Ok(Self {
+            layout: Layout::Dense,
+            count,
+            height,
+            width,
+            kind: Kind::Dense(table),
+        })
+    }
+
+    fn open_sparse(source: &Source) -> Result<Self, DataError> {
+        let side = |name| attributes::read_size(source, name);
+        let (Some(height), Some(width)) = (side("height"), side("width")) else {
+            return Err(source.fail(
+                "indptr",
+                "the file has no integer root attributes 'height' and 'width'",
+                "write them: the size of the images is not in the data sets",
+            ));
+        };
+        check_size(source, "indptr", height, width)?;
+        let vector = |name: &str| {
+            let table = source.table(name)?;
+            if table.shape.len() != 1 || !table.is_numeric() {
+                let why = format!("it holds {} of shape {:?}", table.type_name(), table.shape);
+                return Err(source.fail(name, why, "it must be one-dimensional and numeric"));
+            }
+            Ok(table)
+        };
+        let (indptr, index, value) = (vector("indptr")?, vector("index")?, vector("value")?);
+        if index.shape != value.shape {
+            return Err(source.fail(
+                "index",
+                format!(
+                    "it has {} entries, 'value' {}",
+                    index.shape[0], value.shape[0]
+                ),
+                "each nonzero pixel has one of both",
+            ));
+        }
+        let Some(count) = indptr.shape[0].checked_sub(1) else {
+            return Err(source.fail(
+                "indptr",
+                "it is empty",
+                "it has one more entry than there are images",
+            ));
+        };
+        Ok(Self {
+            layout: Layout::Sparse,
+            count,
+            height,
+            width,
+            kind: Kind::Sparse {
+                indptr,
+                index,
+                value,
+            },
+        })
+    }
+
+    /// Images in `rows`, which ascend and lie below `count`.
+    pub fn read(&self, source: &Source, rows: &[u64]) -> Result<SparseImages, DataError> {
+        let mut images = SparseImages::new(self.height, self.width)
+            .ok_or_else(|| bad_size(source, "image", self.height, self.width))?;
+        let pixels = images.pixels();
+        let step = match &self.kind {
+            Kind::Dense(table) => table.block_rows(pixels, BLOCK),
+            Kind::Sparse { .. } => (4 * BLOCK / pixels).max(1),
+        };
+        if step.min(self.count).saturating_mul(pixels * 4) > MOST_BLOCK_BYTES {
+            return Err(source.fail(
+                "image",
+                format!("its chunks hold {step} images each"),
+                "rewrite it with chunks of 1024 images, with h5repack for example",
+            ));
+        }
+        let most = source.bytes.saturating_mul(MOST_NONZEROS_PER_BYTE) + (1 << 20);
+        let mut rest = rows;
+        while let Some(&first) = rest.first() {
+            // Blocks start on multiples of the step, so that no chunk is unpacked twice.
+            let end = (first as usize / step + 1).saturating_mul(step) as u64;
+            let (block, later) = rest.split_at(rest.partition_point(|r| *r < end));
+            rest = later;
+            match &self.kind {
+                Kind::Dense(table) => self.read_dense(source, table, block, &mut images)?,
+                Kind::Sparse {
+                    indptr,
+                    index,
+                    value,
+                } => self.read_sparse(source, [indptr, index, value], block, &mut images)?,
+            }
+            if images.nonzeros() as u64 > most {
+                return Err(source.fail(
+                    "image",
+                    format!(
+                        "it unpacks to over {most} nonzero pixels from a file of {} bytes",
+                        source.bytes
+                    ),
+                    "check where the file comes from",
+                ));
+            }
+        }
+        Ok(images)
+    }
+
+    fn read_dense(
+        &self,
+        source: &Source,
+        table: &Table,
+        rows: &[u64],
+        images: &mut SparseImages,
+    ) -> Result<(), DataError> {
+        let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
+            return Ok(());
+        };
+        let block: Array3<f32> = table
+            .set
+            .read_slice(s![first as usize..=last as usize, .., ..])
+            .map_err(|e| source.broken(&table.name, &e))?;
+        let all = block.as_slice().unwrap_or_default();
+        let pixels = self.height * self.width;
+        let mut nonzero = Vec::with_capacity(pixels);
+        for &row in rows {
+            let start = (row - first) as usize * pixels;
+            nonzero.clear();
+            for (p, v) in all[start..start + pixels].iter().enumerate() {
+                // One comparison of bits: positive finite numbers are those between +0 and +infinity.
+                let bits = v.to_bits();
+                if bits.wrapping_sub(1) < f32::INFINITY.to_bits() - 1 {
+                    nonzero.push((p as u16, *v));
+                } else if *v != 0.0 {
+                    return Err(self.bad_pixel(source, &table.name, row, p, *v));
+                }
+            }
+            images.push(nonzero.iter().copied());
+        }
+        Ok(())
+    }
+
+    fn read_sparse(
+        &self,
+        source: &Source,
+        [indptr, index, value]: [&Table; 3],
+        rows: &[u64],
+        images: &mut SparseImages,
+    ) -> Result<(), DataError> {
+        let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
+            return Ok(());
+        };
+        let (pixels, stored) = ((self.height * self.width) as u64, index.shape[0] as u64);
+        let ends = indptr
+            .set
+            .read_slice_1d::<u64, _>(first as usize..last as usize + 2)
+            .map_err(|e| source.broken("indptr", &e))?;
+        let ends = ends.as_slice().unwrap_or_default();
+        for (at, pair) in ends.windows(2).enumerate() {
+            if pair[0] > pair[1] || pair[1] > stored || pair[1] - pair[0] > pixels {
+                return Err(source.fail(
+                    "indptr",
+                    format!(
+                        "row {} runs from {} to {} of {stored} stored pixels, {pixels} pixels an image",
+                        first + at as u64,
+                        pair[0],
+                        pair[1]
+                    ),
+                    "it must ascend from 0 to the number of stored pixels",
+                ));
+            }
+        }
+        let (Some(&from), Some(&to)) = (ends.first(), ends.last()) else {
+            return Ok(());
+        };
+        let wrong_end =
+            (first == 0 && from != 0) || (last + 1 == self.count as u64 && to != stored);
+        if wrong_end {
+            return Err(source.fail(
+                "indptr",
+                format!("rows {first} to {last} run from {from} to {to} of {stored} stored pixels"),
+                "it must ascend from 0 to the number of stored pixels",
+            ));
+        }
+        let span = from as usize..to as usize;
+        let indices = index
+            .set
+            .read_slice_1d::<u32, _>(span.clone())
+            .map_err(|e| source.broken("index", &e))?;
+        let values = value
+            .set
+            .read_slice_1d::<f32, _>(span)
+            .map_err(|e| source.broken("value", &e))?;
+        let indices = indices.as_slice().unwrap_or_default();
+        let values = values.as_slice().unwrap_or_default();
+        let mut nonzero = Vec::new();
+        for &row in rows {
+            let at = (row - first) as usize;
+            let range = (ends[at] - from) as usize..(ends[at + 1] - from) as usize;
+            nonzero.clear();
+            let mut next = 0;
+            for (p, v) in indices[range.clone()].iter().zip(&values[range]) {
+                if (*p as u64) < next || *p as u64 >= pixels {
+                    return Err(source.fail(
+                        "index",
+                        format!("image {row}: pixel {p} is out of order or not below {pixels}"),
+                        "indices must ascend within an image",
+                    ));
+                }
+                next = *p as u64 + 1;
+                if *v > 0.0 && v.is_finite() {
+                    nonzero.push((*p as u16, *v));
+                } else if *v != 0.0 {
+                    return Err(self.bad_pixel(source, "value", row, *p as usize, *v));
+                }
+            }
+            images.push(nonzero.iter().copied());
+        }
+        Ok(())
+    }
+
+    fn bad_pixel(
+        &self,
+        source: &Source,
+        name: &str,
+        image: u64,
+        at: usize,
+        value: f32,
+    ) -> DataError {
+        DataError::Pixel {
+            path: source.path.clone(),
+            name: name.to_string(),
+            image,
+            row: at / self.width,
+            column: at % self.width,
+            value,
+        }
+    }
+}
+
+fn bad_size(source: &Source, name: &str, height: usize, width: usize) -> DataError {
+    source.fail(
+        name,
+        format!("images of {height} x {width} pixels"),
+        "an image has between 1 and 65536 pixels",
+    )
+}
+
+fn check_size(source: &Source, name: &str, height: usize, width: usize) -> Result<(), DataError> {
+    match height.checked_mul(width) {
+        Some(1..=MAX_PIXELS) => Ok(()),
+        _ => Err(bad_size(source, name, height, width)),
+    }
+}
