@@ -193,7 +193,9 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// An unknown configuration.
-    #[error("there is no configuration '{0}' (the paper's are jets-dc, jets-dd, muons-dc, muons-dd)")]
+    #[error(
+        "there is no configuration '{0}' (the paper's are jets-dc, jets-dd, muons-dc, muons-dd)"
+    )]
     Unknown(String),
     /// A configuration that does not parse.
     #[error(transparent)]
@@ -204,7 +206,11 @@ pub enum BenchError {
 }
 
 /// Median of at least three timings of `f`, repeated until `seconds` are spent; images per second.
-fn rate(seconds: f64, images: usize, mut f: impl FnMut() -> Result<(), EngineError>) -> Result<f64, EngineError> {
+fn rate(
+    seconds: f64,
+    images: usize,
+    mut f: impl FnMut() -> Result<(), EngineError>,
+) -> Result<f64, EngineError> {
     f()?;
     let start = Instant::now();
     let mut times = Vec::new();
@@ -236,8 +242,25 @@ pub fn gemm_gflops(threads: usize, seconds: f64) -> f64 {
         // SAFETY: the three matrices hold N * N numbers each, row-major with stride N, and `c` is borrowed alone.
         unsafe {
             gemm::gemm(
-                N, N, N, c.as_mut_ptr(), 1, n, false, a.as_ptr(), 1, n, b.as_ptr(), 1, n, 0.0f32,
-                1.0f32, false, false, false, parallelism,
+                N,
+                N,
+                N,
+                c.as_mut_ptr(),
+                1,
+                n,
+                false,
+                a.as_ptr(),
+                1,
+                n,
+                b.as_ptr(),
+                1,
+                n,
+                0.0f32,
+                1.0f32,
+                false,
+                false,
+                false,
+                parallelism,
             );
         }
         times.push(one.elapsed().as_secs_f64());
@@ -251,7 +274,10 @@ fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     info.lines()
         .find_map(|l| l.strip_prefix("model name")?.split_once(':'))
-        .map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().into())
+        .map_or_else(
+            || std::env::consts::ARCH.into(),
+            |(_, name)| name.trim().into(),
+        )
 }
 
 /// Measure; `progress` is told what is being measured.
@@ -275,8 +301,9 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchEr
         training: Vec::new(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let chosen =
-        |p: &&PaperConfig| options.configs.is_empty() || options.configs.iter().any(|n| n == p.name);
+    let chosen = |p: &&PaperConfig| {
+        options.configs.is_empty() || options.configs.iter().any(|n| n == p.name)
+    };
     for paper in PAPER.iter().filter(chosen) {
         let model = paper.model()?;
         for naive in [false, true] {

@@ -1,6 +1,7 @@
 //! Sparse autoregressive models of detector images.
 
 pub mod bench;
+pub mod cli;
 pub mod data;
 pub mod engine;
 pub mod evaluate;

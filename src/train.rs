@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
-use crate::engine::{ConditionedImages, Conditions, Engine, EngineError, Trainer, TrainingState};
+use crate::engine::{ConditionedImages, Conditions, Engine, EngineError, TrainingState};
 use crate::model::checkpoint::{Named, Tensors, write_atomically, write_tensors};
 use crate::model::config::{ImageSize, LikelihoodConfig};
 use crate::model::{CheckpointError, Config, ConfigError, Model, Record, Statistics, TrainConfig};
@@ -188,7 +188,9 @@ fn split(config: &TrainConfig, images: usize) -> Result<[Vec<u32>; 2], TrainErro
     }
     let mut train = rows.split_off(held);
     if train.is_empty() {
-        return refuse(format!("{images} images leave none to train on; select more"));
+        return refuse(format!(
+            "{images} images leave none to train on; select more"
+        ));
     }
     train.sort_unstable();
     rows.sort_unstable();
@@ -210,7 +212,12 @@ fn checksum(images: &ConditionedImages) -> u32 {
 }
 
 /// Fill in what the data say: sizes, the grid's end, the conditions' mean and scale.
-fn complete(config: &Config, dataset: &Dataset, statistics: &Statistics, train: &[u32]) -> Result<Model, TrainError> {
+fn complete(
+    config: &Config,
+    dataset: &Dataset,
+    statistics: &Statistics,
+    train: &[u32],
+) -> Result<Model, TrainError> {
     let size = ImageSize {
         height: dataset.images.height(),
         width: dataset.images.width(),
@@ -225,7 +232,9 @@ fn complete(config: &Config, dataset: &Dataset, statistics: &Statistics, train: 
         LikelihoodConfig::Dd { maximum, .. } if maximum.is_none() => {
             *maximum = Some(f64::from(statistics.largest()).max(1e-3));
         }
-        LikelihoodConfig::Dc { upper: Some(upper), .. } => {
+        LikelihoodConfig::Dc {
+            upper: Some(upper), ..
+        } => {
             let count = beyond(*upper);
             if count > 0 {
                 return refuse(format!(
@@ -242,7 +251,11 @@ fn complete(config: &Config, dataset: &Dataset, statistics: &Statistics, train: 
         let column = column(dataset, name)?;
         if measured {
             let n = train.len() as f64;
-            let mean = train.iter().map(|r| f64::from(column[*r as usize])).sum::<f64>() / n;
+            let mean = train
+                .iter()
+                .map(|r| f64::from(column[*r as usize]))
+                .sum::<f64>()
+                / n;
             let square: f64 = train
                 .iter()
                 .map(|r| (f64::from(column[*r as usize]) - mean).powi(2))
@@ -274,7 +287,12 @@ fn column<'a>(dataset: &'a Dataset, name: &str) -> Result<&'a [f32], TrainError>
         Some(column) => Ok(column),
         None => refuse(format!(
             "the data have no per-row data set '{name}' to condition on; they have: {}",
-            dataset.columns.keys().cloned().collect::<Vec<_>>().join(", ")
+            dataset
+                .columns
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ")
         )),
     }
 }
@@ -287,7 +305,9 @@ pub fn conditions(model: &Model, dataset: &Dataset) -> Result<Conditions, TrainE
     for (i, name) in c.names.iter().enumerate() {
         for (row, v) in column(dataset, name)?.iter().enumerate() {
             if !v.is_finite() {
-                return refuse(format!("data set '{name}', row {row} holds {v}; a condition must be finite"));
+                return refuse(format!(
+                    "data set '{name}', row {row} holds {v}; a condition must be finite"
+                ));
             }
             values[row * width + i] = model.standardise(i, *v);
         }
@@ -296,7 +316,11 @@ pub fn conditions(model: &Model, dataset: &Dataset) -> Result<Conditions, TrainE
 }
 
 /// Train by `plan` on `engine`.
-pub fn train(engine: &dyn Engine, plan: TrainPlan, observer: &mut dyn Observer) -> Result<Summary, TrainError> {
+pub fn train(
+    engine: &dyn Engine,
+    plan: TrainPlan,
+    observer: &mut dyn Observer,
+) -> Result<Summary, TrainError> {
     let files = RunFiles {
         directory: plan.out.clone(),
     };
@@ -305,7 +329,12 @@ pub fn train(engine: &dyn Engine, plan: TrainPlan, observer: &mut dyn Observer) 
     let [rows, held] = split(&train_config, plan.dataset.images.len())?;
     let statistics = Statistics::of(&plan.dataset.images, &rows);
     let all = Statistics::largest_of(&plan.dataset.images);
-    let mut model = complete(&plan.config, &plan.dataset, &statistics.with_largest(all), &rows)?;
+    let mut model = complete(
+        &plan.config,
+        &plan.dataset,
+        &statistics.with_largest(all),
+        &rows,
+    )?;
     let conditions = conditions(&model, &plan.dataset)?;
     let mut record = Record {
         data: plan.data,
@@ -374,7 +403,14 @@ pub fn train(engine: &dyn Engine, plan: TrainPlan, observer: &mut dyn Observer) 
             let seen = (progress.steps_in_epoch * train_config.batch).min(rows.len());
             observer.step(epoch, seen, progress.nll_sum / seen as f64);
             if last_checkpoint.elapsed() >= plan.checkpoint_every {
-                save_state(&files, &model, &record, &train_config, &progress, &trainer.state())?;
+                save_state(
+                    &files,
+                    &model,
+                    &record,
+                    &train_config,
+                    &progress,
+                    &trainer.state(),
+                )?;
                 last_checkpoint = Instant::now();
             }
         }
@@ -477,11 +513,15 @@ fn save_state(
     let tensors: Vec<Named> = groups
         .iter()
         .flat_map(|(group, list)| {
-            model.tensors.iter().zip(*list).map(move |(spec, values)| Named {
-                name: format!("{group}.{}", spec.name),
-                shape: spec.shape.clone(),
-                values,
-            })
+            model
+                .tensors
+                .iter()
+                .zip(*list)
+                .map(move |(spec, values)| Named {
+                    name: format!("{group}.{}", spec.name),
+                    shape: spec.shape.clone(),
+                    values,
+                })
         })
         .collect();
     let json = |v: Result<String, serde_json::Error>| v.unwrap_or_default();

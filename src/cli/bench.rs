@@ -1,0 +1,82 @@
+//! `sarm bench`
+
+use super::{Global, print_json};
+use crate::bench::{Options, Report, run};
+
+/// Measure images per second beside the paper's tables.
+///
+/// Random weights with the paper's sparsity; images stay in memory. The bound is what this machine's own
+/// measured matrix rate allows for the multiply-adds that no exact sampler can avoid.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  sarm bench --json > bench.json")]
+pub struct Bench {
+    /// Configurations to measure: jets-dc, jets-dd, muons-dc, muons-dd [default: all].
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    config: Vec<String>,
+    /// Seconds to spend on each figure.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    seconds: f64,
+    /// Leave the naive sampler out (it takes minutes).
+    #[arg(long)]
+    skip_naive: bool,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Bench {
+    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        if !(self.seconds > 0.0 && self.seconds <= 3600.0) {
+            anyhow::bail!(
+                "--seconds is {} (it must be above 0, at most 3600)",
+                self.seconds
+            );
+        }
+        let options = Options {
+            threads: global.threads(),
+            configs: self.config,
+            seconds: self.seconds,
+            skip_naive: self.skip_naive,
+        };
+        let report = run(&options, &|what| global.say(format!("measuring {what}")))?;
+        if self.json {
+            print_json(&report)
+        } else {
+            super::print(&table(&report))
+        }
+    }
+}
+
+fn table(report: &Report) -> String {
+    let m = &report.machine;
+    let mut text = format!(
+        "{} ({}), sarm {}\nf32 matrix rate {:.0} GFLOP/s\n\n",
+        m.processor, m.engine, report.version, report.gemm_gflops
+    );
+    text += "| sampling | images/s | events per core-hour | bound | of bound | paper, 4 TITAN X | nonzero |\n|---|--:|--:|--:|--:|--:|--:|\n";
+    for s in &report.sampling {
+        text += &format!(
+            "| {} {} | {:.1} | {:.3e} | {:.0} | {:.1} % | {:.0} | {:.1} % |\n",
+            s.config,
+            s.sampler,
+            s.images_per_second,
+            s.images_per_core_hour,
+            s.bound_images_per_second,
+            100.0 * s.images_per_second / s.bound_images_per_second,
+            s.paper_images_per_second,
+            100.0 * s.occupancy
+        );
+    }
+    text += "\n| training, batch | images/s | bound | of bound |\n|---|--:|--:|--:|\n";
+    for t in &report.training {
+        text += &format!(
+            "| {}, {} | {:.0} | {:.0} | {:.1} % |\n",
+            t.config,
+            t.batch,
+            t.images_per_second,
+            t.bound_images_per_second,
+            100.0 * t.images_per_second / t.bound_images_per_second
+        );
+    }
+    text
+}

@@ -1,0 +1,184 @@
+//! `sarm info`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::{grouped, print, print_json, read_checkpoint};
+use crate::data;
+use crate::model::Config;
+use crate::model::checkpoint::Checkpoint;
+
+/// Say what is in a data file, a checkpoint or a configuration.
+#[derive(clap::Args)]
+pub struct Info {
+    /// HDF5, safetensors or TOML.
+    file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+enum Kind {
+    Data,
+    Checkpoint,
+    Config,
+}
+
+/// By the first bytes; a name helps only where they cannot tell.
+fn kind(path: &Path) -> anyhow::Result<Kind> {
+    use std::io::Read;
+    let mut start = [0; 9];
+    let mut file =
+        std::fs::File::open(path).with_context(|| format!("cannot open '{}'", path.display()))?;
+    let read = file
+        .read(&mut start)
+        .with_context(|| format!("cannot read '{}'", path.display()))?;
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+    Ok(match (&start[..read], extension) {
+        (b, _) if b.starts_with(b"\x89HDF\r\n\x1a\n") => Kind::Data,
+        (b, _) if b.get(8) == Some(&b'{') => Kind::Checkpoint,
+        (_, "safetensors") => Kind::Checkpoint,
+        (_, "h5" | "hdf5" | "hdf") => Kind::Data,
+        _ => Kind::Config,
+    })
+}
+
+impl Info {
+    pub fn run(self) -> anyhow::Result<()> {
+        match kind(&self.file)? {
+            Kind::Data => {
+                let summary = data::describe(&self.file)?;
+                if self.json {
+                    print_json(&summary)
+                } else {
+                    print(&data_text(&summary))
+                }
+            }
+            Kind::Checkpoint => {
+                let checkpoint = read_checkpoint(&self.file)?;
+                if self.json {
+                    print_json(&as_json(&checkpoint))
+                } else {
+                    print(&as_text(&self.file, &checkpoint)?)
+                }
+            }
+            Kind::Config => {
+                let text = std::fs::read_to_string(&self.file)
+                    .with_context(|| format!("cannot read '{}'", self.file.display()))?;
+                let config = Config::parse(&text)
+                    .with_context(|| format!("in '{}'", self.file.display()))?;
+                if self.json {
+                    print_json(&config)
+                } else {
+                    print(&format!(
+                        "# {}: valid; every setting, defaults filled in\n{}",
+                        self.file.display(),
+                        toml::to_string(&config)?
+                    ))
+                }
+            }
+        }
+    }
+}
+
+fn data_text(s: &data::FileSummary) -> String {
+    let mut text = format!("{}: {} bytes\n", s.path.display(), grouped(s.bytes));
+    if let (Some(layout), Some(n), Some(h), Some(w)) = (s.layout, s.images, s.height, s.width) {
+        text += &format!(
+            "images      {} of {h} x {w}, {layout} layout\n",
+            grouped(n as u64)
+        );
+    }
+    if let Some(problem) = &s.problem {
+        text += &format!("no images   {problem}\n");
+    }
+    if let Some(zeros) = s.zero_fraction {
+        let over = grouped(s.sampled as u64);
+        text += &format!(
+            "zeros       {:.2} % of the pixels of {over} images\n",
+            100.0 * zeros
+        );
+    }
+    for (value, count) in s.classes.iter().flatten() {
+        text += &format!("signal = {value:<3}{} images\n", grouped(*count));
+    }
+    text += "\ndata sets\n";
+    for d in &s.datasets {
+        text += &format!(
+            "  {:<16} {:<8} {:?}  {}  {} bytes\n",
+            d.name,
+            d.kind,
+            d.shape,
+            if d.filters.is_empty() {
+                "plain".into()
+            } else {
+                d.filters.join(", ")
+            },
+            grouped(d.stored)
+        );
+    }
+    if !s.attributes.is_empty() {
+        text += "\nattributes\n";
+    }
+    for (name, value) in &s.attributes {
+        text += &format!("  {name:<16} {value}\n");
+    }
+    text
+}
+
+fn as_json(c: &Checkpoint) -> serde_json::Value {
+    let tensors: Vec<_> = c
+        .model
+        .tensors
+        .iter()
+        .map(|t| serde_json::json!({"name": t.name, "shape": t.shape, "unmasked": t.unmasked()}))
+        .collect();
+    serde_json::json!({
+        "kind": "checkpoint",
+        "sha256": c.sha256,
+        "config": c.model.config,
+        "record": c.record,
+        "parameters": c.model.tensors.iter().map(|t| t.size()).sum::<usize>(),
+        "unmasked_parameters": c.model.unmasked(),
+        "tensors": tensors,
+    })
+}
+
+fn as_text(path: &Path, c: &Checkpoint) -> anyhow::Result<String> {
+    let r = &c.record;
+    let size = c.model.config.image;
+    let all: usize = c.model.tensors.iter().map(|t| t.size()).sum();
+    let nats = |v: Option<f64>| v.map_or("not measured".into(), |v| format!("{v:.4} nats/image"));
+    let mut text = format!(
+        "{}: SARM-{} for images of {} x {}\n\
+         sha256      {}\n\
+         parameters  {}, {} of them not masked\n\
+         trained on  {} {:?}: {} images, {} held out\n\
+         epochs      {}\n\
+         train NLL   {}\n\
+         validation  {}\n\
+         written by  sarm {}\n\n",
+        path.display(),
+        c.model.stages.len(),
+        size.height,
+        size.width,
+        c.sha256,
+        grouped(all as u64),
+        grouped(c.model.unmasked() as u64),
+        r.data,
+        r.select,
+        grouped(r.images[0] as u64),
+        grouped(r.images[1] as u64),
+        r.epochs,
+        nats(r.train_nll),
+        nats(r.validation_nll),
+        r.version,
+    );
+    text += &toml::to_string(&c.model.config)?;
+    text += "\n";
+    for t in &c.model.tensors {
+        text += &format!("{:<28} {:?}\n", t.name, t.shape);
+    }
+    Ok(text)
+}

@@ -1,0 +1,196 @@
+//! The command line: parses, calls the library, prints. One file per verb.
+
+mod bench;
+mod evaluate;
+mod generate;
+mod info;
+mod progress;
+mod score;
+mod train;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::data::Selection;
+use crate::model::checkpoint::Checkpoint;
+
+/// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
+///
+/// Human output goes to stderr, data to stdout. Exit codes: 0 done, 1 failed, 2 wrong usage.
+#[derive(Parser)]
+#[command(name = "sarm", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(clap::Args, Clone)]
+struct Global {
+    /// Threads to use [default: one per core]. Never changes a result.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// No progress, no summary: errors only.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Say more; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Learn a model from images.
+    Train(train::Train),
+    /// Draw new images from a model.
+    Generate(generate::Generate),
+    /// Judge generated images against true ones: metrics.json and a page of plots.
+    Evaluate(evaluate::Evaluate),
+    /// Exact log-likelihood of each image of a file, in nats.
+    Score(score::Score),
+    /// Say what is in a data file, a checkpoint or a configuration.
+    Info(info::Info),
+    /// Measure images per second beside the paper's tables.
+    Bench(bench::Bench),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Run the program: parse, dispatch, report.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let level = match (arguments.global.quiet, arguments.global.verbose) {
+        (true, _) => log::LevelFilter::Error,
+        (_, 0) => log::LevelFilter::Warn,
+        (_, 1) => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .format_target(false)
+        .init();
+    let global = &arguments.global;
+    let outcome = match arguments.verb {
+        Verb::Train(verb) => verb.run(global),
+        Verb::Generate(verb) => verb.run(global),
+        Verb::Evaluate(verb) => verb.run(global),
+        Verb::Score(verb) => verb.run(global),
+        Verb::Info(verb) => verb.run(),
+        Verb::Bench(verb) => verb.run(global),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "sarm", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sarm: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+impl Global {
+    fn threads(&self) -> usize {
+        self.threads.map_or(0, usize::from)
+    }
+
+    /// The engine that the options ask for. Library code outside it uses as many threads.
+    fn engine(&self) -> anyhow::Result<crate::engine::cpu::CpuEngine> {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads())
+            .build_global()
+            .context("cannot start threads")?;
+        let engine = crate::engine::cpu::CpuEngine::new(self.threads())?;
+        log::info!("{}", crate::engine::Engine::describe(&engine));
+        Ok(engine)
+    }
+
+    /// Print a line for a person.
+    fn say(&self, line: impl std::fmt::Display) {
+        if !self.quiet {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Which rows of a data file.
+#[derive(clap::Args, Clone)]
+struct Select {
+    /// Take only rows whose data set NAME has this value, or lies in LOW..HIGH (ends included).
+    /// May be given several times; all must hold.
+    #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
+    select: Vec<Selection>,
+}
+
+impl Select {
+    fn typed(&self) -> Vec<String> {
+        self.select.iter().map(ToString::to_string).collect()
+    }
+}
+
+fn read_checkpoint(path: &Path) -> anyhow::Result<Checkpoint> {
+    Ok(Checkpoint::read(path)?)
+}
+
+/// The command line as typed, for provenance.
+fn command_line() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
+/// Data for stdout. A reader that stops reading is not a failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to stdout"),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// `12 345 678`: groups of three, as physicists print counts.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Refuse an output that exists before any work is done.
+fn refuse_existing(path: &Path, force: bool) -> anyhow::Result<()> {
+    if !force && path.symlink_metadata().is_ok() {
+        anyhow::bail!(
+            "'{}' exists (nothing was written); choose another name or pass --force",
+            path.display()
+        );
+    }
+    let parent = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    if !parent.is_dir() {
+        anyhow::bail!(
+            "cannot write '{}' (there is no directory '{}'); create it first",
+            path.display(),
+            parent.display()
+        );
+    }
+    Ok(())
+}

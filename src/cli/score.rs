@@ -1,0 +1,127 @@
+//! `sarm score`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use super::{Global, Select, command_line, grouped, print_json, read_checkpoint, refuse_existing};
+use crate::data::{self, Provenance, ReadOptions};
+use crate::engine::{ConditionedImages, Engine};
+use crate::train::conditions;
+
+/// Exact log-likelihood of each image of a file, in nats.
+///
+/// Zeros count with their probability, positive pixels with a density per GeV; D+D masses are divided
+/// by the width of their level's cell, so that models of both kinds compare. Without --out, the
+/// numbers go to stdout, one a line.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  sarm score --model runs/w/model.safetensors --data test.h5 --select signal=1 --out scores.h5"
+)]
+pub struct Score {
+    /// Checkpoint of the model.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// HDF5 file of images.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    #[command(flatten)]
+    select: Select,
+    /// Output (HDF5): `log_likelihood` in nats and `row` in the data file, one per image.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Use only the first N selected images.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Overwrite the output.
+    #[arg(long)]
+    force: bool,
+    /// Print count, mean and error of the mean as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Summary {
+    images: usize,
+    mean_log_likelihood: f64,
+    error_of_mean: f64,
+    images_per_second: f64,
+    device: String,
+}
+
+impl Score {
+    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        if let Some(out) = &self.out {
+            refuse_existing(out, self.force)?;
+        }
+        let checkpoint = read_checkpoint(&self.model)?;
+        let model = &checkpoint.model;
+        let engine = global.engine()?;
+        let size = model.config.image;
+        let dataset = data::read(
+            &self.data,
+            &ReadOptions {
+                selections: self.select.select.clone(),
+                columns: model.config.condition.names.clone(),
+                limit: self.limit,
+                size: Some((size.height, size.width)),
+            },
+        )?;
+        let in_file = || format!("scoring '{}'", self.data.display());
+        let conditions = conditions(model, &dataset).with_context(in_file)?;
+        let rows = dataset.rows;
+        let images = Arc::new(ConditionedImages {
+            images: dataset.images,
+            conditions,
+        });
+        let started = Instant::now();
+        let scores = engine.score(model, images).with_context(in_file)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let n = scores.len() as f64;
+        let mean = scores.iter().sum::<f64>() / n;
+        let variance = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        let summary = Summary {
+            images: scores.len(),
+            mean_log_likelihood: mean,
+            error_of_mean: (variance / n).sqrt(),
+            images_per_second: n / seconds,
+            device: engine.describe(),
+        };
+        global.say(format!(
+            "{} images: mean log-likelihood {mean:.4} +- {:.4} nats, {:.0} images/s",
+            grouped(scores.len() as u64),
+            summary.error_of_mean,
+            summary.images_per_second,
+        ));
+        match &self.out {
+            Some(out) => {
+                let columns = BTreeMap::from([
+                    ("log_likelihood".to_string(), scores),
+                    ("row".to_string(), rows.iter().map(|r| *r as f64).collect()),
+                ]);
+                let provenance = Provenance::new()
+                    .with("model_sha256", checkpoint.sha256.clone())
+                    .with("data", self.data.display().to_string())
+                    .with(
+                        "unit",
+                        "log_likelihood in nats per image, densities per GeV",
+                    )
+                    .with("command", command_line());
+                data::write_columns(out, &columns, &provenance, self.force)?;
+            }
+            None if !self.json => {
+                let lines: String = scores.iter().map(|s| format!("{s}\n")).collect();
+                super::print(&lines)?;
+            }
+            None => {}
+        }
+        if self.json {
+            print_json(&summary)?;
+        }
+        Ok(())
+    }
+}

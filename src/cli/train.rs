@@ -1,0 +1,185 @@
+//! `sarm train`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+
+use super::{Global, Select, grouped, print_json};
+use crate::data::{self, ReadOptions};
+use crate::model::{Config, Model};
+use crate::train::{EpochMetrics, Observer, TrainPlan, train};
+
+/// Learn a model from images.
+///
+/// The run directory takes `model.safetensors` (the best model by validation NLL), `metrics.csv`
+/// (a line per epoch), `config.toml` and `state.safetensors`, from which --resume goes on.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  sarm train --data jets.h5 --select signal=1 --config configs/jets-dc.toml --out runs/w"
+)]
+pub struct Train {
+    /// HDF5 file of images, dense (LAGAN) or sparse.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    #[command(flatten)]
+    select: Select,
+    /// TOML configuration; see configs/ for the paper's [default: one stage, D+C].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Run directory.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Epochs, instead of the configuration's.
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Seed, instead of the configuration's.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Use only the first N selected images.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Go on with the run in --out: ends in the same bits as an uninterrupted one.
+    #[arg(long)]
+    resume: bool,
+    /// Overwrite a run in --out.
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Seconds between checkpoints inside an epoch.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    checkpoint_every: u64,
+    /// Print the metrics of every epoch as JSON at the end.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Train {
+    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        let engine = global.engine()?;
+        let mut config = match &self.config {
+            None => Config::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read '{}'", path.display()))?;
+                Config::parse(&text).with_context(|| format!("in '{}'", path.display()))?
+            }
+        };
+        if let Some(epochs) = self.epochs {
+            config.train.epochs = epochs;
+        }
+        if let Some(seed) = self.seed {
+            config.train.seed = seed;
+        }
+        config.train.check()?;
+        let started = std::time::Instant::now();
+        let dataset = data::read(
+            &self.data,
+            &ReadOptions {
+                selections: self.select.select.clone(),
+                columns: config.condition.names.clone(),
+                limit: self.limit,
+                size: config.image.map(|s| (s.height, s.width)),
+            },
+        )?;
+        log::info!(
+            "read {} images in {:.1} s",
+            dataset.images.len(),
+            started.elapsed().as_secs_f64()
+        );
+        let mut observer = Bars {
+            global: global.clone(),
+            epochs: config.train.epochs,
+            batch_images: 0,
+            bar: None,
+        };
+        let plan = TrainPlan {
+            config,
+            dataset,
+            data: self.data.display().to_string(),
+            select: self.select.typed(),
+            out: self.out.clone(),
+            resume: self.resume,
+            force: self.force,
+            checkpoint_every: Duration::from_secs(self.checkpoint_every),
+        };
+        let summary = train(&engine, plan, &mut observer)?;
+        if let Some(bar) = &observer.bar {
+            bar.finish_and_clear();
+        }
+        let best = summary
+            .history
+            .iter()
+            .find(|m| m.epoch == summary.best_epoch);
+        let nll = best.map_or(f64::NAN, |m| m.validation_nll.unwrap_or(m.train_nll));
+        global.say(format!(
+            "{}the best model is epoch {}'s, NLL {nll:.3} nats/image: {}",
+            if summary.stopped_early {
+                "stopped early; "
+            } else {
+                ""
+            },
+            summary.best_epoch,
+            summary.model.display(),
+        ));
+        if self.json {
+            print_json(&summary.history)?;
+        }
+        Ok(())
+    }
+}
+
+struct Bars {
+    global: Global,
+    epochs: usize,
+    batch_images: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl Observer for Bars {
+    fn start(&mut self, model: &Model, images: [usize; 2], epoch: usize) {
+        self.batch_images = images[0] as u64;
+        self.global.say(format!(
+            "training {} unmasked parameters on {} images, {} held out",
+            grouped(model.unmasked() as u64),
+            grouped(images[0] as u64),
+            grouped(images[1] as u64),
+        ));
+        if epoch > 0 {
+            self.global.say(format!("going on after epoch {epoch}"));
+        }
+        // One bar for the whole run: its time left is the run's.
+        let bar = super::progress::bar(&self.global, self.batch_images * self.epochs as u64);
+        bar.set_position(epoch as u64 * self.batch_images);
+        bar.reset_eta();
+        self.bar = Some(bar);
+    }
+
+    fn step(&mut self, epoch: usize, images: usize, nll: f64) {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(format!("epoch {}/{}", epoch + 1, self.epochs));
+            bar.set_message(format!("NLL {nll:.2}"));
+            bar.set_position(epoch as u64 * self.batch_images + images as u64);
+        }
+    }
+
+    fn epoch(&mut self, m: &EpochMetrics) {
+        let validation = m
+            .validation_nll
+            .map_or(String::new(), |v| format!("  validation {v:.3}"));
+        let line = format!(
+            "epoch {:>4}  NLL {:.3}{validation}  {:.0} images/s{}",
+            m.epoch,
+            m.train_nll,
+            m.images_per_second,
+            if m.best { "  best" } else { "" },
+        );
+        if self.global.quiet {
+            return;
+        }
+        match &self.bar {
+            Some(bar) if !bar.is_hidden() => bar.println(line),
+            _ => eprintln!("{line}"),
+        }
+    }
+}
