@@ -104,7 +104,7 @@ fn damaged_files_are_survived() {
         .ok()
         .and_then(|v| v.parse().ok())
         .unwrap_or(600);
-    let mut dice = Dice(0x5eed_0f_da7a);
+    let mut dice = Dice(0x5eed_da7a);
     for i in 0..count {
         let bytes = damage(&seeds[i % seeds.len()], &mut dice);
         fs::write(corpus.join(format!("{i:06}.h5")), bytes).unwrap();

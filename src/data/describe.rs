@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::Layout;
 use super::attributes::{self, Attribute};
+use super::columns;
 use super::error::DataError;
-use super::read::{self, ImageTables};
+use super::read::ImageTables;
 use super::source::{Source, Table};
 
 /// Images looked at for the fraction of zeros.
@@ -108,7 +109,7 @@ pub fn describe(path: &Path) -> Result<FileSummary, DataError> {
         Ok(_) => {}
         Err(error) => out.problem = Some(error.to_string()),
     }
-    out.classes = read::column(&source, "signal", images.count)
+    out.classes = columns::column(&source, "signal", images.count)
         .ok()
         .and_then(count_classes);
     Ok(out)
@@ -131,7 +132,7 @@ pub fn read_attributes(path: &Path) -> Result<BTreeMap<String, Attribute>, DataE
 pub fn read_column(path: &Path, name: &str) -> Result<Vec<f32>, DataError> {
     let source = Source::open(path)?;
     let images = ImageTables::open(&source)?;
-    read::column(&source, name, images.count)
+    columns::column(&source, name, images.count)
 }
 
 fn summary(table: &Table) -> DatasetSummary {

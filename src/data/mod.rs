@@ -1,8 +1,10 @@
 //! Images on disk and in memory: HDF5 in and out, selections, the sparse block that everything works on.
 
 mod attributes;
+mod columns;
 mod describe;
 mod error;
+mod growing;
 mod heap;
 mod images;
 pub mod journal;

@@ -5,10 +5,9 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ndarray::{ArrayView1, ArrayView3};
-
 use super::attributes::{self, Provenance};
 use super::error::{DataError, reason};
+use super::growing::Growing;
 use super::{Layout, SparseImages};
 
 /// Version of both layouts, the root attribute `format_version`.
@@ -16,14 +15,6 @@ pub const FORMAT_VERSION: u64 = 1;
 /// The root attribute `axes`.
 const AXES: &str = "image[n, row, column]; eta grows with the column, phi falls with the row; a pixel is \
                     the transverse momentum of its cell in GeV; sparse: pixel index = row * width + column";
-/// Most images in a chunk of `image`.
-const CHUNK_IMAGES: usize = 1024;
-/// Most pixels in a chunk of `image` (4 MiB), unless one image has more.
-const CHUNK_PIXELS: usize = 1 << 20;
-/// Elements in a chunk of a one-dimensional data set.
-const CHUNK_VALUES: usize = 1 << 15;
-/// Effort of gzip: above this, time grows and size hardly falls.
-const GZIP: u8 = 4;
 
 /// How to write a file of images.
 #[derive(Debug, Clone, Default)]
@@ -413,117 +404,5 @@ impl Drop for Temporary {
         // Abandoned handles would keep the space of a removed file.
         std::fs::File::create(&self.0).ok();
         std::fs::remove_file(&self.0).ok();
-    }
-}
-
-/// A data set that grows in whole chunks.
-///
-/// Values wait until a chunk is full, so that each is packed once and the file comes out the same
-/// however the values arrive.
-struct Growing<T> {
-    /// Closed by [`close`](Self::close) alone: see [`Output`].
-    set: ManuallyDrop<hdf5::Dataset>,
-    waiting: Vec<T>,
-    /// Values in an image, or 1.
-    row: usize,
-    /// Values in a chunk.
-    chunk: usize,
-    /// Rows written.
-    rows: usize,
-    /// Rows and columns of an image; `None` for a vector.
-    image: Option<(usize, usize)>,
-}
-
-impl<T: hdf5::H5Type + Copy + Default> Growing<T> {
-    fn vector(file: &hdf5::File, name: &str, packed: bool) -> hdf5::Result<Self> {
-        let mut builder = file.new_dataset_builder();
-        if packed {
-            builder = builder.shuffle().deflate(GZIP);
-        }
-        let set = builder
-            .chunk(CHUNK_VALUES)
-            .empty::<T>()
-            .shape(0..)
-            .create(name)?;
-        Ok(Self {
-            set: ManuallyDrop::new(set),
-            waiting: Vec::new(),
-            row: 1,
-            chunk: CHUNK_VALUES,
-            rows: 0,
-            image: None,
-        })
-    }
-
-    fn images(file: &hdf5::File, height: usize, width: usize, pixels: usize) -> hdf5::Result<Self> {
-        let images = (CHUNK_PIXELS / pixels).clamp(1, CHUNK_IMAGES);
-        let set = file
-            .new_dataset_builder()
-            .shuffle()
-            .deflate(GZIP)
-            .chunk((images, height, width))
-            .empty::<T>()
-            .shape((0.., height, width))
-            .create("image")?;
-        Ok(Self {
-            set: ManuallyDrop::new(set),
-            waiting: Vec::new(),
-            row: pixels,
-            chunk: images * pixels,
-            rows: 0,
-            image: Some((height, width)),
-        })
-    }
-
-    /// Close the data set, after the file was flushed.
-    fn close(self) {
-        drop(ManuallyDrop::into_inner(self.set));
-    }
-
-    fn append(&mut self, mut values: &[T]) -> hdf5::Result<()> {
-        while !values.is_empty() {
-            let (now, later) = values.split_at(values.len().min(self.chunk - self.waiting.len()));
-            values = later;
-            self.waiting.extend_from_slice(now);
-            if self.waiting.len() == self.chunk {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Append one row that `fill` writes.
-    fn append_with(&mut self, fill: impl FnOnce(&mut [T])) -> hdf5::Result<()> {
-        let start = self.waiting.len();
-        self.waiting.resize(start + self.row, T::default());
-        fill(&mut self.waiting[start..]);
-        match self.waiting.len() == self.chunk {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> hdf5::Result<()> {
-        let rows = self.waiting.len() / self.row;
-        if rows == 0 {
-            return Ok(());
-        }
-        let range = self.rows..self.rows + rows;
-        match self.image {
-            None => {
-                self.set.resize(range.end)?;
-                self.set
-                    .write_slice(ArrayView1::from(&self.waiting), range.clone())?;
-            }
-            Some((height, width)) => {
-                self.set.resize((range.end, height, width))?;
-                let block = ArrayView3::from_shape((rows, height, width), &self.waiting)?;
-                self.set
-                    .write_slice(block, ndarray::s![range.clone(), .., ..])?;
-            }
-        }
-        self.rows = range.end;
-        self.waiting.clear();
-        Ok(())
     }
 }
