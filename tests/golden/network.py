@@ -10,12 +10,11 @@ survival function, gradients from autograd. The same PyTorch writes the same byt
 
 A file is a checkpoint (the program can score with it) that also holds
 
-    images       [n, height, width] F32, GeV
-    conditions   [n, conditions] F32, standardised; absent without conditions
-    nll          [n] F64: -ln p in nats, a density per GeV for every positive pixel
-    nll_training [n] F64: the same with the masses of D+D's levels instead of densities; absent for D+C
-    grad.NAME    F64: derivative of the mean of `nll` over the images by parameter NAME, 0 where masked
-    order.S      [pixels of stage S] I32: row-major pixel indices in drawing order
+    images      [n, height, width] F32, GeV
+    conditions  [n, conditions] F32, standardised; absent without conditions
+    nll         [n] F64: -ln p in nats, a density per GeV for every positive pixel
+    grad.NAME   F64: derivative of the mean of `nll` over the images by parameter NAME, 0 where masked
+    order.S     [pixels of stage S] I32: row-major pixel indices in drawing order
 """
 
 import json
@@ -160,13 +159,12 @@ def level_of(edges, x):
 
 
 def nll(config, order, parameters, images, conditions):
-    """-ln p of each image: (densities, masses of levels)."""
+    """-ln p of each image."""
     images = images.flatten(1)
     likelihood = config["likelihood"]
     everything = [p for stage in order for p in stage]
     context = torch.cat([conditions, shown(config, images)[:, everything]], dim=1)
     total = torch.zeros(len(images))
-    widths = torch.zeros(len(images))
     end = conditions.shape[1]
     for s, (stage, pixels) in enumerate(zip(config["stage"], order)):
         get = lambda name: parameters[f"stage.{s}.{name}"]
@@ -191,9 +189,9 @@ def nll(config, order, parameters, images, conditions):
             logits = value @ get("levels.weight").T + get("levels.bias")
             level = level_of(edges, x)
             log_value = torch.log_softmax(logits, 2).gather(2, level[:, :, None])[:, :, 0]
-            widths = widths + torch.where(positive, torch.log(edges[1:] - edges[:-1])[level], 0.0).sum(1)
+            log_value = log_value - torch.log(edges[1:] - edges[:-1])[level]
         total = total - torch.where(positive, log_value, 0.0).sum(1)
-    return total + widths, total
+    return total
 
 
 # ---- models
@@ -309,8 +307,8 @@ def main():
         conditions = torch.randn(len(images), len(model["condition"]["names"]), generator=generator).float().double()
         for p in parameters.values():
             p.requires_grad_()
-        density, mass = nll(model, order, parameters, images, conditions)
-        density.mean().backward()
+        cost = nll(model, order, parameters, images, conditions)
+        cost.mean().backward()
         # Masked weights have a derivative of the formula; of the model they do not.
         masks = {k: mask for k, (_, mask) in shapes_and_masks(model, order).items()}
         tensors = {k: p.detach().float() for k, p in parameters.items()}
@@ -319,16 +317,14 @@ def main():
         tensors["images"] = images.float()
         if conditions.numel():
             tensors["conditions"] = conditions.float()
-        tensors["nll"] = density.detach()
-        if model["likelihood"]["kind"] == "dd":
-            tensors["nll_training"] = mass.detach()
+        tensors["nll"] = cost.detach()
         for s, pixels in enumerate(order):
             tensors[f"order.{s}"] = torch.tensor(pixels, dtype=torch.int32)
         assert all(bool(t.isfinite().all()) for t in tensors.values()), name
         metadata = {"format": "sarm", "format_version": "1", "config": json.dumps(model), "record": "{}"}
         path = folder / f"{name}.safetensors"
         write(path, tensors, metadata)
-        print(f"{path.name}: {path.stat().st_size} bytes, nll {[round(v, 3) for v in density.tolist()]}")
+        print(f"{path.name}: {path.stat().st_size} bytes, nll {[round(v, 3) for v in cost.tolist()]}")
 
 
 if __name__ == "__main__":
