@@ -7,8 +7,7 @@ export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 .PHONY: help setup build demo test bench clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
-		|| sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1   \2/p' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing: C compiler, CMake, numpy and h5py
 	@scripts/setup
