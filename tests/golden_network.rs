@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use sarm::data::SparseImages;
-use sarm::engine::{ConditionedImages, Conditions};
+use sarm::engine::cpu::CpuEngine;
+use sarm::engine::{ConditionedImages, Conditions, Engine, Trainer, reference};
 use sarm::model::{Model, ModelConfig};
 
 /// One golden file: a model, images, and what PyTorch says about them.
@@ -154,65 +156,35 @@ impl Golden {
     }
 }
 
-// ---------------------------------------------------------------------------------------------
-// TO WIRE, once the engines are on this branch: delete the second module, this box and the `cfg(any())`,
-// then the `Option`s.
-
-#[cfg(any())]
-mod under_test {
-    use super::*;
-    use sarm::engine::cpu::CpuEngine;
-    use sarm::engine::{Engine, Trainer, reference};
-    use std::sync::Arc;
-
-    fn every_row(data: &ConditionedImages) -> Vec<u32> {
-        (0..data.images.len() as u32).collect()
-    }
-
-    /// -ln p of each image by the float64 reference.
-    pub fn reference_nll(golden: &Golden) -> Option<Vec<f64>> {
-        let images = golden.images.iter().zip(&golden.conditions);
-        images
-            .map(|(image, condition)| reference::nll(&golden.model, image, condition))
-            .collect()
-    }
-
-    /// -ln p of each image by the CPU engine.
-    pub fn engine_nll(golden: &Golden) -> Option<Vec<f64>> {
-        let engine = CpuEngine::new(2).unwrap();
-        let score = engine
-            .score(&golden.model, Arc::new(golden.data()))
-            .unwrap();
-        Some(score.iter().map(|v| -v).collect())
-    }
-
-    /// The CPU trainer's -ln p of each image, and the gradients of its mean over all of them in tensor order.
-    pub fn engine_training(golden: &Golden) -> Option<(Vec<f64>, Vec<Vec<f32>>)> {
-        let data = Arc::new(golden.data());
-        let rows = every_row(&data);
-        let mut trainer = CpuEngine::new(2).unwrap().cpu_trainer(&golden.model, data);
-        let (_, gradients) = trainer.gradients(&rows).unwrap();
-        Some((trainer.nll(&rows).unwrap(), gradients))
-    }
+fn every_row(data: &ConditionedImages) -> Vec<u32> {
+    (0..data.images.len() as u32).collect()
 }
 
-mod under_test {
-    use super::Golden;
-
-    pub fn reference_nll(_golden: &Golden) -> Option<Vec<f64>> {
-        None
-    }
-
-    pub fn engine_nll(golden: &Golden) -> Option<Vec<f64>> {
-        assert_eq!(golden.data().images.len(), golden.nll.len());
-        None
-    }
-
-    pub fn engine_training(_golden: &Golden) -> Option<(Vec<f64>, Vec<Vec<f32>>)> {
-        None
-    }
+/// -ln p of each image by the float64 reference.
+fn reference_nll(golden: &Golden) -> Vec<f64> {
+    let images = golden.images.iter().zip(&golden.conditions);
+    images
+        .map(|(image, condition)| reference::nll(&golden.model, image, condition).unwrap())
+        .collect()
 }
-// ---------------------------------------------------------------------------------------------
+
+/// -ln p of each image by the CPU engine.
+fn engine_nll(golden: &Golden) -> Vec<f64> {
+    let engine = CpuEngine::new(2).unwrap();
+    let score = engine
+        .score(&golden.model, Arc::new(golden.data()))
+        .unwrap();
+    score.iter().map(|v| -v).collect()
+}
+
+/// The CPU trainer's -ln p of each image, and the gradients of its mean over all of them in tensor order.
+fn engine_training(golden: &Golden) -> (Vec<f64>, Vec<Vec<f32>>) {
+    let data = Arc::new(golden.data());
+    let rows = every_row(&data);
+    let mut trainer = CpuEngine::new(2).unwrap().cpu_trainer(&golden.model, data);
+    let (_, gradients) = trainer.gradients(&rows).unwrap();
+    (trainer.nll(&rows).unwrap(), gradients)
+}
 
 #[test]
 fn orders_are_the_same() {
@@ -251,25 +223,20 @@ fn masks_are_the_same() {
 #[test]
 fn reference_agrees() {
     for golden in Golden::all() {
-        if let Some(nll) = under_test::reference_nll(&golden) {
-            // Only what the network is shown of a pixel is rounded to f32 on the way.
-            golden.expect_nll("nll", &nll, &golden.nll, 1e-8);
-        }
+        // Only what the network is shown of a pixel is rounded to f32 on the way.
+        golden.expect_nll("nll", &reference_nll(&golden), &golden.nll, 1e-8);
     }
 }
 
 #[test]
 fn engine_agrees() {
     for golden in Golden::all() {
-        if let Some(nll) = under_test::engine_nll(&golden) {
-            // Sums of a hundred f32 terms; measured: 1e-7.
-            golden.expect_nll("nll", &nll, &golden.nll, 1e-6);
-        }
-        if let Some((nll, gradients)) = under_test::engine_training(&golden) {
-            golden.expect_nll("training nll", &nll, &golden.nll, 1e-6);
-            // Measured: 1.4e-6.
-            golden.expect_gradients("derivative", &gradients, 1e-5);
-        }
+        // Sums of a hundred f32 terms; measured: 1e-7.
+        golden.expect_nll("nll", &engine_nll(&golden), &golden.nll, 1e-6);
+        let (nll, gradients) = engine_training(&golden);
+        golden.expect_nll("training nll", &nll, &golden.nll, 1e-6);
+        // Measured: 1.4e-6.
+        golden.expect_gradients("derivative", &gradients, 1e-5);
     }
 }
 
