@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""The exact log-likelihood of images under a trained SARM, from its checkpoint and nothing but numpy.
+
+    docs/loglikelihood.py runs/w/model.safetensors jets.h5 > lnp.txt
+    docs/loglikelihood.py runs/w/model.safetensors images.npy [conditions.npy]
+
+prints ln p(image) in nats, one line per image, as `sarm score` does: densities per GeV for positive pixels. An HDF5 file
+holds `image` (n, height, width) in GeV and the model's conditions by name (reading it needs h5py); conditions.npy is
+(n, conditions), as they stand in data files. Read it beside docs/checkpoint.md, which explains every line.
+"""
+
+import json
+import sys
+
+import numpy as np
+
+
+def read_checkpoint(path):
+    """Configuration and parameters. safetensors: length of a JSON header, the header, the numbers."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        data = file.read()
+    config = json.loads(header.pop("__metadata__")["config"])
+    numbers = lambda t: np.frombuffer(data[slice(*t["data_offsets"])], "<f4").reshape(t["shape"]).astype(float)
+    return config, {name: numbers(t) for name, t in header.items() if name.startswith("stage.")}
+
+
+def philox(seed, n):
+    """Key that a random order sorts pixel n by: two words of Philox4x32-10 at counter (n, 0, 0, 4), then n."""
+    k, c, low = [seed & 0xFFFFFFFF, seed >> 32], [n, 0, 0, 4], 0xFFFFFFFF
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [b >> 32 ^ c[1] ^ k[0], b & low, a >> 32 ^ c[3] ^ k[1], a & low]
+        k = [k[0] + 0x9E3779B9 & low, k[1] + 0xBB67AE85 & low]
+    return c[0], c[1], n
+
+
+def pixel_order(config):
+    """Row-major pixel indices of each stage, in drawing order."""
+    (height, width), kind = (config["image"][k] for k in ("height", "width")), config["order"]["kind"]
+    left, way = np.arange(height * width).reshape(height, width), []
+    if kind == "random":
+        way = sorted(left.ravel(), key=lambda n: philox(config["order"]["seed"], int(n)))
+    elif kind in ("rows", "columns"):
+        way = list((left if kind == "rows" else left.T).ravel())
+    else:  # a spiral, clockwise inwards: take the top row off, turn the rest, again and again
+        while left.size:
+            way, left = way + list(left[0]), np.rot90(left[1:])
+        way = way[::-1] if kind == "spiral" else way
+    for stage in config["stage"]:  # each takes what lies in its centred square, the last one the rest
+        side = stage.get("square", max(height, width))
+        top, start = max(-((side - height) // 2), 0), max((width - side) // 2, 0)
+        inside = {p for p in way if 0 <= p // width - top < side and 0 <= p % width - start < side}
+        yield [p for p in way if p in inside]
+        way = [p for p in way if p not in inside]
+
+
+softplus = lambda x: np.logaddexp(0, x)
+log_sum_exp = lambda x: np.logaddexp.reduce(x, axis=1)
+gelu = lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def log_density_dc(x, value, unit, upper=np.inf, **_):
+    """ln f of a mixture of logistics truncated to (0, upper). x: (m,) GeV, value: (m, 3K)."""
+    logits, mean, log_scale = np.split(value, 3, axis=1)
+    scale = np.exp(np.clip(log_scale, -9, 9))
+    z, low, high = ((end / unit - mean) / scale for end in (x[:, None], 0, upper))
+    log_mass = -softplus(-high) - softplus(low) + np.log(-np.expm1(-upper / unit / scale))
+    terms = logits - z - 2 * softplus(-z) - np.log(scale) - log_mass
+    return log_sum_exp(terms) - log_sum_exp(logits) - np.log(unit)
+
+
+def grid(x, levels, power, maximum, **_):
+    """Level 1 .. N of positive pixels, its GeV, and the width of its cell; the first cell begins at 0."""
+    step = maximum ** (1 / power) / levels
+    k = np.maximum(np.floor(x ** (1 / power) / step + 0.5), 1)
+    if (k > levels).any():
+        sys.exit(f"error: {(k > levels).sum()} pixels lie beyond the model's grid (the largest is {x.max()} GeV)")
+    low, high = np.where(k == 1, 0, k - 0.5), k + 0.5
+    return k.astype(int), (k * step) ** power, (high * step) ** power - (low * step) ** power
+
+
+def log_likelihood(config, parameters, images, conditions):
+    """ln p of images (n, height, width) in GeV, given conditions (n, c), standardised."""
+    likelihood, images = config["likelihood"], images.reshape(len(images), -1)
+    shown = images.copy()  # what the network sees of a pixel: its level's GeV in D+D, transformed
+    if likelihood["kind"] == "dd":
+        shown[images > 0] = grid(images[images > 0], **likelihood)[1]
+    transform = {"raw": np.array, "log1p": np.log1p, "sqrt": np.sqrt}[config["input"]["transform"]]
+    shown = transform(shown / config["input"]["unit"])
+
+    total, seen = np.zeros(len(images)), conditions
+    for s, (stage, order) in enumerate(zip(config["stage"], pixel_order(config))):
+        get = lambda name: parameters[f"stage.{s}.{name}"]
+        # The masks: a unit of degree d reads what was before the stage, the stage's pixels below d and units up to d;
+        # pixel i reads units up to i.
+        pixel = np.arange(len(order))
+        unit = np.repeat(pixel, stage["units_per_pixel"])
+        before = np.full(seen.shape[1], -1)
+        seen = np.concatenate([seen, shown[:, order]], axis=1)
+        h = gelu(seen @ (get("input.weight") * (np.r_[before, pixel] < unit[:, None])).T + get("input.bias"))
+        for layer in range(stage["layers"]):
+            weight = get(f"hidden.{layer}.weight") * (unit <= unit[:, None])
+            h = gelu(h @ weight.T + get(f"hidden.{layer}.bias"))
+        gate = h @ (get("gate.weight") * (unit <= pixel[:, None])).T + get("gate.bias")
+        value = np.tensordot(h, get("value.weight") * (unit <= pixel[:, None, None]), (1, 2)) + get("value.bias")
+
+        image, place = np.nonzero(images[:, order])
+        x, value = images[:, order][image, place], value[image, place]
+        if likelihood["kind"] == "dc":
+            log_f = log_density_dc(x, value, **likelihood)
+        else:
+            level, _, width = grid(x, **likelihood)
+            logits = value @ get("levels.weight").T + get("levels.bias")
+            log_f = logits[np.arange(len(x)), level - 1] - log_sum_exp(logits) - np.log(width)
+        total -= np.where(images[:, order] > 0, softplus(gate), softplus(-gate)).sum(axis=1)
+        np.add.at(total, image, log_f)
+    return total
+
+
+def main(model, data, conditions=None):
+    config, parameters = read_checkpoint(model)
+    names, mean, scale = (config["condition"].get(k, []) for k in ("names", "mean", "scale"))
+    if data.endswith(".npy"):
+        images, given = np.load(data), np.load(conditions).T if names else []
+    else:
+        import h5py
+
+        with h5py.File(data) as file:
+            images, given = file["image"][:], [file[name][:] for name in names]
+    given = (np.reshape(given, (len(names), len(images))).T - mean) / scale if names else np.empty((len(images), 0))
+    for first in range(0, len(images), 500):
+        some = slice(first, first + 500)
+        for value in log_likelihood(config, parameters, images[some].astype(float), given[some]):
+            print(f"{value:.10g}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__.strip())
+    main(*sys.argv[1:])
