@@ -2,7 +2,7 @@
 
 use crate::data::SparseImages;
 use crate::model::config::LikelihoodConfig;
-use crate::model::{Model, StageTensor};
+use crate::model::{Model, StageTensor, Values};
 use crate::random::{Purpose, normal, unit, words};
 
 /// Fill `model` with random weights whose images have about `occupancy` nonzero pixels in one.
@@ -32,6 +32,15 @@ pub fn randomise(model: &mut Model, seed: u64, occupancy: f64) {
         let gate = model.index(s, StageTensor::GateBias);
         for b in &mut model.parameters[gate] {
             *b += gate_bias;
+        }
+        if let LikelihoodConfig::Dd { .. } = model.config.likelihood {
+            let Values::Levels(grid) = model.values() else {
+                continue;
+            };
+            let levels = model.index(s, StageTensor::LevelsBias);
+            for (k, b) in model.parameters[levels].iter_mut().enumerate() {
+                *b -= grid.value(k) / 3.0;
+            }
         }
         if let LikelihoodConfig::Dc { components, .. } = model.config.likelihood {
             let value = model.index(s, StageTensor::ValueBias);

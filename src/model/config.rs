@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::likelihood::mixture::MOST_COMPONENTS;
 use crate::data::MAX_PIXELS;
 
 /// A configuration that cannot be used, and what to change.
@@ -430,7 +431,7 @@ impl ModelConfig {
                 unit,
                 upper,
             } => {
-                within("likelihood.components", *components, 1, 64)?;
+                within("likelihood.components", *components, 1, MOST_COMPONENTS)?;
                 positive("likelihood.unit", *unit)?;
                 if let Some(upper) = upper {
                     positive("likelihood.upper", *upper)?;

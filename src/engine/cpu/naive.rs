@@ -51,7 +51,7 @@ impl NaiveSampler {
                             let weight = &model.parameters[index];
                             let mut packed =
                                 Packed::plan(&[0, rows], isa.tile_rows(), |_, _| 0..columns);
-                            packed.fill(|r, k| weight[r * columns + k]);
+                            packed.fill(weight, columns);
                             (packed, model.parameters[index + 1].clone())
                         })
                         .collect(),

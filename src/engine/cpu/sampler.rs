@@ -76,7 +76,7 @@ impl StageTables {
                     start * u
                 }
             });
-            packed.fill(at);
+            packed.fill(weight, columns);
             panels.push(
                 row_cuts
                     .windows(2)

@@ -141,14 +141,25 @@ impl Packed {
         }
     }
 
-    /// Fill the panels: `element(row, column)`.
-    pub fn fill(&mut self, element: impl Fn(usize, usize) -> f32) {
+    /// Fill the panels from a row-major matrix.
+    pub fn fill(&mut self, matrix: &[f32], stride: usize) {
         for p in &self.panels {
             let out = &mut self.data[p.offset..p.offset + p.rows * p.depth];
             for r in 0..p.rows {
-                for (k, o) in out.iter_mut().skip(r).step_by(p.rows).enumerate() {
-                    *o = element(p.first + r, p.start + k);
+                let row = &matrix[(p.first + r) * stride + p.start..][..p.depth];
+                for (o, v) in out.iter_mut().skip(r).step_by(p.rows).zip(row) {
+                    *o = *v;
                 }
+            }
+        }
+    }
+
+    /// Fill the panels from the transpose of a row-major matrix.
+    pub fn fill_transposed(&mut self, matrix: &[f32], stride: usize) {
+        for p in &self.panels {
+            let out = &mut self.data[p.offset..p.offset + p.rows * p.depth];
+            for (k, o) in out.chunks_exact_mut(p.rows).enumerate() {
+                o.copy_from_slice(&matrix[(p.start + k) * stride + p.first..][..p.rows]);
             }
         }
     }

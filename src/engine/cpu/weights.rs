@@ -205,9 +205,9 @@ impl PackedStage {
         let shape = &weights.stages[stage];
         for (i, tensor) in dense_layers(shape).into_iter().enumerate() {
             let p = weights.get(stage, tensor);
-            self.forward[i].fill(|r, k| p.at(r, k));
+            self.forward[i].fill(&p.value, p.stride);
             if i > 0 && backward {
-                self.backward[i - 1].fill(|r, k| p.at(k, r));
+                self.backward[i - 1].fill_transposed(&p.value, p.stride);
             }
         }
         if shape.levels > 0 {

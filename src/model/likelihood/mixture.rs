@@ -10,6 +10,9 @@ const LOG_SCALE: (f64, f64) = (-9.0, 9.0);
 /// The smallest pixel that is drawn, in units: a nonzero pixel stays one when it is written as f32.
 const SMALLEST: f32 = 1e-6;
 
+/// The most components a mixture may have.
+pub const MOST_COMPONENTS: usize = 64;
+
 /// The values that a positive pixel can take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Support {
@@ -75,11 +78,13 @@ fn truncated_logistic<T: Real>(y: T, mean: T, log_scale: T, upper: f64) -> Logis
 
 impl Mixture {
     /// -ln f(x) in nats for a density per GeV. `values` holds the pixel's 3K numbers.
+    #[inline(always)]
     pub fn nll<T: Real>(&self, x: T, values: &[T]) -> T {
         self.evaluate(x, values, &mut [])
     }
 
     /// [`nll`](Self::nll), and its derivatives by `values` in `gradient`, which is as long.
+    #[inline(always)]
     pub fn nll_and_gradient<T: Real>(&self, x: T, values: &[T], gradient: &mut [T]) -> T {
         self.evaluate(x, values, gradient)
     }
@@ -92,19 +97,28 @@ impl Mixture {
         let upper = self.support.upper / unit;
         let (logits, rest) = values.split_at(k);
         let (means, log_scales) = rest.split_at(k);
-        let component = |i: usize| truncated_logistic(y, means[i], log_scales[i], upper);
-        let log_weights = log_sum_exp(logits.iter().copied());
-        let joint = log_sum_exp((0..k).map(|i| logits[i] + component(i).log_density));
-        if !gradient.is_empty() {
-            for i in 0..k {
-                let c = component(i);
-                let responsibility = (logits[i] + c.log_density - joint).exp();
-                gradient[i] = (logits[i] - log_weights).exp() - responsibility;
-                gradient[k + i] = -responsibility * c.by_mean;
-                gradient[2 * k + i] = -responsibility * c.by_log_scale;
+        // ln(w_k TL_k) up to the weights' normalisation; K is at most MOST_COMPONENTS.
+        let mut joint = [T::of(0.0); MOST_COMPONENTS];
+        let joint = &mut joint[..k];
+        for i in 0..k {
+            let c = truncated_logistic(y, means[i], log_scales[i], upper);
+            joint[i] = logits[i] + c.log_density;
+            if !gradient.is_empty() {
+                gradient[k + i] = c.by_mean;
+                gradient[2 * k + i] = c.by_log_scale;
             }
         }
-        log_weights - joint + T::of(unit.ln())
+        let log_weights = log_sum_exp(logits);
+        let log_joint = log_sum_exp(joint);
+        if !gradient.is_empty() {
+            for i in 0..k {
+                let responsibility = (joint[i] - log_joint).exp();
+                gradient[i] = (logits[i] - log_weights).exp() - responsibility;
+                gradient[k + i] = -responsibility * gradient[k + i];
+                gradient[2 * k + i] = -responsibility * gradient[2 * k + i];
+            }
+        }
+        log_weights - log_joint + T::of(unit.ln())
     }
 
     /// Draw a pixel in GeV: `pick` chooses the component, `place` the quantile inside it, both in (0, 1).
@@ -147,14 +161,14 @@ impl Mixture {
 }
 
 #[inline(always)]
-fn log_sum_exp<T: Real>(terms: impl Iterator<Item = T> + Clone) -> T {
+fn log_sum_exp<T: Real>(terms: &[T]) -> T {
     let mut largest = T::of(-1e30);
-    for t in terms.clone() {
-        largest = largest.larger(t);
+    for t in terms {
+        largest = largest.larger(*t);
     }
     let mut sum = T::of(0.0);
     for t in terms {
-        sum += (t - largest).exp();
+        sum += (*t - largest).exp();
     }
     largest + sum.ln()
 }
