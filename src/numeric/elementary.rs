@@ -2,6 +2,10 @@
 
 use super::Lanes;
 
+/// ln 2 in two parts: the first has so few bits that its product with an exponent is exact.
+const LN_2_HIGH: f32 = 355.0 / 512.0;
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+
 /// Arguments beyond which e^x leaves the normal f32.
 const EXP_LOW: f32 = -87.0;
 const EXP_HIGH: f32 = 88.0;
@@ -16,8 +20,8 @@ pub fn exp<L: Lanes>(x: L) -> L {
     let magic = L::splat(12_582_912.0);
     let shifted = x.fma(L::splat(std::f32::consts::LOG2_E), magic);
     let n = shifted - magic;
-    let r = n.fma(L::splat(-0.693_359_375), x);
-    let r = n.fma(L::splat(2.121_944_4e-4), r);
+    let r = n.fma(L::splat(-LN_2_HIGH), x);
+    let r = n.fma(L::splat(-LN_2_LOW), r);
     let mut p = L::splat(1.0 / 5040.0);
     for c in [
         1.0 / 720.0,
@@ -47,9 +51,9 @@ pub fn ln<L: Lanes>(x: L) -> L {
         p = p.fma(t2, L::splat(c));
     }
     // ln m = 2 t + t^3 p(t^2): the large part last, so that its rounding is the only one that shows.
-    let small = e.fma(L::splat(-2.121_944_4e-4), t * t2 * p);
+    let small = e.fma(L::splat(LN_2_LOW), t * t2 * p);
     let small = (t + t) + small;
-    e.fma(L::splat(0.693_359_375), small)
+    e.fma(L::splat(LN_2_HIGH), small)
 }
 
 /// e^x - 1, accurate near zero.
@@ -89,7 +93,7 @@ pub fn softplus<L: Lanes>(x: L) -> L {
     x.max(zero) + ln(one + exp(-x.max(-x)))
 }
 
-const GELU_SCALE: f32 = 1.595_769_1; // 2 sqrt(2 / pi)
+const GELU_SCALE: f32 = 1.595_769; // 2 sqrt(2 / pi)
 const GELU_CUBIC: f32 = 0.044_715;
 
 /// GELU, the tanh form: x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)) (Hendrycks and Gimpel 2016).

@@ -110,17 +110,17 @@ macro_rules! portable_operator {
             #[inline(always)]
             fn $name(mut self, other: Self) -> Self {
                 for i in 0..LANES {
-                    self.0[i] = self.0[i] $op other.0[i];
+                    self.0[i] $op other.0[i];
                 }
                 self
             }
         }
     };
 }
-portable_operator!(Add, add, +);
-portable_operator!(Sub, sub, -);
-portable_operator!(Mul, mul, *);
-portable_operator!(Div, div, /);
+portable_operator!(Add, add, +=);
+portable_operator!(Sub, sub, -=);
+portable_operator!(Mul, mul, *=);
+portable_operator!(Div, div, /=);
 
 impl Neg for Portable {
     type Output = Self;
@@ -460,16 +460,16 @@ impl Isa {
     pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         match self {
-            // SAFETY: the guard asked this processor for exactly the features of `with_avx2`.
             Isa::Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => {
+                // SAFETY: the guard asked this processor for exactly the features of `with_avx2`.
                 return unsafe { x86::with_avx2(kernel) };
             }
-            // SAFETY: the guard asked this processor for exactly the features of `with_avx512`.
             Isa::Avx512
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx2")
                     && is_x86_feature_detected!("fma") =>
             {
+                // SAFETY: the guard asked this processor for exactly the features of `with_avx512`.
                 return unsafe { x86::with_avx512(kernel) };
             }
             _ => {}

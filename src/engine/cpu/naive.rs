@@ -118,7 +118,7 @@ impl Kernel for Tile<'_> {
             for pixel in 0..shape.pixels {
                 let place = shape.earlier + pixel;
                 let [gates, values] = self.forward::<V>(s, &inputs, width, blocks);
-                for image in 0..self.images {
+                for (image, drawn) in drawn.iter_mut().enumerate() {
                     let (block, lane) = (image / LANES, image % LANES);
                     let number = self.first + image as u64;
                     let w = words(self.sampler.seed, number, place as u32);
@@ -133,7 +133,7 @@ impl Kernel for Tile<'_> {
                     let x = tables
                         .draw
                         .draw::<V>(&numbers, [w[1][0], w[2][0]], &mut scratch);
-                    drawn[image].push((model.order[s][pixel], x));
+                    drawn.push((model.order[s][pixel], x));
                     let column = shape.conditions + place;
                     inputs[(block * width + column) * LANES + lane] = model.config.input.apply(x);
                 }
