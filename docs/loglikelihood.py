@@ -6,7 +6,7 @@
 
 prints ln p(image) in nats, one line per image, as `sarm score` does: densities per GeV for positive pixels. An HDF5 file
 holds `image` (n, height, width) in GeV and the model's conditions by name (reading it needs h5py); conditions.npy is
-(n, conditions), as they stand in data files. Read it beside docs/checkpoint.md, which explains every line.
+(n, conditions), as they stand in data files. Read it beside docs/formats.md (Checkpoint), which explains every line.
 """
 
 import json

@@ -1,6 +1,6 @@
 //! `sarm generate`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -61,6 +61,10 @@ pub struct Generate {
         requires = "given_from"
     )]
     select: Vec<Selection>,
+    /// Write the observables of each image (jet_pt, jet_mass, tau_21 ..) beside it
+    /// [default: yes in the dense layout, no in the sparse one].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    observables: Option<bool>,
     /// Half-width of the image in eta and phi, for the observables written beside it.
     #[arg(long, value_name = "R", default_value_t = DEFAULT_RANGE)]
     range: f64,
@@ -135,14 +139,14 @@ impl GivenRows {
         &self,
         first: u64,
         count: usize,
-        computed: &BTreeMap<String, Vec<f32>>,
+        computed: &BTreeSet<String>,
     ) -> BTreeMap<String, Vec<f32>> {
         let rows = self.rows() as u64;
         self.names
             .iter()
             .zip(&self.columns)
             .map(|(name, column)| {
-                let name = if computed.contains_key(name) {
+                let name = if computed.contains(name) {
                     format!("given_{name}")
                 } else {
                     name.clone()
@@ -259,13 +263,22 @@ impl Generate {
             },
         )?;
         let geometry = Geometry::new(size.height, size.width, self.range)?;
+        // Names that belong to observables, written this time or not.
+        let none = SparseImages::new(size.height, size.width).unwrap_or_default();
+        let computed: BTreeSet<String> = observables(&none, &geometry)?
+            .columns()
+            .into_keys()
+            .collect();
+        let with_observables = self.observables.unwrap_or(self.layout == Layout::Dense);
         let columns = |first: u64, images: &SparseImages| {
-            // The sampler's images have the model's size, and so has the geometry.
-            let mut columns = observables(images, &geometry)
-                .map(|o| o.columns())
-                .unwrap_or_default();
-            let given = given.written(first, images.len(), &columns);
-            columns.extend(given);
+            let mut columns = BTreeMap::new();
+            if with_observables {
+                // The sampler's images have the model's size, and so has the geometry: no error here.
+                columns = observables(images, &geometry)
+                    .map(|o| o.columns())
+                    .unwrap_or_default();
+            }
+            columns.extend(given.written(first, images.len(), &computed));
             columns
         };
         let bar = super::progress::bar(global, count);
