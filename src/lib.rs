@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Arrows between modules go one way: [`cli`] calls [`train`], [`generate`](mod@generate), [`evaluate`] and
-//! [`bench`]; these call an [`engine`]; an engine runs a [`model`] and knows nothing above it; a model
+//! [`bench`](mod@bench); these call an [`engine`]; an engine runs a [`model`] and knows nothing above it; a model
 //! knows no engine. [`numeric`] and [`random`] are at the bottom: arithmetic and random numbers that are
 //! the same bits on every machine.
 //!

@@ -66,7 +66,7 @@ impl Grid {
 /// Partial sums of the softmax: a fixed number, so that the sum's order is fixed and still vectorises.
 const PARTIAL: usize = 16;
 
-/// -ln softmax(logits)[level]; `logits` become the derivatives, softmax - [level].
+/// `-ln softmax(logits)[level]`; `logits` become the derivatives, `softmax - [level]`.
 #[inline(always)]
 pub fn softmax_nll<T: Real>(logits: &mut [T], level: usize) -> T {
     let mut largest = T::of(-1e30);

@@ -1,6 +1,6 @@
 //! The distribution of one pixel given those before it (paper section 4).
 //!
-//! p(x) = g [x = 0] + (1 - g) [x > 0] f(x): a *gate* g = sigmoid(a) for an exact zero, and a
+//! `p(x) = g [x = 0] + (1 - g) [x > 0] f(x)`: a *gate* g = sigmoid(a) for an exact zero, and a
 //! distribution f of positive values, [`mixture`] for D+C and [`levels`] for D+D. Written once, for
 //! any [`Real`](crate::numeric::Real): the CPU engine runs it in f32, the float64 reference in f64.
 
