@@ -411,3 +411,24 @@ fn writing_refuses_and_cleans_up() {
     assert!(ImageWriter::create(&dir.path().join("h.h5"), &huge).is_err());
     assert_eq!(pixel(3, 0), 0.0);
 }
+
+#[test]
+fn rows_can_be_selected_by_their_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.h5");
+    let images = sarm::synthetic::images(4, 5, 10, 1, 0.3).unwrap();
+    let options = WriteOptions {
+        height: 4,
+        width: 5,
+        ..WriteOptions::default()
+    };
+    data::write(&path, &images, &BTreeMap::new(), &options).unwrap();
+    let options = ReadOptions {
+        selections: vec!["row=3..6".parse().unwrap()],
+        ..ReadOptions::default()
+    };
+    let read = data::read(&path, &options).unwrap();
+    assert_eq!(read.rows, [3, 4, 5, 6]);
+    assert_eq!(read.images, images.gather(3..7));
+    assert!(read.columns.is_empty());
+}

@@ -127,7 +127,7 @@ impl Global {
 #[derive(clap::Args, Clone)]
 struct Select {
     /// Take only rows whose data set NAME has this value, or lies in LOW..HIGH (ends included).
-    /// May be given several times; all must hold.
+    /// May be given several times; all must hold. `row` is the place in the file, from 0.
     #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
     select: Vec<Selection>,
 }

@@ -81,6 +81,11 @@ pub(super) fn column(source: &Source, name: &str, count: usize) -> Result<Vec<f3
     Ok(out)
 }
 
+/// Whether a selection's name means the place in the file: `row`, unless a data set has that name.
+pub(super) fn is_row_number(source: &Source, name: &str) -> bool {
+    name == "row" && !source.has(name)
+}
+
 /// Rows that all selections take, ascending, at most `limit`.
 pub(super) fn select(
     source: &Source,
@@ -103,6 +108,13 @@ pub(super) fn select(
     let mut taken = vec![true; count];
     let mut ranges = Vec::new();
     for selection in &options.selections {
+        if is_row_number(source, &selection.name) {
+            for (row, taken) in taken.iter_mut().enumerate() {
+                *taken &= selection.takes(row as f64, false);
+            }
+            ranges.push(format!("row runs from 0 to {}", count.saturating_sub(1)));
+            continue;
+        }
         let table = column_table(source, &selection.name, count)?;
         let single = table.is_single();
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);

@@ -6,7 +6,7 @@ use std::path::Path;
 use ndarray::{Array3, s};
 
 use super::attributes;
-use super::columns::{column_table, gather, select};
+use super::columns::{column_table, gather, is_row_number, select};
 use super::error::DataError;
 use super::select::Selection;
 use super::source::{Source, Table};
@@ -60,7 +60,10 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     let rows = select(&source, images.count, options)?;
 
     let mut wanted: BTreeSet<&str> = options.columns.iter().map(String::as_str).collect();
-    wanted.extend(options.selections.iter().map(|s| s.name.as_str()));
+    wanted.extend(
+        (options.selections.iter().map(|s| s.name.as_str()))
+            .filter(|name| !is_row_number(&source, name)),
+    );
     // Not asked for, so a strange one is no reason to stop.
     let signal = source.has("signal") && column_table(&source, "signal", images.count).is_ok();
     if signal {
