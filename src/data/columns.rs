@@ -1,9 +1,8 @@
 //! Per-row data sets: reading them and selecting rows by them.
 
 use super::error::DataError;
-use super::read::{BLOCK, ReadOptions};
-use super::select::Selection;
-use super::source::{Source, Table};
+use super::select::{ReadOptions, Selection};
+use super::source::{BLOCK, Source, Table};
 
 /// A per-row numeric data set of `count` rows.
 pub(super) fn column_table(source: &Source, name: &str, count: usize) -> Result<Table, DataError> {

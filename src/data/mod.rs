@@ -17,8 +17,8 @@ pub use attributes::{Attribute, Provenance};
 pub use describe::{DatasetSummary, FileSummary, describe, read_attributes, read_column};
 pub use error::DataError;
 pub use images::{MAX_PIXELS, SparseImages};
-pub use read::{ReadOptions, read};
-pub use select::{Selection, SelectionError};
+pub use read::read;
+pub use select::{ReadOptions, Selection, SelectionError};
 pub use write::{ImageWriter, WriteOptions, write, write_columns};
 
 use std::collections::BTreeMap;

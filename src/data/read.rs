@@ -8,29 +8,14 @@ use ndarray::{Array3, s};
 use super::attributes;
 use super::columns::{column_table, gather, is_row_number, select};
 use super::error::DataError;
-use super::select::Selection;
-use super::source::{Source, Table};
+use super::select::ReadOptions;
+use super::source::{BLOCK, Source, Table};
 use super::{Dataset, Layout, MAX_PIXELS, SparseImages};
 
-/// Elements read at once, unless a chunk holds more.
-pub(super) const BLOCK: usize = 1 << 20;
 /// Most bytes of one block of pixels: larger chunks are refused rather than held in memory.
 const MOST_BLOCK_BYTES: usize = 1 << 29;
 /// Most nonzero pixels for one byte of file: an eighth of a bit each, far below what real images take.
 const MOST_NONZEROS_PER_BYTE: u64 = 64;
-
-/// What to read of a data file.
-#[derive(Debug, Clone, Default)]
-pub struct ReadOptions {
-    /// Only rows that all of these take.
-    pub selections: Vec<Selection>,
-    /// Per-row data sets that must be read too; their values must be finite in the rows read.
-    pub columns: Vec<String>,
-    /// At most so many images: the first ones that are selected.
-    pub limit: Option<usize>,
-    /// Height and width that the images must have.
-    pub size: Option<(usize, usize)>,
-}
 
 /// Read images and per-row quantities of a data file in either layout.
 ///

@@ -48,6 +48,19 @@ impl fmt::Display for Selection {
     }
 }
 
+/// What to read of a data file.
+#[derive(Debug, Clone, Default)]
+pub struct ReadOptions {
+    /// Only rows that all of these take.
+    pub selections: Vec<Selection>,
+    /// Per-row data sets that must be read too; their values must be finite in the rows read.
+    pub columns: Vec<String>,
+    /// At most so many images: the first ones that are selected.
+    pub limit: Option<usize>,
+    /// Height and width that the images must have.
+    pub size: Option<(usize, usize)>,
+}
+
 /// Why a selection could not be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("bad selection '{text}' ({why}): write NAME=VALUE or NAME=LOW..HIGH, both ends included")]

@@ -7,6 +7,9 @@ use hdf5::{IndexType, IterationOrder, LinkType, dataset::Layout as Storage};
 
 use super::error::{DataError, reason};
 
+/// Elements read at once, unless a chunk holds more.
+pub(super) const BLOCK: usize = 1 << 20;
+
 /// Most bytes of data for one byte of file: deflate reaches 1032, so more cannot have been stored.
 const MOST_EXPANSION: u64 = 1100;
 /// Added to every bound so that small files are never refused.

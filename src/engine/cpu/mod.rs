@@ -6,6 +6,7 @@ mod naive;
 mod sampler;
 mod tile;
 mod trainer;
+mod values;
 mod weights;
 
 pub use trainer::CpuTrainer;

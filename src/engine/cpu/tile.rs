@@ -87,6 +87,17 @@ pub unsafe fn tile<V: Vector>(count: usize, t: Tile) {
     }
 }
 
+/// Run tiles over `rows` rows and `columns` (whole vectors) columns of sums.
+#[inline(always)]
+pub fn for_tiles<V: Vector>(rows: usize, columns: usize, mut at: impl FnMut(usize, usize) -> Tile) {
+    for first in (0..rows).step_by(V::TILE_ROWS) {
+        for column in (0..columns).step_by(LANES) {
+            // SAFETY: the callers' operands hold `rows` rows of padded width; their tiles index inside.
+            unsafe { tile::<V>(V::TILE_ROWS.min(rows - first), at(first, column)) };
+        }
+    }
+}
+
 /// A few rows of a packed matrix: element (row, k) at `offset + k * rows + row`.
 #[derive(Debug, Clone, Copy)]
 pub struct Panel {

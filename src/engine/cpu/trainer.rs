@@ -13,8 +13,8 @@ use crate::engine::{ConditionedImages, EngineError, Trainer, TrainingState};
 use crate::model::{Model, StageTensor, Values};
 use crate::numeric::{Isa, Kernel, LANES, Vector};
 
-use super::group::{GROUP, Group, Pass, Shared, for_tiles};
-use super::tile::{Tile, padded};
+use super::group::{GROUP, Group, Pass, Shared};
+use super::tile::{Tile, for_tiles, padded};
 use super::weights::{Adam, AdamRule, PackedStage, Weights};
 
 /// A model in training, or being scored, on the CPU.
