@@ -166,16 +166,18 @@ fn forged_models_are_refused_with_a_reason() {
     };
     config("\"layers\":1", "\"layers\":64");
     refused(&["parameters, more than the file can hold"]);
-    config("\"height\":7,\"width\":7", "\"height\":256,\"width\":256");
+    config("\"height\":7,\"width\":7", "\"height\":100,\"width\":100");
     refused(&["more than the file can hold"]);
+    config("\"height\":7,\"width\":7", "\"height\":256,\"width\":256");
+    refused(&["parameters (it must be below 2^32"]);
     config("\"units_per_pixel\":1", "\"units_per_pixel\":1000000000000");
     refused(&["units_per_pixel", "1000000000000"]);
     config("\"levels\":20", "\"levels\":0");
     refused(&["likelihood.levels"]);
-    config("\"levels\":20", "\"levels\":21");
-    refused(&["more than the file can hold"]);
-    config("\"levels\":20", "\"levels\":19");
-    refused(&["levels", "its configuration asks for F32"]);
+    for levels in ["19", "21"] {
+        config("\"levels\":20", &format!("\"levels\":{levels}"));
+        refused(&["levels", "its configuration asks for F32", levels]);
+    }
     config("\"order\"", "\"disorder\"");
     refused(&["does not parse", "disorder"]);
     let nested = "[".repeat(200_000);
@@ -216,7 +218,6 @@ fn forged_models_are_refused_with_a_reason() {
     refused(&["masked weight that is not 0 in row 0"]);
     forged(&forge, &source, |_| (), |t| drop(t.remove(1)));
     refused(&["is missing"]);
-    forged(&forge, &source, |_| (), |t| t[0].1.reverse());
     forged(&forge, &source, |_| (), |t| t[0].1 = vec![t[0].2.len()]);
     refused(&["its configuration asks for F32"]);
     for length in [0, 1, 1 << 40, 1 << 60, u64::MAX - 7, u64::MAX] {

@@ -194,11 +194,16 @@ fn grouped(n: u64) -> String {
 
 /// Refuse an output that exists before any work is done.
 fn refuse_existing(path: &Path, force: bool) -> anyhow::Result<()> {
-    if !force && path.symlink_metadata().is_ok() {
-        anyhow::bail!(
+    match path.symlink_metadata() {
+        Ok(there) if !(there.is_file() || there.is_symlink()) => anyhow::bail!(
+            "'{}' exists and is not a file (it is never replaced); choose another name",
+            path.display()
+        ),
+        Ok(_) if !force => anyhow::bail!(
             "'{}' exists (nothing was written); choose another name or pass --force",
             path.display()
-        );
+        ),
+        _ => {}
     }
     let parent = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),

@@ -180,6 +180,12 @@ pub fn content(path: &Path) -> Dataset {
     read(path, &options).unwrap()
 }
 
+/// A per-row data set of a file without images.
+pub fn column(path: &Path, name: &str) -> Vec<f64> {
+    let file = hdf5::File::open(path).unwrap();
+    file.dataset(name).unwrap().read_raw().unwrap()
+}
+
 /// Whether two files hold the same images and columns.
 pub fn assert_same(found: &Dataset, wanted: &Dataset, what: &str) {
     assert!(found.images == wanted.images, "{what}: images differ");
@@ -215,5 +221,9 @@ pub fn write_images(
         width: side,
         ..Default::default()
     };
-    write(path, &images, &columns, &options).unwrap();
+    // Children that other tests start meanwhile inherit HDF5's file, and its lock with it: a copy has none.
+    let locked = path.with_extension("locked");
+    write(&locked, &images, &columns, &options).unwrap();
+    fs::copy(&locked, path).unwrap();
+    fs::remove_file(&locked).unwrap();
 }
