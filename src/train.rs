@@ -368,7 +368,7 @@ pub fn train(
     };
     let mut state = None;
     if plan.resume {
-        let resumed = resume(&files, &model, &train_config, checksum)?;
+        let resumed = resume(&files, &model, &train_config, rows.len(), checksum)?;
         (progress, record) = (resumed.progress, resumed.record);
         state = Some(resumed.state);
     } else {
@@ -563,11 +563,12 @@ struct Resumed {
     record: Record,
 }
 
-/// Read the state of a run; it must be of this model, this data and this way to train.
+/// Read the state of a run; it must be of this model, this data and this way to train on `images` images.
 fn resume(
     files: &RunFiles,
     model: &Model,
     train: &TrainConfig,
+    images: usize,
     checksum: u32,
 ) -> Result<Resumed, TrainError> {
     let file = Tensors::read(&files.state())?;
@@ -605,14 +606,24 @@ fn resume(
             .map(|spec| file.tensor(&format!("{group}.{}", spec.name), &spec.shape))
             .collect::<Result<Vec<_>, _>>()
     };
+    let steps: u64 = file
+        .metadata("steps")?
+        .parse()
+        .map_err(|_| file.damaged("its number of steps is not a number"))?;
+    let in_epoch = images.div_ceil(train.batch);
+    let made = progress.history.len() as u64 * in_epoch as u64;
+    if progress.history.len() != progress.epoch
+        || progress.best_epoch > progress.epoch
+        || progress.steps_in_epoch > in_epoch
+        || steps != made + progress.steps_in_epoch as u64
+    {
+        return Err(file.damaged("its progress does not add up").into());
+    }
     let state = TrainingState {
         parameters: all("parameter")?,
         first_moments: all("first_moment")?,
         second_moments: all("second_moment")?,
-        steps: file
-            .metadata("steps")?
-            .parse()
-            .map_err(|_| file.damaged("its number of steps is not a number"))?,
+        steps,
     };
     Ok(Resumed {
         progress,

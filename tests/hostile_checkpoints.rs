@@ -247,6 +247,37 @@ fn forged_models_are_refused_with_a_reason() {
 }
 
 #[test]
+fn forged_states_are_refused_with_a_reason() {
+    let lab = Lab::trained(DD);
+    let state = fs::read(lab.path("run/state.safetensors")).unwrap();
+    let header = String::from_utf8(state[8..text(&state)].to_vec()).unwrap();
+    let most = u64::MAX;
+    for (from, to) in [
+        (r#"best_epoch\":1"#, format!(r#"best_epoch\":{most}"#)),
+        (
+            r#"steps_in_epoch\":0"#,
+            format!(r#"steps_in_epoch\":{most}"#),
+        ),
+        (
+            r#"{\"epoch\":1,\"steps"#,
+            format!(r#"{{\"epoch\":{most},\"steps"#),
+        ),
+        (r#""steps":"9""#, format!(r#""steps":"{most}""#)),
+    ] {
+        assert_eq!(header.matches(from).count(), 1, "{from} in {header}");
+        let other = header.replace(from, &to);
+        let mut bytes = (other.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(other.as_bytes());
+        bytes.extend(&state[text(&state)..]);
+        lab.file("run/state.safetensors", bytes);
+        lab.refuses(
+            "train --resume --epochs 3 --data data.h5 --config config.toml --out run",
+            &["run/state.safetensors", "does not add up"],
+        );
+    }
+}
+
+#[test]
 fn hostile_configurations() {
     let deep = format!("a = {}", "[".repeat(100_000));
     let inline = format!("train = {}", "{a=".repeat(100_000));
