@@ -224,26 +224,8 @@ fn complete(
     };
     let mut model = config.resolve(size)?;
     model.check()?;
-    let beyond = |end: f64| {
-        let all = dataset.images.csr().2;
-        all.iter().filter(|v| f64::from(**v) > end).count()
-    };
-    match &mut model.likelihood {
-        LikelihoodConfig::Dd { maximum, .. } if maximum.is_none() => {
-            *maximum = Some(f64::from(statistics.largest()).max(1e-3));
-        }
-        LikelihoodConfig::Dc {
-            upper: Some(upper), ..
-        } => {
-            let count = beyond(*upper);
-            if count > 0 {
-                return refuse(format!(
-                    "{count} pixels lie beyond likelihood.upper = {upper} GeV (the largest holds {} GeV); raise it or leave it out",
-                    statistics.largest()
-                ));
-            }
-        }
-        _ => {}
+    if let LikelihoodConfig::Dd { maximum, .. } = &mut model.likelihood {
+        maximum.get_or_insert(f64::from(statistics.largest()).max(1e-3));
     }
     let conditions = &mut model.condition;
     let measured = conditions.mean.is_empty();
@@ -269,17 +251,39 @@ fn complete(
     model.check()?;
     model.check_complete()?;
     let model = Model::new(model)?;
-    if let crate::model::Values::Levels(grid) = model.values() {
-        let count = beyond(grid.end());
-        if count > 0 {
-            return refuse(format!(
-                "{count} pixels lie beyond the grid's end at {:.4} GeV (the largest holds {} GeV); raise likelihood.maximum or leave it out",
-                grid.end(),
-                statistics.largest()
-            ));
-        }
-    }
+    let key = match model.config.likelihood {
+        LikelihoodConfig::Dc { .. } => "likelihood.upper",
+        LikelihoodConfig::Dd { .. } => "likelihood.maximum",
+    };
+    check_range(&model, dataset, &format!("raise {key} or leave it out"))?;
     Ok(model)
+}
+
+/// Refuse images with pixels that `model` gives no probability to, saying how many; `remedy` ends the message.
+pub fn check_range(model: &Model, dataset: &Dataset, remedy: &str) -> Result<(), TrainError> {
+    let Some(found) = model.values().beyond(&dataset.images) else {
+        return Ok(());
+    };
+    let what = match model.config.likelihood {
+        LikelihoodConfig::Dc { .. } => "likelihood.upper",
+        LikelihoodConfig::Dd { .. } => "the grid's end",
+    };
+    let width = dataset.images.width();
+    let row = dataset.rows.get(found.image).copied();
+    refuse(format!(
+        "{} {} beyond {what} at {:.4} GeV (the largest holds {} GeV: image {}, row {}, column {}); {remedy}",
+        found.count,
+        if found.count == 1 {
+            "pixel lies"
+        } else {
+            "pixels lie"
+        },
+        found.end,
+        found.largest,
+        row.unwrap_or(found.image as u64),
+        found.pixel / width,
+        found.pixel % width,
+    ))
 }
 
 fn column<'a>(dataset: &'a Dataset, name: &str) -> Result<&'a [f32], TrainError> {
@@ -324,7 +328,9 @@ pub fn train(
     let files = RunFiles {
         directory: plan.out.clone(),
     };
-    prepare_directory(&files, &plan)?;
+    check_directory(&plan.out, plan.resume, plan.force)?;
+    // The plan as asked for, before anything of it is used up.
+    let asked = toml::to_string(&plan.config).map_err(|e| TrainError::Refused(e.to_string()))?;
     let train_config = plan.config.train.clone();
     let [rows, held] = split(&train_config, plan.dataset.images.len())?;
     let statistics = Statistics::of(&plan.dataset.images, &rows);
@@ -362,11 +368,13 @@ pub fn train(
     };
     let mut state = None;
     if plan.resume {
-        let resumed = resume(&files, &model, &train_config, checksum)?;
-        progress = resumed.0;
-        state = Some(resumed.1);
+        let resumed = resume(&files, &model, &train_config, rows.len(), checksum)?;
+        (progress, record) = (resumed.progress, resumed.record);
+        state = Some(resumed.state);
     } else {
         model.initialise(train_config.seed, &statistics);
+        // Nothing is overwritten before all that can be refused has been looked at.
+        prepare_directory(&files, &asked)?;
     }
     drop(statistics);
     let mut trainer = engine.trainer(&model, Arc::clone(&data))?;
@@ -393,7 +401,7 @@ pub fn train(
             let nll = trainer.step(batch, rate)?;
             if !nll.is_finite() {
                 return refuse(format!(
-                    "the likelihood left the range of numbers in epoch {}, step {}; resume with a lower learning_rate (it was {rate})",
+                    "the likelihood left the range of numbers in epoch {}, step {}; start again with a lower learning_rate (it was {rate})",
                     epoch + 1,
                     progress.steps_in_epoch + 1
                 ));
@@ -462,10 +470,22 @@ pub fn train(
     })
 }
 
-fn prepare_directory(files: &RunFiles, plan: &TrainPlan) -> Result<(), TrainError> {
-    let directory = files.directory.display();
+/// Refuse a run directory that [`train`] would refuse, before the images are read.
+///
+/// # Errors
+/// A run is there and neither `resume` nor `force` says what to do with it, or none is there to resume.
+pub fn check_directory(out: &Path, resume: bool, force: bool) -> Result<(), TrainError> {
+    let files = RunFiles {
+        directory: out.to_path_buf(),
+    };
+    let directory = out.display();
+    if out.exists() && !out.is_dir() {
+        return refuse(format!(
+            "'{directory}' is a file; a run directory is needed"
+        ));
+    }
     let there = files.model().exists() || files.state().exists();
-    if plan.resume {
+    if resume {
         if !files.state().exists() {
             return refuse(format!(
                 "nothing to resume in '{directory}' (no state.safetensors); leave --resume out to start"
@@ -473,11 +493,15 @@ fn prepare_directory(files: &RunFiles, plan: &TrainPlan) -> Result<(), TrainErro
         }
         return Ok(());
     }
-    if there && !plan.force {
+    if there && !force {
         return refuse(format!(
             "'{directory}' already holds a run; use --resume to go on with it, --force to overwrite it"
         ));
     }
+    Ok(())
+}
+
+fn prepare_directory(files: &RunFiles, config: &str) -> Result<(), TrainError> {
     let io = |action, path: &Path| {
         let path = path.to_path_buf();
         move |source| CheckpointError::Io {
@@ -487,13 +511,13 @@ fn prepare_directory(files: &RunFiles, plan: &TrainPlan) -> Result<(), TrainErro
         }
     };
     std::fs::create_dir_all(&files.directory).map_err(io("create", &files.directory))?;
-    for stale in [files.model(), files.state(), files.metrics()] {
+    // The state first: without it nobody resumes a run that has lost its model.
+    for stale in [files.state(), files.model(), files.metrics()] {
         if stale.exists() {
             std::fs::remove_file(&stale).map_err(io("remove", &stale))?;
         }
     }
-    let text = toml::to_string(&plan.config).map_err(|e| TrainError::Refused(e.to_string()))?;
-    write_atomically(&files.config(), text.as_bytes())?;
+    write_atomically(&files.config(), config.as_bytes())?;
     Ok(())
 }
 
@@ -532,15 +556,23 @@ fn save_state(
     write_tensors(&files.state(), &tensors, metadata)
 }
 
-/// Read the state of a run; it must be of this model, this data and this way to train.
+/// A run as its state file holds it.
+struct Resumed {
+    progress: Progress,
+    state: TrainingState,
+    record: Record,
+}
+
+/// Read the state of a run; it must be of this model, this data and this way to train on `images` images.
 fn resume(
     files: &RunFiles,
     model: &Model,
     train: &TrainConfig,
+    images: usize,
     checksum: u32,
-) -> Result<(Progress, TrainingState), TrainError> {
+) -> Result<Resumed, TrainError> {
     let file = Tensors::read(&files.state())?;
-    let (stored, _) = Model::from_metadata(&file)?;
+    let (stored, record) = Model::from_metadata(&file)?;
     let parse = |what: &str, e: serde_json::Error| file.damaged(format!("its {what}: {e}"));
     let stored_train: TrainConfig =
         serde_json::from_str(file.metadata("train")?).map_err(|e| parse("training", e))?;
@@ -574,14 +606,28 @@ fn resume(
             .map(|spec| file.tensor(&format!("{group}.{}", spec.name), &spec.shape))
             .collect::<Result<Vec<_>, _>>()
     };
+    let steps: u64 = file
+        .metadata("steps")?
+        .parse()
+        .map_err(|_| file.damaged("its number of steps is not a number"))?;
+    let in_epoch = images.div_ceil(train.batch);
+    let made = progress.history.len() as u64 * in_epoch as u64;
+    if progress.history.len() != progress.epoch
+        || progress.best_epoch > progress.epoch
+        || progress.steps_in_epoch > in_epoch
+        || steps != made + progress.steps_in_epoch as u64
+    {
+        return Err(file.damaged("its progress does not add up").into());
+    }
     let state = TrainingState {
         parameters: all("parameter")?,
         first_moments: all("first_moment")?,
         second_moments: all("second_moment")?,
-        steps: file
-            .metadata("steps")?
-            .parse()
-            .map_err(|_| file.damaged("its number of steps is not a number"))?,
+        steps,
     };
-    Ok((progress, state))
+    Ok(Resumed {
+        progress,
+        state,
+        record,
+    })
 }

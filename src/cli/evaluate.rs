@@ -60,15 +60,17 @@ impl Evaluate {
         check_directory(&self.out, self.force)?;
         // Reading and evaluating use the global pool.
         global.engine()?;
-        let read = |path: &Path, selections: &[Selection]| {
+        let read = |path: &Path, selections: &[Selection], size| {
             let options = ReadOptions {
                 selections: selections.to_vec(),
+                size,
                 ..ReadOptions::default()
             };
             data::read(path, &options)
         };
-        let truth = read(&self.truth, &self.select.select)?;
-        let generated = read(&self.generated, &self.select_generated)?;
+        let truth = read(&self.truth, &self.select.select, None)?;
+        let size = (truth.images.height(), truth.images.width());
+        let generated = read(&self.generated, &self.select_generated, Some(size))?;
         global.say(format!(
             "comparing {} true with {} generated images",
             super::grouped(truth.images.len() as u64),

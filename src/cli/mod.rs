@@ -66,6 +66,7 @@ enum Verb {
 /// Run the program: parse, dispatch, report.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    report_full_disks();
     let level = match (arguments.global.quiet, arguments.global.verbose) {
         (true, _) => log::LevelFilter::Error,
         (_, 0) => log::LevelFilter::Warn,
@@ -93,10 +94,26 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sarm: {error:#}");
+            tell(format!("sarm: {error:#}"));
             ExitCode::from(1)
         }
     }
+}
+
+/// A file that may not grow is a failed write, told like any other, not the death of the program.
+fn report_full_disks() {
+    // SAFETY: no other thread runs yet, and ignoring a signal installs no handler.
+    #[cfg(unix)]
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
+/// Print a line to stderr. Nobody listening is no reason to stop.
+fn tell(line: impl std::fmt::Display) {
+    use std::io::Write;
+    // The line and its end in one write, so that lines of several processes do not mix.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 impl Global {
@@ -118,7 +135,7 @@ impl Global {
     /// Print a line for a person.
     fn say(&self, line: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("{line}");
+            tell(line);
         }
     }
 }
@@ -144,7 +161,9 @@ fn read_checkpoint(path: &Path) -> anyhow::Result<Checkpoint> {
 
 /// The command line as typed, for provenance.
 fn command_line() -> String {
-    std::env::args().collect::<Vec<_>>().join(" ")
+    let words: Vec<_> = std::env::args_os().collect();
+    let words: Vec<_> = words.iter().map(|w| w.to_string_lossy()).collect();
+    words.join(" ")
 }
 
 /// Data for stdout. A reader that stops reading is not a failure.
@@ -175,11 +194,16 @@ fn grouped(n: u64) -> String {
 
 /// Refuse an output that exists before any work is done.
 fn refuse_existing(path: &Path, force: bool) -> anyhow::Result<()> {
-    if !force && path.symlink_metadata().is_ok() {
-        anyhow::bail!(
+    match path.symlink_metadata() {
+        Ok(there) if !(there.is_file() || there.is_symlink()) => anyhow::bail!(
+            "'{}' exists and is not a file (it is never replaced); choose another name",
+            path.display()
+        ),
+        Ok(_) if !force => anyhow::bail!(
             "'{}' exists (nothing was written); choose another name or pass --force",
             path.display()
-        );
+        ),
+        _ => {}
     }
     let parent = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),

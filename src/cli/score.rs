@@ -10,7 +10,7 @@ use anyhow::Context;
 use super::{Global, Select, command_line, grouped, print_json, read_checkpoint, refuse_existing};
 use crate::data::{self, Provenance, ReadOptions};
 use crate::engine::{ConditionedImages, Engine};
-use crate::train::conditions;
+use crate::train::{check_range, conditions};
 
 /// Exact log-likelihood of each image of a file, in nats.
 ///
@@ -72,6 +72,8 @@ impl Score {
             },
         )?;
         let in_file = || format!("scoring '{}'", self.data.display());
+        let remedy = "score with a model of a higher range or leave those images out";
+        check_range(model, &dataset, remedy).with_context(in_file)?;
         let conditions = conditions(model, &dataset).with_context(in_file)?;
         let rows = dataset.rows;
         let images = Arc::new(ConditionedImages {

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use super::{Global, Select, grouped, print_json};
 use crate::data::{self, ReadOptions};
 use crate::model::{Config, Model};
-use crate::train::{EpochMetrics, Observer, TrainPlan, train};
+use crate::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
 
 /// Learn a model from images.
 ///
@@ -72,6 +72,7 @@ impl Train {
             config.train.seed = seed;
         }
         config.train.check()?;
+        check_directory(&self.out, self.resume, self.force)?;
         let started = std::time::Instant::now();
         let dataset = data::read(
             &self.data,
@@ -179,7 +180,7 @@ impl Observer for Bars {
         }
         match &self.bar {
             Some(bar) if !bar.is_hidden() => bar.println(line),
-            _ => eprintln!("{line}"),
+            _ => super::tell(line),
         }
     }
 }

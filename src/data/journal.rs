@@ -243,8 +243,8 @@ impl Journal {
         let known = header.len().min(MAGIC.len());
         let blank = length <= HEADER as u64 && header[..known] == MAGIC[..known];
         if blank || existing == Existing::Replace {
-            journal.start().map_err(|e| journal.io(e))?;
             journal.ours = true;
+            journal.start().map_err(|e| journal.io(e))?;
             return Ok(journal);
         }
         if existing == Existing::Refuse {
@@ -338,9 +338,14 @@ impl Journal {
         out.extend(index.iter().flat_map(|v| v.to_le_bytes()));
         out.extend(value.iter().flat_map(|v| v.to_le_bytes()));
         out.extend_from_slice(&crc32fast::hash(&out[BLOCK_HEADER..]).to_le_bytes());
-        self.file
-            .write_all(&out)
-            .map_err(|e| DataError::io("write", &self.path, e))?;
+        if let Err(error) = self.file.write_all(&out) {
+            // Checksums find a torn block, but a journal without images goes only when it ends cleanly.
+            let end = self.end;
+            (self.file.set_len(end))
+                .and_then(|()| self.file.seek(SeekFrom::Start(end)))
+                .ok();
+            return Err(DataError::io("write", &self.path, error));
+        }
         self.end += out.len() as u64;
         self.next += u64::from(count);
         Ok(())

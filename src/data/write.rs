@@ -389,7 +389,8 @@ impl Output {
 
 fn check_free(path: &Path, force: bool) -> Result<(), DataError> {
     match path.symlink_metadata() {
-        Ok(meta) if meta.is_dir() || !force => Err(DataError::Exists {
+        // Only files are replaced: a rename would take the place of a device, too.
+        Ok(meta) if !force || !(meta.is_file() || meta.is_symlink()) => Err(DataError::Exists {
             path: path.to_path_buf(),
         }),
         _ => Ok(()),

@@ -1,10 +1,10 @@
 //! A model on disk: safetensors with the configuration as metadata (docs/formats.md).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -128,19 +128,23 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), CheckpointErr
         file.write_all(content)?;
         file.sync_all()
     });
-    if let Err(source) = written {
+    let renamed = written
+        .map_err(io("write", path))
+        .and_then(|()| std::fs::rename(&temporary, path).map_err(io("rename", path)));
+    if renamed.is_err() {
         // Best effort: the error that matters is the one being reported.
         let _ = std::fs::remove_file(&temporary);
-        return Err(io("write", path)(source));
     }
-    std::fs::rename(&temporary, path).map_err(io("rename", path))
+    renamed
 }
 
 /// A file's tensors and metadata, checked as far as safetensors goes.
 pub struct Tensors {
     path: PathBuf,
     bytes: Vec<u8>,
-    metadata: HashMap<String, String>,
+    header: Metadata,
+    /// Where the tensors' bytes start.
+    start: usize,
 }
 
 impl Tensors {
@@ -151,17 +155,17 @@ impl Tensors {
             path: path.to_path_buf(),
             source,
         })?;
-        let mut file = Self {
+        let (length, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| CheckpointError::Damaged {
+                path: path.to_path_buf(),
+                why: format!("{e}; is it a truncated safetensors file?"),
+            })?;
+        Ok(Self {
             path: path.to_path_buf(),
             bytes,
-            metadata: HashMap::new(),
-        };
-        let (_, header) = SafeTensors::read_metadata(&file.bytes)
-            .map_err(|e| file.damaged(format!("{e}; is it a truncated safetensors file?")))?;
-        file.metadata = header.metadata().clone().unwrap_or_default();
-        SafeTensors::deserialize(&file.bytes)
-            .map_err(|e| file.damaged(format!("{e}; is it a truncated safetensors file?")))?;
-        Ok(file)
+            header,
+            start: 8 + length,
+        })
     }
 
     /// An error about this file.
@@ -174,7 +178,8 @@ impl Tensors {
 
     /// A metadata entry.
     pub fn metadata(&self, key: &str) -> Result<&str, CheckpointError> {
-        self.metadata.get(key).map(String::as_str).ok_or_else(|| {
+        let found = self.header.metadata().as_ref().and_then(|m| m.get(key));
+        found.map(String::as_str).ok_or_else(|| {
             self.damaged(format!(
                 "no `{key}` in its metadata; was it written by sarm?"
             ))
@@ -188,19 +193,18 @@ impl Tensors {
 
     /// The f32 tensor `name`, which must have `shape`; every number finite.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
-        let all = SafeTensors::deserialize(&self.bytes).map_err(|e| self.damaged(e.to_string()))?;
-        let view = all
-            .tensor(name)
-            .map_err(|_| self.damaged(format!("tensor `{name}` is missing")))?;
-        if view.dtype() != Dtype::F32 || view.shape() != shape {
+        let found = self
+            .header
+            .info(name)
+            .ok_or_else(|| self.damaged(format!("tensor `{name}` is missing")))?;
+        if found.dtype != Dtype::F32 || found.shape != shape {
             return Err(self.damaged(format!(
                 "tensor `{name}` is {:?} {:?}, its configuration asks for F32 {shape:?}",
-                view.dtype(),
-                view.shape()
+                found.dtype, found.shape
             )));
         }
-        let values: Vec<f32> = view
-            .data()
+        let (from, to) = found.data_offsets;
+        let values: Vec<f32> = self.bytes[self.start + from..self.start + to]
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect();

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::likelihood::Grid;
 use super::likelihood::mixture::MOST_COMPONENTS;
 use crate::data::MAX_PIXELS;
 
@@ -9,8 +10,15 @@ use crate::data::MAX_PIXELS;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not TOML, an unknown key, a value of the wrong type.
-    #[error("{0}")]
-    Syntax(#[from] toml::de::Error),
+    #[error("line {line}, `{text}`: {why}")]
+    Syntax {
+        /// Line of the file, counted from 1.
+        line: usize,
+        /// What stands there.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A value that makes no sense.
     #[error("`{key}` is {value} ({why})")]
     Value {
@@ -21,6 +29,23 @@ pub enum ConfigError {
         /// Why it cannot be, and what can.
         why: String,
     },
+}
+
+impl ConfigError {
+    /// The parser's error in one line; its own spreads over several.
+    fn syntax(text: &str, error: &toml::de::Error) -> Self {
+        let start = error.span().map_or(0, |s| s.start.min(text.len()));
+        let before = text.as_bytes()[..start]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
+        let shown: String = text.lines().nth(before).unwrap_or("").trim().into();
+        ConfigError::Syntax {
+            line: before + 1,
+            text: shown.chars().take(80).collect(),
+            why: error.message().trim().replace('\n', "; "),
+        }
+    }
 }
 
 fn impossible(
@@ -295,10 +320,18 @@ fn positive(key: &str, value: f64) -> Result<(), ConfigError> {
     impossible(key, value, "it must be a positive number")
 }
 
+/// A factor or divisor of pixels and conditions: far from where single precision ends.
+fn factor(key: &str, value: f64) -> Result<(), ConfigError> {
+    if (1e-15..=1e15).contains(&value) {
+        return Ok(());
+    }
+    impossible(key, value, "it must be a positive number, 1e-15 to 1e15")
+}
+
 impl Config {
     /// Read TOML and check every value.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Config = toml::from_str(text)?;
+        let config: Config = toml::from_str(text).map_err(|e| ConfigError::syntax(text, &e))?;
         config.train.check()?;
         if let Some(size) = config.image {
             config.resolve(size)?.check()?;
@@ -431,10 +464,15 @@ impl ModelConfig {
                 unit,
                 upper,
             } => {
+<<<<<<< HEAD
                 within("likelihood.components", *components, 1, MOST_COMPONENTS)?;
                 positive("likelihood.unit", *unit)?;
+=======
+                within("likelihood.components", *components, 1, 64)?;
+                factor("likelihood.unit", *unit)?;
+>>>>>>> clitests
                 if let Some(upper) = upper {
-                    positive("likelihood.upper", *upper)?;
+                    factor("likelihood.upper", *upper)?;
                 }
             }
             LikelihoodConfig::Dd {
@@ -449,7 +487,15 @@ impl ModelConfig {
                     impossible("likelihood.power", power, "it must be 0.1 to 10")?;
                 }
                 if let Some(maximum) = maximum {
-                    positive("likelihood.maximum", *maximum)?;
+                    factor("likelihood.maximum", *maximum)?;
+                    let lowest = Grid::new(*levels, *power, *maximum).value(0);
+                    if !lowest.is_normal() {
+                        impossible(
+                            "likelihood.power",
+                            power,
+                            "the lowest level is 0 in single precision; lower it or levels",
+                        )?;
+                    };
                 }
             }
         }
@@ -461,12 +507,22 @@ impl ModelConfig {
                 "it must be below 2^32; lower units_per_pixel, layers or latents",
             )?;
         }
-        positive("input.unit", self.input.unit)?;
+        factor("input.unit", self.input.unit)?;
         let c = &self.condition;
         within("number of conditions", c.names.len(), 0, 256)?;
         for (i, name) in c.names.iter().enumerate() {
             if c.names[..i].contains(name) {
                 impossible("condition.names", name, "it stands there twice")?;
+            }
+            // Generated files hold the conditions under their names.
+            let pixels = ["image", "indptr", "index", "value"];
+            if name.is_empty() || name.contains(['/', '\0']) || pixels.contains(&name.as_str()) {
+                let shown = format!("'{}'", name.replace('\0', "\\0"));
+                impossible(
+                    "condition.names",
+                    shown,
+                    "it cannot name a per-row data set",
+                )?;
             }
         }
         for (key, list) in [("condition.mean", &c.mean), ("condition.scale", &c.scale)] {
@@ -482,7 +538,7 @@ impl ModelConfig {
             }
         }
         for scale in &c.scale {
-            positive("condition.scale", *scale)?;
+            factor("condition.scale", *scale)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ pub use config::{Config, ConfigError, ModelConfig, TrainConfig};
 pub use initial::Statistics;
 pub use shape::{StageShape, StageTensor, TensorSpec};
 
+use crate::data::SparseImages;
 use config::{InputConfig, LikelihoodConfig, Transform};
 use likelihood::{Grid, Mixture, Support};
 
@@ -104,6 +105,54 @@ impl Model {
                 ..
             } => Values::Levels(Grid::new(levels, power, maximum.unwrap_or(1.0))),
         }
+    }
+}
+
+/// Pixels that a model gives no probability to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beyond {
+    /// How many.
+    pub count: usize,
+    /// Where the model's range ends, GeV.
+    pub end: f64,
+    /// The largest of them, GeV.
+    pub largest: f32,
+    /// Its image, counted from 0.
+    pub image: usize,
+    /// Its row-major place.
+    pub pixel: usize,
+}
+
+impl Values {
+    /// Pixels of `images` beyond the range; `None` when there are none.
+    pub fn beyond(&self, images: &SparseImages) -> Option<Beyond> {
+        let end = match self {
+            Values::Levels(grid) => grid.end(),
+            Values::Mixture(mixture) => mixture.support.upper,
+        };
+        let outside = |x: f32| match self {
+            // Rounding at the grid's very end is the grid's own affair; a power a pixel costs too much.
+            Values::Levels(grid) => f64::from(x) > 0.999 * end && grid.level(x).is_none(),
+            Values::Mixture(_) => f64::from(x) > end,
+        };
+        let mut found: Option<Beyond> = None;
+        for (image, (pixels, values)) in images.iter().enumerate() {
+            for (pixel, x) in pixels.iter().zip(values).filter(|(_, x)| outside(**x)) {
+                let so_far = found.get_or_insert(Beyond {
+                    count: 0,
+                    end,
+                    largest: 0.0,
+                    image,
+                    pixel: 0,
+                });
+                so_far.count += 1;
+                if *x > so_far.largest {
+                    (so_far.largest, so_far.image) = (*x, image);
+                    so_far.pixel = usize::from(*pixel);
+                }
+            }
+        }
+        found
     }
 }
 
