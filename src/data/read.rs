@@ -238,6 +238,7 @@ impl ImageTables {
                 ));
             }
         }
+        images.shrink_to_fit();
         Ok(images)
     }
 

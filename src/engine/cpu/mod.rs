@@ -2,12 +2,14 @@
 
 mod draw;
 mod group;
+mod layer;
 mod naive;
 mod sampler;
 mod tile;
 mod trainer;
 mod weights;
 
+pub use layer::MaskedLayer;
 pub use trainer::CpuTrainer;
 
 use std::sync::Arc;
