@@ -61,38 +61,6 @@ pub fn words(seed: u64, purpose: Purpose, n: u64, item: u32) -> [u32; 4] {
     )
 }
 
-/// Counters that [`fill`] takes side by side.
-const SIDE_BY_SIDE: usize = 16;
-
-/// The words of places (`n`, `item`), (`n + 1`, `item`) .. one after another, as many as `out` holds:
-/// those of [`words`], several times as fast. `n` stays below 2^64 - 16.
-pub fn fill(seed: u64, purpose: Purpose, n: u64, item: u32, out: &mut [u32]) {
-    for (block, out) in out.chunks_mut(4 * SIDE_BY_SIDE).enumerate() {
-        let first = n + (block * SIDE_BY_SIDE) as u64;
-        let mut key = key(seed);
-        let mut counter = [[0; SIDE_BY_SIDE]; 4];
-        for i in 0..SIDE_BY_SIDE {
-            let n = first + i as u64;
-            let start = [n as u32, (n >> 32) as u32, item, purpose as u32];
-            (0..4).for_each(|word| counter[word][i] = start[word]);
-        }
-        for _ in 0..ROUNDS {
-            for i in 0..SIDE_BY_SIDE {
-                let a = u64::from(MULTIPLIERS[0]) * u64::from(counter[0][i]);
-                let b = u64::from(MULTIPLIERS[1]) * u64::from(counter[2][i]);
-                counter[0][i] = (b >> 32) as u32 ^ counter[1][i] ^ key[0];
-                counter[1][i] = b as u32;
-                counter[2][i] = (a >> 32) as u32 ^ counter[3][i] ^ key[1];
-                counter[3][i] = a as u32;
-            }
-            key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
-        }
-        for (k, out) in out.iter_mut().enumerate() {
-            *out = counter[k % 4][k / 4];
-        }
-    }
-}
-
 /// A word as a number strictly between 0 and 1, on the 2^24 midpoints that an f32 holds exactly.
 pub fn unit(word: u32) -> f32 {
     // The top 23 bits and a half: the largest is 1 - 2^-24, which f32 still tells from 1.
@@ -146,16 +114,6 @@ mod tests {
             ),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
-    }
-
-    #[test]
-    fn filling_gives_the_same_words() {
-        let mut out = [0; 151];
-        fill(77, Purpose::Bootstrap, (1 << 32) - 9, 5, &mut out);
-        for (k, got) in out.iter().enumerate() {
-            let n = (1 << 32) - 9 + (k / 4) as u64;
-            assert_eq!(*got, words(77, Purpose::Bootstrap, n, 5)[k % 4]);
-        }
     }
 
     #[test]

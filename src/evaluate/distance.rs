@@ -231,11 +231,11 @@ enum Use {
 /// repeat has its own whatever thread works on it.
 struct Random {
     seed: u64,
-    /// Counter of the next words; its top bits tell observables and uses apart.
+    /// Counter of the next four words; its top bits tell observables and uses apart.
     next: u64,
     repeat: u32,
-    used: usize,
-    words: [u32; 256],
+    left: usize,
+    words: [u32; 4],
 }
 
 impl Random {
@@ -244,21 +244,20 @@ impl Random {
             seed,
             next: u64::from(stream) << 32 | (usage as u64) << 31,
             repeat: repeat as u32,
-            used: 256,
-            words: [0; 256],
+            left: 0,
+            words: [0; 4],
         }
     }
 
     /// A whole number below `n`, for `0 < n < 2^32`; its bias is below `n / 2^32`.
     fn below(&mut self, n: usize) -> usize {
-        if self.used == self.words.len() {
-            let words = &mut self.words;
-            random::fill(self.seed, Purpose::Bootstrap, self.next, self.repeat, words);
-            self.next += words.len() as u64 / 4;
-            self.used = 0;
+        if self.left == 0 {
+            self.words = random::words(self.seed, Purpose::Bootstrap, self.next, self.repeat);
+            self.next += 1;
+            self.left = self.words.len();
         }
-        let word = self.words[self.used];
-        self.used += 1;
+        self.left -= 1;
+        let word = self.words[self.left];
         ((u64::from(word) * n as u64) >> 32) as usize
     }
 }
