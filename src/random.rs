@@ -19,7 +19,7 @@ pub enum Purpose {
     Split = 3,
     /// A random pixel order: `n` = place.
     Order = 4,
-    /// Resampling for errors: `n` = place, `item` = repeat.
+    /// Resampling for errors: `n` = observable, use and place, `item` = repeat.
     Bootstrap = 5,
     /// Made-up images and weights of benches and tests.
     Synthetic = 6,

@@ -9,15 +9,14 @@ use sarm::evaluate::report::{
 use sarm::evaluate::{
     EvaluateError, Evaluation, OBSERVABLES, Options, Resampling, Sides, evaluate,
 };
+use sarm::random::{Purpose, unit, words};
 
 /// Images that look a little like jets: a hot centre, a second spot, a soft halo.
 fn toy(count: usize, seed: u64, scale: f32) -> Dataset {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = 0;
     let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 24) as f32
+        next += 1;
+        unit(words(seed, Purpose::Synthetic, next, 0)[0])
     };
     let mut images = SparseImages::new(25, 25).unwrap();
     let mut signal = Vec::new();

@@ -3,7 +3,8 @@
 /// Images of one size, only the nonzero pixels stored (compressed sparse rows, one row an image).
 ///
 /// A pixel is addressed by its row-major index `row * width + column`; inside an image indices
-/// ascend. Values are positive and finite, in GeV. A jet takes 6 bytes per nonzero pixel.
+/// ascend. Values are positive and finite, in GeV. An image takes 6 bytes
+/// per nonzero pixel and 8 more.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SparseImages {
     height: usize,
@@ -92,6 +93,13 @@ impl SparseImages {
                 .filter(|(_, v)| **v > 0.0)
                 .map(|(i, v)| (i as u16, *v)),
         );
+    }
+
+    /// Give back the room that growing left beyond the last image: up to half of the block.
+    pub fn shrink_to_fit(&mut self) {
+        self.indptr.shrink_to_fit();
+        self.index.shrink_to_fit();
+        self.value.shrink_to_fit();
     }
 
     /// Append all images of `other`, which must have the same size.

@@ -226,6 +226,7 @@ impl ImageTables {
                 ));
             }
         }
+        images.shrink_to_fit();
         Ok(images)
     }
 

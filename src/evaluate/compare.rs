@@ -208,7 +208,7 @@ pub fn evaluate(
             };
             let empty = members.truth.is_empty() || members.generated.is_empty();
             let tables = rows.map(|o| o.rows());
-            (!empty).then(|| class(name, number as u64, &data, &tables, &members, options))
+            (!empty).then(|| class(name, number as u32, &data, &tables, &members, options))
         })
         .collect();
     Ok(Evaluation {
@@ -231,7 +231,7 @@ fn members(data: &Dataset, label: Option<f32>) -> Vec<usize> {
 
 fn class(
     name: &'static str,
-    number: u64,
+    number: u32,
     data: &Sides<&Dataset>,
     rows: &Sides<&[ImageObservables]>,
     members: &Sides<Vec<usize>>,
@@ -247,7 +247,7 @@ fn class(
             };
             let truth = pick(rows.truth, &members.truth);
             let generated = pick(rows.generated, &members.generated);
-            let stream = number * OBSERVABLES.len() as u64 + k as u64;
+            let stream = number * OBSERVABLES.len() as u32 + k as u32;
             let found = distance::distance(&truth, &generated, &options.resampling, stream);
             ObservableEvaluation {
                 observable: *observable,

@@ -6,6 +6,8 @@
 
 use rayon::prelude::*;
 
+use crate::random::{self, Purpose};
+
 /// How often to resample, and from which seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resampling {
@@ -70,17 +72,17 @@ pub fn distance(
     truth: &[f32],
     generated: &[f32],
     resampling: &Resampling,
-    stream: u64,
+    stream: u32,
 ) -> Option<Distance> {
     let merged = Merged::new(truth, generated)?;
     let enough = truth.len() >= 2 && generated.len() >= 2;
-    let key = mix(resampling.seed ^ mix(stream));
+    let seed = resampling.seed;
     Some(Distance {
         w1: merged.plain(),
         error: (enough && resampling.bootstrap >= 2)
-            .then(|| moments(&merged.bootstrap(resampling.bootstrap, mix(key ^ 1))).1),
+            .then(|| moments(&merged.bootstrap(resampling.bootstrap, seed, stream)).1),
         floor: (enough && resampling.splits >= 1)
-            .then(|| floor(truth, generated.len(), resampling.splits, mix(key ^ 2))),
+            .then(|| floor(truth, generated.len(), resampling.splits, seed, stream)),
     })
 }
 
@@ -143,14 +145,14 @@ impl Merged {
     }
 
     /// W1 of `replicas` pairs of samples drawn with replacement.
-    fn bootstrap(&self, replicas: usize, key: u64) -> Vec<f64> {
-        (0..replicas as u64)
+    fn bootstrap(&self, replicas: usize, seed: u64, stream: u32) -> Vec<f64> {
+        (0..replicas)
             .into_par_iter()
             .map_init(
                 || vec![0u32; self.n + self.m],
                 |counts, replica| {
                     counts.fill(0);
-                    let mut random = Random::new(key, replica);
+                    let mut random = Random::new(seed, stream, Use::Error, replica);
                     let (truth, generated) = counts.split_at_mut(self.n);
                     for side in [truth, generated] {
                         for _ in 0..side.len() {
@@ -171,18 +173,18 @@ fn sorted(values: &[f32]) -> Vec<f32> {
 }
 
 /// See [`Floor`].
-fn floor(truth: &[f32], generated: usize, splits: usize, key: u64) -> Floor {
+fn floor(truth: &[f32], generated: usize, splits: usize, seed: u64, stream: u32) -> Floor {
     let total = truth.len();
     let second = generated.min(total / 2);
     let first = total - second;
     let values = sorted(truth);
     let inverse = |n: usize| 1.0 / n as f64;
     let scale = ((inverse(total) + inverse(generated)) / (inverse(first) + inverse(second))).sqrt();
-    let distances: Vec<f64> = (0..splits as u64)
+    let distances: Vec<f64> = (0..splits)
         .into_par_iter()
         .map(|split| {
             // The first `second` places of a shuffle are a random subset.
-            let mut random = Random::new(key, split);
+            let mut random = Random::new(seed, stream, Use::Floor, split);
             let mut ranks: Vec<u32> = (0..total as u32).collect();
             let mut chosen = vec![false; total];
             for k in 0..second {
@@ -218,35 +220,46 @@ fn moments(values: &[f64]) -> (f64, f64) {
     (mean, (squares / (n - 1.0).max(1.0)).sqrt())
 }
 
-/// A private generator for resampling: SplitMix64, whose k-th number is a hash of key and k, so
-/// that every replica has its own numbers whatever thread works on it.
+/// What random numbers are for; each has its own run of counters.
+#[derive(Debug, Clone, Copy)]
+enum Use {
+    Error = 0,
+    Floor = 1,
+}
+
+/// The random numbers of one repeat: words of [`crate::random`] one after another, so that every
+/// repeat has its own whatever thread works on it.
 struct Random {
-    state: u64,
+    seed: u64,
+    /// Counter of the next four words; its top bits tell observables and uses apart.
+    next: u64,
+    repeat: u32,
+    left: usize,
+    words: [u32; 4],
 }
 
 impl Random {
-    fn new(key: u64, stream: u64) -> Self {
+    fn new(seed: u64, stream: u32, usage: Use, repeat: usize) -> Self {
         Self {
-            state: mix(key ^ mix(stream.wrapping_add(0x5851_f42d_4c95_7f2d))),
+            seed,
+            next: u64::from(stream) << 32 | (usage as u64) << 31,
+            repeat: repeat as u32,
+            left: 0,
+            words: [0; 4],
         }
     }
 
     /// A whole number below `n`, for `0 < n < 2^32`; its bias is below `n / 2^32`.
     fn below(&mut self, n: usize) -> usize {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        (((mix_add(self.state) >> 32) * n as u64) >> 32) as usize
+        if self.left == 0 {
+            self.words = random::words(self.seed, Purpose::Bootstrap, self.next, self.repeat);
+            self.next += 1;
+            self.left = self.words.len();
+        }
+        self.left -= 1;
+        let word = self.words[self.left];
+        ((u64::from(word) * n as u64) >> 32) as usize
     }
-}
-
-fn mix(x: u64) -> u64 {
-    mix_add(x.wrapping_add(0x9e37_79b9_7f4a_7c15))
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-fn mix_add(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]
@@ -277,7 +290,7 @@ mod tests {
     }
 
     fn normal(n: usize, shift: f32, seed: u64) -> Vec<f32> {
-        let mut random = Random::new(seed, 9);
+        let mut random = Random::new(seed, 9, Use::Error, 0);
         (0..n)
             .map(|_| {
                 let sum: usize = (0..12).map(|_| random.below(1 << 20)).sum();

@@ -23,7 +23,7 @@ pub struct Entry {
 #[derive(Debug, Clone, Default)]
 pub struct StageWork {
     /// Activations of the input layer and of each hidden layer.
-    hidden: Vec<Vec<f32>>,
+    pub hidden: Vec<Vec<f32>>,
     /// Slopes of GELU there; after the backward pass the derivatives by the pre-activations.
     pub delta: Vec<Vec<f32>>,
     /// Gate logits; after the likelihood their derivatives.
@@ -270,45 +270,51 @@ impl StagePass<'_> {
 
     #[inline(always)]
     fn forward<V: Vector>(&mut self, inputs: &[f32], width: usize) {
+        for layer in 0..=self.shape.layers {
+            self.layer_forward::<V>(layer, inputs, width);
+        }
+    }
+
+    /// Activations and slopes of the input layer (0) or of hidden layer `layer - 1`.
+    #[inline(always)]
+    pub fn layer_forward<V: Vector>(&mut self, layer: usize, inputs: &[f32], width: usize) {
         let units = self.shape.units();
         let stride = padded(units);
         let packed = &self.shared.packed[self.stage];
-        for layer in 0..=self.shape.layers {
-            let bias = if layer == 0 {
-                StageTensor::InputBias
-            } else {
-                StageTensor::HiddenBias(layer - 1)
-            };
-            let bias = self.weight(bias).value[..units].to_vec();
-            let (below, here) = self.work.hidden.split_at_mut(layer);
-            let out = &mut here[0];
-            for block in out.chunks_exact_mut(units * LANES) {
-                start_from_bias(&bias, block);
+        let bias = if layer == 0 {
+            StageTensor::InputBias
+        } else {
+            StageTensor::HiddenBias(layer - 1)
+        };
+        let bias = self.weight(bias).value[..units].to_vec();
+        let (below, here) = self.work.hidden.split_at_mut(layer);
+        let out = &mut here[0];
+        for block in out.chunks_exact_mut(units * LANES) {
+            start_from_bias(&bias, block);
+        }
+        match below.last() {
+            None => multiply_all::<V>(&packed.forward[0], self.blocks, inputs, width, out),
+            Some(b) => multiply_all::<V>(&packed.forward[layer], self.blocks, b, units, out),
+        }
+        let slopes = &mut self.work.delta[layer];
+        for (h, d) in out
+            .chunks_exact_mut(LANES)
+            .zip(slopes.chunks_exact_mut(LANES))
+        {
+            // SAFETY: both chunks hold LANES numbers.
+            unsafe {
+                let (value, slope) = gelu_and_slope(V::load(h.as_ptr()));
+                value.store(h.as_mut_ptr());
+                slope.store(d.as_mut_ptr());
             }
-            match below.last() {
-                None => multiply_all::<V>(&packed.forward[0], self.blocks, inputs, width, out),
-                Some(b) => multiply_all::<V>(&packed.forward[layer], self.blocks, b, units, out),
-            }
-            let slopes = &mut self.work.delta[layer];
-            for (h, d) in out
-                .chunks_exact_mut(LANES)
-                .zip(slopes.chunks_exact_mut(LANES))
+        }
+        if self.scale.is_some() || layer == self.shape.layers {
+            let by_image = &mut self.work.by_image[layer];
+            for (block, to) in out
+                .chunks_exact(units * LANES)
+                .zip(by_image.chunks_exact_mut(stride * LANES))
             {
-                // SAFETY: both chunks hold LANES numbers.
-                unsafe {
-                    let (value, slope) = gelu_and_slope(V::load(h.as_ptr()));
-                    value.store(h.as_mut_ptr());
-                    slope.store(d.as_mut_ptr());
-                }
-            }
-            if self.scale.is_some() || layer == self.shape.layers {
-                let by_image = &mut self.work.by_image[layer];
-                for (block, to) in out
-                    .chunks_exact(units * LANES)
-                    .zip(by_image.chunks_exact_mut(stride * LANES))
-                {
-                    transpose(units, stride, block, to);
-                }
+                transpose(units, stride, block, to);
             }
         }
     }
@@ -378,20 +384,30 @@ impl StagePass<'_> {
             last,
         );
         for layer in (0..=layers).rev() {
-            let derivatives = &work.hidden[layer];
-            for (d, h) in work.delta[layer]
-                .chunks_exact_mut(LANES)
-                .zip(derivatives.chunks_exact(LANES))
-            {
-                // SAFETY: both chunks hold LANES numbers.
-                unsafe { (V::load(d.as_ptr()) * V::load(h.as_ptr())).store(d.as_mut_ptr()) };
-            }
-            if layer > 0 {
-                let below = &mut work.hidden[layer - 1];
-                below.fill(0.0);
-                let delta = &work.delta[layer];
-                multiply_all::<V>(&packed[layer - 1], self.blocks, delta, units, below);
-            }
+            self.layer_backward::<V>(layer);
+        }
+    }
+
+    /// From the derivatives by a layer's activations to those by its pre-activations and by the
+    /// activations below; layers as in [`layer_forward`](Self::layer_forward).
+    #[inline(always)]
+    pub fn layer_backward<V: Vector>(&mut self, layer: usize) {
+        let packed = &self.shared.packed[self.stage].backward;
+        let work = &mut *self.work;
+        let derivatives = &work.hidden[layer];
+        for (d, h) in work.delta[layer]
+            .chunks_exact_mut(LANES)
+            .zip(derivatives.chunks_exact(LANES))
+        {
+            // SAFETY: both chunks hold LANES numbers.
+            unsafe { (V::load(d.as_ptr()) * V::load(h.as_ptr())).store(d.as_mut_ptr()) };
+        }
+        if layer > 0 {
+            let below = &mut work.hidden[layer - 1];
+            below.fill(0.0);
+            let delta = &work.delta[layer];
+            let units = self.shape.units();
+            multiply_all::<V>(&packed[layer - 1], self.blocks, delta, units, below);
         }
     }
 }

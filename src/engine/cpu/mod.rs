@@ -2,6 +2,7 @@
 
 mod draw;
 mod group;
+mod layer;
 mod naive;
 mod sampler;
 mod tile;
@@ -9,6 +10,7 @@ mod trainer;
 mod values;
 mod weights;
 
+pub use layer::MaskedLayer;
 pub use trainer::CpuTrainer;
 
 use std::sync::Arc;

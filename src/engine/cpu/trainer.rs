@@ -187,13 +187,13 @@ impl CpuTrainer {
 
     /// Gradient of rows `first ..` of a tensor, padded.
     fn row_gradient(&self, job: Job, first: usize, rows: usize) -> Vec<f32> {
-        self.isa.dispatch(RowGradient {
-            groups: &self.groups,
-            weights: &self.weights,
-            job,
-            first,
-            rows,
-        })
+        gradient_of_rows(
+            self.isa,
+            &self.groups,
+            &self.weights,
+            (job.stage, job.tensor),
+            first..first + rows,
+        )
     }
 }
 
@@ -213,7 +213,7 @@ pub fn places(model: &Model) -> Vec<(u16, u16)> {
 }
 
 /// Call `f(first, rows)` for the row ranges that tasks take.
-fn for_rows(isa: Isa, spec: &crate::model::TensorSpec, mut f: impl FnMut(usize, usize)) {
+pub fn for_rows(isa: Isa, spec: &crate::model::TensorSpec, mut f: impl FnMut(usize, usize)) {
     let step = rows_per_task(isa, spec);
     for first in (0..spec.rows()).step_by(step) {
         f(first, step.min(spec.rows() - first));
@@ -227,6 +227,23 @@ fn rows_per_task(isa: Isa, spec: &crate::model::TensorSpec) -> usize {
     } else {
         2 * isa.tile_rows()
     }
+}
+
+/// Gradient of some rows of a tensor, padded, summed over `groups` that have been run backward.
+pub fn gradient_of_rows(
+    isa: Isa,
+    groups: &[Group],
+    weights: &Weights,
+    (stage, tensor): (usize, StageTensor),
+    rows: std::ops::Range<usize>,
+) -> Vec<f32> {
+    isa.dispatch(RowGradient {
+        groups,
+        weights,
+        job: Job { stage, tensor },
+        first: rows.start,
+        rows: rows.len(),
+    })
 }
 
 struct RowGradient<'a> {

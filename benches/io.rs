@@ -1,0 +1,60 @@
+//! Around the model: HDF5 in and out, observables, distances.
+
+mod common;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sarm::data::{Layout, ReadOptions, WriteOptions, read, write};
+use sarm::evaluate::{Resampling, distance, w1};
+use sarm::physics::{DEFAULT_RANGE, Geometry, observables};
+use sarm::random::{Purpose, normal, words};
+
+fn files(c: &mut Criterion) {
+    let count = common::size(20_000, 300);
+    let images = common::images(&common::jets("jets-dc"), count);
+    let geometry = Geometry::new(images.height(), images.width(), DEFAULT_RANGE).unwrap();
+    let columns = observables(&images, &geometry).unwrap().columns();
+    let directory = tempfile::tempdir().unwrap();
+    for layout in [Layout::Dense, Layout::Sparse] {
+        let path = directory.path().join(format!("{layout}.h5"));
+        let options = WriteOptions {
+            layout,
+            height: images.height(),
+            width: images.width(),
+            force: true,
+            ..WriteOptions::default()
+        };
+        write(&path, &images, &columns, &options).unwrap();
+        let mut group = c.benchmark_group(format!("HDF5, {layout}"));
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function("write", |b| {
+            b.iter(|| write(&path, &images, &columns, &options).unwrap())
+        });
+        group.bench_function("read", |b| {
+            b.iter(|| read(&path, &ReadOptions::default()).unwrap())
+        });
+    }
+}
+
+fn evaluation(c: &mut Criterion) {
+    let count = common::size(20_000, 300);
+    let images = common::images(&common::jets("jets-dc"), count);
+    let geometry = Geometry::new(images.height(), images.width(), DEFAULT_RANGE).unwrap();
+    let mut group = c.benchmark_group("evaluation");
+    group.throughput(Throughput::Elements(count as u64));
+    group.bench_function("observables", |b| {
+        b.iter(|| observables(&images, &geometry).unwrap())
+    });
+    let sample = |item| -> Vec<f32> {
+        (0..count as u64)
+            .map(|i| normal(words(5, Purpose::Synthetic, i, item))[0] as f32)
+            .collect()
+    };
+    let (truth, generated) = (sample(1), sample(2));
+    group.bench_function("W1", |b| b.iter(|| w1(&truth, &generated).unwrap()));
+    group.bench_function("W1 with error and floor", |b| {
+        b.iter(|| distance::distance(&truth, &generated, &Resampling::default(), 0).unwrap())
+    });
+}
+
+criterion_group! { name = benches; config = common::criterion(); targets = files, evaluation }
+criterion_main!(benches);
