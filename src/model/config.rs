@@ -464,13 +464,8 @@ impl ModelConfig {
                 unit,
                 upper,
             } => {
-<<<<<<< HEAD
                 within("likelihood.components", *components, 1, MOST_COMPONENTS)?;
-                positive("likelihood.unit", *unit)?;
-=======
-                within("likelihood.components", *components, 1, 64)?;
                 factor("likelihood.unit", *unit)?;
->>>>>>> clitests
                 if let Some(upper) = upper {
                     factor("likelihood.upper", *upper)?;
                 }
