@@ -422,12 +422,12 @@ fn rows_can_be_selected_by_their_number() {
         width: 5,
         ..WriteOptions::default()
     };
-    data::write(&path, &images, &BTreeMap::new(), &options).unwrap();
+    sarm::data::write(&path, &images, &BTreeMap::new(), &options).unwrap();
     let options = ReadOptions {
         selections: vec!["row=3..6".parse().unwrap()],
         ..ReadOptions::default()
     };
-    let read = data::read(&path, &options).unwrap();
+    let read = sarm::data::read(&path, &options).unwrap();
     assert_eq!(read.rows, [3, 4, 5, 6]);
     assert_eq!(read.images, images.gather(3..7));
     assert!(read.columns.is_empty());
