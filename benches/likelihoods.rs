@@ -6,8 +6,61 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sarm::model::Values;
-use sarm::model::likelihood::{self, levels};
+use sarm::model::likelihood::{self, Mixture, levels};
+use sarm::numeric::{Isa, Kernel, Vector};
 use sarm::random::{Purpose, normal, unit, words};
+
+/// Runs a computation with the engine's instruction set, as the engine runs it.
+macro_rules! kernel {
+    ($name:ident { $($field:ident: $kind:ty),* }, $output:ty, $me:ident => $body:expr) => {
+        struct $name<'a> { $($field: $kind),* }
+        impl Kernel for $name<'_> {
+            type Output = $output;
+            #[inline(always)]
+            fn run<V: Vector>($me) -> $output { $body }
+        }
+    };
+}
+
+kernel!(Nll { mixture: Mixture, pixels: &'a [(f32, f32, f32)], values: &'a [f32] }, f32, self => {
+    let mut sum = 0.0;
+    for (x, v) in self.pixels.iter().zip(self.values.chunks_exact(3 * self.mixture.components)) {
+        sum += self.mixture.nll(x.0, v);
+    }
+    sum
+});
+kernel!(NllAndGradient {
+    mixture: Mixture, pixels: &'a [(f32, f32, f32)], values: &'a [f32], gradient: &'a mut [f32]
+}, f32, self => {
+    let mut sum = 0.0;
+    for (x, v) in self.pixels.iter().zip(self.values.chunks_exact(self.gradient.len())) {
+        sum += self.mixture.nll_and_gradient(x.0, v, black_box(self.gradient));
+    }
+    sum
+});
+kernel!(Draw { mixture: Mixture, pixels: &'a [(f32, f32, f32)], values: &'a [f32] }, f32, self => {
+    let mut sum = 0.0;
+    for (x, v) in self.pixels.iter().zip(self.values.chunks_exact(3 * self.mixture.components)) {
+        sum += self.mixture.draw(v, x.1, x.2);
+    }
+    sum
+});
+kernel!(Softmax { logits: &'a mut [f32], levels: &'a [usize] }, f32, self => {
+    let mut sum = 0.0;
+    let n = self.logits.len() / self.levels.len();
+    for (l, level) in self.logits.chunks_exact_mut(n).zip(self.levels) {
+        sum += levels::softmax_nll(l, *level);
+    }
+    sum
+});
+kernel!(DrawLevel { logits: &'a mut [f32] }, usize, self => {
+    let mut sum = 0;
+    let n = self.logits.len() / PIXELS;
+    for (i, l) in self.logits.chunks_exact_mut(n).enumerate() {
+        sum += levels::draw(l, (i as f32 + 0.5) / PIXELS as f32);
+    }
+    sum
+});
 
 const PIXELS: usize = 1000;
 
@@ -46,25 +99,35 @@ fn mixture(c: &mut Criterion) {
     let mut gradient = vec![0.0f32; p];
     let mut group = c.benchmark_group("D+C, 5 components");
     group.throughput(Throughput::Elements(PIXELS as u64));
+    let isa = Isa::best();
+    let (pixels, values) = (&pixels[..], &values[..]);
     group.bench_function("nll", |b| {
         b.iter(|| {
-            let costs = pixels.iter().zip(values.chunks_exact(p));
-            costs.map(|((x, _, _), v)| mixture.nll(*x, v)).sum::<f32>()
+            isa.dispatch(Nll {
+                mixture,
+                pixels,
+                values,
+            })
         })
     });
     group.bench_function("nll and gradient", |b| {
         b.iter(|| {
-            for ((x, _, _), v) in pixels.iter().zip(values.chunks_exact(p)) {
-                black_box(mixture.nll_and_gradient(*x, v, black_box(&mut gradient)));
-            }
+            let gradient = &mut gradient;
+            isa.dispatch(NllAndGradient {
+                mixture,
+                pixels,
+                values,
+                gradient,
+            })
         })
     });
     group.bench_function("draw", |b| {
         b.iter(|| {
-            let drawn = pixels.iter().zip(values.chunks_exact(p));
-            drawn
-                .map(|((_, a, b), v)| mixture.draw(v, *a, *b))
-                .sum::<f32>()
+            isa.dispatch(Draw {
+                mixture,
+                pixels,
+                values,
+            })
         })
     });
 }
@@ -81,27 +144,18 @@ fn softmax(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("D+D, {n} levels"));
     group.throughput(Throughput::Elements(PIXELS as u64));
     // The logits become the derivatives: a fresh copy for every run, made outside the clock.
+    let (isa, levels) = (Isa::best(), &levels_of[..]);
     group.bench_function("nll and gradient", |b| {
         b.iter_batched_ref(
             || logits.clone(),
-            |logits| {
-                let costs = logits.chunks_exact_mut(n).zip(&levels_of);
-                costs
-                    .map(|(l, level)| levels::softmax_nll(l, *level))
-                    .sum::<f32>()
-            },
+            |logits| isa.dispatch(Softmax { logits, levels }),
             BatchSize::LargeInput,
         )
     });
     group.bench_function("draw", |b| {
         b.iter_batched_ref(
             || logits.clone(),
-            |logits| {
-                let picks = logits.chunks_exact_mut(n).enumerate();
-                picks
-                    .map(|(i, l)| levels::draw(l, (i as f32 + 0.5) / PIXELS as f32))
-                    .sum::<usize>()
-            },
+            |logits| isa.dispatch(DrawLevel { logits }),
             BatchSize::LargeInput,
         )
     });
