@@ -111,6 +111,6 @@ fn the_demo_learns_the_shipped_jets() {
     }
 }
 
-// Measured: see the margins beside each figure.
-const INDEPENDENT_MARGIN: f64 = 0.0;
-const LIMITS: [(&str, f64); 2] = [("jet_pt", 100.0), ("jet_mass", 100.0)];
+// Measured: NLL 121.10 against 129.49 nats, W1 5.69 and 2.35 GeV.
+const INDEPENDENT_MARGIN: f64 = 6.0;
+const LIMITS: [(&str, f64); 2] = [("jet_pt", 8.5), ("jet_mass", 3.5)];
