@@ -202,6 +202,9 @@ fn pixels_beyond_the_model() {
         "score --model upper/model.safetensors --data far.h5 --out out",
         &["far.h5", "3 pixels lie beyond", "100.0000 GeV", place],
     );
+    // Single precision's next number above the end is still the end.
+    write_images(&lab.path("end.h5"), 3, 7, 1, &[(1, 3, 100.0f32.next_up())]);
+    lab.ok("score --quiet --model upper/model.safetensors --data end.h5");
 }
 
 #[test]

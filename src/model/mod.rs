@@ -133,7 +133,8 @@ impl Values {
         let outside = |x: f32| match self {
             // Rounding at the grid's very end is the grid's own affair; a power a pixel costs too much.
             Values::Levels(grid) => f64::from(x) > 0.999 * end && grid.level(x).is_none(),
-            Values::Mixture(_) => f64::from(x) > end,
+            // What was drawn at the very end may stand a rounding above it.
+            Values::Mixture(_) => x > end as f32 * (1.0 + 4.0 * f32::EPSILON),
         };
         let mut found: Option<Beyond> = None;
         for (image, (pixels, values)) in images.iter().enumerate() {
