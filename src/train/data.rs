@@ -1,0 +1,151 @@
+//! What training takes from the data: the split, the statistics, the conditions, the range.
+
+use super::{TrainError, refuse};
+use crate::data::Dataset;
+use crate::engine::{ConditionedImages, Conditions};
+use crate::model::config::{ImageSize, LikelihoodConfig};
+use crate::model::{Config, Model, Statistics, TrainConfig};
+use crate::random::{self, Purpose};
+
+/// Rows to train on and rows held out: a random choice that depends on seed and count alone.
+pub(super) fn split(config: &TrainConfig, images: usize) -> Result<[Vec<u32>; 2], TrainError> {
+    let held = (config.validation * images as f64).round() as usize;
+    let mut rows = random::permutation(config.seed, Purpose::Split, 0, images);
+    if held == 0 && config.validation > 0.0 {
+        return refuse(format!(
+            "{images} images leave none to validate on (validation = {}); select more or set it to 0",
+            config.validation
+        ));
+    }
+    let mut train = rows.split_off(held);
+    if train.is_empty() {
+        return refuse(format!(
+            "{images} images leave none to train on; select more"
+        ));
+    }
+    train.sort_unstable();
+    rows.sort_unstable();
+    Ok([train, rows])
+}
+
+pub(super) fn checksum(images: &ConditionedImages) -> u32 {
+    let (indptr, index, value) = images.images.csr();
+    let mut hasher = crc32fast::Hasher::new();
+    indptr.iter().for_each(|v| hasher.update(&v.to_le_bytes()));
+    index.iter().for_each(|v| hasher.update(&v.to_le_bytes()));
+    value.iter().for_each(|v| hasher.update(&v.to_le_bytes()));
+    for row in 0..images.conditions.rows() as u64 {
+        for v in images.conditions.row(row) {
+            hasher.update(&v.to_le_bytes());
+        }
+    }
+    hasher.finalize()
+}
+
+/// Fill in what the data say: sizes, the grid's end, the conditions' mean and scale.
+pub(super) fn complete(
+    config: &Config,
+    dataset: &Dataset,
+    statistics: &Statistics,
+    train: &[u32],
+) -> Result<Model, TrainError> {
+    let size = ImageSize {
+        height: dataset.images.height(),
+        width: dataset.images.width(),
+    };
+    let mut model = config.resolve(size)?;
+    model.check()?;
+    if let LikelihoodConfig::Dd { maximum, .. } = &mut model.likelihood {
+        maximum.get_or_insert(f64::from(statistics.largest()).max(1e-3));
+    }
+    let conditions = &mut model.condition;
+    let measured = conditions.mean.is_empty();
+    for name in &conditions.names {
+        let column = column(dataset, name)?;
+        if measured {
+            let n = train.len() as f64;
+            let mean = train
+                .iter()
+                .map(|r| f64::from(column[*r as usize]))
+                .sum::<f64>()
+                / n;
+            let square: f64 = train
+                .iter()
+                .map(|r| (f64::from(column[*r as usize]) - mean).powi(2))
+                .sum();
+            conditions.mean.push(mean);
+            // A condition that never varies tells nothing; any scale will do.
+            let scale = (square / n).sqrt();
+            conditions.scale.push(if scale > 0.0 { scale } else { 1.0 });
+        }
+    }
+    model.check()?;
+    model.check_complete()?;
+    let model = Model::new(model)?;
+    let key = match model.config.likelihood {
+        LikelihoodConfig::Dc { .. } => "likelihood.upper",
+        LikelihoodConfig::Dd { .. } => "likelihood.maximum",
+    };
+    check_range(&model, dataset, &format!("raise {key} or leave it out"))?;
+    Ok(model)
+}
+
+/// Refuse images with pixels that `model` gives no probability to, saying how many; `remedy` ends the message.
+pub fn check_range(model: &Model, dataset: &Dataset, remedy: &str) -> Result<(), TrainError> {
+    let Some(found) = model.values().beyond(&dataset.images) else {
+        return Ok(());
+    };
+    let what = match model.config.likelihood {
+        LikelihoodConfig::Dc { .. } => "likelihood.upper",
+        LikelihoodConfig::Dd { .. } => "the grid's end",
+    };
+    let width = dataset.images.width();
+    let row = dataset.rows.get(found.image).copied();
+    refuse(format!(
+        "{} {} beyond {what} at {:.4} GeV (the largest holds {} GeV: image {}, row {}, column {}); {remedy}",
+        found.count,
+        if found.count == 1 {
+            "pixel lies"
+        } else {
+            "pixels lie"
+        },
+        found.end,
+        found.largest,
+        row.unwrap_or(found.image as u64),
+        found.pixel / width,
+        found.pixel % width,
+    ))
+}
+
+pub(super) fn column<'a>(dataset: &'a Dataset, name: &str) -> Result<&'a [f32], TrainError> {
+    match dataset.columns.get(name) {
+        Some(column) => Ok(column),
+        None => refuse(format!(
+            "the data have no per-row data set '{name}' to condition on; they have: {}",
+            dataset
+                .columns
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ")
+        )),
+    }
+}
+
+/// Standardised conditions of every row of `dataset`, as `model` wants them.
+pub fn conditions(model: &Model, dataset: &Dataset) -> Result<Conditions, TrainError> {
+    let c = &model.config.condition;
+    let width = c.names.len();
+    let mut values = vec![0.0; width * dataset.images.len()];
+    for (i, name) in c.names.iter().enumerate() {
+        for (row, v) in column(dataset, name)?.iter().enumerate() {
+            if !v.is_finite() {
+                return refuse(format!(
+                    "data set '{name}', row {row} holds {v}; a condition must be finite"
+                ));
+            }
+            values[row * width + i] = model.standardise(i, *v);
+        }
+    }
+    Ok(Conditions::new(width, values))
+}
