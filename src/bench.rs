@@ -9,6 +9,7 @@ use crate::engine::cpu::CpuEngine;
 use crate::engine::{ConditionedImages, Conditions, Engine, EngineError, SamplingPlan};
 use crate::model::config::{ImageSize, LikelihoodConfig};
 use crate::model::{Config, ConfigError, Model};
+use crate::numeric::LANES;
 use crate::synthetic;
 
 /// One of the paper's networks, with what the paper measured on it.
@@ -319,14 +320,15 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchEr
             };
             let mut sampler = engine.sampler(&model, &plan)?;
             let batch = sampler.preferred_count();
-            let mut drawn = sampler.sample(0, batch)?;
             let mut first = 0;
-            // The naive sampler takes most of a minute for one batch: once is enough.
+            let mut drawn;
+            // The naive sampler takes most of a minute for one batch: once, and cold, is enough.
             let images_per_second = if naive {
                 let one = Instant::now();
                 drawn = sampler.sample(0, batch)?;
                 batch as f64 / one.elapsed().as_secs_f64()
             } else {
+                drawn = sampler.sample(0, LANES)?;
                 rate(options.seconds, batch, || {
                     first += batch as u64;
                     drawn = sampler.sample(first, batch)?;

@@ -393,7 +393,8 @@ mod x86 {
 
 /// A computation written once for every instruction set.
 ///
-/// `run` and all it calls must be `#[inline(always)]`, or the lanes fall back to slow code.
+/// `run` and all it calls must be `#[inline(always)]`, closures that touch lanes included (they cannot
+/// be: make them functions), or every operation on lanes becomes a call.
 pub trait Kernel {
     /// What it gives back.
     type Output;

@@ -16,7 +16,7 @@ use super::tile::{Packed, start_from_bias};
 use super::weights::dense_layers;
 
 /// Images that one task draws together.
-const TILE: usize = 4 * LANES;
+const TILE: usize = 2 * LANES;
 
 struct StageTables {
     /// Input layer, hidden layers, gate, values: whole matrices.
@@ -155,36 +155,46 @@ impl Tile<'_> {
     ) -> [Vec<f32>; 2] {
         let shape = &self.sampler.model.stages[s];
         let units = shape.units();
-        let run = |layer: usize, b: &[f32], rows_b: usize, rows: usize| {
-            let (packed, bias) = &self.sampler.stages[s].matrices[layer];
-            let mut c = vec![0.0f32; blocks * rows * LANES];
-            for block in c.chunks_exact_mut(rows * LANES) {
-                start_from_bias(bias, block);
-            }
-            for panel in packed.panels() {
-                for block in 0..blocks {
-                    packed.multiply::<V>(
-                        panel,
-                        &b[block * rows_b * LANES..(block + 1) * rows_b * LANES],
-                        &mut c[block * rows * LANES..(block + 1) * rows * LANES],
-                    );
-                }
-            }
-            c
-        };
-        let mut h = run(0, inputs, width, units);
+        let matrices = &self.sampler.stages[s].matrices;
+        let mut h = linear::<V>(&matrices[0], inputs, width, units, blocks);
         for layer in 0..=shape.layers {
             if layer > 0 {
-                h = run(layer, &h, units, units);
+                h = linear::<V>(&matrices[layer], &h, units, units, blocks);
             }
             for v in h.chunks_exact_mut(LANES) {
                 // SAFETY: the chunk holds LANES numbers.
                 unsafe { gelu(V::load(v.as_ptr())).store(v.as_mut_ptr()) };
             }
         }
+        let (gate, value) = (&matrices[shape.layers + 1], &matrices[shape.layers + 2]);
         [
-            run(shape.layers + 1, &h, units, shape.pixels),
-            run(shape.layers + 2, &h, units, shape.pixels * shape.values),
+            linear::<V>(gate, &h, units, shape.pixels, blocks),
+            linear::<V>(value, &h, units, shape.pixels * shape.values, blocks),
         ]
     }
+}
+
+/// A whole matrix and its bias on every block of lanes.
+#[inline(always)]
+fn linear<V: Vector>(
+    (packed, bias): &(Packed, Vec<f32>),
+    b: &[f32],
+    b_rows: usize,
+    rows: usize,
+    blocks: usize,
+) -> Vec<f32> {
+    let mut c = vec![0.0f32; blocks * rows * LANES];
+    for block in c.chunks_exact_mut(rows * LANES) {
+        start_from_bias(bias, block);
+    }
+    for panel in packed.panels() {
+        for block in 0..blocks {
+            packed.multiply::<V>(
+                panel,
+                &b[block * b_rows * LANES..(block + 1) * b_rows * LANES],
+                &mut c[block * rows * LANES..(block + 1) * rows * LANES],
+            );
+        }
+    }
+    c
 }
