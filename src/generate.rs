@@ -85,6 +85,8 @@ pub struct Outcome {
     pub ending: Ending,
     /// Images drawn now.
     pub drawn: u64,
+    /// Time spent drawing them; the rest of the run's time went into waiting for the writer.
+    pub drawing: Duration,
     /// Images taken over from the journal.
     pub replayed: u64,
 }
@@ -92,6 +94,7 @@ pub struct Outcome {
 const ALREADY: Outcome = Outcome {
     ending: Ending::AlreadyComplete,
     drawn: 0,
+    drawing: Duration::ZERO,
     replayed: 0,
 };
 
@@ -185,17 +188,20 @@ pub fn generate(
         })
     };
     let stopped = report(replayed).is_break();
-    let (drawn, interrupted) = std::thread::scope(|scope| {
+    let (drawn, drawing_time, interrupted) = std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(QUEUE);
         let writer = scope.spawn(move || sink.run(receiver));
         let mut next = start;
+        let mut drawing_time = Duration::ZERO;
         let mut drawing = || -> Result<bool, GenerateError> {
             if stopped {
                 return Ok(true);
             }
             while next < end {
                 let block = (sampler.preferred_count().max(1) as u64).min(end - next);
+                let began = Instant::now();
                 let images = sampler.sample(next, block as usize)?;
+                drawing_time += began.elapsed();
                 check(&images, block, &plan.identity)?;
                 // The writer hangs up when it fails; its error is the one to report.
                 if sender.send(Message::Block(images)).is_err() {
@@ -215,7 +221,7 @@ pub fn generate(
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         written?;
-        Ok::<_, GenerateError>((next - start, outcome?))
+        Ok::<_, GenerateError>((next - start, drawing_time, outcome?))
     })?;
     Ok(Outcome {
         ending: match interrupted {
@@ -223,6 +229,7 @@ pub fn generate(
             false => Ending::Complete,
         },
         drawn,
+        drawing: drawing_time,
         replayed,
     })
 }

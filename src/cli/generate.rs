@@ -110,6 +110,7 @@ struct Report {
     images_taken_over: u64,
     seconds: f64,
     images_per_second: f64,
+    sampler_images_per_second: f64,
     events_per_core_hour: f64,
     device: String,
 }
@@ -313,6 +314,8 @@ impl Generate {
             images_taken_over: outcome.replayed,
             seconds,
             images_per_second: outcome.drawn as f64 / seconds,
+            sampler_images_per_second: outcome.drawn as f64
+                / outcome.drawing.as_secs_f64().max(1e-9),
             events_per_core_hour: outcome.drawn as f64 / seconds * 3600.0 / engine.threads() as f64,
             device: engine.describe(),
         };

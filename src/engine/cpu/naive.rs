@@ -156,11 +156,13 @@ impl Tile<'_> {
         let shape = &self.sampler.model.stages[s];
         let units = shape.units();
         let matrices = &self.sampler.stages[s].matrices;
-        let mut h = linear::<V>(&matrices[0], inputs, width, units, blocks);
-        for layer in 0..=shape.layers {
-            if layer > 0 {
-                h = linear::<V>(&matrices[layer], &h, units, units, blocks);
-            }
+        let mut h = Vec::new();
+        for (layer, matrix) in matrices.iter().enumerate().take(shape.layers + 1) {
+            h = if layer == 0 {
+                linear::<V>(matrix, inputs, width, units, blocks)
+            } else {
+                linear::<V>(matrix, &h, units, units, blocks)
+            };
             for v in h.chunks_exact_mut(LANES) {
                 // SAFETY: the chunk holds LANES numbers.
                 unsafe { gelu(V::load(v.as_ptr())).store(v.as_mut_ptr()) };
