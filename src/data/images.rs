@@ -76,7 +76,7 @@ impl SparseImages {
     /// Append one image given its nonzero pixels, indices ascending.
     pub fn push(&mut self, nonzero: impl IntoIterator<Item = (u16, f32)>) {
         for (index, value) in nonzero {
-            debug_assert!((index as usize) < self.pixels() && value > 0.0);
+            assert!((index as usize) < self.pixels() && value > 0.0);
             self.index.push(index);
             self.value.push(value);
         }
@@ -85,7 +85,7 @@ impl SparseImages {
 
     /// Append one image given all its pixels, row-major.
     pub fn push_dense(&mut self, pixels: &[f32]) {
-        debug_assert_eq!(pixels.len(), self.pixels());
+        assert_eq!(pixels.len(), self.pixels());
         self.push(
             pixels
                 .iter()
@@ -104,7 +104,7 @@ impl SparseImages {
 
     /// Append all images of `other`, which must have the same size.
     pub fn extend(&mut self, other: &SparseImages) {
-        debug_assert_eq!((self.height, self.width), (other.height, other.width));
+        assert_eq!((self.height, self.width), (other.height, other.width));
         let base = self.index.len() as u64;
         self.index.extend_from_slice(&other.index);
         self.value.extend_from_slice(&other.value);

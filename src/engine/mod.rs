@@ -14,6 +14,9 @@ pub enum EngineError {
     /// A pixel that the likelihood gives no probability to.
     #[error("{0}")]
     OutOfRange(String),
+    /// Images or conditions that are not of the model.
+    #[error("{0}")]
+    Mismatch(String),
     /// The device failed or is missing.
     #[error("{0}")]
     Device(String),
@@ -36,7 +39,7 @@ impl Conditions {
 
     /// Rows of `width` standardised numbers, flattened; `values.len()` is a multiple of `width`.
     pub fn new(width: usize, values: Vec<f32>) -> Self {
-        debug_assert!(width == 0 || values.len().is_multiple_of(width));
+        assert!(width == 0 || values.len().is_multiple_of(width));
         Self { width, values }
     }
 
@@ -69,6 +72,54 @@ pub struct ConditionedImages {
     pub images: SparseImages,
     /// Their conditions: as many rows as images, or none.
     pub conditions: Conditions,
+}
+
+/// Standard deviations from its mean beyond which a condition is taken for a mistake.
+const FARTHEST: f32 = 1e4;
+
+/// Check that conditions are `model`'s: as many numbers as it has names, each finite and not absurd.
+pub fn check_conditions(model: &Model, conditions: &Conditions) -> Result<(), EngineError> {
+    let names = &model.config.condition.names;
+    if conditions.width() != names.len() || (conditions.rows() == 0 && !names.is_empty()) {
+        return Err(EngineError::Mismatch(format!(
+            "the model has {} conditions ({}), given are {} rows of {}",
+            names.len(),
+            names.join(", "),
+            conditions.rows(),
+            conditions.width()
+        )));
+    }
+    for row in 0..conditions.rows() as u64 {
+        for (name, z) in names.iter().zip(conditions.row(row)) {
+            if !z.is_finite() || z.abs() > FARTHEST {
+                return Err(EngineError::Mismatch(format!(
+                    "condition '{name}' of row {row} lies {z:e} standard deviations from the mean of the training images; at most {FARTHEST:e} are allowed"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Check that images and their conditions are `model`'s: size, one row of conditions an image.
+pub fn check_images(model: &Model, data: &ConditionedImages) -> Result<(), EngineError> {
+    let size = model.config.image;
+    let found = (data.images.height(), data.images.width());
+    if found != (size.height, size.width) {
+        return Err(EngineError::Mismatch(format!(
+            "the images have {} x {} pixels, the model {} x {}",
+            found.0, found.1, size.height, size.width
+        )));
+    }
+    check_conditions(model, &data.conditions)?;
+    if data.conditions.width() > 0 && data.conditions.rows() != data.images.len() {
+        return Err(EngineError::Mismatch(format!(
+            "{} images but {} rows of conditions",
+            data.images.len(),
+            data.conditions.rows()
+        )));
+    }
+    Ok(())
 }
 
 /// Everything that training changes: parameters and the optimiser's moments, in the checkpoint's order.

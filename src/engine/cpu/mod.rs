@@ -15,7 +15,10 @@ pub use trainer::CpuTrainer;
 
 use std::sync::Arc;
 
-use super::{ConditionedImages, Engine, EngineError, Sampler, SamplingPlan, Trainer};
+use super::{
+    ConditionedImages, Engine, EngineError, Sampler, SamplingPlan, Trainer, check_conditions,
+    check_images,
+};
 use crate::model::Model;
 use crate::numeric::Isa;
 
@@ -33,6 +36,13 @@ impl CpuEngine {
 
     /// An engine that uses `isa`.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self, EngineError> {
+        if !Isa::available().contains(&isa) {
+            return Err(EngineError::Device(format!(
+                "this processor has no {} (it has {:?})",
+                isa.name(),
+                Isa::available()
+            )));
+        }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
@@ -64,10 +74,12 @@ impl Engine for CpuEngine {
         model: &Model,
         data: Arc<ConditionedImages>,
     ) -> Result<Box<dyn Trainer>, EngineError> {
+        check_images(model, &data)?;
         Ok(Box::new(self.cpu_trainer(model, data)))
     }
 
     fn sampler(&self, model: &Model, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
+        check_conditions(model, &plan.conditions)?;
         let pool = Arc::clone(&self.pool);
         Ok(if plan.naive {
             Box::new(naive::NaiveSampler::new(self.isa, pool, model, plan))
@@ -77,6 +89,7 @@ impl Engine for CpuEngine {
     }
 
     fn score(&self, model: &Model, data: Arc<ConditionedImages>) -> Result<Vec<f64>, EngineError> {
+        check_images(model, &data)?;
         let rows: Vec<u32> = (0..data.images.len() as u32).collect();
         let mut nll = self.cpu_trainer(model, data).nll(&rows)?;
         for v in &mut nll {

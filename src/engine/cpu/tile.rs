@@ -15,7 +15,7 @@ pub fn padded(n: usize) -> usize {
 
 /// Where a tile reads and writes; all offsets in numbers.
 #[derive(Clone, Copy)]
-pub struct Tile {
+struct Tile {
     /// Left operand: element (row, k) of part p is `a[p * a_part + row * a_row + k * a_k]`.
     pub a: *const f32,
     pub a_part: usize,
@@ -65,8 +65,8 @@ unsafe fn rows<V: Vector, const R: usize>(t: Tile) {
 /// # Safety
 /// As for [`rows`].
 #[inline(always)]
-pub unsafe fn tile<V: Vector>(count: usize, t: Tile) {
-    debug_assert!(count <= V::TILE_ROWS);
+unsafe fn tile<V: Vector>(count: usize, t: Tile) {
+    assert!(count <= V::TILE_ROWS, "planned for another instruction set");
     // SAFETY: passed on.
     unsafe {
         match count {
@@ -87,13 +87,60 @@ pub unsafe fn tile<V: Vector>(count: usize, t: Tile) {
     }
 }
 
-/// Run tiles over `rows` rows and `columns` (whole vectors) columns of sums.
+/// A product to be tiled: `c[r, j] += sum_k a[r, k] b[k, j]`, the sum over `parts` runs of `depth`.
+pub struct Product<'a> {
+    /// Element (r, k) of part p is `a[p * a_part + r * a_row + k * a_k]`.
+    pub a: &'a [f32],
+    pub a_part: usize,
+    pub a_row: usize,
+    pub a_k: usize,
+    /// Row k of part p starts at `b[p * b_part + k * b_k]`.
+    pub b: &'a [f32],
+    pub b_part: usize,
+    pub b_k: usize,
+    /// Row r starts at `c[r * c_row]`.
+    pub c: &'a mut [f32],
+    pub c_row: usize,
+    pub parts: usize,
+    pub depth: usize,
+    /// Rows and columns of the sums; columns are whole vectors.
+    pub rows: usize,
+    pub columns: usize,
+}
+
+/// Run a [`Product`] in tiles.
 #[inline(always)]
-pub fn for_tiles<V: Vector>(rows: usize, columns: usize, mut at: impl FnMut(usize, usize) -> Tile) {
-    for first in (0..rows).step_by(V::TILE_ROWS) {
-        for column in (0..columns).step_by(LANES) {
-            // SAFETY: the callers' operands hold `rows` rows of padded width; their tiles index inside.
-            unsafe { tile::<V>(V::TILE_ROWS.min(rows - first), at(first, column)) };
+pub fn for_tiles<V: Vector>(p: Product) {
+    if p.rows == 0 || p.columns == 0 || p.parts == 0 || p.depth == 0 {
+        return;
+    }
+    let (part, k, row) = (p.parts - 1, p.depth - 1, p.rows - 1);
+    assert!(p.columns.is_multiple_of(LANES));
+    assert!(p.a.len() > part * p.a_part + row * p.a_row + k * p.a_k);
+    assert!(p.b.len() >= part * p.b_part + k * p.b_k + p.columns);
+    assert!(p.c.len() >= row * p.c_row + p.columns);
+    for first in (0..p.rows).step_by(V::TILE_ROWS) {
+        for column in (0..p.columns).step_by(LANES) {
+            // SAFETY: the last element of each operand was checked above, strides are not negative, and
+            // `c` is borrowed alone.
+            unsafe {
+                tile::<V>(
+                    V::TILE_ROWS.min(p.rows - first),
+                    Tile {
+                        a: p.a.as_ptr().add(first * p.a_row),
+                        a_part: p.a_part,
+                        a_row: p.a_row,
+                        a_k: p.a_k,
+                        b: p.b.as_ptr().add(column),
+                        b_part: p.b_part,
+                        b_k: p.b_k,
+                        c: p.c.as_mut_ptr().add(first * p.c_row + column),
+                        c_row: p.c_row,
+                        parts: p.parts,
+                        depth: p.depth,
+                    },
+                );
+            }
         }
     }
 }

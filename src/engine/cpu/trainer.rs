@@ -14,7 +14,7 @@ use crate::model::{Model, StageTensor, Values};
 use crate::numeric::{Isa, Kernel, LANES, Vector};
 
 use super::group::{GROUP, Group, Pass, Shared};
-use super::tile::{Tile, for_tiles, padded};
+use super::tile::{Product, for_tiles, padded};
 use super::weights::{Adam, AdamRule, PackedStage, Weights};
 
 /// A model in training, or being scored, on the CPU.
@@ -332,19 +332,17 @@ impl RowGradient<'_> {
         let read = p.spec.read(self.first + self.rows - 1);
         for group in self.groups {
             let (delta, inputs, stride) = operands(group);
-            assert!(delta.len() >= group.blocks * delta_rows * LANES);
-            assert!(inputs.len() >= group.blocks * LANES * stride);
-            assert!(padded(read) <= stride.min(p.stride));
-            assert!(self.first + self.rows <= delta_rows);
-            for_tiles::<V>(self.rows, padded(read), |first, column| Tile {
-                a: delta[(self.first + first) * LANES..].as_ptr(),
+            for_tiles::<V>(Product {
+                rows: self.rows,
+                columns: padded(read),
+                a: &delta[self.first * LANES..],
                 a_part: delta_rows * LANES,
                 a_row: LANES,
                 a_k: 1,
-                b: inputs[column..].as_ptr(),
+                b: inputs,
                 b_part: LANES * stride,
                 b_k: stride,
-                c: sums[first * p.stride + column..].as_mut_ptr(),
+                c: sums,
                 c_row: p.stride,
                 parts: group.blocks,
                 depth: LANES,

@@ -5,7 +5,7 @@ use crate::model::{StageTensor, Values};
 use crate::numeric::{LANES, Vector};
 
 use super::group::StagePass;
-use super::tile::{Tile, for_tiles, padded};
+use super::tile::{Product, for_tiles, padded};
 
 impl StagePass<'_> {
     /// Mixture numbers or latents of every entry: dot products with the image's last layer.
@@ -128,15 +128,17 @@ impl StagePass<'_> {
                     logits[i * n_stride..(i + 1) * n_stride].copy_from_slice(bias.row(0));
                 }
                 // logits[e] += sum_u z[e, u] map[u]
-                for_tiles::<V>(chunk.len(), n_stride, |first, column| Tile {
-                    a: latents[first * u_stride..].as_ptr(),
+                for_tiles::<V>(Product {
+                    rows: chunk.len(),
+                    columns: n_stride,
+                    a: &latents,
                     a_part: 0,
                     a_row: u_stride,
                     a_k: 1,
-                    b: transposed[column..].as_ptr(),
+                    b: transposed,
                     b_part: 0,
                     b_k: n_stride,
-                    c: logits[first * n_stride + column..].as_mut_ptr(),
+                    c: &mut logits,
                     c_row: n_stride,
                     parts: 1,
                     depth: u,
@@ -157,29 +159,33 @@ impl StagePass<'_> {
                 }
                 derivatives.fill(0.0);
                 // dz[e] += sum_n dlogits[e, n] map[n]
-                for_tiles::<V>(chunk.len(), u_stride, |first, column| Tile {
-                    a: logits[first * n_stride..].as_ptr(),
+                for_tiles::<V>(Product {
+                    rows: chunk.len(),
+                    columns: u_stride,
+                    a: &logits,
                     a_part: 0,
                     a_row: n_stride,
                     a_k: 1,
-                    b: map.value[column..].as_ptr(),
+                    b: &map.value,
                     b_part: 0,
                     b_k: u_stride,
-                    c: derivatives[first * u_stride + column..].as_mut_ptr(),
+                    c: &mut derivatives,
                     c_row: u_stride,
                     parts: 1,
                     depth: n,
                 });
                 // dmap[n] += sum_e dlogits[e, n] z[e]
-                for_tiles::<V>(n, u_stride, |first, column| Tile {
-                    a: logits[first..].as_ptr(),
+                for_tiles::<V>(Product {
+                    rows: n,
+                    columns: u_stride,
+                    a: &logits,
                     a_part: 0,
                     a_row: 1,
                     a_k: n_stride,
-                    b: latents[column..].as_ptr(),
+                    b: &latents,
                     b_part: 0,
                     b_k: u_stride,
-                    c: map_sums[first * u_stride + column..].as_mut_ptr(),
+                    c: map_sums,
                     c_row: u_stride,
                     parts: 1,
                     depth: chunk.len(),

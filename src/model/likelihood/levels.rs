@@ -125,24 +125,34 @@ pub fn draw(logits: &mut [f32], pick: f32) -> usize {
     for run in logits.chunks(PARTIAL) {
         total += sum(run);
     }
-    let mut left = pick * total;
+    // Summed again in the same order, so that the last level that adds to the total reaches it:
+    // a level is drawn only if it has mass, whatever the rounding.
+    let wanted = pick * total;
+    let mut reached = 0.0;
+    // Where `pick` rounds up to the whole total: the last level with mass.
+    let mut chosen = logits.iter().rposition(|v| *v > LEAST).unwrap_or(0);
     for (i, run) in logits.chunks(PARTIAL).enumerate() {
-        let mass = sum(run);
-        if left >= mass {
-            left -= mass;
+        let after = reached + sum(run);
+        if after <= wanted {
+            reached = after;
             continue;
         }
         for (level, v) in run.iter().enumerate() {
-            left -= *v;
-            if left < 0.0 {
-                return i * PARTIAL + level;
+            if *v > LEAST {
+                chosen = i * PARTIAL + level;
+            }
+            reached += *v;
+            if reached > wanted {
+                break;
             }
         }
-        // Rounding may leave a trace of the run's mass: it belongs to the run's last level.
-        return i * PARTIAL + run.len() - 1;
+        break;
     }
-    logits.len() - 1
+    chosen
 }
+
+/// Below this fraction of the most probable level a level adds nothing to an f32 sum: never drawn.
+const LEAST: f32 = 1e-9;
 
 #[cfg(test)]
 mod tests {
@@ -163,6 +173,20 @@ mod tests {
             assert_eq!(g.level(1e-30), Some(0));
             assert_eq!(g.level(g.end() as f32 * 1.001), None);
         }
+    }
+
+    #[test]
+    fn levels_without_mass_are_never_drawn() {
+        let largest_pick = 1.0 - f32::EPSILON / 2.0;
+        for alive in [0, 5, 15, 16, 39] {
+            for pick in [f32::EPSILON / 2.0, 0.5, largest_pick] {
+                let mut logits = vec![-40.0f32; 40];
+                logits[alive] = 0.0;
+                assert_eq!(draw(&mut logits, pick), alive);
+            }
+        }
+        let mut even = vec![0.0f32; 300];
+        assert_eq!(draw(&mut even, largest_pick), 299);
     }
 
     #[test]

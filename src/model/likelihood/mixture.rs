@@ -10,6 +10,9 @@ const LOG_SCALE: (f64, f64) = (-9.0, 9.0);
 /// The smallest pixel that is drawn, in units: a nonzero pixel stays one when it is written as f32.
 const SMALLEST: f32 = 1e-6;
 
+/// Below this fraction of the heaviest component's mass a component adds nothing to an f32 sum: never drawn.
+const LEAST: f32 = 1e-9;
+
 /// The most components a mixture may have.
 pub const MOST_COMPONENTS: usize = 64;
 
@@ -63,8 +66,9 @@ fn truncated_logistic<T: Real>(y: T, mean: T, log_scale: T, upper: f64) -> Logis
         let missing = -((-width).exp_m1()); // 1 - e^-(b-a)
         let q = (one - missing) / missing;
         log_density += (-b).softplus() - missing.ln();
-        by_mean += ((-b).sigmoid() + q) * inverse - q * inverse;
-        by_log_scale += ((-b).sigmoid() + q) * b - q * a;
+        let by_b = (-b).sigmoid();
+        by_mean += by_b * inverse;
+        by_log_scale += by_b * b + q * width;
     }
     if !(log_scale >= low && log_scale <= high) {
         by_log_scale = T::of(0.0);
@@ -133,12 +137,15 @@ impl Mixture {
         for v in &values[..k] {
             total += crate::numeric::exp(*v - largest);
         }
-        let mut left = pick * total;
-        let mut chosen = k - 1;
+        // Summed again in the same order, so that the last component that adds to the total reaches it.
+        let (wanted, mut reached, mut chosen) = (pick * total, 0.0, 0);
         for (i, v) in values[..k].iter().enumerate() {
-            left -= crate::numeric::exp(*v - largest);
-            if left < 0.0 {
+            let mass = crate::numeric::exp(*v - largest);
+            if mass > LEAST {
                 chosen = i;
+            }
+            reached += mass;
+            if reached > wanted {
                 break;
             }
         }
@@ -147,17 +154,46 @@ impl Mixture {
         let mean = values[k + chosen];
         let (low, high) = (LOG_SCALE.0 as f32, LOG_SCALE.1 as f32);
         let scale = crate::numeric::exp(values[2 * k + chosen].max(low).min(high));
-        let at_zero = crate::numeric::sigmoid(mean / scale);
-        let at_upper = if upper.is_finite() {
-            crate::numeric::sigmoid((mean - upper) / scale)
+        // A mean past the middle of a finite range is drawn from the other end, where it is near zero.
+        let mirrored = upper.is_finite() && mean > 0.5 * upper;
+        let (mean, place) = if mirrored {
+            (upper - mean, 1.0 - place)
+        } else {
+            (mean, place)
+        };
+        let y = quantile_from_above(mean, scale, upper, place);
+        let y = if mirrored { upper - y } else { y };
+        y.max(SMALLEST).min(upper) * unit
+    }
+}
+
+/// The value that a logistic truncated to (0, upper) exceeds with probability `place`.
+///
+/// The survival function sigmoid((mu - x) / s) at the value is S = S(upper) + place (S(0) - S(upper)),
+/// and x = mu + s ln((1 - S) / S). With the mean far below zero S is too small for its logarithm to be
+/// taken: there S(x) = e^((mu - x) / s), the logistic's tail is an exponential of scale s, and so
+/// x = -s ln(r + place (1 - r)) with r = e^(-upper / s).
+#[inline(always)]
+fn quantile_from_above(mean: f32, scale: f32, upper: f32, place: f32) -> f32 {
+    use crate::numeric::{exp, ln, sigmoid};
+    const TAIL: f32 = -20.0;
+    if mean < TAIL * scale {
+        let rest = if upper.is_finite() {
+            exp(-upper / scale)
         } else {
             0.0
         };
-        let survival = at_upper + place * (at_zero - at_upper);
-        let odds = ((1.0 - survival) / survival).max(1e-37);
-        let y = mean + scale * crate::numeric::ln(odds);
-        y.max(SMALLEST).min(upper) * unit
+        return -scale * ln(rest + place * (1.0 - rest));
     }
+    let at_zero = sigmoid(mean / scale);
+    let at_upper = if upper.is_finite() {
+        sigmoid((mean - upper) / scale)
+    } else {
+        0.0
+    };
+    let survival = at_upper + place * (at_zero - at_upper);
+    let odds = ((1.0 - survival) / survival).max(1e-37);
+    mean + scale * ln(odds)
 }
 
 #[inline(always)]
@@ -179,22 +215,27 @@ mod tests {
     use crate::random::{Purpose, unit, words};
 
     fn cases() -> Vec<(Mixture, Vec<f64>)> {
-        let values = vec![
+        let ordinary = vec![
             0.3, -0.8, 1.1, // logits
             -4.0, 2.0, 11.0, // means
             0.4, -1.2, 1.3, // log scales
         ];
-        [f64::INFINITY, 30.0]
-            .into_iter()
-            .flat_map(|upper| [1.0, 2.5].map(|unit| Support { unit, upper }))
-            .map(|support| {
-                let m = Mixture {
-                    components: 3,
-                    support,
-                };
-                (m, values.clone())
-            })
-            .collect()
+        // Means far outside the range, where only a tail of the logistic is left.
+        let tails = vec![0.3, -0.8, 1.1, -300.0, 2.0, 130.0, 0.6, -1.2, 0.9];
+        // Scales far above the range: nearly flat.
+        let flat = vec![0.3, -0.8, 1.1, -300.0, 2.0, 130.0, 5.0, 6.0, 4.0];
+        let mixture = |upper, unit| Mixture {
+            components: 3,
+            support: Support { unit, upper },
+        };
+        let mut cases = vec![(mixture(f64::INFINITY, 1.0), ordinary.clone())];
+        cases.push((mixture(f64::INFINITY, 2.5), ordinary.clone()));
+        cases.push((mixture(f64::INFINITY, 1.0), tails.clone()));
+        for values in [ordinary, tails, flat] {
+            cases.push((mixture(30.0, 1.0), values.clone()));
+            cases.push((mixture(30.0, 2.5), values));
+        }
+        cases
     }
 
     #[test]
@@ -238,7 +279,17 @@ mod tests {
             let narrow: Vec<f32> = v.iter().map(|x| *x as f32).collect();
             for x in [1e-3f32, 0.7, 5.0, 29.5] {
                 let wide: f64 = m.nll(f64::from(x), &v);
-                assert!((f64::from(m.nll(x, &narrow)) - wide).abs() < 2e-5 * (1.0 + wide.abs()));
+                let mut g = vec![0.0; v.len()];
+                let mut want = vec![0.0; v.len()];
+                let nll = m.nll_and_gradient(x, &narrow, &mut g);
+                m.nll_and_gradient(f64::from(x), &v, &mut want);
+                assert!((f64::from(nll) - wide).abs() < 2e-5 * (1.0 + wide.abs()));
+                for (g, want) in g.iter().zip(&want) {
+                    assert!(
+                        (f64::from(*g) - want).abs() < 1e-4 * (1.0 + want.abs()),
+                        "{m:?} {x}"
+                    );
+                }
             }
         }
     }

@@ -1,0 +1,99 @@
+//! The autoregressive property by perturbation: a pixel changes nothing at its place or before, and
+//! something after it.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{conditions, model};
+use proptest::prelude::*;
+use sarm::data::SparseImages;
+use sarm::engine::cpu::CpuEngine;
+use sarm::engine::reference::{self, StageOutput};
+use sarm::engine::{ConditionedImages, Conditions, Engine};
+use sarm::model::Model;
+use sarm::random::{Purpose, unit, words};
+
+/// All numbers the network gives for each place of the drawing order.
+fn by_place(outputs: &[StageOutput]) -> Vec<Vec<f64>> {
+    outputs
+        .iter()
+        .flat_map(|stage| {
+            stage.gates.iter().zip(&stage.values).map(|(gate, values)| {
+                let mut numbers = vec![*gate];
+                numbers.extend(values);
+                numbers
+            })
+        })
+        .collect()
+}
+
+/// Log-likelihood of `image` by the engine.
+fn score(engine: &CpuEngine, model: &Model, image: &[f32], condition: &Conditions) -> f64 {
+    let size = model.config.image;
+    let mut images = SparseImages::new(size.height, size.width).unwrap();
+    images.push_dense(image);
+    let data = Arc::new(ConditionedImages {
+        images,
+        conditions: condition.clone(),
+    });
+    engine.score(model, data).unwrap()[0]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn a_pixel_speaks_to_later_ones_alone(
+        height in 2usize..7, width in 2usize..7, centre in 0usize..4, units in 1usize..3,
+        layers in 0usize..3, dd in any::<bool>(), order in 0usize..5, seed in any::<u64>(),
+        at in 0.0f64..1.0, conditioned in any::<bool>(),
+    ) {
+        let order = ["spiral", "reverse-spiral", "rows", "columns", "random"][order];
+        let square = centre.min(height.min(width) - 1);
+        let centre = if square > 0 {
+            format!("{{square = {square}, units_per_pixel = {units}, layers = {layers}}},")
+        } else { String::new() };
+        let likelihood = if dd { "kind = 'dd'\nlatents = 3\nlevels = 20" } else { "kind = 'dc'\ncomponents = 2" };
+        let names = if conditioned { "['a']" } else { "[]" };
+        let toml = format!(
+            "order = {{kind = '{order}'}}\nstage = [{centre} {{layers = {layers}, units_per_pixel = {units}}}]\n[likelihood]\n{likelihood}\n[condition]\nnames = {names}"
+        );
+        let model = model(&toml, height, width, seed, 0.4);
+        let condition = conditions(&model, 1, seed);
+        let pixels = height * width;
+        let image: Vec<f32> = (0..pixels)
+            .map(|p| {
+                let w = words(seed, Purpose::Synthetic, p as u64, 9);
+                if unit(w[0]) < 0.5 { 0.0 } else { 10.0 * unit(w[1]) }
+            })
+            .collect();
+        let place = (at * pixels as f64) as usize;
+        let pixel = model.order.concat()[place] as usize;
+        let mut changed = image.clone();
+        changed[pixel] = if image[pixel] > 0.0 { 0.0 } else { 7.0 };
+
+        let before = by_place(&reference::forward(&model, &image, condition.row(0)).unwrap());
+        let after = by_place(&reference::forward(&model, &changed, condition.row(0)).unwrap());
+        prop_assert!(before[..=place] == after[..=place], "place {place} speaks to itself or before");
+        if place + 1 < pixels {
+            // Every later place reads it: through the stage's own degrees, or as an earlier stage's pixel.
+            for later in place + 1..pixels {
+                prop_assert!(before[later] != after[later], "place {later} is deaf to {place}");
+            }
+        }
+        if conditioned {
+            let other = reference::forward(&model, &image, &[condition.row(0)[0] + 1.0]).unwrap();
+            for (place, (a, b)) in before.iter().zip(by_place(&other)).enumerate() {
+                prop_assert!(*a != b, "place {place} is deaf to the condition");
+            }
+        }
+
+        // The engine's likelihood moves by what the reference's moves.
+        let engine = CpuEngine::new(1).unwrap();
+        let want = reference::nll(&model, &changed, condition.row(0)).unwrap()
+            - reference::nll(&model, &image, condition.row(0)).unwrap();
+        let got = score(&engine, &model, &image, &condition) - score(&engine, &model, &changed, &condition);
+        prop_assert!((want - got).abs() < 1e-3 * (1.0 + want.abs()), "{want} {got}");
+    }
+}
