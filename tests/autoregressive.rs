@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{conditions, model};
+use common::{conditions, model, small_toml};
 use proptest::prelude::*;
 use sarm::data::SparseImages;
 use sarm::engine::cpu::CpuEngine;
@@ -49,16 +49,7 @@ proptest! {
         layers in 0usize..3, dd in any::<bool>(), order in 0usize..5, seed in any::<u64>(),
         at in 0.0f64..1.0, conditioned in any::<bool>(),
     ) {
-        let order = ["spiral", "reverse-spiral", "rows", "columns", "random"][order];
-        let square = centre.min(height.min(width) - 1);
-        let centre = if square > 0 {
-            format!("{{square = {square}, units_per_pixel = {units}, layers = {layers}}},")
-        } else { String::new() };
-        let likelihood = if dd { "kind = 'dd'\nlatents = 3\nlevels = 20" } else { "kind = 'dc'\ncomponents = 2" };
-        let names = if conditioned { "['a']" } else { "[]" };
-        let toml = format!(
-            "order = {{kind = '{order}'}}\nstage = [{centre} {{layers = {layers}, units_per_pixel = {units}}}]\n[likelihood]\n{likelihood}\n[condition]\nnames = {names}"
-        );
+        let toml = small_toml([height, width], centre, units, layers, dd, order, conditioned);
         let model = model(&toml, height, width, seed, 0.4);
         let condition = conditions(&model, 1, seed);
         let pixels = height * width;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CONFIGS, conditions, model};
+use common::{CONFIGS, conditions, model, small_toml};
 use proptest::prelude::*;
 use sarm::engine::cpu::CpuEngine;
 use sarm::engine::{Engine, SamplingPlan};
@@ -67,16 +67,7 @@ proptest! {
         layers in 0usize..3, dd in any::<bool>(), order in 0usize..5, block in 1usize..40,
         first in 0u64..1000, split in 1usize..50, seed in any::<u64>(), conditioned in any::<bool>(),
     ) {
-        let order = ["spiral", "reverse-spiral", "rows", "columns", "random"][order];
-        let square = centre.min(height.min(width) - 1);
-        let centre = if square > 0 {
-            format!("{{square = {square}, units_per_pixel = {units}, layers = {layers}}},")
-        } else { String::new() };
-        let likelihood = if dd { "kind = 'dd'\nlatents = 3\nlevels = 20" } else { "kind = 'dc'\ncomponents = 2" };
-        let names = if conditioned { "['a']" } else { "[]" };
-        let toml = format!(
-            "order = {{kind = '{order}'}}\nstage = [{centre} {{layers = {layers}, units_per_pixel = {units}}}]\n[likelihood]\n{likelihood}\n[condition]\nnames = {names}"
-        );
+        let toml = small_toml([height, width], centre, units, layers, dd, order, conditioned);
         let model = model(&toml, height, width, seed, 0.4);
         let engine = CpuEngine::new(2).unwrap();
         let draw = |naive, block, first, count| {

@@ -42,6 +42,34 @@ pub fn data(model: &Model, count: usize, seed: u64, occupancy: f64) -> Arc<Condi
     })
 }
 
+/// A small configuration, for properties that must hold for any: a centre square where one fits.
+pub fn small_toml(
+    size: [usize; 2],
+    centre: usize,
+    units: usize,
+    layers: usize,
+    dd: bool,
+    order: usize,
+    conditioned: bool,
+) -> String {
+    let order = ["spiral", "reverse-spiral", "rows", "columns", "random"][order];
+    let square = centre.min(size[0].min(size[1]) - 1);
+    let centre = if square > 0 {
+        format!("{{square = {square}, units_per_pixel = {units}, layers = {layers}}},")
+    } else {
+        String::new()
+    };
+    let likelihood = if dd {
+        "kind = 'dd'\nlatents = 3\nlevels = 20"
+    } else {
+        "kind = 'dc'\ncomponents = 2"
+    };
+    let names = if conditioned { "['a']" } else { "[]" };
+    format!(
+        "order = {{kind = '{order}'}}\nstage = [{centre} {{layers = {layers}, units_per_pixel = {units}}}]\n[likelihood]\n{likelihood}\n[condition]\nnames = {names}"
+    )
+}
+
 /// Configurations that between them reach every branch of the engines.
 pub const CONFIGS: &[(&str, usize, usize)] = &[
     ("", 5, 5),
