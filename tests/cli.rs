@@ -260,6 +260,9 @@ fn json_of_bench() {
     assert_eq!(sampling[0]["sampler"], "incremental");
     assert_eq!(sampling[0]["paper_images_per_second"], 2480.0);
     let training = report["training"].as_array().unwrap();
+    // The paper gives none: there, and null.
+    let training_of_paper = training[0].get("paper_images_per_second");
+    assert_eq!(training_of_paper, Some(&serde_json::Value::Null));
     assert_eq!(
         (training.len(), &training[0]["config"]),
         (1, &"jets-dc".into())
@@ -311,7 +314,14 @@ fn the_main_path() {
             );
         }
     }
-    assert!(metrics["nll"]["train"].is_f64() && metrics["nll"]["validation"].is_f64());
+    let record = &lab.json("info --json run/model.safetensors")["record"];
+    for part in ["train", "validation"] {
+        assert!(metrics["nll"][part].is_f64());
+        assert_eq!(metrics["nll"][part], record[format!("{part}_nll")]);
+    }
+    let about = sarm::data::describe(&lab.path("g.h5")).unwrap();
+    let unconditioned = about.attributes["condition_sha256"].to_string();
+    assert_eq!(unconditioned, "0".repeat(64));
     assert_eq!(metrics["meta"]["images"]["generated"], 400);
     let page = fs::read_to_string(lab.path("report/index.html")).unwrap();
     assert!(page.contains("<svg") || page.contains("data:image"));
@@ -412,6 +422,61 @@ fn conditions_by_value_and_from_rows() {
     );
     let scored = column(&lab.path("s.h5"), "row");
     assert_eq!(scored[..3], [1.0, 3.0, 5.0]);
+}
+
+#[test]
+fn reports_name_the_model_that_drew_the_images() {
+    let lab = Lab::trained(&DC.replace("validation = 0.1", "validation = 0"));
+    lab.ok("generate --quiet --model run/model.safetensors --count 100 --out g.h5");
+    let evaluate =
+        "evaluate --json --truth data.h5 --generated g.h5 --bootstrap 2 --force --out report";
+    let report = lab.json(&format!("{evaluate} --quiet"));
+    assert!(report["nll"]["train"].is_f64(), "{}", report["nll"]);
+    assert!(report["nll"]["validation"].is_null());
+    // Another model under the same name is not the one; who names it means it.
+    lab.ok("train --quiet --data data.h5 --config config.toml --seed 9 --force --out run");
+    let output = lab.ok(evaluate);
+    let warning = String::from_utf8_lossy(&output.stderr);
+    assert!(warning.contains("no longer the model"), "{warning}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["nll"].is_null());
+    let report = lab.json(&format!("{evaluate} --quiet --model run/model.safetensors"));
+    assert!(report["nll"]["train"].is_f64());
+    // One that is gone is left out, but not if it was asked for.
+    fs::remove_dir_all(lab.path("run")).unwrap();
+    assert!(lab.json(&format!("{evaluate} --quiet"))["nll"].is_null());
+    lab.refuses(
+        &format!("{evaluate} --model run/model.safetensors"),
+        &["run/model.safetensors"],
+    );
+}
+
+#[test]
+fn one_process_trains_in_a_directory() {
+    let lab = Lab::trained(DC);
+    let train = "train --quiet --data data.h5 --config config.toml --out run";
+    // What a killed run leaves is no obstacle, and goes.
+    lab.file("run/lock", "");
+    lab.ok(&format!("{train} --epochs 3 --resume"));
+    assert!(!lab.path("run/lock").exists());
+    let held = fs::File::create(lab.path("run/lock")).unwrap();
+    held.lock().unwrap();
+    for how in ["--resume", "--force"] {
+        lab.refuses(&format!("{train} {how}"), &["another process", "'run'"]);
+    }
+    drop(held);
+    lab.ok(&format!("{train} --force"));
+}
+
+#[test]
+fn diverged_validation_is_refused() {
+    let lab = Lab::new();
+    // One step an epoch: its own loss is that of the initial model.
+    let toml = DC.replace("batch = 32", "batch = 300");
+    lab.file("config.toml", toml.replace("1e-3", "1e30"));
+    let error = lab.fails("train --quiet --data data.h5 --config config.toml --out run");
+    assert!(error.contains("held-out"), "{error}");
+    assert!(!lab.path("run/model.safetensors").exists());
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn a_report_is_whole_and_needs_nothing_else() {
         },
         nll: Some(Nll {
             train: 151.5,
-            validation: 152.25,
+            validation: Some(152.25),
         }),
         training: Some(TrainingCurve {
             epoch: vec![1.0, 2.0, 3.0],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
-use sarm::data::SparseImages;
+use sarm::data::{SparseImages, WriteOptions, write};
 use sarm::engine::cpu::CpuEngine;
 use sarm::engine::{ConditionedImages, Conditions, Engine, Trainer, reference};
 use sarm::model::{Model, ModelConfig};
@@ -255,7 +255,13 @@ fn npy(shape: &[usize], values: &[f64]) -> Vec<u8> {
     file
 }
 
-/// docs/loglikelihood.py, the description of the checkpoint that can be run, says the same.
+/// -ln p of each image from a list of ln p.
+fn printed(list: &[u8]) -> Vec<f64> {
+    let lines = std::str::from_utf8(list).unwrap().lines();
+    lines.map(|line| -line.parse::<f64>().unwrap()).collect()
+}
+
+/// docs/loglikelihood.py, the description of the checkpoint that can be run, says the same, and so does `sarm score`.
 #[test]
 fn python_example_agrees() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -290,9 +296,10 @@ fn python_example_agrees() {
         let (image_file, given_file) = (folder.path().join("i.npy"), folder.path().join("c.npy"));
         std::fs::write(&image_file, npy(&[count, size.height, size.width], &images)).unwrap();
         std::fs::write(&given_file, npy(&[count, condition.names.len()], &given)).unwrap();
+        let checkpoint = root.join(format!("tests/golden/{}.safetensors", golden.name));
         let output = Command::new(&python)
             .arg(root.join("docs/loglikelihood.py"))
-            .arg(root.join(format!("tests/golden/{}.safetensors", golden.name)))
+            .arg(&checkpoint)
             .args([&image_file, &given_file])
             .output()
             .unwrap();
@@ -301,11 +308,31 @@ fn python_example_agrees() {
             output.status.success(),
             "{error}\n`make setup` installs the numpy that this test needs"
         );
-        let got: Vec<f64> = String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .map(|line| -line.parse::<f64>().unwrap())
-            .collect();
+        let got = printed(&output.stdout);
         // Ten digits are printed.
         golden.expect_nll("python's nll", &got, &golden.nll, 1e-8);
+
+        // And so does `sarm score`, of D+C and D+D alike, to the accuracy of its f32.
+        let columns = condition.names.iter().enumerate().map(|(i, name)| {
+            let column = given.iter().skip(i).step_by(condition.names.len());
+            (name.clone(), column.map(|v| *v as f32).collect())
+        });
+        let data = folder.path().join(format!("{}.h5", golden.name));
+        let options = WriteOptions {
+            height: size.height,
+            width: size.width,
+            ..Default::default()
+        };
+        write(&data, &golden.data().images, &columns.collect(), &options).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_sarm"))
+            .args(["score", "--quiet", "--model"])
+            .arg(&checkpoint)
+            .arg("--data")
+            .arg(&data)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {error}", golden.name);
+        golden.expect_nll("score's nll", &printed(&output.stdout), &got, 1e-6);
     }
 }

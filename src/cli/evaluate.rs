@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Global, Select, command_line};
+use super::{Global, Select, command_line, read_checkpoint};
 use crate::data::{self, ReadOptions, Selection};
 use crate::evaluate::report::{
     Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, write_report,
 };
 use crate::evaluate::{Options, Resampling, Sides, evaluate};
+use crate::model::Record;
+use crate::model::checkpoint::Checkpoint;
 use crate::physics::DEFAULT_RANGE;
 use crate::train::read_metrics;
 
@@ -58,6 +60,7 @@ pub struct Evaluate {
 impl Evaluate {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         check_directory(&self.out, self.force)?;
+        let (nll, training) = self.training()?;
         // Reading and evaluating use the global pool.
         global.engine()?;
         let read = |path: &Path, selections: &[Selection], size| {
@@ -97,7 +100,6 @@ impl Evaluate {
             generated: typed(&self.select_generated),
         };
         meta.command = Some(command_line());
-        let (nll, training) = self.training();
         let extras = Extras {
             meta,
             nll,
@@ -122,33 +124,60 @@ impl Evaluate {
         Ok(())
     }
 
-    /// The model's likelihoods and curve. Missing ones are left out: the images alone are judged.
-    fn training(&self) -> (Option<Nll>, Option<TrainingCurve>) {
-        let named = || match data::read_attributes(&self.generated)
-            .ok()?
-            .remove("model")?
-        {
-            data::Attribute::Text(path) => Some(PathBuf::from(path)),
-            _ => None,
+    /// The likelihoods that the model's checkpoint records, and the curve of the `metrics.csv` beside it.
+    ///
+    /// Without a model the images alone are judged.
+    fn training(&self) -> anyhow::Result<(Option<Nll>, Option<TrainingCurve>)> {
+        let (path, record) = match &self.model {
+            Some(path) => (path.clone(), read_checkpoint(path)?.record),
+            None => match self.named_model() {
+                Some(found) => found,
+                None => return Ok((None, None)),
+            },
         };
-        let Some(model) = self.model.clone().or_else(named) else {
-            return (None, None);
-        };
-        let history = read_metrics(&model);
-        let best = history
-            .iter()
-            .filter_map(|(_, train, validation)| Some((*train, (*validation)?)))
-            .min_by(|a, b| a.1.total_cmp(&b.1));
-        let nll = best.map(|(train, validation)| Nll { train, validation });
-        let complete: Vec<(f64, f64, f64)> = history
-            .iter()
-            .filter_map(|(e, t, v)| Some((*e as f64, *t, (*v)?)))
+        let nll = record.train_nll.map(|train| Nll {
+            train,
+            validation: record.validation_nll,
+        });
+        let complete: Vec<(f64, f64, f64)> = read_metrics(&path)
+            .into_iter()
+            .filter_map(|(e, t, v)| Some((e as f64, t, v?)))
             .collect();
         let curve = TrainingCurve {
             epoch: complete.iter().map(|c| c.0).collect(),
             train: complete.iter().map(|c| c.1).collect(),
             validation: complete.iter().map(|c| c.2).collect(),
         };
-        (nll, (!complete.is_empty()).then_some(curve))
+        Ok((nll, (!complete.is_empty()).then_some(curve)))
+    }
+
+    /// The model that the generated file names, if it still is the one that made the file.
+    fn named_model(&self) -> Option<(PathBuf, Record)> {
+        // A file without readable attributes names no model; reading its images says what is wrong with it.
+        let mut attributes = data::read_attributes(&self.generated).ok()?;
+        let mut text = |name| match attributes.remove(name)? {
+            data::Attribute::Text(text) => Some(text),
+            _ => None,
+        };
+        let (path, sha256) = (PathBuf::from(text("model")?), text("model_sha256"));
+        if !path.exists() {
+            return None;
+        }
+        let left_out = "its training is left out of the report (name the model with --model)";
+        match Checkpoint::read(&path) {
+            Ok(found) if sha256.is_some_and(|s| s != found.sha256) => {
+                log::warn!(
+                    "'{}' is no longer the model that '{}' was made with; {left_out}",
+                    path.display(),
+                    self.generated.display()
+                );
+                None
+            }
+            Ok(found) => Some((path, found.record)),
+            Err(error) => {
+                log::warn!("{error}; {left_out}");
+                None
+            }
+        }
     }
 }

@@ -284,30 +284,29 @@ impl Generate {
         };
         let bar = super::progress::bar(global, count);
         bar.set_prefix("generate");
-        let started = Instant::now();
-        let mut drawing = None;
+        // From the first image that is drawn now: those taken over are in no rate.
+        let mut started = None;
         let outcome = generate(&plan, sampler.as_mut(), &columns, &mut |p| {
-            if drawing.is_none() && p.replayed > 0 {
+            if started.is_none() && p.replayed > 0 {
                 global.say(format!("going on after {} images", grouped(p.replayed)));
                 bar.set_position(p.done);
                 bar.reset_eta();
             }
-            drawing.get_or_insert_with(Instant::now);
+            started.get_or_insert_with(Instant::now);
             bar.set_position(p.done);
             ControlFlow::Continue(())
         })
         .with_context(|| format!("generating '{}'", self.out.display()));
         bar.finish_and_clear();
         let outcome = outcome?;
-        let seconds = started
-            .elapsed()
-            .max(Duration::from_micros(1))
-            .as_secs_f64();
+        let seconds = started.map_or(Duration::ZERO, |at| at.elapsed());
+        let seconds = seconds.max(Duration::from_micros(1)).as_secs_f64();
         let report = Report {
             out: self.out.clone(),
             ending: match outcome.ending {
                 Ending::Complete => "complete",
                 Ending::AlreadyComplete => "already complete",
+                // Nothing here asks to stop, but the library can.
                 Ending::Interrupted => "interrupted",
             },
             images_drawn: outcome.drawn,
@@ -340,7 +339,11 @@ impl Generate {
     }
 }
 
+/// SHA-256 of the condition vectors, zeros without.
 fn condition_hash(conditions: &Conditions) -> [u8; 32] {
+    if conditions.rows() == 0 {
+        return [0; 32];
+    }
     let mut hash = Sha256::new();
     for row in 0..conditions.rows() as u64 {
         for v in conditions.row(row) {

@@ -4,10 +4,11 @@
 //! checksums find; everything before it is replayed into a fresh output. Docs: docs/formats.md,
 //! "Journal".
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::lock::lock;
 use super::{DataError, SparseImages};
 
 const MAGIC: &[u8; 8] = b"SARMJRNL";
@@ -224,7 +225,9 @@ impl Journal {
         identity: &Identity,
         existing: Existing,
     ) -> Result<Self, JournalError> {
-        let file = lock(path)?;
+        let file = lock(path)
+            .map_err(|e| DataError::io("create", path, e))?
+            .ok_or_else(|| JournalError::Busy { path: path.into() })?;
         let mut journal = Self {
             path: path.to_path_buf(),
             file,
@@ -376,45 +379,6 @@ impl Journal {
     fn io(&self, error: io::Error) -> DataError {
         DataError::io("use", &self.path, error)
     }
-}
-
-/// Open `path` and lock it; another process may delete it between the two.
-fn lock(path: &Path) -> Result<File, JournalError> {
-    for _ in 0..100 {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|e| DataError::io("create", path, e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(JournalError::Busy { path: path.into() });
-            }
-            // Some network file systems have no locks: better no protection than no run.
-            Err(TryLockError::Error(e)) => log::warn!("cannot lock {}: {e}", path.display()),
-        }
-        if same_file(&file, path) {
-            return Ok(file);
-        }
-    }
-    Err(JournalError::Busy { path: path.into() })
-}
-
-#[cfg(unix)]
-fn same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-#[cfg(not(unix))]
-fn same_file(_: &File, path: &Path) -> bool {
-    path.exists()
 }
 
 /// The block at the reader, and its bytes; `None` when there is no intact one.

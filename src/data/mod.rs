@@ -8,6 +8,7 @@ mod growing;
 mod heap;
 mod images;
 pub mod journal;
+pub(crate) mod lock;
 mod read;
 mod select;
 mod source;

@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::{ConfigError, Model, ModelConfig};
 
+/// What `format` says in the metadata of every file of this kind.
+const FORMAT: &str = "sarm";
 /// Version of the layout that this program writes.
 const FORMAT_VERSION: &str = "1";
 
@@ -111,7 +113,7 @@ pub fn write_tensors(
     write_atomically(path, &content)
 }
 
-/// Put `content` at `path` so that a reader sees the old file or the whole new one.
+/// Put `content` at `path` so that a reader sees the old file or the whole new one, after a power cut too.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), CheckpointError> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".tmp");
@@ -134,9 +136,22 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), CheckpointErr
     if renamed.is_err() {
         // Best effort: the error that matters is the one being reported.
         let _ = std::fs::remove_file(&temporary);
+    } else {
+        sync_directory_of(path);
     }
     renamed
 }
+
+/// Make the name of `path` survive a power cut. Best effort: not every file system can, and the file is whole.
+#[cfg(unix)]
+fn sync_directory_of(path: &Path) {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let directory = std::fs::File::open(parent.unwrap_or(Path::new(".")));
+    directory.and_then(|d| d.sync_all()).ok();
+}
+
+#[cfg(not(unix))]
+fn sync_directory_of(_: &Path) {}
 
 /// A file's tensors and metadata, checked as far as safetensors goes.
 pub struct Tensors {
@@ -235,7 +250,7 @@ impl Model {
     pub fn metadata(&self, record: &Record) -> BTreeMap<String, String> {
         let json = |v: Result<String, serde_json::Error>| v.unwrap_or_default();
         BTreeMap::from([
-            ("format".into(), "sarm".into()),
+            ("format".into(), FORMAT.into()),
             ("format_version".into(), FORMAT_VERSION.into()),
             ("config".into(), json(serde_json::to_string(&self.config))),
             ("record".into(), json(serde_json::to_string(record))),
@@ -244,6 +259,12 @@ impl Model {
 
     /// A model without its parameters from a file's metadata.
     pub fn from_metadata(file: &Tensors) -> Result<(Model, Record), CheckpointError> {
+        let format = file.metadata("format")?;
+        if format != FORMAT {
+            return Err(file.damaged(format!(
+                "its format is '{format}', not '{FORMAT}'; was it written by sarm?"
+            )));
+        }
         let version = file.metadata("format_version")?;
         if version != FORMAT_VERSION {
             return Err(file.damaged(format!(

@@ -187,7 +187,7 @@ pub struct TensorSpec {
     /// Shape, row-major.
     pub shape: Vec<usize>,
     mask: Mask,
-    stage: StageShape,
+    pub(crate) stage: StageShape,
 }
 
 impl TensorSpec {

@@ -1,10 +1,12 @@
 //! The files of a run directory: what a killed run goes on from.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{EpochMetrics, TrainError, refuse};
+use crate::data::lock::lock;
 use crate::engine::TrainingState;
 use crate::model::checkpoint::{Named, Tensors, write_atomically, write_tensors};
 use crate::model::{CheckpointError, Model, Record, TrainConfig};
@@ -44,6 +46,47 @@ impl RunFiles {
     }
     pub fn config(&self) -> PathBuf {
         self.directory.join("config.toml")
+    }
+    fn lock(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
+    let path = path.to_path_buf();
+    move |source| CheckpointError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Keeps other processes from training in a run directory, which it makes if need be.
+///
+/// A killed run leaves the file, but nobody who holds it: the next one takes it over.
+pub(super) struct RunLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl RunLock {
+    pub fn take(files: &RunFiles) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(&files.directory).map_err(io("create", &files.directory))?;
+        let path = files.lock();
+        match lock(&path).map_err(io("create", &path))? {
+            Some(file) => Ok(Self { path, _file: file }),
+            None => refuse(format!(
+                "another process is training in '{}'; wait for it or choose another directory",
+                files.directory.display()
+            )),
+        }
+    }
+}
+
+impl Drop for RunLock {
+    /// Still held while it goes.
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.path).ok();
     }
 }
 
@@ -112,15 +155,6 @@ pub fn check_directory(out: &Path, resume: bool, force: bool) -> Result<(), Trai
 }
 
 pub(super) fn prepare_directory(files: &RunFiles, config: &str) -> Result<(), TrainError> {
-    let io = |action, path: &Path| {
-        let path = path.to_path_buf();
-        move |source| CheckpointError::Io {
-            action,
-            path,
-            source,
-        }
-    };
-    std::fs::create_dir_all(&files.directory).map_err(io("create", &files.directory))?;
     // The state first: without it nobody resumes a run that has lost its model.
     for stale in [files.state(), files.model(), files.metrics()] {
         if stale.exists() {

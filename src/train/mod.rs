@@ -3,7 +3,8 @@
 //! A run directory holds `config.toml` (what was asked for), `model.safetensors` (the best model so
 //! far), `state.safetensors` (everything needed to go on) and `metrics.csv` (one line an epoch). Each
 //! is written to a temporary name and renamed, the model before the state: a run killed at any moment
-//! goes on from its last state and ends in the same bits as one that was not.
+//! goes on from its last state and ends in the same bits as one that was not. While a process trains
+//! there, it holds the file `lock`.
 
 mod data;
 mod files;
@@ -24,7 +25,7 @@ use crate::model::{CheckpointError, Config, ConfigError, Model, Record, Statisti
 use crate::random::{self, Purpose};
 
 use data::{checksum, complete, split};
-use files::{Progress, RunFiles, metrics_csv, prepare_directory, resume, save_state};
+use files::{Progress, RunFiles, RunLock, metrics_csv, prepare_directory, resume, save_state};
 
 /// Why training could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -161,13 +162,15 @@ pub fn train(
         ..Progress::default()
     };
     let mut state = None;
+    // Nothing of the directory is touched before all that can be refused without it has been looked at.
+    let _lock = RunLock::take(&files)?;
+    check_directory(&plan.out, plan.resume, plan.force)?;
     if plan.resume {
         let resumed = resume(&files, &model, &train_config, rows.len(), checksum)?;
         (progress, record) = (resumed.progress, resumed.record);
         state = Some(resumed.state);
     } else {
         model.initialise(train_config.seed, &statistics);
-        // Nothing is overwritten before all that can be refused has been looked at.
         prepare_directory(&files, &asked)?;
     }
     drop(statistics);
@@ -221,6 +224,12 @@ pub fn train(
         } else {
             Some(trainer.nll(&held)?.iter().sum::<f64>() / held.len() as f64)
         };
+        if validation_nll.is_some_and(|nll| !nll.is_finite()) {
+            return refuse(format!(
+                "the likelihood of the held-out images left the range of numbers after epoch {}; start again with a lower learning_rate (it was {rate})",
+                epoch + 1
+            ));
+        }
         let train_nll = progress.nll_sum / rows.len() as f64;
         let best = match (validation_nll, progress.best_nll) {
             (Some(v), Some(b)) => v < b,

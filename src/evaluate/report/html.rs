@@ -46,11 +46,13 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
     if metrics.nll.is_some() || figures.iter().any(|f| f.class.is_empty()) {
         out.push_str("<section id=\"model\"><h2>Training</h2>\n");
         if let Some(nll) = metrics.nll {
+            let validation = nll.validation.map_or(String::new(), |v| {
+                format!(", <b>{v:.3}</b> nats on the validation images")
+            });
             let _ = writeln!(
                 out,
-                "<p>Negative log-likelihood per image: <b>{:.3}</b> nats on the training images, \
-                 <b>{:.3}</b> nats on the validation images.</p>",
-                nll.train, nll.validation
+                "<p>Negative log-likelihood per image: <b>{:.3}</b> nats on the training images{validation}.</p>",
+                nll.train
             );
         }
         gallery(&mut out, figures, "");

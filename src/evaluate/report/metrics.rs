@@ -57,7 +57,8 @@ impl MetricsFile {
         }
         Self {
             meta: extras.meta.clone(),
-            nll: (extras.nll).filter(|n| n.train.is_finite() && n.validation.is_finite()),
+            nll: (extras.nll)
+                .filter(|n| n.train.is_finite() && n.validation.is_none_or(f64::is_finite)),
             images,
             classes,
         }

@@ -59,8 +59,8 @@ impl Meta {
 pub struct Nll {
     /// On the training images.
     pub train: f64,
-    /// On the validation images.
-    pub validation: f64,
+    /// On the validation images, if any were held out.
+    pub validation: Option<f64>,
 }
 
 /// Loss per epoch, in nats per image.
