@@ -174,7 +174,7 @@ fn pixels_beyond_the_model() {
 
     lab.file(
         "low.toml",
-        format!("{DD}").replace("levels = 20", "levels = 20\nmaximum = 400.0"),
+        DD.replace("levels = 20", "levels = 20\nmaximum = 400.0"),
     );
     lab.refuses(
         "train --data far.h5 --config low.toml --out out",

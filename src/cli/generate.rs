@@ -31,14 +31,14 @@ pub struct Generate {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Images to draw [default with --given-from: one per row].
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<1, u64>)]
     count: Option<u64>,
     /// Seed: with the image's number, all that chance depends on.
     #[arg(
         long,
         value_name = "N",
         default_value_t = 0,
-        allow_negative_numbers = true
+        allow_negative_numbers = true, value_parser = super::whole::<0, u64>
     )]
     seed: u64,
     /// Number of the first image.
@@ -46,7 +46,7 @@ pub struct Generate {
         long,
         value_name = "N",
         default_value_t = 0,
-        allow_negative_numbers = true
+        allow_negative_numbers = true, value_parser = super::whole::<0, u64>
     )]
     first: u64,
     /// Output file (HDF5).

@@ -112,9 +112,12 @@ fn in_full(error: &anyhow::Error) -> String {
     })
 }
 
-/// A number of things.
-fn count() -> clap::builder::RangedU64ValueParser<usize> {
-    clap::builder::RangedU64ValueParser::new()
+/// Parse a whole number, `LEAST` or more.
+fn whole<const LEAST: u64, T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let number = text.parse().ok().filter(|n| *n >= LEAST);
+    number
+        .and_then(|n| T::try_from(n).ok())
+        .ok_or_else(|| format!("it must be a whole number, at least {LEAST}, below 2^64"))
 }
 
 /// A file that may not grow is a failed write, told like any other, not the death of the program.

@@ -37,7 +37,7 @@ pub struct Score {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Use only the first N selected images.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::count())]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     limit: Option<usize>,
     /// Overwrite the output.
     #[arg(long)]
