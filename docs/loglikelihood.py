@@ -10,6 +10,7 @@ holds `image` (n, height, width) in GeV and the model's conditions by name (read
 """
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -18,7 +19,10 @@ import numpy as np
 def read_checkpoint(path):
     """Configuration and parameters. safetensors: length of a JSON header, the header, the numbers."""
     with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        length = int.from_bytes(file.read(8), "little")
+        if length > os.path.getsize(path) - 8:
+            raise ValueError(f"{path} is no safetensors file, or was cut short")
+        header = json.loads(file.read(length))
         data = file.read()
     config = json.loads(header.pop("__metadata__")["config"])
     numbers = lambda t: np.frombuffer(data[slice(*t["data_offsets"])], "<f4").reshape(t["shape"]).astype(float)
@@ -121,13 +125,17 @@ def log_likelihood(config, parameters, images, conditions):
 def main(model, data, conditions=None):
     config, parameters = read_checkpoint(model)
     names, mean, scale = (config["condition"].get(k, []) for k in ("names", "mean", "scale"))
+    if names and data.endswith(".npy") and conditions is None:
+        raise ValueError(f"the model is conditioned on {', '.join(names)}: give conditions.npy")
     if data.endswith(".npy"):
         images, given = np.load(data), np.load(conditions).T if names else []
     else:
         import h5py
 
         with h5py.File(data) as file:
-            images, given = file["image"][:], [file[name][:] for name in names]
+            # A quantity that was a condition and is also computed from the image is given_NAME and NAME.
+            stored = [f"given_{name}" if f"given_{name}" in file else name for name in names]
+            images, given = file["image"][:], [file[name][:] for name in stored]
     given = (np.reshape(given, (len(names), len(images))).T - mean) / scale if names else np.empty((len(images), 0))
     for first in range(0, len(images), 500):
         some = slice(first, first + 500)
@@ -138,4 +146,7 @@ def main(model, data, conditions=None):
 if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__.strip())
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (OSError, KeyError, ValueError) as problem:
+        sys.exit(f"error: {problem}")

@@ -2,11 +2,12 @@
 
 mod program;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use predicates::prelude::*;
 use program::{DC, DD, Lab, SARM, assert_same, column, conditioned};
+use sarm::data::{WriteOptions, write};
 
 /// Options that every verb has.
 const GLOBAL: &str = "--threads --quiet --verbose --help";
@@ -18,7 +19,7 @@ const VERBS: [(&str, &str); 7] = [
     ),
     (
         "generate",
-        "--model --count --seed --first --out --layout --given --given-from --select --range --resume --force --json",
+        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --resume --force --json",
     ),
     (
         "evaluate",
@@ -99,6 +100,9 @@ fn wrong_usage_is_code_2() {
         "generate --model m --out o.h5 --count 1 --given signal",
         "generate --model m --out o.h5 --given a=1 --given-from data.h5",
         "generate --model m --out o.h5 --count 1 --select signal=1",
+        "generate --model m --out o.h5 --count 1 --given a=1 --select signal=1",
+        "generate --model m --out o.h5 --count 0",
+        "generate --model m --out o.h5 --count 1 --observables perhaps",
         "score --model m",
         "info",
         "info data.h5 --quiet --verbose",
@@ -108,6 +112,17 @@ fn wrong_usage_is_code_2() {
         let output = lab.sarm(line).assert().code(2).get_output().clone();
         assert!(output.stdout.is_empty(), "{line}");
         assert!(!output.stderr.is_empty(), "{line}");
+    }
+    // A number that cannot be negative says so, and is not taken for an option.
+    for line in [
+        "generate --model m --out o.h5 --count -5",
+        "generate --model m --out o.h5 --count 5 --seed -5",
+        "score --model m --data data.h5 --limit -5",
+        "train --data data.h5 --out run --epochs -5",
+        "info data.h5 --threads -5",
+    ] {
+        let range = predicate::str::is_match("must be a whole number|-5 is not in 1..").unwrap();
+        lab.sarm(line).assert().code(2).stderr(range);
     }
     assert_eq!(lab.names("."), ["data.h5"]);
 }
@@ -401,6 +416,40 @@ fn conditions_by_value_and_from_rows() {
     let shard = lab.read("shard.h5");
     assert_eq!(shard.images.gather(0..10), rows.images.gather(140..150));
     assert_eq!(shard.columns["given_jet_pt"][10..], wanted[..10]);
+    // Read again as conditions, the values given count and not those that came out.
+    let scores = |file: &str| {
+        lab.ok(&format!(
+            "score --quiet --model run/model.safetensors --data {file}"
+        ))
+        .stdout
+    };
+    write(
+        &lab.path("renamed.h5"),
+        &given.images,
+        &BTreeMap::from([
+            ("signal".to_string(), vec![1.0; 60]),
+            ("jet_pt".to_string(), vec![270.0; 60]),
+        ]),
+        &WriteOptions {
+            height: 7,
+            width: 7,
+            ..WriteOptions::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(scores("given.h5"), scores("renamed.h5"));
+    lab.ok(&format!(
+        "{generate} --given-from given.h5 --observables no --out again.h5"
+    ));
+    assert_eq!(
+        lab.read("again.h5").columns["given_jet_pt"],
+        vec![270.0; 60]
+    );
+    assert_eq!(lab.read("again.h5").images, given.images);
+    lab.refuses(
+        &format!("{generate} --count 5 --given signal=1,signal=0,jet_pt=270 --out no.h5"),
+        &["--given names 'signal' twice"],
+    );
     lab.refuses(
         &format!("{generate} --count 5 --out no.h5"),
         &["signal, jet_pt", "--given"],

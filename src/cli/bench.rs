@@ -15,7 +15,12 @@ pub struct Bench {
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     config: Vec<String>,
     /// Seconds to spend on each figure.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 5.0,
+        allow_negative_numbers = true
+    )]
     seconds: f64,
     /// Leave the naive sampler out (it takes minutes).
     #[arg(long)]

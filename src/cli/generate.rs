@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
-use super::{Global, command_line, grouped, print_json, read_checkpoint, refuse_existing};
+use super::{
+    Global, command_line, grouped, print_json, read_checkpoint, refuse_existing, refuse_input,
+};
 use crate::data::journal::Identity;
 use crate::data::{self, Layout, Provenance, ReadOptions, Selection, SparseImages};
 use crate::engine::{Conditions, Engine, SamplingPlan};
@@ -29,13 +31,23 @@ pub struct Generate {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Images to draw [default with --given-from: one per row].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<1, u64>)]
     count: Option<u64>,
     /// Seed: with the image's number, all that chance depends on.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true, value_parser = super::whole::<0, u64>
+    )]
     seed: u64,
     /// Number of the first image.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_negative_numbers = true, value_parser = super::whole::<0, u64>
+    )]
     first: u64,
     /// Output file (HDF5).
     #[arg(long, value_name = "FILE")]
@@ -58,15 +70,16 @@ pub struct Generate {
     #[arg(
         long,
         value_name = "NAME=VALUE|NAME=LOW..HIGH",
-        requires = "given_from"
+        requires = "given_from",
+        conflicts_with = "given"
     )]
     select: Vec<Selection>,
     /// Write the observables of each image (jet_pt, jet_mass, tau_21 ..) beside it
     /// [default: yes in the dense layout, no in the sparse one].
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     observables: Option<bool>,
     /// Half-width of the image in eta and phi, for the observables written beside it.
-    #[arg(long, value_name = "R", default_value_t = DEFAULT_RANGE)]
+    #[arg(long, value_name = "R", default_value_t = DEFAULT_RANGE, allow_negative_numbers = true)]
     range: f64,
     /// Go on with an unfinished run of the same images.
     #[arg(long)]
@@ -164,7 +177,10 @@ impl GivenRows {
 impl Generate {
     fn given_rows(&self, model: &Model) -> anyhow::Result<GivenRows> {
         let names = model.config.condition.names.clone();
-        for g in &self.given {
+        for (i, g) in self.given.iter().enumerate() {
+            if self.given[..i].iter().any(|other| other.name == g.name) {
+                bail!("--given names '{}' twice; give it one value", g.name);
+            }
             if !names.contains(&g.name) {
                 bail!(
                     "the model has no condition '{}' ({}); leave it out of --given",
@@ -185,6 +201,7 @@ impl Generate {
                 let options = ReadOptions {
                     selections: self.select.clone(),
                     columns: names.clone(),
+                    prefer_given: true,
                     ..ReadOptions::default()
                 };
                 let mut read = data::read(path, &options)?;
@@ -206,7 +223,7 @@ impl Generate {
             None => names
                 .iter()
                 .map(|name| {
-                    let found = self.given.iter().rev().find(|g| g.name == *name);
+                    let found = self.given.iter().find(|g| g.name == *name);
                     found.map(|g| vec![g.value]).with_context(|| {
                         format!(
                             "the model is conditioned on {}; give every one (--given {name}=VALUE) or --given-from FILE",
@@ -220,12 +237,13 @@ impl Generate {
     }
 
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        let inputs = [Some(&self.model), self.given_from.as_ref()];
+        refuse_input(&self.out, inputs.into_iter().flatten())?;
         refuse_existing(&self.out, self.force || self.resume)?;
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
         let given = self.given_rows(model)?;
         let count = match (self.count, &self.given_from) {
-            (Some(0), _) => bail!("--count is 0 (there is nothing to draw); ask for at least 1"),
             (Some(count), _) => count,
             (None, Some(_)) => given.rows() as u64,
             (None, None) => bail!("how many images? give --count N"),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::{grouped, print, print_json, read_checkpoint};
 use crate::data;
@@ -44,6 +44,11 @@ fn kind(path: &Path) -> anyhow::Result<Kind> {
     })
 }
 
+/// Whether `text` is TOML that says something.
+fn is_table(text: &str) -> bool {
+    text.parse::<toml::Table>().is_ok_and(|t| !t.is_empty())
+}
+
 impl Info {
     pub fn run(self) -> anyhow::Result<()> {
         match kind(&self.file)? {
@@ -64,8 +69,16 @@ impl Info {
                 }
             }
             Kind::Config => {
-                let text = std::fs::read_to_string(&self.file)
+                let bytes = std::fs::read(&self.file)
                     .with_context(|| format!("cannot read '{}'", self.file.display()))?;
+                let named = self.file.extension().is_some_and(|e| e == "toml");
+                let text = match String::from_utf8(bytes) {
+                    Ok(text) if named || is_table(&text) => text,
+                    Err(e) if named => {
+                        return Err(e).with_context(|| format!("in '{}'", self.file.display()));
+                    }
+                    _ => bail!("'{}' is not HDF5, safetensors or TOML", self.file.display()),
+                };
                 let config = Config::parse(&text)
                     .with_context(|| format!("in '{}'", self.file.display()))?;
                 if self.json {

@@ -32,7 +32,7 @@ struct Arguments {
 #[derive(clap::Args, Clone)]
 struct Global {
     /// Threads to use [default: one per core]. Never changes a result.
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// No progress, no summary: errors only.
     #[arg(long, short, global = true)]
@@ -94,10 +94,30 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(format!("sarm: {error:#}"));
+            tell(format!("sarm: {}", in_full(&error)));
             ExitCode::from(1)
         }
     }
+}
+
+/// An error and its causes, each said once: many messages quote their cause already.
+fn in_full(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match said.is_empty() {
+            true => cause,
+            false if said.contains(&cause) => said,
+            false => format!("{said}: {cause}"),
+        }
+    })
+}
+
+/// Parse a whole number, `LEAST` or more.
+fn whole<const LEAST: u64, T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let number = text.parse().ok().filter(|n| *n >= LEAST);
+    number
+        .and_then(|n| T::try_from(n).ok())
+        .ok_or_else(|| format!("it must be a whole number, at least {LEAST}, below 2^64"))
 }
 
 /// A file that may not grow is a failed write, told like any other, not the death of the program.
@@ -190,6 +210,32 @@ fn grouped(n: u64) -> String {
         out.push(c);
     }
     out
+}
+
+/// Refuse an output that is one of the inputs, whatever --force says.
+fn refuse_input<'a>(
+    out: &Path,
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> anyhow::Result<()> {
+    if inputs.into_iter().any(|input| same_file(out, input)) {
+        anyhow::bail!(
+            "'{}' is an input of this command (it would be overwritten); choose another --out",
+            out.display()
+        );
+    }
+    Ok(())
+}
+
+/// Whether two names lead to one file that is there.
+fn same_file(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    let identity = |path: &Path| {
+        use std::os::unix::fs::MetadataExt;
+        path.metadata().map(|m| (m.dev(), m.ino()))
+    };
+    #[cfg(not(unix))]
+    let identity = |path: &Path| path.canonicalize();
+    matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Refuse an output that exists before any work is done.

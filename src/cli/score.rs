@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use super::{Global, Select, command_line, grouped, print_json, read_checkpoint, refuse_existing};
+use super::{
+    Global, Select, command_line, grouped, print_json, read_checkpoint, refuse_existing,
+    refuse_input,
+};
 use crate::data::{self, Provenance, ReadOptions};
 use crate::engine::{ConditionedImages, Engine};
 use crate::train::{check_range, conditions};
@@ -34,7 +37,7 @@ pub struct Score {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Use only the first N selected images.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     limit: Option<usize>,
     /// Overwrite the output.
     #[arg(long)]
@@ -56,6 +59,7 @@ struct Summary {
 impl Score {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         if let Some(out) = &self.out {
+            refuse_input(out, [&self.model, &self.data])?;
             refuse_existing(out, self.force)?;
         }
         let checkpoint = read_checkpoint(&self.model)?;
@@ -67,6 +71,7 @@ impl Score {
             &ReadOptions {
                 selections: self.select.select.clone(),
                 columns: model.config.condition.names.clone(),
+                prefer_given: true,
                 limit: self.limit,
                 size: Some((size.height, size.width)),
             },

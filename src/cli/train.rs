@@ -32,13 +32,13 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Epochs, instead of the configuration's.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     epochs: Option<usize>,
     /// Seed, instead of the configuration's.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, u64>)]
     seed: Option<u64>,
     /// Use only the first N selected images.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     limit: Option<usize>,
     /// Go on with the run in --out: ends in the same bits as an uninterrupted one.
     #[arg(long)]
@@ -47,7 +47,12 @@ pub struct Train {
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     /// Seconds between checkpoints inside an epoch.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 300,
+        allow_negative_numbers = true, value_parser = super::whole::<0, u64>
+    )]
     checkpoint_every: u64,
     /// Print the metrics of every epoch as JSON at the end.
     #[arg(long)]
@@ -80,6 +85,7 @@ impl Train {
                 selections: self.select.select.clone(),
                 columns: config.condition.names.clone(),
                 limit: self.limit,
+                prefer_given: false,
                 size: config.image.map(|s| (s.height, s.width)),
             },
         )?;

@@ -56,12 +56,19 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     }
     let mut columns = BTreeMap::new();
     for name in wanted {
-        let values = gather(&source, name, images.count, &rows)?;
+        let asked = options.columns.iter().any(|c| c == name);
+        let given = format!("given_{name}");
+        let stored = if asked && options.prefer_given && source.has(&given) {
+            &given
+        } else {
+            name
+        };
+        let values = gather(&source, stored, images.count, &rows)?;
         let bad = values.iter().position(|v| !v.is_finite());
-        if let Some(at) = bad.filter(|_| options.columns.iter().any(|c| c == name)) {
+        if let Some(at) = bad.filter(|_| asked) {
             return Err(DataError::Value {
                 path: path.to_path_buf(),
-                name: name.to_string(),
+                name: stored.to_string(),
                 row: rows[at],
                 value: values[at],
             });

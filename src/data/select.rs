@@ -55,6 +55,9 @@ pub struct ReadOptions {
     pub selections: Vec<Selection>,
     /// Per-row data sets that must be read too; their values must be finite in the rows read.
     pub columns: Vec<String>,
+    /// Take column NAME from `given_NAME` where the file has it: of generated images, what they were
+    /// conditioned on, and not what was computed from them.
+    pub prefer_given: bool,
     /// At most so many images: the first ones that are selected.
     pub limit: Option<usize>,
     /// Height and width that the images must have.

@@ -162,6 +162,16 @@ pub struct Tensors {
     start: usize,
 }
 
+/// What `bytes` are when they are plainly no safetensors file.
+fn other_kind(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"\x89HDF\r\n\x1a\n") {
+        return Some("an HDF5 file");
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    let plain = |c: char| !c.is_control() || c.is_ascii_whitespace();
+    (!text.is_empty() && text.chars().all(plain)).then_some("a text file")
+}
+
 impl Tensors {
     /// Read `path`.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
@@ -173,7 +183,10 @@ impl Tensors {
         let (length, header) =
             SafeTensors::read_metadata(&bytes).map_err(|e| CheckpointError::Damaged {
                 path: path.to_path_buf(),
-                why: format!("{e}; is it a truncated safetensors file?"),
+                why: match other_kind(&bytes) {
+                    Some(kind) => format!("it is {kind}, not safetensors"),
+                    None => format!("{e}; is it a truncated safetensors file?"),
+                },
             })?;
         Ok(Self {
             path: path.to_path_buf(),
@@ -296,6 +309,11 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let file = Tensors::read(path)?;
         let (mut model, record) = Model::from_metadata(&file)?;
+        if file.metadata("progress").is_ok() {
+            return Err(
+                file.damaged("it is a training state; its model is model.safetensors beside it")
+            );
+        }
         for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
             *values = file.tensor(&spec.name, &spec.shape)?;
             for row in 0..spec.rows() {

@@ -62,6 +62,11 @@ pub(super) fn complete(
     let measured = conditions.mean.is_empty();
     for name in &conditions.names {
         let column = column(dataset, name)?;
+        if let Some(value) = column.first()
+            && column.iter().all(|v| v == value)
+        {
+            log::warn!("condition '{name}' is {value} in every image: the model cannot learn it");
+        }
         if measured {
             let n = train.len() as f64;
             let mean = train

@@ -207,6 +207,22 @@ pub(super) struct Resumed {
     pub record: Record,
 }
 
+/// What a resumed run may not change of its [train] table, and did: "batch was 32, not 128".
+fn differences(stored: &TrainConfig, asked: &TrainConfig) -> Vec<String> {
+    let table = |t: &TrainConfig| match serde_json::to_value(t) {
+        Ok(serde_json::Value::Object(table)) => table,
+        _ => serde_json::Map::new(),
+    };
+    let (stored, asked) = (table(stored), table(asked));
+    stored
+        .iter()
+        .filter(|(key, _)| !["epochs", "patience"].contains(&key.as_str()))
+        .filter_map(|(key, was)| Some((key, was, asked.get(key)?)))
+        .filter(|(_, was, is)| was != is)
+        .map(|(key, was, is)| format!("{key} was {was}, not {is}"))
+        .collect()
+}
+
 /// Read the state of a run; it must be of this model, this data and this way to train on `images` images.
 pub(super) fn resume(
     files: &RunFiles,
@@ -223,24 +239,23 @@ pub(super) fn resume(
     let progress: Progress =
         serde_json::from_str(file.metadata("progress")?).map_err(|e| parse("progress", e))?;
     let directory = files.directory.display();
+    // What the model's configuration follows from comes before it: split, images, conditions.
+    let changed = differences(&stored_train, train);
+    if !changed.is_empty() {
+        return refuse(format!(
+            "'{directory}' was trained with another [train] table ({}); only `epochs` and `patience` may change on --resume",
+            changed.join(", ")
+        ));
+    }
+    let same_conditions = stored.config.condition.names == model.config.condition.names;
+    if same_conditions && progress.data_checksum != checksum {
+        return refuse(format!(
+            "'{directory}' was trained on other images or values of the conditions; give the same --data, --select and --limit, or --force to start over"
+        ));
+    }
     if stored.config != model.config {
         return refuse(format!(
             "'{directory}' was trained with another model configuration; give the one in its config.toml, or --force to start over"
-        ));
-    }
-    let comparable = |t: &TrainConfig| TrainConfig {
-        epochs: 0,
-        patience: 0,
-        ..t.clone()
-    };
-    if comparable(&stored_train) != comparable(train) {
-        return refuse(format!(
-            "'{directory}' was trained with another [train] table; only `epochs` and `patience` may change on --resume"
-        ));
-    }
-    if progress.data_checksum != checksum {
-        return refuse(format!(
-            "'{directory}' was trained on other images; give the same --data and --select, or --force to start over"
         ));
     }
     let all = |group: &str| {
