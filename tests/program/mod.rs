@@ -189,7 +189,7 @@ pub fn column(path: &Path, name: &str) -> Vec<f64> {
 /// Whether two files hold the same images and columns.
 pub fn assert_same(found: &Dataset, wanted: &Dataset, what: &str) {
     assert!(found.images == wanted.images, "{what}: images differ");
-    assert_eq!(found.columns, wanted.columns, "{what}");
+    assert!(found.columns == wanted.columns, "{what}: columns differ");
 }
 
 /// Random images with `signal` and `jet_pt`; `pixels` are put in: (image, row-major place, GeV).
