@@ -18,7 +18,7 @@ const VERBS: [(&str, &str); 7] = [
     ),
     (
         "generate",
-        "--model --count --seed --first --out --layout --given --given-from --select --range --resume --force --json",
+        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --resume --force --json",
     ),
     (
         "evaluate",
@@ -357,7 +357,7 @@ fn images_depend_on_seed_and_number_alone() {
             &whole,
             "threads",
         );
-        let sparse = generate("--count 3000 --layout sparse", "sparse.h5");
+        let sparse = generate("--count 3000 --layout sparse --observables", "sparse.h5");
         assert_same(&sparse, &whole, "layouts");
         let mut joined = generate("--count 1000 --first 0", "a.h5");
         for (first, count, out) in [(1000, 1, "b.h5"), (1001, 1999, "c.h5")] {
