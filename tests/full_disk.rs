@@ -59,8 +59,7 @@ fn full_disks() {
 #[test]
 fn a_full_disk_while_generating() {
     let lab = Lab::trained(DC);
-    let generate =
-        "generate --quiet --model run/model.safetensors --seed 3 --count 20000 --threads 1";
+    let generate = "generate --quiet --observables --model run/model.safetensors --seed 3 --count 20000 --threads 1";
     lab.ok(&format!("{generate} --out whole.h5"));
     let whole = lab.read("whole.h5");
     for layout in ["dense", "sparse"] {

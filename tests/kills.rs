@@ -164,8 +164,7 @@ fn killed_trainings_end_in_the_same_bits() {
 fn killed_generations_lose_and_repeat_nothing() {
     let lab = Lab::trained(DD);
     let fixed = lab.names(".");
-    let generate =
-        "generate --quiet --model run/model.safetensors --seed 5 --first 1000 --count 60000";
+    let generate = "generate --quiet --model run/model.safetensors --seed 5 --first 1000 --count 60000 --observables";
     let (mut dice, mut kills, mut taken_over, mut round) = (Dice(1 << 20), 0, 0, 0);
     let layouts = ["dense", "sparse"];
     let whole = layouts.map(|l| timed(&lab, &format!("{generate} --layout {l} --out {l}.h5")));
