@@ -35,6 +35,15 @@ pub(super) struct Table {
     pub element: usize,
 }
 
+/// Files without HDF5's own locks. They protect nothing here, since a file has its name only when it
+/// is complete; they fail on network file systems that have none, and a lock lives on in any child
+/// process that was started meanwhile.
+pub(super) fn unlocked() -> hdf5::FileBuilder {
+    let mut builder = hdf5::File::with_options();
+    builder.with_fapl(|access| access.file_locking(false));
+    builder
+}
+
 impl Source {
     /// Open `path` for reading.
     pub fn open(path: &Path) -> Result<Self, DataError> {
@@ -48,7 +57,7 @@ impl Source {
         }
         // HDF5 hides the operating system's reason for a file it may not read.
         std::fs::File::open(path).map_err(|e| DataError::io("open", path, e))?;
-        let file = hdf5::File::open(path).map_err(|e| {
+        let file = unlocked().open(path).map_err(|e| {
             use hdf5::MinorErrorCode::NotHdf5;
             unreadable(if e.contains_minor(NotHdf5) {
                 "it has no HDF5 signature".into()

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::attributes::{self, Provenance};
 use super::error::{DataError, reason};
 use super::growing::Growing;
+use super::source::unlocked;
 use super::{Layout, SparseImages};
 
 /// Version of both layouts, the root attribute `format_version`.
@@ -323,10 +324,12 @@ impl Output {
         // The standard library explains what is wrong with a directory better than HDF5 does.
         std::fs::File::create(&temporary).map_err(|e| DataError::io("create", path, e))?;
         let temporary = Temporary(temporary);
-        let file = hdf5::File::create(&temporary.0).map_err(|e| DataError::Write {
-            path: path.to_path_buf(),
-            why: reason(&e),
-        })?;
+        let file = unlocked()
+            .create(&temporary.0)
+            .map_err(|e| DataError::Write {
+                path: path.to_path_buf(),
+                why: reason(&e),
+            })?;
         Ok(Self {
             path: path.to_path_buf(),
             temporary,
