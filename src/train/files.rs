@@ -123,7 +123,7 @@ pub(super) fn metrics_csv(history: &[EpochMetrics]) -> String {
     text
 }
 
-/// Refuse a run directory that [`train`] would refuse, before the images are read.
+/// Refuse a run directory that [`train`](super::train()) would refuse, before the images are read.
 ///
 /// # Errors
 /// A run is there and neither `resume` nor `force` says what to do with it, or none is there to resume.
