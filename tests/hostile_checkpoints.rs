@@ -3,6 +3,7 @@
 //!
 //! A child process reads the corpus, under a limit on its memory, and says which file it is at.
 
+mod dice;
 mod program;
 
 use std::collections::BTreeMap;
@@ -20,21 +21,11 @@ use sarm::model::config::ImageSize;
 use sarm::model::{Config, Model};
 use sarm::train::{Silent, TrainPlan, train};
 
+use dice::Dice;
+
 const CORPUS: &str = "SARM_TEST_CHECKPOINTS";
 /// Address space of the child, KiB: the program and its threads take most of it.
 const MEMORY: u64 = 1 << 20;
-
-/// Deterministic pseudorandom numbers.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides.max(1) as u64) as usize
-    }
-}
 
 /// One damaged copy: cut, flipped bits, other bytes, a piece moved, or another number in its text.
 fn damage(whole: &[u8], text: usize, dice: &mut Dice) -> Vec<u8> {

@@ -6,6 +6,8 @@
 
 mod h5;
 
+mod dice;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -14,21 +16,11 @@ use std::time::{Duration, Instant};
 
 use sarm::data::{Layout, ReadOptions, describe, read};
 
+use dice::Dice;
+
 const CORPUS: &str = "SARM_TEST_CORPUS";
 /// Address space of the child, KiB: the program and its threads take most of it.
 const MEMORY: u64 = 1 << 20;
-
-/// Deterministic pseudorandom numbers.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides as u64) as usize
-    }
-}
 
 /// One damaged copy: cut, flipped bits, overwritten numbers, or a run of equal bytes.
 fn damage(whole: &[u8], dice: &mut Dice) -> Vec<u8> {
