@@ -1,6 +1,7 @@
 //! How a SARM is *run*: one trait for training, scoring and sampling, an engine per device beneath it.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
 
 use std::sync::Arc;

@@ -1,0 +1,2 @@
+//! Launchers of the kernels in `kernels/`, one file per kernel file, same stem: each checks what its
+//! kernels rely on and says with which grid to launch them.
