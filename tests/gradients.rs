@@ -108,7 +108,7 @@ fn steps_do_not_depend_on_threads_or_instruction_set() {
                 .chunks(64)
                 .map(|r| trainer.step(r, 1e-3).unwrap())
                 .collect();
-            (losses, trainer.state())
+            (losses, trainer.state().unwrap())
         };
         let want = train(1, Isa::Portable);
         for isa in Isa::available() {

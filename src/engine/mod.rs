@@ -138,16 +138,30 @@ pub struct TrainingState {
 
 /// A model in training on one data set that lives with the engine.
 pub trait Trainer {
-    /// One Adam step on the images in `rows`: returns their mean negative log-likelihood in nats before the step.
+    /// Adam steps on consecutive batches of `batch` images of `rows`, fewer in the last: the mean negative
+    /// log-likelihood in nats of each batch before its step.
     ///
-    /// The result is the same for any number of threads.
-    fn step(&mut self, rows: &[u32], learning_rate: f32) -> Result<f64, EngineError>;
+    /// The result is the same for any number of threads, and however the rows are shared out among calls.
+    fn steps(
+        &mut self,
+        rows: &[u32],
+        batch: usize,
+        learning_rate: f32,
+    ) -> Result<Vec<f64>, EngineError>;
+
+    /// One Adam step on the images in `rows`: their mean negative log-likelihood in nats before the step.
+    fn step(&mut self, rows: &[u32], learning_rate: f32) -> Result<f64, EngineError> {
+        let nll = self.steps(rows, rows.len(), learning_rate)?;
+        nll.first()
+            .copied()
+            .ok_or_else(|| EngineError::Mismatch("a step needs images".into()))
+    }
 
     /// Negative log-likelihood in nats of the images in `rows`, with the current parameters.
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError>;
 
     /// Parameters and moments, to checkpoint.
-    fn state(&self) -> TrainingState;
+    fn state(&self) -> Result<TrainingState, EngineError>;
 
     /// Continue from a checkpoint.
     fn restore(&mut self, state: &TrainingState) -> Result<(), EngineError>;

@@ -114,6 +114,21 @@ pub struct Summary {
     pub stopped_early: bool,
 }
 
+/// Time that one call of the engine should take: short enough for progress to move.
+const CALL: Duration = Duration::from_millis(200);
+
+/// Steps to ask for at once, after a call of `steps` took `took`: a device is kept busy only by many.
+fn next_steps_per_call(steps: usize, took: Duration, checkpoint_every: Duration) -> usize {
+    let aim = CALL.min(checkpoint_every / 4);
+    if took < aim / 2 {
+        (2 * steps).min(1 << 12)
+    } else if took > aim {
+        (steps / 2).max(1)
+    } else {
+        steps
+    }
+}
+
 /// Train by `plan` on `engine`.
 pub fn train(
     engine: &dyn Engine,
@@ -180,6 +195,7 @@ pub fn train(
     }
     observer.start(&model, [rows.len(), held.len()], progress.epoch);
     let mut last_checkpoint = Instant::now();
+    let mut steps_per_call = 1usize;
     while progress.epoch < train_config.epochs && !progress.stopped_early(&train_config) {
         let epoch = progress.epoch;
         let started = Instant::now();
@@ -194,17 +210,28 @@ pub fn train(
         .map(|i| rows[i as usize])
         .collect();
         let done_before = progress.steps_in_epoch;
-        for batch in order.chunks(train_config.batch).skip(done_before) {
-            let nll = trainer.step(batch, rate)?;
-            if !nll.is_finite() {
-                return refuse(format!(
-                    "the likelihood left the range of numbers in epoch {}, step {}; start again with a lower learning_rate (it was {rate})",
-                    epoch + 1,
-                    progress.steps_in_epoch + 1
-                ));
+        let mut left = &order[(done_before * train_config.batch).min(order.len())..];
+        while !left.is_empty() {
+            let (now, later) = left.split_at(
+                left.len()
+                    .min(steps_per_call.saturating_mul(train_config.batch)),
+            );
+            left = later;
+            let called = Instant::now();
+            let losses = trainer.steps(now, train_config.batch, rate)?;
+            steps_per_call =
+                next_steps_per_call(steps_per_call, called.elapsed(), plan.checkpoint_every);
+            for (batch, nll) in now.chunks(train_config.batch).zip(losses) {
+                if !nll.is_finite() {
+                    return refuse(format!(
+                        "the likelihood left the range of numbers in epoch {}, step {}; start again with a lower learning_rate (it was {rate})",
+                        epoch + 1,
+                        progress.steps_in_epoch + 1
+                    ));
+                }
+                progress.steps_in_epoch += 1;
+                progress.nll_sum += nll * batch.len() as f64;
             }
-            progress.steps_in_epoch += 1;
-            progress.nll_sum += nll * batch.len() as f64;
             let seen = (progress.steps_in_epoch * train_config.batch).min(rows.len());
             observer.step(epoch, seen, progress.nll_sum / seen as f64);
             if last_checkpoint.elapsed() >= plan.checkpoint_every {
@@ -214,7 +241,7 @@ pub fn train(
                     &record,
                     &train_config,
                     &progress,
-                    &trainer.state(),
+                    &trainer.state()?,
                 )?;
                 last_checkpoint = Instant::now();
             }
@@ -251,7 +278,7 @@ pub fn train(
         progress.epoch += 1;
         progress.steps_in_epoch = 0;
         progress.nll_sum = 0.0;
-        let state = trainer.state();
+        let state = trainer.state()?;
         if best {
             progress.best_epoch = progress.epoch;
             progress.best_nll = validation_nll;

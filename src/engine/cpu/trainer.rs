@@ -415,8 +415,9 @@ impl RowGradient<'_> {
     }
 }
 
-impl Trainer for CpuTrainer {
-    fn step(&mut self, rows: &[u32], learning_rate: f32) -> Result<f64, EngineError> {
+impl CpuTrainer {
+    /// One Adam step on `rows`: their mean NLL before it.
+    fn one_step(&mut self, rows: &[u32], learning_rate: f32) -> Result<f64, EngineError> {
         self.pass(rows, Some(1.0 / rows.len() as f32))?;
         self.weights.steps += 1;
         let rule = AdamRule::new(learning_rate, self.weights.steps);
@@ -459,6 +460,19 @@ impl Trainer for CpuTrainer {
         self.weights.list = list;
         Ok(mean(&self.nll_of_groups()))
     }
+}
+
+impl Trainer for CpuTrainer {
+    fn steps(
+        &mut self,
+        rows: &[u32],
+        batch: usize,
+        learning_rate: f32,
+    ) -> Result<Vec<f64>, EngineError> {
+        rows.chunks(batch.max(1))
+            .map(|rows| self.one_step(rows, learning_rate))
+            .collect()
+    }
 
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError> {
         let mut all = Vec::with_capacity(rows.len());
@@ -471,8 +485,8 @@ impl Trainer for CpuTrainer {
         Ok(all)
     }
 
-    fn state(&self) -> TrainingState {
-        self.weights.state()
+    fn state(&self) -> Result<TrainingState, EngineError> {
+        Ok(self.weights.state())
     }
 
     fn restore(&mut self, state: &TrainingState) -> Result<(), EngineError> {
