@@ -1,5 +1,6 @@
 //! How a SARM is *run*: one trait for training, scoring and sampling, an engine per device beneath it.
 
+mod adam;
 pub mod cpu;
 pub mod cuda;
 pub mod reference;
@@ -21,6 +22,19 @@ pub enum EngineError {
     /// The device failed or is missing.
     #[error("{0}")]
     Device(String),
+}
+
+impl EngineError {
+    /// Pixel number `pixel` of image `image` lies beyond `model`'s range.
+    fn beyond(model: &Model, image: usize, pixel: usize, value: f32) -> Self {
+        let width = model.config.image.width;
+        Self::OutOfRange(format!(
+            "image {image}, pixel ({}, {}) holds {value} GeV (the model's range ends at {:.4} GeV); train with a higher maximum",
+            pixel / width,
+            pixel % width,
+            model.values().end(),
+        ))
+    }
 }
 
 /// Standardised condition vectors of a run of images.

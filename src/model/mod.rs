@@ -79,6 +79,17 @@ impl Model {
         self.config.image.height * self.config.image.width
     }
 
+    /// Where each row-major pixel is drawn: (stage, place in the stage).
+    pub fn places(&self) -> Vec<(u16, u16)> {
+        let mut places = vec![(0, 0); self.pixels()];
+        for (s, stage) in self.order.iter().enumerate() {
+            for (place, pixel) in stage.iter().enumerate() {
+                places[usize::from(*pixel)] = (s as u16, place as u16);
+            }
+        }
+        places
+    }
+
     /// Weights and biases that are not masked.
     pub fn unmasked(&self) -> usize {
         self.tensors.iter().map(TensorSpec::unmasked).sum()
@@ -124,12 +135,17 @@ pub struct Beyond {
 }
 
 impl Values {
-    /// Pixels of `images` beyond the range; `None` when there are none.
-    pub fn beyond(&self, images: &SparseImages) -> Option<Beyond> {
-        let end = match self {
+    /// Where the range ends, GeV.
+    pub fn end(&self) -> f64 {
+        match self {
             Values::Levels(grid) => grid.end(),
             Values::Mixture(mixture) => mixture.support.upper,
-        };
+        }
+    }
+
+    /// Pixels of `images` beyond the range; `None` when there are none.
+    pub fn beyond(&self, images: &SparseImages) -> Option<Beyond> {
+        let end = self.end();
         let outside = |x: f32| match self {
             // Rounding at the grid's very end is the grid's own affair; a power a pixel costs too much.
             Values::Levels(grid) => f64::from(x) > 0.999 * end && grid.level(x).is_none(),

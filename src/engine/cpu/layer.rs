@@ -1,7 +1,7 @@
 //! One masked layer by itself, on one thread: what training does in it, to be timed and tested.
 
 use super::group::{Group, Shared, StagePass};
-use super::trainer::{for_rows, gradient_of_rows, places};
+use super::trainer::{for_rows, gradient_of_rows};
 use super::weights::{PackedStage, Weights};
 use crate::model::{Model, StageTensor, Values};
 use crate::numeric::{Isa, Kernel, LANES, Vector};
@@ -31,7 +31,7 @@ impl MaskedLayer {
         Self {
             isa,
             values: model.values(),
-            places: places(model),
+            places: model.places(),
             weights,
             packed,
             group: Group::new(model, images),

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::engine::adam::AdamRule;
 use crate::engine::{ConditionedImages, EngineError, Trainer, TrainingState};
 use crate::model::{Model, StageTensor, Values};
 use crate::numeric::{Isa, Kernel, LANES, Vector};
 
 use super::group::{GROUP, Group, Pass, Shared};
 use super::tile::{Product, for_tiles, padded};
-use super::weights::{Adam, AdamRule, PackedStage, Weights};
+use super::weights::{Adam, PackedStage, Weights};
 
 /// A model in training, or being scored, on the CPU.
 pub struct CpuTrainer {
@@ -54,7 +55,7 @@ impl CpuTrainer {
         Self {
             isa,
             pool,
-            places: places(model),
+            places: model.places(),
             values: model.values(),
             shapes: weights.shapes_only(),
             weights,
@@ -118,18 +119,7 @@ impl CpuTrainer {
         });
         match failure {
             None => Ok(()),
-            Some((row, pixel, value)) => {
-                let width = self.model.config.image.width;
-                let end = match &self.values {
-                    Values::Levels(grid) => grid.end(),
-                    Values::Mixture(m) => m.support.upper,
-                };
-                Err(EngineError::OutOfRange(format!(
-                    "image {row}, pixel ({}, {}) holds {value} GeV (the model's range ends at {end:.4} GeV); train with a higher maximum",
-                    pixel / width,
-                    pixel % width,
-                )))
-            }
+            Some((row, pixel, value)) => Err(EngineError::beyond(&self.model, row, pixel, value)),
         }
     }
 
@@ -199,17 +189,6 @@ impl CpuTrainer {
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-/// Place of each row-major pixel: (stage, place in the stage).
-pub fn places(model: &Model) -> Vec<(u16, u16)> {
-    let mut places = vec![(0, 0); model.pixels()];
-    for (s, stage) in model.order.iter().enumerate() {
-        for (place, pixel) in stage.iter().enumerate() {
-            places[*pixel as usize] = (s as u16, place as u16);
-        }
-    }
-    places
 }
 
 /// Call `f(first, rows)` for the row ranges that tasks take.

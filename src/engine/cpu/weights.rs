@@ -1,6 +1,7 @@
 //! Parameters as the CPU engine holds them in training: padded rows, Adam's moments beside.
 
 use crate::engine::TrainingState;
+use crate::engine::adam::{AdamRule, BETA_1, BETA_2, EPSILON};
 use crate::model::{Model, StageShape, StageTensor, TensorSpec, shape};
 use crate::numeric::{Isa, Kernel, Vector};
 
@@ -232,28 +233,6 @@ pub struct Adam<'a> {
     pub gradient: &'a [f32],
     /// Constants of this step.
     pub rule: AdamRule,
-}
-
-/// Constants of one Adam step.
-#[derive(Debug, Clone, Copy)]
-pub struct AdamRule {
-    step_size: f32,
-    second_scale: f32,
-}
-
-const BETA_1: f32 = 0.9;
-const BETA_2: f32 = 0.999;
-const EPSILON: f32 = 1e-8;
-
-impl AdamRule {
-    /// Step number `step`, counted from 1.
-    pub fn new(learning_rate: f32, step: u64) -> Self {
-        let power = |beta: f32| 1.0 - f64::from(beta).powi(step.min(1 << 30) as i32);
-        Self {
-            step_size: (f64::from(learning_rate) / power(BETA_1)) as f32,
-            second_scale: (1.0 / power(BETA_2)) as f32,
-        }
-    }
 }
 
 impl Kernel for Adam<'_> {
