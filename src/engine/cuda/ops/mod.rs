@@ -4,5 +4,7 @@
 pub mod cells;
 pub mod gather;
 pub mod levels;
+pub mod linear;
+pub mod mask;
 pub mod mixture;
 pub mod step;
