@@ -19,12 +19,15 @@ pub enum Size {
     Full,
 }
 
+/// Puts the operands of an operation on a device.
+pub type Prepare = dyn Fn(&Arc<dyn Device>) -> Prepared;
+
 /// One operation at one shape.
 pub struct Case {
     /// `operation/shape`, unique.
     pub name: String,
     /// Random operands on the device, outputs poisoned (all bits 1, a NaN), and what must come out.
-    pub prepare: Box<dyn Fn(&Arc<dyn Device>) -> Prepared>,
+    pub prepare: Box<Prepare>,
 }
 
 /// A case on a device.
@@ -77,9 +80,10 @@ impl Output {
             for (i, (a, b)) in of.iter().zip(&self.exact).enumerate() {
                 let e = (a - b).abs();
                 square += e * e;
-                // Written so that a NaN is the worst of all.
-                if !(e <= worst.1) {
-                    worst = (i, if e.is_nan() { f64::INFINITY } else { e });
+                // A NaN is the worst of all.
+                let e = if e.is_nan() { f64::INFINITY } else { e };
+                if e > worst.1 {
+                    worst = (i, e);
                 }
             }
             ((square / of.len().max(1) as f64).sqrt(), worst)

@@ -1,0 +1,46 @@
+// Asynchronous copies, as late as they may be: where one goes is poisoned when it is issued, and written when the
+// wait that covers it is over.
+
+#include "machine.h"
+
+namespace emulation {
+
+void copy(void* shared, const void* global, uint32_t valid, Site at) {
+    Lane& lane = machine->lane();
+    auto* to = static_cast<unsigned char*>(shared);
+    const auto* from = static_cast<const unsigned char*>(global);
+    const char* problem = nullptr;
+    if (reinterpret_cast<uintptr_t>(to) % 16 != 0) problem = "its destination is not aligned to 16 bytes";
+    if (reinterpret_cast<uintptr_t>(from) % 16 != 0) problem = "its source is not aligned to 16 bytes";
+    if (valid > 16) problem = "more than 16 bytes are said to be valid";
+    if (to < lane.place.shared || to + 16 > lane.place.shared + machine->launch().shared) {
+        problem = "its destination is not in shared memory";
+    }
+    if (problem != nullptr) {
+        machine->fail("copy_async_16 at %s:%d, thread %u of block %u: %s", at.name(), at.line, lane.place.thread, lane.place.block, problem);
+    }
+    Copy copy{to, from, valid, lane.group, at, {}};
+    // Read here as well, so that a bad address shows where it is given.
+    std::memcpy(copy.seen, from, valid);
+    std::memset(to, 0xFF, 16);
+    lane.copies.push_back(copy);
+}
+
+void commit() { ++machine->lane().group; }
+
+void wait(int groups) {
+    Lane& lane = machine->lane();
+    const int64_t before = int64_t(lane.group) - groups;
+    std::size_t landed = 0;
+    while (landed < lane.copies.size() && lane.copies[landed].group < before) {
+        const Copy& copy = lane.copies[landed++];
+        if (std::memcmp(copy.seen, copy.from, copy.valid) != 0) {
+            machine->fail("the source of copy_async_16 at %s:%d changed while the copy was under way", copy.at.name(), copy.at.line);
+        }
+        std::memcpy(copy.to, copy.from, copy.valid);
+        std::memset(copy.to + copy.valid, 0, 16 - copy.valid);
+    }
+    lane.copies.erase(lane.copies.begin(), lane.copies.begin() + static_cast<std::ptrdiff_t>(landed));
+}
+
+} // namespace emulation

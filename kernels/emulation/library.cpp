@@ -1,0 +1,74 @@
+// The library's own interface, for tests/emulation/mod.rs. Device memory is the host's, an address a pointer.
+
+#include "machine.h"
+
+#include <cstdio>
+#include <new>
+
+namespace emulation {
+
+namespace {
+const Kernel* kernels = nullptr;
+} // namespace
+
+Kernel::Kernel(const char* name, std::size_t parameter, uint32_t max_threads, void (*body)(const void*))
+    : name(name), parameter(parameter), max_threads(max_threads), body(body), next(kernels) {
+    kernels = this;
+}
+
+namespace {
+
+std::string run(const char* name, Launch launch, const void* parameter, std::size_t size) {
+    for (const Kernel* kernel = kernels; kernel != nullptr; kernel = kernel->next) {
+        if (std::strcmp(kernel->name, name) == 0) launch.kernel = kernel;
+    }
+    if (launch.kernel == nullptr) return "there is no kernel of this name";
+    if (size != launch.kernel->parameter) {
+        return "its parameter has " + std::to_string(size) + " bytes, the kernel's own " + std::to_string(launch.kernel->parameter);
+    }
+    if (launch.blocks == 0) return "no blocks";
+    if (launch.threads == 0 || launch.threads % warp_size != 0 || launch.threads > launch.kernel->max_threads) {
+        return std::to_string(launch.threads) + " threads a block: not a multiple of 32 from 32 to the " +
+               std::to_string(launch.kernel->max_threads) + " that it is compiled for";
+    }
+    // A copy of its exact size, so that a sanitizer sees what lies beyond.
+    void* copy = nullptr;
+    if (posix_memalign(&copy, 16, size) != 0) return "no memory for its parameter";
+    std::memcpy(copy, parameter, size);
+    launch.parameter = copy;
+    static thread_local Machine mine;
+    const bool ran = mine.run(launch);
+    std::free(copy);
+    return ran ? "" : mine.error;
+}
+
+} // namespace
+} // namespace emulation
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+// Run a kernel. 0, or 1 with the reason in `error`, cut to `error_size` bytes with the final 0.
+EXPORTED int sarm_emulation_launch(const char* kernel, uint32_t blocks, uint32_t threads, uint32_t shared, int cooperative,
+                                     const void* parameter, std::size_t parameter_size, uint64_t seed, char* error,
+                                     std::size_t error_size) {
+    std::string problem;
+    try {
+        problem = emulation::run(kernel, {nullptr, blocks, threads, shared, cooperative != 0, nullptr, seed}, parameter, parameter_size);
+    } catch (const std::bad_alloc&) {
+        problem = "no memory to emulate it";
+    }
+    std::snprintf(error, error_size, "%s", problem.c_str());
+    return problem.empty() ? 0 : 1;
+}
+
+// Name of kernel number `index`, null past the last, and the size of its parameter.
+EXPORTED const char* sarm_emulation_kernel(std::size_t index, std::size_t* parameter) {
+    const emulation::Kernel* kernel = emulation::kernels;
+    while (kernel != nullptr && index-- > 0) kernel = kernel->next;
+    if (kernel == nullptr) return nullptr;
+    *parameter = kernel->parameter;
+    return kernel->name;
+}
+
+// Whether a sanitizer watches memory.
+EXPORTED int sarm_emulation_watched() { return SARM_EMULATION_ASAN; }

@@ -1,0 +1,158 @@
+//! Builds the kernels and their emulation with the host's C++ compiler, once for all test processes.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+/// What is compiled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instrumentation {
+    /// Optimised code.
+    None,
+    /// Address and undefined-behaviour sanitizers; the process must have been started with libasan loaded first.
+    Sanitizers,
+}
+
+/// Options for every file. Kernels reinterpret vectors and pairs of bf16 as nvcc lets them.
+const COMMON: &[&str] = &[
+    "-std=c++17",
+    "-fPIC",
+    "-fno-strict-aliasing",
+    "-ffp-contract=off",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+];
+
+impl Instrumentation {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &["-O2", "-g1"],
+            Self::Sanitizers => &[
+                "-O1",
+                "-g",
+                "-fno-omit-frame-pointer",
+                "-fsanitize=address,undefined",
+                "-fno-sanitize-recover=all",
+            ],
+        }
+    }
+}
+
+/// The C++ compiler.
+pub fn compiler() -> String {
+    std::env::var("CXX").unwrap_or_else(|_| "c++".into())
+}
+
+/// Files of `folder` that end in one of `extensions`, in the order of their names.
+fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|e| panic!("cannot list {}: {e}", folder.display()));
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let extension = path.extension().and_then(|e| e.to_str());
+            extension.is_some_and(|e| extensions.contains(&e))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn run(command: &mut Command) {
+    let shown = format!("{command:?}");
+    let output = command.output().unwrap_or_else(|e| {
+        panic!("cannot run {shown} ({e}): the kernel tests need a C++17 compiler, Debian's package g++, or the path of one in CXX")
+    });
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}\n{messages}");
+    if !messages.is_empty() {
+        eprintln!("{messages}");
+    }
+}
+
+/// The shared library of the emulation and of every `.cu` directly in `kernels`, folders of `kernels/`.
+pub fn library(kernels: &[&str], instrumentation: Instrumentation) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let emulation = root.join("emulation");
+    let mut headers = files(&root, &["cuh", "h"]);
+    headers.extend(files(&emulation, &["h"]));
+    let mut sources = files(&emulation, &["cpp"]);
+    for folder in kernels {
+        sources.extend(files(&root.join(folder), &["cu"]));
+    }
+
+    let extra = std::env::var("SARM_EMULATION_FLAGS").unwrap_or_default();
+    let mut flags: Vec<&str> = COMMON.to_vec();
+    flags.extend(instrumentation.flags());
+    flags.extend(extra.split_whitespace());
+    let version = Command::new(compiler()).arg("--version").output();
+    let version = version.map(|o| o.stdout).unwrap_or_default();
+    let mut common = Sha256::new();
+    common.update(format!("{} {flags:?}", compiler()));
+    common.update(&version);
+    for header in &headers {
+        common.update(fs::read(header).unwrap());
+    }
+
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulation");
+    fs::create_dir_all(&folder).unwrap();
+    // Test processes run side by side: one builds, the others wait and find it built.
+    let lock = File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+
+    let mut all = common.clone();
+    let mut missing = Vec::new();
+    let mut objects = Vec::new();
+    for source in sources {
+        let text = fs::read(&source).unwrap();
+        let mut key = common.clone();
+        key.update(source.to_str().unwrap());
+        key.update(&text);
+        let key = format!("{:x}", key.finalize());
+        all.update(&key);
+        let stem = source.file_stem().unwrap().to_str().unwrap();
+        let object = folder.join(format!("{stem}-{}.o", &key[..16]));
+        if !object.exists() {
+            missing.push((source, object.clone()));
+        }
+        objects.push(object);
+    }
+    let library = folder.join(format!(
+        "kernels-{}.so",
+        &format!("{:x}", all.finalize())[..16]
+    ));
+    if library.exists() {
+        return library;
+    }
+    compile(&missing, &flags, &root);
+    let partial = library.with_extension("partial");
+    run(Command::new(compiler())
+        .args(&flags)
+        .arg("-shared")
+        .args(&objects)
+        .arg("-o")
+        .arg(&partial));
+    fs::rename(&partial, &library).unwrap();
+    library
+}
+
+/// Compile each source to its object, as many at a time as there are processors.
+fn compile(missing: &[(PathBuf, PathBuf)], flags: &[&str], root: &Path) {
+    use rayon::prelude::*;
+    missing.par_iter().for_each(|(source, object)| {
+        let partial = object.with_extension("partial");
+        run(Command::new(compiler())
+            .args(flags)
+            .arg("-I")
+            .arg(root)
+            .args(["-x", "c++", "-c"])
+            .arg(source)
+            .arg("-o")
+            .arg(&partial));
+        fs::rename(&partial, object).unwrap();
+    });
+}
