@@ -1,4 +1,74 @@
 //! The engine that runs on a CUDA device.
+//!
+//! Everything here is written against [`device::Device`], which a card's driver implements (feature
+//! `cuda`), and in the tests an emulation of a card: the kernels of `kernels/`, compiled for the host.
 
+mod batch;
+mod dataset;
 pub mod device;
 pub mod ops;
+mod parameters;
+mod step;
+mod trainer;
+
+pub use trainer::CudaTrainer;
+
+use std::sync::Arc;
+
+use super::{ConditionedImages, Engine, EngineError, Sampler, SamplingPlan, Trainer, check_images};
+use crate::model::Model;
+use device::Device;
+
+/// A device that trains and scores with bfloat16 tensor cores, float32 sums and float32 masters.
+pub struct CudaEngine {
+    device: Arc<dyn Device>,
+}
+
+impl CudaEngine {
+    /// An engine on `device`.
+    pub fn new(device: Arc<dyn Device>) -> Self {
+        Self { device }
+    }
+
+    /// A trainer with its own type, for tests and benches.
+    pub fn cuda_trainer(
+        &self,
+        model: &Model,
+        data: &ConditionedImages,
+    ) -> Result<CudaTrainer, EngineError> {
+        check_images(model, data)?;
+        CudaTrainer::new(&self.device, model, data)
+    }
+}
+
+impl Engine for CudaEngine {
+    fn describe(&self) -> String {
+        let p = self.device.properties();
+        format!(
+            "cuda, {}, {} multiprocessors, {:.0} GiB",
+            p.name,
+            p.multiprocessors,
+            p.memory as f64 / f64::from(1 << 30)
+        )
+    }
+
+    fn trainer(
+        &self,
+        model: &Model,
+        data: Arc<ConditionedImages>,
+    ) -> Result<Box<dyn Trainer>, EngineError> {
+        Ok(Box::new(self.cuda_trainer(model, &data)?))
+    }
+
+    fn sampler(&self, _: &Model, _: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
+        Err(EngineError::Device(
+            "images cannot be drawn on a CUDA device yet (this version trains and scores there); use --device cpu"
+                .into(),
+        ))
+    }
+
+    fn score(&self, model: &Model, data: Arc<ConditionedImages>) -> Result<Vec<f64>, EngineError> {
+        check_images(model, &data)?;
+        trainer::score(&self.device, model, &data)
+    }
+}

@@ -1,0 +1,185 @@
+//! A batch on its way through the network: its buffers, and the control of the steps that use them.
+
+use std::sync::Arc;
+
+use half::bf16;
+
+use super::device::{Device, Memory, Properties};
+use super::ops::cells::parts;
+use super::ops::levels::{LevelsPlan, log_widths};
+use super::parameters::{Layout, Matrix, StageLayout, pitch};
+use crate::engine::EngineError;
+use crate::model::{Model, Values};
+
+/// What one stage computes for a batch.
+pub(super) struct StageBuffers {
+    /// Pre-activations of each layer `[images, pitch]`; none where nothing is trained.
+    pub before: Vec<Memory<bf16>>,
+    /// Activations, likewise.
+    pub after: Vec<Memory<bf16>>,
+    /// Derivatives of the loss by the pre-activations; none where nothing is trained.
+    pub delta: Vec<Memory<bf16>>,
+    /// Gate and values of each pixel.
+    pub output: Memory<f32>,
+    /// Derivatives by them; none where nothing is trained.
+    pub output_delta: Option<Memory<bf16>>,
+    /// D+D: sums of the map's gradient.
+    pub sums: Option<Memory<f32>>,
+}
+
+/// Buffers for batches of up to `capacity` images.
+pub struct Batch {
+    capacity: usize,
+    pub(super) trained: bool,
+    pub(super) shown: Memory<bf16>,
+    pub(super) target: Memory<u32>,
+    pub(super) stages: Vec<StageBuffers>,
+    /// Costs `[parts, images]`, nats.
+    pub(super) nll: Memory<f32>,
+    /// Cost of each image, nats.
+    pub(super) image_nll: Memory<f64>,
+    pub(super) levels: Option<(LevelsPlan, Memory<f32>)>,
+}
+
+/// The control of a chunk of steps: which images, at which rates, and what came of it.
+pub struct Chunk {
+    /// Rows of the resident images, batch after batch.
+    pub rows: Memory<u32>,
+    /// Adam's constants of each step.
+    pub rates: Memory<[f32; 2]>,
+    /// Mean cost of each step's batch, nats.
+    pub losses: Memory<f64>,
+    /// The step to do next.
+    pub cursor: Memory<u32>,
+}
+
+impl Chunk {
+    /// Room for `rows` rows and `steps` steps.
+    pub fn new(device: &Arc<dyn Device>, rows: usize, steps: usize) -> Result<Self, EngineError> {
+        Ok(Self {
+            rows: Memory::zeros(device, rows)?,
+            rates: Memory::zeros(device, steps)?,
+            losses: Memory::zeros(device, steps)?,
+            cursor: Memory::zeros(device, 1)?,
+        })
+    }
+
+    /// Bytes that [`new`](Self::new) takes.
+    pub fn bytes(rows: usize, steps: usize) -> u64 {
+        (4 * rows + 16 * steps + 4) as u64
+    }
+}
+
+pub(super) fn shown_pitch(model: &Model) -> usize {
+    pitch(model.config.condition.names.len() + model.pixels())
+}
+
+fn levels_plan(model: &Model, images: usize, properties: &Properties) -> Option<LevelsPlan> {
+    match model.values() {
+        Values::Mixture(_) => None,
+        Values::Levels(grid) => {
+            let pixels: Vec<usize> = model.stages.iter().map(|s| s.pixels).collect();
+            let latents = model.config.likelihood.values();
+            Some(LevelsPlan::new(
+                latents,
+                grid.len(),
+                &pixels,
+                images,
+                properties,
+            ))
+        }
+    }
+}
+
+pub(super) fn all_parts(model: &Model) -> usize {
+    model.stages.iter().map(|s| parts(s.pixels)).sum()
+}
+
+impl Batch {
+    /// Buffers for `capacity` images of `model`; with room for derivatives if it is to be `trained`.
+    pub fn new(
+        device: &Arc<dyn Device>,
+        model: &Model,
+        layout: &Layout,
+        capacity: usize,
+        trained: bool,
+    ) -> Result<Self, EngineError> {
+        let levels = levels_plan(model, capacity, device.properties());
+        let stage = |(s, stage): (usize, &StageLayout)| {
+            let layers = || {
+                let size = |m: &Matrix| Memory::zeros(device, capacity * pitch(m.rows));
+                stage.layers.iter().map(size).collect::<Result<Vec<_>, _>>()
+            };
+            let outputs = capacity * pitch(stage.output.rows);
+            Ok(StageBuffers {
+                before: if trained { layers()? } else { Vec::new() },
+                after: layers()?,
+                delta: if trained { layers()? } else { Vec::new() },
+                output: Memory::zeros(device, outputs)?,
+                output_delta: match trained {
+                    true => Some(Memory::zeros(device, outputs)?),
+                    false => None,
+                },
+                sums: match &levels {
+                    Some(plan) if trained => Some(Memory::zeros(device, plan.sums(s))?),
+                    _ => None,
+                },
+            })
+        };
+        let stages = layout.stages.iter().enumerate().map(stage);
+        let stages = stages.collect::<Result<Vec<_>, EngineError>>()?;
+        let levels = match (levels, model.values()) {
+            (Some(plan), Values::Levels(grid)) => {
+                Some((plan, Memory::from(device, &log_widths(&grid))?))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            capacity,
+            trained,
+            shown: Memory::zeros(device, capacity * shown_pitch(model))?,
+            target: Memory::zeros(device, capacity * model.pixels())?,
+            stages,
+            nll: Memory::zeros(device, capacity * all_parts(model))?,
+            image_nll: Memory::zeros(device, capacity)?,
+            levels,
+        })
+    }
+
+    /// Bytes that [`new`](Self::new) takes.
+    pub fn bytes(
+        properties: &Properties,
+        model: &Model,
+        layout: &Layout,
+        capacity: usize,
+        trained: bool,
+    ) -> u64 {
+        let mut image = 2 * shown_pitch(model) + 4 * model.pixels() + 4 * all_parts(model) + 8;
+        let mut fixed = 0;
+        let plan = levels_plan(model, capacity, properties);
+        for (s, stage) in layout.stages.iter().enumerate() {
+            let units: usize = stage.layers.iter().map(|m| pitch(m.rows)).sum();
+            image += units * if trained { 6 } else { 2 };
+            image += pitch(stage.output.rows) * if trained { 6 } else { 4 };
+            if let (Some(plan), true) = (&plan, trained) {
+                fixed += 4 * plan.sums(s);
+            }
+        }
+        if let Values::Levels(grid) = model.values() {
+            fixed += 4 * grid.len();
+        }
+        (capacity * image + fixed) as u64
+    }
+
+    /// Images that it has room for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Cost of each image of the last batch that was run, nats.
+    pub fn image_nll(&self, images: usize) -> Result<Vec<f64>, EngineError> {
+        let mut nll = vec![0.0; images];
+        self.image_nll.read(0, &mut nll)?;
+        Ok(nll)
+    }
+}

@@ -1,0 +1,107 @@
+//! Images as they lie on the device: sparse, in drawing order, ready to be gathered into batches.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use half::bf16;
+
+use super::device::{Address, Device, Memory};
+use super::ops::gather::Resident;
+use crate::engine::{ConditionedImages, EngineError};
+use crate::model::{Model, Values};
+
+/// Compressed sparse rows of images and their conditions, on the device.
+pub struct ResidentImages {
+    images: usize,
+    condition_count: usize,
+    places: usize,
+    /// Entries of image i: `start[i] .. start[i + 1]`.
+    start: Memory<u64>,
+    /// Place of each entry in the drawing order, all stages one after another.
+    place: Memory<u16>,
+    /// What the network is shown of it.
+    shown: Memory<bf16>,
+    /// D+C: bits of the pixel in GeV (f32). D+D: its level, counted from 1.
+    target: Memory<u32>,
+    /// Standardised conditions `[images, conditions]`.
+    conditions: Memory<bf16>,
+}
+
+impl ResidentImages {
+    /// Bytes on the device of `images` images with `nonzeros` positive pixels and `conditions` conditions each.
+    pub fn bytes(images: usize, nonzeros: usize, conditions: usize) -> u64 {
+        (8 * (images + 1) + (2 + 2 + 4) * nonzeros + 2 * conditions * images) as u64
+    }
+
+    /// Copy the images `rows` of `data`, which are `model`'s, to the device.
+    ///
+    /// Fails on a pixel beyond the grid of a D+D model.
+    pub fn new(
+        device: &Arc<dyn Device>,
+        model: &Model,
+        data: &ConditionedImages,
+        rows: Range<usize>,
+    ) -> Result<Self, EngineError> {
+        let places: Vec<u16> = model
+            .places()
+            .iter()
+            .map(|(stage, place)| (model.stages[usize::from(*stage)].earlier as u16) + place)
+            .collect();
+        let values = model.values();
+        let mut start = Vec::with_capacity(rows.len() + 1);
+        start.push(0u64);
+        let (mut place, mut shown, mut target) = (Vec::new(), Vec::new(), Vec::new());
+        let mut conditions = Vec::new();
+        for row in rows.clone() {
+            let (pixels, numbers) = data.images.image(row);
+            for (pixel, x) in pixels.iter().zip(numbers) {
+                place.push(places[usize::from(*pixel)]);
+                let (value, bits) = match &values {
+                    Values::Mixture(_) => (*x, x.to_bits()),
+                    Values::Levels(grid) => {
+                        let level = grid.level(*x).ok_or_else(|| {
+                            EngineError::beyond(model, row, usize::from(*pixel), *x)
+                        })?;
+                        (grid.value(level), level as u32 + 1)
+                    }
+                };
+                shown.push(bf16::from_f32(model.config.input.apply(value)));
+                target.push(bits);
+            }
+            start.push(place.len() as u64);
+            let row = data.conditions.row(row as u64);
+            conditions.extend(row.iter().map(|v| bf16::from_f32(*v)));
+        }
+        Ok(Self {
+            images: rows.len(),
+            condition_count: data.conditions.width(),
+            places: model.pixels(),
+            start: Memory::from(device, &start)?,
+            place: Memory::from(device, &place)?,
+            shown: Memory::from(device, &shown)?,
+            target: Memory::from(device, &target)?,
+            conditions: Memory::from(device, &conditions)?,
+        })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.images
+    }
+
+    /// Where they lie, for the kernel that gathers batches.
+    pub fn addresses(&self) -> Resident {
+        Resident {
+            start: self.start.address(),
+            place: self.place.address(),
+            shown: self.shown.address(),
+            target: self.target.address(),
+            conditions: match self.condition_count {
+                0 => Address::NULL,
+                _ => self.conditions.address(),
+            },
+            condition_count: self.condition_count,
+            places: self.places,
+        }
+    }
+}
