@@ -44,7 +44,8 @@ fn chosen() -> Vec<Case> {
 fn device() -> Arc<dyn Device> {
     match std::env::var("SARM_TEST_DEVICE").as_deref() {
         Err(_) | Ok("emulation") => Emulation::new().device(),
-        Ok(other) => panic!("SARM_TEST_DEVICE={other}: this build knows 'emulation'"),
+        Ok("cuda") => sarm::engine::cuda::driver::open(0).unwrap_or_else(|e| panic!("{e}")),
+        Ok(other) => panic!("SARM_TEST_DEVICE={other}: it must be 'emulation' or 'cuda'"),
     }
 }
 

@@ -6,6 +6,7 @@
 mod batch;
 mod dataset;
 pub mod device;
+pub mod driver;
 pub mod ops;
 mod parameters;
 mod step;

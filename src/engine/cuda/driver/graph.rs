@@ -1,0 +1,117 @@
+//! Recorded launches, and the time that they take.
+
+use std::sync::Arc;
+
+use cudarc::driver::result;
+use cudarc::driver::result::stream::StreamKind;
+use cudarc::driver::sys;
+
+use super::card::{Card, lock};
+use crate::engine::EngineError;
+use crate::engine::cuda::device::{Launch, Recording};
+
+/// A point in the stream that takes the time.
+pub struct Event<'a> {
+    card: &'a Card,
+    pub event: sys::CUevent,
+}
+
+impl<'a> Event<'a> {
+    pub fn new(card: &'a Card) -> Result<Self, EngineError> {
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)
+            .map_err(|e| card.failure("cuEventCreate", e))?;
+        Ok(Self { card, event })
+    }
+
+    pub fn record(&self) -> Result<(), EngineError> {
+        // SAFETY: event and stream live.
+        unsafe { result::event::record(self.event, self.card.stream) }
+            .map_err(|e| self.card.failure("cuEventRecord", e))
+    }
+}
+
+impl Drop for Event<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the event is destroyed once, here.
+        unsafe { result::event::destroy(self.event) }.ok();
+    }
+}
+
+/// Launches recorded as a CUDA graph.
+pub struct Graph {
+    card: Arc<Card>,
+    graph: sys::CUgraphExec,
+    kernels: Arc<str>,
+}
+
+// SAFETY: a graph may be launched by any thread in which its context is current; `replay` sees to that.
+unsafe impl Send for Graph {}
+
+impl Graph {
+    /// # Safety
+    /// As for [`Device::record`].
+    pub unsafe fn new(card: &Arc<Card>, launches: &[Launch]) -> Result<Self, EngineError> {
+        card.enter()?;
+        // A stream of its own: what other threads put into the card's stream meanwhile is not recorded.
+        let stream = result::stream::create(StreamKind::NonBlocking)
+            .map_err(|e| card.failure("cuStreamCreate", e))?;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream was made above and is destroyed below; the launches are good by this
+        // function's contract; every graph is destroyed once, and the launchable one is returned.
+        let graph = unsafe {
+            let captured = result::stream::begin_capture(stream, mode)
+                .map_err(|e| card.failure("cuStreamBeginCapture", e))
+                .and_then(|()| {
+                    let recorded = launches.iter().try_for_each(|l| card.launch(l, stream));
+                    // Ended also after a failure, which spoils what was captured and is the error to report.
+                    let graph = result::stream::end_capture(stream)
+                        .map_err(|e| card.failure("cuStreamEndCapture", e));
+                    match (recorded, graph) {
+                        (Ok(()), graph) => graph,
+                        (Err(problem), Ok(graph)) => {
+                            result::graph::destroy(graph).ok();
+                            Err(problem)
+                        }
+                        (Err(problem), Err(_)) => Err(problem),
+                    }
+                });
+            result::stream::destroy(stream).ok();
+            let captured = captured?;
+            let graph = result::graph::instantiate(captured, sys::CUgraphInstantiate_flags(0));
+            result::graph::destroy(captured).ok();
+            graph.map_err(|e| card.failure("cuGraphInstantiate", e))?
+        };
+        let mut names: Vec<&str> = launches.iter().map(|l| l.kernel).collect();
+        names.dedup();
+        let graph = Self {
+            card: Arc::clone(card),
+            graph,
+            kernels: format!("a recording of {}", names.join(", ")).into(),
+        };
+        // SAFETY: graph and stream live.
+        unsafe { result::graph::upload(graph.graph, card.stream) }
+            .map_err(|e| card.failure("cuGraphUpload", e))?;
+        Ok(graph)
+    }
+}
+
+impl Recording for Graph {
+    fn replay(&self) -> Result<(), EngineError> {
+        self.card.enter()?;
+        // SAFETY: graph and stream live; what the launches point to is the promise of whoever recorded them.
+        unsafe { result::graph::launch(self.graph, self.card.stream) }
+            .map_err(|e| self.card.failure("cuGraphLaunch", e))?;
+        *lock(&self.card.last) = Arc::clone(&self.kernels);
+        Ok(())
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // The driver keeps what is still running until it is done.
+        if self.card.enter().is_ok() {
+            // SAFETY: the graph is destroyed once, here.
+            unsafe { result::graph::exec_destroy(self.graph) }.ok();
+        }
+    }
+}
