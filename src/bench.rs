@@ -1,12 +1,16 @@
 //! Speed of this machine on the paper's four configurations, beside the paper's figures.
 
+mod card;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::engine::cpu::CpuEngine;
-use crate::engine::{ConditionedImages, Conditions, Engine, EngineError, SamplingPlan};
+use crate::engine::{
+    ConditionedImages, Conditions, DeviceChoice, Engine, EngineError, SamplingPlan,
+};
 use crate::model::config::{ImageSize, LikelihoodConfig};
 use crate::model::{Config, ConfigError, Model};
 use crate::numeric::LANES;
@@ -173,17 +177,41 @@ pub struct TrainingResult {
     pub paper_images_per_second: Option<f64>,
 }
 
+/// Training on one configuration with one size of batch on a card.
+#[derive(Debug, Clone, Serialize)]
+pub struct CardTrainingResult {
+    /// `jets-dc` ..
+    pub config: String,
+    /// Engine's own description.
+    pub device: String,
+    /// Images per step.
+    pub batch: usize,
+    /// Median of the repeats.
+    pub images_per_second: f64,
+    /// Microseconds that a step takes.
+    pub step_microseconds: f64,
+    /// Operations of an image on unmasked weights, forward and backward, a multiply-add counting two.
+    pub operations_per_image: f64,
+    /// The same in 10^12 operations a second, as measured.
+    pub teraflops: f64,
+    /// Bytes of parameters and moments that a step cannot avoid to read or write in device memory.
+    pub bytes_per_step: f64,
+}
+
 /// Everything `sarm bench` measures.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Where.
     pub machine: Machine,
-    /// f32 matrix rate in 10^9 operations a second, a multiply-add counting two; the `gemm` crate, 1024^3.
-    pub gemm_gflops: f64,
+    /// f32 matrix rate in 10^9 operations a second, a multiply-add counting two; the `gemm` crate, 1024^3. None where the CPU was
+    /// not measured.
+    pub gemm_gflops: Option<f64>,
     /// Samplers.
     pub sampling: Vec<SamplingResult>,
     /// Training.
     pub training: Vec<TrainingResult>,
+    /// Training on a card.
+    pub training_on_card: Vec<CardTrainingResult>,
     /// Version of the program.
     pub version: &'static str,
 }
@@ -199,6 +227,8 @@ pub struct Options {
     pub seconds: f64,
     /// Leave the naive sampler out.
     pub skip_naive: bool,
+    /// What to measure: the CPU, a card, or (`auto`) the CPU and the card that there is.
+    pub device: DeviceChoice,
 }
 
 /// Why a measurement could not be made.
@@ -298,25 +328,42 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchEr
     if let Some(name) = options.configs.iter().find(|n| !known(n)) {
         return Err(BenchError::Unknown(name.clone()));
     }
+    let card = card::open_card(options.device)?;
     let engine = CpuEngine::new(options.threads)?;
     let device = engine.describe();
-    progress("matrix rate");
-    let gemm_gflops = gemm_gflops(engine.threads(), options.seconds.min(2.0));
+    let chosen = |p: &&PaperConfig| {
+        options.configs.is_empty() || options.configs.iter().any(|n| n == p.name)
+    };
+    let mut training_on_card = Vec::new();
+    if let Some(card) = &card {
+        for paper in PAPER.iter().filter(chosen) {
+            training_on_card.extend(card::training(
+                card.as_ref(),
+                paper,
+                options.seconds,
+                progress,
+            )?);
+        }
+    }
+    let on_cpu = !matches!(options.device, DeviceChoice::Cuda(_));
+    let mut matrix_rate = 0.0;
+    if on_cpu {
+        progress("matrix rate");
+        matrix_rate = gemm_gflops(engine.threads(), options.seconds.min(2.0));
+    }
     let mut report = Report {
         machine: Machine {
             processor: processor(),
             threads: engine.threads(),
             engine: device.clone(),
         },
-        gemm_gflops,
+        gemm_gflops: on_cpu.then_some(matrix_rate),
         sampling: Vec::new(),
         training: Vec::new(),
+        training_on_card,
         version: env!("CARGO_PKG_VERSION"),
     };
-    let chosen = |p: &&PaperConfig| {
-        options.configs.is_empty() || options.configs.iter().any(|n| n == p.name)
-    };
-    for paper in PAPER.iter().filter(chosen) {
+    for paper in PAPER.iter().filter(|p| on_cpu && chosen(p)) {
         let model = paper.model()?;
         for naive in [false, true] {
             if naive && options.skip_naive {
@@ -358,7 +405,7 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchEr
                 batch,
                 images_per_second,
                 images_per_core_hour: images_per_second * 3600.0 / engine.threads() as f64,
-                bound_images_per_second: gemm_gflops * 1e9 / (2.0 * work),
+                bound_images_per_second: matrix_rate * 1e9 / (2.0 * work),
                 paper_images_per_second: paper.paper_images_per_second,
                 occupancy,
             });
@@ -386,7 +433,7 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchEr
             device: device.clone(),
             batch,
             images_per_second,
-            bound_images_per_second: gemm_gflops * 1e9 / (6.0 * work.total()),
+            bound_images_per_second: matrix_rate * 1e9 / (6.0 * work.total()),
             paper_images_per_second: None,
         });
     }

@@ -7,7 +7,8 @@ use crate::bench::{Options, Report, run};
 ///
 /// Random weights with the paper's sparsity; images stay in memory. The bound is what this machine's own
 /// measured matrix rate allows for the multiply-adds that no exact sampler can avoid; for the naive sampler,
-/// for whole matrices once a pixel.
+/// for whole matrices once a pixel. With a card, training on it at three sizes of batch; with --device cuda,
+/// that alone.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  sarm bench --json > bench.json")]
 pub struct Bench {
@@ -43,6 +44,7 @@ impl Bench {
             configs: self.config,
             seconds: self.seconds,
             skip_naive: self.skip_naive,
+            device: global.device,
         };
         let report = run(&options, &|what| global.say(format!("measuring {what}")))?;
         if self.json {
@@ -53,12 +55,32 @@ impl Bench {
     }
 }
 
+fn card_table(report: &Report) -> String {
+    let mut text = String::new();
+    for (number, t) in report.training_on_card.iter().enumerate() {
+        if number == 0 {
+            text += &format!("{}\n\n", t.device);
+            text += "| training, batch | images/s | us a step | TFLOP/s unmasked |\n|---|--:|--:|--:|\n";
+        }
+        text += &format!(
+            "| {}, {} | {:.0} | {:.1} | {:.1} |\n",
+            t.config, t.batch, t.images_per_second, t.step_microseconds, t.teraflops
+        );
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
 fn table(report: &Report) -> String {
     let m = &report.machine;
-    let mut text = format!(
-        "{} ({}), sarm {}\nf32 matrix rate {:.0} GFLOP/s\n\n",
-        m.processor, m.engine, report.version, report.gemm_gflops
-    );
+    let mut text = format!("{} ({}), sarm {}\n", m.processor, m.engine, report.version);
+    text += &card_table(report);
+    let Some(rate) = report.gemm_gflops else {
+        return text;
+    };
+    text += &format!("f32 matrix rate {rate:.0} GFLOP/s\n\n");
     text += "| sampling | images/s | events per core-hour | bound | of bound | paper, 4 TITAN X | nonzero |\n|---|--:|--:|--:|--:|--:|--:|\n";
     for s in &report.sampling {
         text += &format!(

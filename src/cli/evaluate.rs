@@ -62,7 +62,7 @@ impl Evaluate {
         check_directory(&self.out, self.force)?;
         let (nll, training) = self.training()?;
         // Reading and evaluating use the global pool.
-        global.engine()?;
+        global.start_threads()?;
         let read = |path: &Path, selections: &[Selection], size| {
             let options = ReadOptions {
                 selections: selections.to_vec(),

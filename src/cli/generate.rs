@@ -13,7 +13,7 @@ use super::{
 };
 use crate::data::journal::Identity;
 use crate::data::{self, Layout, Provenance, ReadOptions, Selection, SparseImages};
-use crate::engine::{Conditions, Engine, SamplingPlan};
+use crate::engine::{Conditions, SamplingPlan, Work};
 use crate::generate::{Ending, GeneratePlan, generate};
 use crate::model::Model;
 use crate::physics::{DEFAULT_RANGE, Geometry, observables};
@@ -248,7 +248,7 @@ impl Generate {
             (None, Some(_)) => given.rows() as u64,
             (None, None) => bail!("how many images? give --count N"),
         };
-        let engine = global.engine()?;
+        let engine = global.engine(Work::Sampling)?;
         let conditions = given.standardised(model);
         let size = model.config.image;
         let identity = Identity {
@@ -333,7 +333,8 @@ impl Generate {
             images_per_second: outcome.drawn as f64 / seconds,
             sampler_images_per_second: outcome.drawn as f64
                 / outcome.drawing.as_secs_f64().max(1e-9),
-            events_per_core_hour: outcome.drawn as f64 / seconds * 3600.0 / engine.threads() as f64,
+            events_per_core_hour: outcome.drawn as f64 / seconds * 3600.0
+                / rayon::current_num_threads() as f64,
             device: engine.describe(),
         };
         match outcome.ending {

@@ -6,14 +6,21 @@ use anyhow::{Context, bail};
 
 use super::{grouped, print, print_json, read_checkpoint};
 use crate::data;
+use crate::engine::Engine;
+use crate::engine::cpu::CpuEngine;
+use crate::engine::cuda::driver;
 use crate::model::Config;
 use crate::model::checkpoint::Checkpoint;
 
-/// Say what is in a data file, a checkpoint or a configuration.
+/// Say what is in a data file, a checkpoint or a configuration; or which devices this machine has.
 #[derive(clap::Args)]
 pub struct Info {
     /// HDF5, safetensors or TOML.
-    file: PathBuf,
+    #[arg(required_unless_present = "devices")]
+    file: Option<PathBuf>,
+    /// List what --device can name on this machine.
+    #[arg(long, conflicts_with = "file")]
+    devices: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -51,9 +58,12 @@ fn is_table(text: &str) -> bool {
 
 impl Info {
     pub fn run(self) -> anyhow::Result<()> {
-        match kind(&self.file)? {
+        let Some(file) = self.file else {
+            return devices(self.json);
+        };
+        match kind(&file)? {
             Kind::Data => {
-                let summary = data::describe(&self.file)?;
+                let summary = data::describe(&file)?;
                 if self.json {
                     print_json(&summary)
                 } else {
@@ -61,38 +71,93 @@ impl Info {
                 }
             }
             Kind::Checkpoint => {
-                let checkpoint = read_checkpoint(&self.file)?;
+                let checkpoint = read_checkpoint(&file)?;
                 if self.json {
                     print_json(&as_json(&checkpoint))
                 } else {
-                    print(&as_text(&self.file, &checkpoint)?)
+                    print(&as_text(&file, &checkpoint)?)
                 }
             }
             Kind::Config => {
-                let bytes = std::fs::read(&self.file)
-                    .with_context(|| format!("cannot read '{}'", self.file.display()))?;
-                let named = self.file.extension().is_some_and(|e| e == "toml");
+                let bytes = std::fs::read(&file)
+                    .with_context(|| format!("cannot read '{}'", file.display()))?;
+                let named = file.extension().is_some_and(|e| e == "toml");
                 let text = match String::from_utf8(bytes) {
                     Ok(text) if named || is_table(&text) => text,
                     Err(e) if named => {
-                        return Err(e).with_context(|| format!("in '{}'", self.file.display()));
+                        return Err(e).with_context(|| format!("in '{}'", file.display()));
                     }
-                    _ => bail!("'{}' is not HDF5, safetensors or TOML", self.file.display()),
+                    _ => bail!("'{}' is not HDF5, safetensors or TOML", file.display()),
                 };
-                let config = Config::parse(&text)
-                    .with_context(|| format!("in '{}'", self.file.display()))?;
+                let config =
+                    Config::parse(&text).with_context(|| format!("in '{}'", file.display()))?;
                 if self.json {
                     print_json(&config)
                 } else {
                     print(&format!(
                         "# {}: valid; every setting, defaults filled in\n{}",
-                        self.file.display(),
+                        file.display(),
                         toml::to_string(&config)?
                     ))
                 }
             }
         }
     }
+}
+
+/// The devices of this machine.
+#[derive(serde::Serialize)]
+struct Devices {
+    cpu: String,
+    cuda: Vec<Card>,
+    /// Why there is no card.
+    without_cuda: Option<String>,
+}
+
+#[derive(serde::Serialize)]
+struct Card {
+    name: String,
+    compute_capability: String,
+    multiprocessors: u32,
+    memory_bytes: u64,
+}
+
+fn devices(json: bool) -> anyhow::Result<()> {
+    let cpu = CpuEngine::new(0)?.describe();
+    let (cards, without_cuda) = match driver::cards() {
+        Ok(cards) => (cards, None),
+        Err(problem) => (Vec::new(), Some(problem.to_string())),
+    };
+    let cuda: Vec<Card> = cards
+        .into_iter()
+        .map(|p| Card {
+            name: p.name,
+            compute_capability: format!("{}.{}", p.capability.0, p.capability.1),
+            multiprocessors: p.multiprocessors,
+            memory_bytes: p.memory,
+        })
+        .collect();
+    if json {
+        return print_json(&Devices {
+            cpu,
+            cuda,
+            without_cuda,
+        });
+    }
+    let mut text = format!("{cpu}\n");
+    for (number, card) in cuda.iter().enumerate() {
+        text += &format!(
+            "cuda:{number}, {}, compute capability {}, {} multiprocessors, {} MiB\n",
+            card.name,
+            card.compute_capability,
+            card.multiprocessors,
+            grouped(card.memory_bytes >> 20)
+        );
+    }
+    if let Some(problem) = without_cuda {
+        text += &format!("no cuda: {problem}\n");
+    }
+    print(&text)
 }
 
 fn data_text(s: &data::FileSummary) -> String {

@@ -15,6 +15,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::data::Selection;
+use crate::engine::{self, DeviceChoice, Engine, Work};
 use crate::model::checkpoint::Checkpoint;
 
 /// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
@@ -34,6 +35,9 @@ struct Global {
     /// Threads to use [default: one per core]. Never changes a result.
     #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Where to train and score: auto, cpu, cuda or cuda:N. auto takes a card if there is one.
+    #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
     /// No progress, no summary: errors only.
     #[arg(long, short, global = true)]
     quiet: bool,
@@ -141,15 +145,23 @@ impl Global {
         self.threads.map_or(0, usize::from)
     }
 
-    /// The engine that the options ask for. Library code outside it uses as many threads.
-    fn engine(&self) -> anyhow::Result<crate::engine::cpu::CpuEngine> {
+    /// The threads of library code outside engines.
+    fn start_threads(&self) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new()
             .num_threads(self.threads())
             .build_global()
-            .context("cannot start threads")?;
-        let engine = crate::engine::cpu::CpuEngine::new(self.threads())?;
-        log::info!("{}", crate::engine::Engine::describe(&engine));
-        Ok(engine)
+            .context("cannot start threads")
+    }
+
+    /// The engine that the options ask for, for `work`. Library code outside it uses as many threads.
+    fn engine(&self, work: Work) -> anyhow::Result<Box<dyn Engine>> {
+        self.start_threads()?;
+        let opened = engine::open(self.device, self.threads(), work)?;
+        if let Some(remark) = opened.remark {
+            self.say(remark);
+        }
+        log::info!("{}", opened.engine.describe());
+        Ok(opened.engine)
     }
 
     /// Print a line for a person.

@@ -12,7 +12,7 @@ use super::{
     refuse_input,
 };
 use crate::data::{self, Provenance, ReadOptions};
-use crate::engine::{ConditionedImages, Engine};
+use crate::engine::{ConditionedImages, Work};
 use crate::train::{check_range, conditions};
 
 /// Exact log-likelihood of each image of a file, in nats.
@@ -64,7 +64,7 @@ impl Score {
         }
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
-        let engine = global.engine()?;
+        let engine = global.engine(Work::Scoring)?;
         let size = model.config.image;
         let dataset = data::read(
             &self.data,

@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 
 use super::{Global, Select, grouped, print_json};
 use crate::data::{self, ReadOptions};
+use crate::engine::Work;
 use crate::model::{Config, Model};
 use crate::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
 
@@ -61,7 +62,7 @@ pub struct Train {
 
 impl Train {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
-        let engine = global.engine()?;
+        let engine = global.engine(Work::Training)?;
         let mut config = match &self.config {
             None => Config::default(),
             Some(path) => {
@@ -110,7 +111,7 @@ impl Train {
             force: self.force,
             checkpoint_every: Duration::from_secs(self.checkpoint_every),
         };
-        let summary = train(&engine, plan, &mut observer)?;
+        let summary = train(engine.as_ref(), plan, &mut observer)?;
         if let Some(bar) = &observer.bar {
             bar.finish_and_clear();
         }

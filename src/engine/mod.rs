@@ -3,7 +3,10 @@
 mod adam;
 pub mod cpu;
 pub mod cuda;
+mod open;
 pub mod reference;
+
+pub use open::{DeviceChoice, Opened, Work, open};
 
 use std::sync::Arc;
 

@@ -1,0 +1,204 @@
+//! `--device`: what is asked for, what there is, and what is said where it is not there.
+
+mod program;
+
+use program::{DC, Lab};
+
+/// A program without the feature, or a machine without a card: the error of `--device cuda`.
+fn without_a_card(lab: &Lab) -> Option<String> {
+    let devices = lab.json("info --devices --json");
+    devices["without_cuda"].as_str().map(String::from)
+}
+
+#[test]
+fn words_that_are_no_device_are_wrong_usage() {
+    let lab = Lab::empty();
+    for word in [
+        "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda0", "cpu:0", "CUDA",
+    ] {
+        for line in [
+            "train --data d --out r",
+            "score --model m --data d",
+            "bench",
+            "info x",
+        ] {
+            let assert = lab.sarm(&format!("{line} --device {word}")).assert();
+            let output = assert.code(2).get_output().clone();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains("cuda:N"), "{line} {word}: {said}");
+        }
+    }
+}
+
+#[test]
+fn the_cpu_is_named_or_found() {
+    let lab = Lab::new();
+    lab.file("config.toml", DC);
+    let train = "train --quiet --data data.h5 --config config.toml";
+    lab.ok(&format!("{train} --device cpu --out named"));
+    let scores = |model: &str| {
+        lab.ok(&format!(
+            "--device cpu score --model {model}/model.safetensors --data data.h5"
+        ))
+        .stdout
+    };
+    // Where there is a card, `auto` takes it, and the bits are its own.
+    if without_a_card(&lab).is_some() {
+        lab.ok(&format!("{train} --out found"));
+        lab.ok(&format!("{train} --device auto --out asked"));
+        assert_eq!(scores("named"), scores("found"));
+        assert_eq!(scores("named"), scores("asked"));
+    }
+}
+
+#[test]
+fn a_card_that_is_not_there_is_one_error() {
+    let lab = Lab::new();
+    lab.file("config.toml", DC);
+    let Some(why) = without_a_card(&lab) else {
+        eprintln!("skipped: this machine has a card");
+        return;
+    };
+    lab.ok("train --quiet --data data.h5 --config config.toml --out run");
+    for device in ["cuda", "cuda:0", "cuda:7"] {
+        for line in [
+            "train --data data.h5 --config config.toml --out other",
+            "train --data data.h5 --config config.toml --out run --resume",
+            "score --model run/model.safetensors --data data.h5 --out scores.h5",
+            "bench --seconds 0.1",
+        ] {
+            lab.refuses(&format!("{line} --device {device}"), &[&why]);
+        }
+    }
+}
+
+#[test]
+fn verbs_that_run_no_engine_take_any_device() {
+    let lab = Lab::trained(DC);
+    lab.ok("info --device cuda:5 data.h5");
+    lab.ok("--device cuda evaluate --quiet --truth data.h5 --generated data.h5 --out report");
+}
+
+#[test]
+fn drawing_is_done_on_the_cpu() {
+    let lab = Lab::trained(DC);
+    let line = "generate --quiet --model run/model.safetensors --count 3 --out";
+    lab.refuses(&format!("{line} a.h5 --device cuda"), &["--device cpu"]);
+    lab.ok(&format!("{line} b.h5 --device auto"));
+    lab.ok(&format!("{line} c.h5 --device cpu"));
+}
+
+/// The driver's side, on an imitation of the driver (tests/driver/libcuda.cpp).
+#[cfg(feature = "cuda")]
+mod imitation {
+    use super::*;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    /// The folder of the imitation's library, compiled once for this test.
+    fn folder() -> PathBuf {
+        static ONCE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+        let make = || {
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("imitation");
+            std::fs::create_dir_all(&folder).unwrap();
+            let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/driver/libcuda.cpp");
+            let done = Command::new(compiler)
+                .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-o"])
+                .arg(folder.join("libcuda.so"))
+                .arg(source)
+                .arg("-ldl")
+                .status();
+            assert!(done.unwrap().success());
+            folder
+        };
+        ONCE.get_or_init(make).clone()
+    }
+
+    /// The program, on a machine of which `machine` says what it has.
+    fn sarm(lab: &Lab, machine: &str, line: &str) -> assert_cmd::Command {
+        let mut command = lab.sarm(line);
+        command
+            .env("LD_LIBRARY_PATH", folder())
+            .env("SARM_IMITATION", machine);
+        command
+    }
+
+    fn fails(lab: &Lab, machine: &str, line: &str, words: &[&str]) {
+        let output = sarm(lab, machine, line).output().unwrap();
+        let error = program::one_error(line, &output);
+        for word in words {
+            assert!(error.contains(word), "{machine}: no '{word}' in: {error}");
+        }
+    }
+
+    const TRAIN: &str = "train --quiet --data data.h5 --config config.toml --out run";
+
+    fn lab() -> Lab {
+        let lab = Lab::new();
+        lab.file("config.toml", DC);
+        lab
+    }
+
+    #[test]
+    fn cards_are_listed() {
+        let lab = Lab::empty();
+        let output = sarm(&lab, "cards=2 capability=80", "info --devices")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let card = "Imitation, compute capability 8.0, 4 multiprocessors, 1 024 MiB";
+        for number in [0, 1] {
+            assert!(said.contains(&format!("cuda:{number}, {card}")), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_machine_lacks_is_said() {
+        let lab = lab();
+        let cases: [(&str, &str, &[&str]); 8] = [
+            (
+                "cards=0",
+                "cuda",
+                &["no CUDA device", "CUDA_VISIBLE_DEVICES"],
+            ),
+            (
+                "cards=1",
+                "cuda:1",
+                &["no device cuda:1", "1 CUDA device, cuda:0"],
+            ),
+            ("cards=3", "cuda:9", &["3 CUDA devices, cuda:0 to cuda:2"]),
+            ("version=12020", "cuda", &["too old", "CUDA 12.2"]),
+            ("capability=70", "cuda", &["too old", "7.0", "8.0 or newer"]),
+            ("fail=cuInit:1:803", "cuda", &["cuInit", "803", "driver"]),
+            (
+                "fail=cuModuleLoadData:1:209",
+                "cuda",
+                &[
+                    "cuModuleLoadData",
+                    "kernels/",
+                    "NO_BINARY_FOR_GPU",
+                    "update the driver",
+                ],
+            ),
+            (
+                "memory=1000000",
+                "cuda",
+                &["too little free memory", "1 MiB are free"],
+            ),
+        ];
+        for (machine, device, words) in cases {
+            fails(&lab, machine, &format!("{TRAIN} --device {device}"), words);
+        }
+        // `auto` goes on without the card.
+        let output = sarm(&lab, "version=12020", &TRAIN.replace("--quiet", ""))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert!(
+            said.contains("running on the CPU") && said.contains("CUDA 12.2"),
+            "{said}"
+        );
+    }
+}
