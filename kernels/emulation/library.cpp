@@ -3,6 +3,7 @@
 #include "machine.h"
 
 #include <cstdio>
+#include <memory>
 #include <new>
 
 namespace emulation {
@@ -36,10 +37,13 @@ std::string run(const char* name, Launch launch, const void* parameter, std::siz
     if (posix_memalign(&copy, 16, size) != 0) return "no memory for its parameter";
     std::memcpy(copy, parameter, size);
     launch.parameter = copy;
-    static thread_local Machine mine;
-    const bool ran = mine.run(launch);
+    // A pointer, for the machine itself would not fit into the room that a process keeps for the thread-local
+    // variables of libraries that come late.
+    static thread_local std::unique_ptr<Machine> mine;
+    if (mine == nullptr) mine = std::make_unique<Machine>();
+    const bool ran = mine->run(launch);
     std::free(copy);
-    return ran ? "" : mine.error;
+    return ran ? "" : mine->error;
 }
 
 } // namespace

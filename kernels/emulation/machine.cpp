@@ -288,7 +288,7 @@ void Machine::describe_stuck() {
 // Whether the bytes behind the shared memory of the wave's blocks are what they were.
 bool Machine::check_shared() {
     for (std::size_t b = 0; b < shared_.size(); ++b) {
-        for (std::size_t i = 0; i < guard_size; ++i) {
+        for (std::size_t i = guard_size; i-- > 0;) {
             if (shared_[b][launch_->shared + i] != guard) {
                 report("block %u writes %zu bytes past its %u bytes of shared memory", blocks_[b].index, i + 1, launch_->shared);
                 return false;

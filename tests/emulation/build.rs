@@ -82,14 +82,20 @@ pub fn library(kernels: &[&str], instrumentation: Instrumentation) -> PathBuf {
     headers.extend(files(&emulation, &["h"]));
     let mut sources = files(&emulation, &["cpp"]);
     for folder in kernels {
-        sources.extend(files(&root.join(folder), &["cu"]));
+        let folder = root.join(folder);
+        sources.extend(files(&folder, &["cu"]));
+        headers.extend(files(&folder, &["cuh", "h"]));
     }
 
     let extra = std::env::var("SARM_EMULATION_FLAGS").unwrap_or_default();
     let mut flags: Vec<&str> = COMMON.to_vec();
     flags.extend(instrumentation.flags());
     flags.extend(extra.split_whitespace());
-    let version = Command::new(compiler()).arg("--version").output();
+    // The sanitizers' child asks too; a compiler under sanitizers itself would take long.
+    let version = Command::new(compiler())
+        .arg("--version")
+        .env_remove("LD_PRELOAD")
+        .output();
     let version = version.map(|o| o.stdout).unwrap_or_default();
     let mut common = Sha256::new();
     common.update(format!("{} {flags:?}", compiler()));

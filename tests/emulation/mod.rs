@@ -111,6 +111,14 @@ struct Shared {
     allocations: Mutex<BTreeMap<u64, usize>>,
 }
 
+/// The seed that schedules start from.
+pub fn seed() -> u64 {
+    std::env::var("SARM_EMULATION_SEED").map_or(1, |text| {
+        text.parse()
+            .unwrap_or_else(|e| panic!("SARM_EMULATION_SEED={text}: {e}"))
+    })
+}
+
 /// The emulated card.
 #[derive(Debug, Clone)]
 pub struct Emulation(Arc<Shared>);
@@ -118,11 +126,7 @@ pub struct Emulation(Arc<Shared>);
 impl Emulation {
     /// A card with the project's kernels.
     pub fn new() -> Self {
-        let seed = std::env::var("SARM_EMULATION_SEED").map_or(1, |text| {
-            text.parse()
-                .unwrap_or_else(|e| panic!("SARM_EMULATION_SEED={text}: {e}"))
-        });
-        Self::with(Kernels::project(), seed, 1 << 30)
+        Self::seeded(seed())
     }
 
     /// One whose schedules come from `seed`.

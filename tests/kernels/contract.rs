@@ -27,7 +27,7 @@ pub fn cases(size: Size) -> Vec<Case> {
 }
 
 /// Numbers in -1 .. 1 that look random and are bf16.
-fn values(count: usize, salt: u32) -> Vec<f32> {
+pub fn values(count: usize, salt: u32) -> Vec<f32> {
     let mut state = salt.wrapping_mul(2_654_435_761).wrapping_add(1);
     (0..count)
         .map(|_| {

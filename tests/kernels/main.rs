@@ -11,13 +11,16 @@
 //!
 //! A failure names the case, the kernel, and the seed that brings it back.
 
+mod broken;
 mod case;
 mod contract;
 #[path = "../emulation/mod.rs"]
 mod emulation;
+mod sanitizers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use case::{Case, Prepared, Size};
 use emulation::Emulation;
@@ -28,65 +31,147 @@ pub fn table(size: Size) -> Vec<Case> {
     [contract::cases(size)].into_iter().flatten().collect()
 }
 
+/// Schedules of threads and blocks that each case is run under.
+const SCHEDULES: u64 = 4;
+
+/// Where the tests run.
+fn emulated() -> bool {
+    match std::env::var("SARM_TEST_DEVICE").as_deref() {
+        Err(_) | Ok("emulation") => true,
+        Ok("cuda") => false,
+        Ok(other) => panic!("SARM_TEST_DEVICE={other}: 'emulation' or 'cuda'"),
+    }
+}
+
+/// The device under test: the first card, or a fresh emulation with schedule number `schedule`.
+fn device(schedule: u64) -> Arc<dyn Device> {
+    static CARD: OnceLock<Arc<dyn Device>> = OnceLock::new();
+    if emulated() {
+        return Emulation::seeded(emulation::seed() + schedule).device();
+    }
+    let open = || sarm::engine::cuda::driver::open(0).unwrap_or_else(|e| panic!("{e}"));
+    Arc::clone(CARD.get_or_init(open))
+}
+
+/// Values of each output, by its bits.
+type Bits = Vec<Vec<u64>>;
+
+fn bits(prepared: &Prepared) -> Bits {
+    let bits = |values: Vec<f64>| values.into_iter().map(f64::to_bits).collect();
+    prepared.outputs.iter().map(|o| bits((o.read)())).collect()
+}
+
+/// Launch all that a case asks for, one by one or as a recording.
+fn run(device: &Arc<dyn Device>, prepared: &Prepared, recorded: bool) -> Result<(), String> {
+    // SAFETY: the case made the parameters for its launches, and holds the memory that they name.
+    let result = unsafe {
+        if recorded {
+            device
+                .record(&prepared.launches)
+                .and_then(|recording| recording.replay())
+        } else {
+            let mut launches = prepared.launches.iter();
+            launches.try_for_each(|launch| device.launch(launch))
+        }
+    };
+    result
+        .and_then(|()| device.synchronise())
+        .map_err(|e| e.to_string())
+}
+
+/// Run a case under `schedules` schedules and once as a recording: each must be right, and all the same bits.
+fn examine(
+    case: &Case,
+    schedules: u64,
+    device: impl Fn(u64) -> Arc<dyn Device>,
+) -> Result<(), String> {
+    let mut first: Option<Bits> = None;
+    for schedule in 0..=schedules {
+        let recorded = schedule == schedules;
+        let device = device(schedule);
+        let prepared = (case.prepare)(&device);
+        run(&device, &prepared, recorded).map_err(|e| format!("{}: {e}", case.name))?;
+        let found = bits(&prepared);
+        match &first {
+            Some(first) if *first != found => {
+                return Err(format!(
+                    "{}: the result depends on the schedule of threads and blocks (the first, and number {schedule}{}, counted from SARM_EMULATION_SEED={})",
+                    case.name,
+                    if recorded { ", recorded" } else { "" },
+                    emulation::seed()
+                ));
+            }
+            Some(_) => {}
+            // The same bits need no second look.
+            None => prepared
+                .outputs
+                .iter()
+                .try_for_each(|output| output.check(&case.name))?,
+        }
+        first.get_or_insert(found);
+    }
+    Ok(())
+}
+
 /// Cases that `SARM_TEST_CASE` asks for.
 fn chosen() -> Vec<Case> {
     let wanted = std::env::var("SARM_TEST_CASE").unwrap_or_default();
     let mut cases = table(Size::Small);
     cases.retain(|case| case.name.contains(&wanted));
-    assert!(
-        !cases.is_empty(),
-        "no case has a name that contains '{wanted}'"
-    );
     cases
 }
 
-/// The device under test, a fresh one for every case.
-fn device() -> Arc<dyn Device> {
-    match std::env::var("SARM_TEST_DEVICE").as_deref() {
-        Err(_) | Ok("emulation") => Emulation::new().device(),
-        Ok("cuda") => sarm::engine::cuda::driver::open(0).unwrap_or_else(|e| panic!("{e}")),
-        Ok(other) => panic!("SARM_TEST_DEVICE={other}: it must be 'emulation' or 'cuda'"),
-    }
-}
-
-/// Launch all that a case asks for.
-fn run(device: &Arc<dyn Device>, prepared: &Prepared) -> Result<(), String> {
-    for launch in &prepared.launches {
-        // SAFETY: the case made the parameters for its launches, and holds the memory that they name.
-        unsafe { device.launch(launch) }.map_err(|e| e.to_string())?;
-    }
-    device.synchronise().map_err(|e| e.to_string())
-}
-
-/// Run `test` on each of the chosen cases; fail in the end with all that failed.
-fn for_each(test: impl Fn(&Case) -> Result<(), String>) {
-    let mut failures = Vec::new();
-    let cases = chosen();
-    for case in &cases {
-        match catch_unwind(AssertUnwindSafe(|| test(case))) {
-            Ok(Ok(())) => {}
-            Ok(Err(problem)) => failures.push(format!("{}: {problem}", case.name)),
-            Err(_) => failures.push(format!("{}: panicked, see above", case.name)),
+/// `test` of each of the chosen cases, on all processors; fails in the end with all that failed.
+fn for_each(test: impl Fn(&Case) -> Result<(), String> + Sync) {
+    let count = chosen().len();
+    assert!(count > 0, "no case has a name that contains SARM_TEST_CASE");
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let workers = if emulated() {
+        std::thread::available_parallelism().map_or(1, |n| n.get())
+    } else {
+        1
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let cases = chosen();
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let problem = match catch_unwind(AssertUnwindSafe(|| test(case))) {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(problem)) => problem,
+                        Err(_) => format!("{}: panicked, see above", case.name),
+                    };
+                    failures.lock().unwrap().push(problem);
+                }
+            });
         }
-    }
+    });
+    let failures = failures.into_inner().unwrap();
     assert!(
         failures.is_empty(),
-        "{} of {} cases failed\n{}",
+        "{} of {count} cases failed\n{}",
         failures.len(),
-        cases.len(),
         failures.join("\n")
     );
 }
 
 #[test]
-fn every_operation_agrees_with_float64() {
-    for_each(|case| {
-        let device = device();
-        let prepared = (case.prepare)(&device);
-        run(&device, &prepared)?;
-        prepared
-            .outputs
-            .iter()
-            .try_for_each(|o| o.check(&case.name))
-    });
+fn operations_agree_with_float64_and_give_the_same_bits_under_any_schedule() {
+    for_each(|case| examine(case, SCHEDULES, device));
+}
+
+/// One schedule of every case, for the sanitizers' child.
+#[test]
+#[ignore = "a part of operations_pass_under_sanitizers"]
+fn operations_once() {
+    for_each(|case| examine(case, 1, device));
+}
+
+#[test]
+fn operations_pass_under_sanitizers() {
+    if emulated() {
+        let outcome = sanitizers::watched("operations_once", "", &[]);
+        assert!(outcome.passed, "{}", outcome.output);
+    }
 }

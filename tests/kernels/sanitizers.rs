@@ -1,0 +1,64 @@
+//! The tests once more in a child process, in which address and undefined-behaviour sanitizers watch the kernels.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::emulation::SANITIZED;
+use crate::emulation::build::{self, Instrumentation};
+
+/// How a child ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub passed: bool,
+    pub output: String,
+}
+
+/// The shared library of the compiler's run-time named `name`.
+fn runtime(name: &str) -> PathBuf {
+    let output = Command::new(build::compiler())
+        .arg(format!("-print-file-name={name}"))
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run {} ({e})", build::compiler()));
+    let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    assert!(
+        path.is_absolute(),
+        "{} has no {name} (the sanitizers' run-time): install it (Debian: libgcc-12-dev or the like, which comes with g++; Fedora: libasan and libubsan), or name a g++ that has it in CXX",
+        build::compiler()
+    );
+    library(&path)
+}
+
+/// `path`, or the library that it names where it is a linker script: `INPUT ( /usr/lib64/libasan.so.8 )`.
+fn library(path: &Path) -> PathBuf {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    if bytes.starts_with(b"\x7fELF") {
+        return path.to_path_buf();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let named = text.split_whitespace().find(|word| word.starts_with('/'));
+    PathBuf::from(named.unwrap_or_else(|| panic!("{} names no library", path.display())))
+}
+
+/// Run the test called `test` of this file's program on kernels of `folder` that are watched, with `environment`.
+pub fn watched(test: &str, folder: &str, environment: &[(&str, &str)]) -> Outcome {
+    runtime("libubsan.so");
+    // Here and not in the child, where the compiler would be watched too.
+    build::library(&[folder], Instrumentation::Sanitizers);
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--include-ignored", "--nocapture"])
+        .env("LD_PRELOAD", runtime("libasan.so"))
+        .env(SANITIZED, "1")
+        // Leaks are not looked for: the test program itself ends with its threads' caches in place.
+        .env("ASAN_OPTIONS", "detect_leaks=0")
+        .env("UBSAN_OPTIONS", "print_stacktrace=1")
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let output_text = String::from_utf8_lossy(&text).into_owned();
+    Outcome {
+        // A name that no test has would pass as well.
+        passed: output.status.success() && output_text.contains("1 passed"),
+        output: output_text,
+    }
+}
