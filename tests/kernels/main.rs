@@ -16,6 +16,9 @@ mod case;
 mod contract;
 #[path = "../emulation/mod.rs"]
 mod emulation;
+mod gather;
+mod levels;
+mod likelihood;
 mod sanitizers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +31,15 @@ use sarm::engine::cuda::device::Device;
 
 /// Every operation at every shape.
 pub fn table(size: Size) -> Vec<Case> {
-    [contract::cases(size)].into_iter().flatten().collect()
+    [
+        contract::cases(size),
+        gather::cases(size),
+        likelihood::cases(size),
+        levels::cases(size),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Schedules of threads and blocks that each case is run under.

@@ -11,6 +11,9 @@ use crate::engine::cuda::device::Address;
 /// Cells and threads of a block.
 pub const CELLS: usize = 256;
 
+/// Shared memory for a tile of cells, bytes.
+pub(super) const SHARED: u32 = 4 * (3 * CELLS as u32 + 32);
+
 /// Stages of one launch; a model with more takes several.
 pub(super) const MOST_STAGES: usize = 16;
 
@@ -68,7 +71,7 @@ pub(super) struct StageCells {
     first_place: u32,
     pixels: u32,
     pitch: u32,
-    chunk: u32,
+    chunk_log2: u32,
     first_part: u32,
     first_block: u32,
 }
@@ -121,7 +124,7 @@ impl StageCells {
             first_place: stage.first_place as u32,
             pixels: stage.pixels as u32,
             pitch: u32::try_from(stage.pitch).expect("a row has less than 2^32 numbers"),
-            chunk: chunk(stage.pixels) as u32,
+            chunk_log2: chunk(stage.pixels).ilog2(),
             first_part: first_part as u32,
             first_block,
         }

@@ -6,7 +6,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::cells::{Batch, CELLS, Cells, MOST_STAGES, StageCells, StageOutput, parts, tiles};
+use super::cells::{
+    Batch, CELLS, Cells, MOST_STAGES, SHARED, StageCells, StageOutput, parts, tiles,
+};
 use crate::engine::cuda::device::{Address, Launch, Properties};
 use crate::model::likelihood::Grid;
 
@@ -95,7 +97,7 @@ impl LevelsPlan {
         let map = self.tile * self.row;
         let sums = if self.shared_sums { map } else { 0 };
         let entries = self.entries * (self.tile + 2 * self.row + 4);
-        (4 * (map + sums + entries + 3 * CELLS + 32)) as u32
+        SHARED + 4 * (map + sums + entries) as u32
     }
 
     /// Numbers (f32) that stage `stage` needs for the sums of its map's gradient.

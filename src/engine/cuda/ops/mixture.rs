@@ -2,7 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::cells::{Batch, CELLS, Cells, MOST_STAGES, StageCells, StageOutput, parts, tiles};
+use super::cells::{
+    Batch, CELLS, Cells, MOST_STAGES, SHARED, StageCells, StageOutput, parts, tiles,
+};
 use crate::engine::cuda::device::Launch;
 use crate::model::likelihood::{Mixture, mixture::MOST_COMPONENTS};
 
@@ -60,12 +62,10 @@ impl MixtureLikelihood<'_> {
                 first_part += parts(stage.pixels);
                 blocks += tiles(stage.pixels, self.batch.images);
             }
-            launches.push(Launch::new(
-                "mixture_likelihood",
-                blocks,
-                CELLS as u32,
-                &parameter,
-            ));
+            launches.push(
+                Launch::new("mixture_likelihood", blocks, CELLS as u32, &parameter)
+                    .with_shared(SHARED),
+            );
         }
         launches
     }

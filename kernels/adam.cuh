@@ -1,0 +1,25 @@
+// Adam (Kingma and Ba 2015), the rule of src/engine/adam.rs and src/engine/cpu/weights.rs.
+#pragma once
+
+#include "device.cuh"
+
+// Constants of one step: the learning rate over 1 - BETA_1^t, and 1 over 1 - BETA_2^t.
+struct AdamRates {
+    float step_size;
+    float second_scale;
+};
+
+struct AdamState {
+    float value;   // the parameter
+    float first;   // its moments
+    float second;
+};
+
+// One step of one parameter. A gradient of 0 leaves a parameter with moments 0 as it is.
+DEVICE AdamState adam(AdamState s, float gradient, AdamRates rates) {
+    constexpr float BETA_1 = 0.9f, BETA_2 = 0.999f, EPSILON = 1e-8f;
+    s.first = BETA_1 * s.first + (1.0f - BETA_1) * gradient;
+    s.second = BETA_2 * s.second + (1.0f - BETA_2) * gradient * gradient;
+    s.value -= rates.step_size * s.first / (sqrtf(s.second * rates.second_scale) + EPSILON);
+    return s;
+}

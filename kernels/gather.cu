@@ -1,0 +1,53 @@
+// The images of a batch, out of the resident data set (docs/kernels.md#gather_batch).
+//
+// One warp an image: zeros first, 16 bytes at a time, then conditions and positive pixels.
+
+#include "device.cuh"
+
+struct GatherParams {
+    const uint64_t* start;  // [images + 1]
+    const uint16_t* place;  // a positive pixel
+    const bf16* shown;      // a positive pixel
+    const uint32_t* target; // a positive pixel
+    const bf16* conditions; // [images, condition_count]
+    const uint32_t* rows;   // images of one batch after another
+    const uint32_t* cursor; // which batch; NULL: the first
+    bf16* shown_out;        // [batch, pitch]
+    uint32_t* target_out;   // [batch, places]
+    uint32_t batch, places, condition_count;
+    uint32_t pitch; // a multiple of 8
+};
+static_assert(sizeof(GatherParams) == 88, "as in gather.rs");
+
+// The warp's share of zeros in `count` words, which need not begin nor end at 16 bytes.
+DEVICE void zero(uint32_t* words, uint32_t count) {
+    const uint32_t misaligned = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(words) / 4 % 4);
+    const uint32_t head = min((4 - misaligned) % 4, count), vectors = (count - head) / 4;
+    if (lane() < head) words[lane()] = 0;
+    uint4* aligned = reinterpret_cast<uint4*>(words + head);
+    for (uint32_t i = lane(); i < vectors; i += 32) aligned[i] = make_uint4(0, 0, 0, 0);
+    const uint32_t done = head + vectors * 4;
+    if (lane() < count - done) words[done + lane()] = 0;
+}
+
+KERNEL(gather_batch, GatherParams, 128, 8) {
+    const uint32_t image = block_index() * (block_threads() / 32) + warp();
+    if (image >= p.batch) return;
+    const size_t batch = p.cursor ? *p.cursor : 0;
+    const size_t row = p.rows[batch * p.batch + image];
+    const uint64_t start = p.start[row], end = p.start[row + 1];
+    bf16* shown = p.shown_out + static_cast<size_t>(image) * p.pitch;
+    uint32_t* target = p.target_out + static_cast<size_t>(image) * p.places;
+    zero(reinterpret_cast<uint32_t*>(shown), p.pitch / 2);
+    zero(target, p.places);
+    // The zeros are there before anything is written over them.
+    warp_barrier();
+    for (uint32_t c = lane(); c < p.condition_count; c += 32) {
+        shown[c] = p.conditions[row * p.condition_count + c];
+    }
+    for (uint64_t i = start + lane(); i < end; i += 32) {
+        const uint32_t place = p.place[i];
+        shown[p.condition_count + place] = p.shown[i];
+        target[place] = p.target[i];
+    }
+}

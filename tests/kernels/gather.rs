@@ -1,0 +1,170 @@
+//! Batches out of the resident data set.
+
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use half::bf16;
+use sarm::engine::cuda::device::{Address, Device, Memory};
+use sarm::engine::cuda::ops::gather::{Gather, Resident};
+use sarm::random::{Purpose, permutation, unit, words};
+
+use crate::case::{Case, Output, Prepared, Size, Work, poisoned};
+
+struct Shape {
+    images: usize,
+    places: usize,
+    conditions: usize,
+    /// Columns beyond those needed.
+    padding: usize,
+    batch: usize,
+    /// Which batch; `None`: no cursor.
+    step: Option<u32>,
+    occupancy: f32,
+}
+
+/// Cases of `kernels/gather.cu`.
+pub fn cases(size: Size) -> Vec<Case> {
+    let shape = |images, places, conditions, padding, batch, step, occupancy| Shape {
+        images,
+        places,
+        conditions,
+        padding,
+        batch,
+        step,
+        occupancy,
+    };
+    let shapes = match size {
+        Size::Small => vec![
+            shape(5, 1, 0, 0, 3, None, 0.5),
+            shape(9, 17, 2, 8, 7, Some(1), 0.3),
+            shape(12, 40, 1, 0, 4, Some(2), 1.0),
+            shape(6, 625, 3, 16, 5, Some(0), 0.1),
+            shape(4, 9, 40, 0, 2, Some(1), 0.0),
+        ],
+        Size::Full => [128, 1024, 8192]
+            .map(|batch| shape(20_000, 625, 2, 0, batch, Some(1), 0.1))
+            .into(),
+    };
+    shapes.into_iter().map(case).collect()
+}
+
+fn case(shape: Shape) -> Case {
+    Case {
+        name: format!(
+            "gather/{}x{}+{}",
+            shape.batch, shape.places, shape.conditions
+        ),
+        prepare: Box::new(move |device| prepare(device, &shape)),
+    }
+}
+
+fn exact<T: Pod>(
+    name: &'static str,
+    memory: &Arc<Memory<T>>,
+    expected: Vec<f64>,
+    number: fn(&T) -> f64,
+) -> Output {
+    let memory = Arc::clone(memory);
+    Output {
+        name,
+        read: Box::new(move || memory.to_vec().unwrap().iter().map(number).collect()),
+        naive: expected.clone(),
+        exact: expected,
+        differences: Vec::new(),
+    }
+}
+
+fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
+    let (n, c) = (shape.places, shape.conditions);
+    let random = |i: usize, item: usize| {
+        let w = words(21, Purpose::Synthetic, i as u64, item as u32);
+        [unit(w[1]), unit(w[2])]
+    };
+    let (mut start, mut place, mut shown, mut target) = (vec![0u64], vec![], vec![], vec![]);
+    for image in 0..shape.images {
+        for p in 0..n {
+            let [a, b] = random(image, p);
+            if a < shape.occupancy {
+                place.push(p as u16);
+                shown.push(bf16::from_f32(b));
+                target.push(1 + (b * 1e6) as u32);
+            }
+        }
+        start.push(place.len() as u64);
+    }
+    let conditions: Vec<bf16> = (0..shape.images * c)
+        .map(|i| bf16::from_f32(random(i, 1 << 20)[0] - 0.5))
+        .collect();
+    let steps = shape.step.map_or(1, |s| s as usize + 2);
+    let rows: Vec<u32> = (0..steps)
+        .flat_map(|s| permutation(3, Purpose::Shuffle, s as u32, shape.images))
+        .cycle()
+        .take(steps * shape.batch)
+        .collect();
+    let pitch = (n + c).next_multiple_of(8) + shape.padding;
+
+    let (mut shown_wanted, mut target_wanted) = (vec![], vec![]);
+    let first = shape.step.unwrap_or(0) as usize * shape.batch;
+    for row in &rows[first..first + shape.batch] {
+        let row = *row as usize;
+        let mut s = vec![0.0; pitch];
+        let mut t = vec![0.0; n];
+        for (to, v) in s.iter_mut().zip(&conditions[row * c..(row + 1) * c]) {
+            *to = v.to_f64();
+        }
+        for i in start[row] as usize..start[row + 1] as usize {
+            s[c + usize::from(place[i])] = shown[i].to_f64();
+            t[usize::from(place[i])] = f64::from(target[i]);
+        }
+        shown_wanted.extend(s);
+        target_wanted.extend(t);
+    }
+
+    let positives = target_wanted.iter().filter(|t| **t > 0.0).count();
+    let starts = Memory::from(device, &start).unwrap();
+    let places = Memory::from(device, &place).unwrap();
+    let showns = Memory::from(device, &shown).unwrap();
+    let targets = Memory::from(device, &target).unwrap();
+    let conditions = Memory::from(device, &conditions).unwrap();
+    let rows = Memory::from(device, &rows).unwrap();
+    let cursor = shape.step.map(|s| Memory::from(device, &[s]).unwrap());
+    let shown_out = Arc::new(poisoned::<bf16>(device, shape.batch * pitch));
+    let target_out = Arc::new(poisoned::<u32>(device, shape.batch * n));
+    let launch = Gather {
+        data: Resident {
+            start: starts.address(),
+            place: places.address(),
+            shown: showns.address(),
+            target: targets.address(),
+            conditions: if c > 0 {
+                conditions.address()
+            } else {
+                Address::NULL
+            },
+            condition_count: c,
+            places: n,
+        },
+        rows: rows.address(),
+        cursor: cursor.as_ref().map_or(Address::NULL, Memory::address),
+        batch: shape.batch,
+        shown: shown_out.address(),
+        pitch,
+        target: target_out.address(),
+    }
+    .launch();
+    Prepared {
+        launches: vec![launch],
+        outputs: vec![
+            exact("shown", &shown_out, shown_wanted, |v| v.to_f64()),
+            exact("target", &target_out, target_wanted, |v| f64::from(*v)),
+        ],
+        work: Work {
+            matrix_operations: 0.0,
+            bytes: (shape.batch * (2 * pitch + 4 * n + 2 * c + 12) + positives * 8) as f64,
+        },
+        memory: vec![
+            Box::new((starts, places, showns, targets)),
+            Box::new((conditions, rows, cursor)),
+        ],
+    }
+}

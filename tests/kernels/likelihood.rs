@@ -1,0 +1,597 @@
+//! The likelihood of D+C with its gradient, the end of a step, and what the cases of D+D share with them.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use half::bf16;
+use sarm::engine::cuda::device::{Address, Device, Memory};
+use sarm::engine::cuda::ops::cells::{Batch, StageOutput, parts};
+use sarm::engine::cuda::ops::mixture::MixtureLikelihood;
+use sarm::engine::cuda::ops::step::FinishStep;
+use sarm::model::likelihood::{Mixture, Support, gate};
+use sarm::numeric::Real;
+
+use crate::case::{Case, Output, Prepared, Size, Work, poisoned};
+
+/// Random numbers, cheap enough for gigabytes of them (Numerical Recipes' linear congruential generator).
+pub struct Dice(u32);
+
+impl Dice {
+    pub fn new(seed: u32) -> Self {
+        Self(seed.wrapping_mul(2_654_435_761).wrapping_add(12345))
+    }
+
+    /// In [0, 1).
+    pub fn unit(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 8) as f32 / (1 << 24) as f32
+    }
+
+    /// Near enough to a normal distribution of standard deviation 1.
+    pub fn normal(&mut self) -> f32 {
+        (0..4).map(|_| self.unit() - 0.5).sum::<f32>() * 1.7
+    }
+}
+
+/// What a likelihood is taken of.
+#[derive(Debug, Clone)]
+pub struct Pixels {
+    pub images: usize,
+    /// Pixels and numbers of padding of each stage.
+    pub stages: Vec<(usize, usize)>,
+    pub occupancy: f32,
+}
+
+impl Pixels {
+    /// The paper's jets: a centre of 3 x 3 pixels and the other 616.
+    pub fn jets(images: usize) -> Self {
+        Self {
+            images,
+            stages: vec![(9, 0), (616, 0)],
+            occupancy: 0.1,
+        }
+    }
+
+    pub fn places(&self) -> usize {
+        self.stages.iter().map(|s| s.0).sum()
+    }
+
+    pub fn all_parts(&self) -> usize {
+        self.stages.iter().map(|s| parts(s.0)).sum()
+    }
+
+    pub fn pitch(&self, stage: usize, numbers: usize) -> usize {
+        let (pixels, padding) = self.stages[stage];
+        (pixels * numbers).next_multiple_of(8) + padding
+    }
+
+    /// Bytes that must move: a sector of 32 bytes for each gate, all numbers of a positive pixel, the targets,
+    /// the derivatives.
+    pub fn bytes(&self, numbers: usize) -> f64 {
+        let pixels = (self.images * self.places()) as f64;
+        let (row, occupancy) = (4.0 * numbers as f64, f64::from(self.occupancy));
+        pixels * (row.min(32.0) * (1.0 - occupancy) + row * occupancy + 4.0 + row / 2.0)
+    }
+
+    /// Targets `[images, places]`: 0, or bits of what `positive` gives.
+    pub fn targets(&self, dice: &mut Dice, mut positive: impl FnMut(&mut Dice) -> u32) -> Vec<u32> {
+        (0..self.images * self.places())
+            .map(|_| {
+                if dice.unit() < self.occupancy {
+                    positive(dice)
+                } else {
+                    0
+                }
+            })
+            .collect()
+    }
+
+    /// Numbers of every stage; those of one pixel from `pixel`. Padding is not to be read: NaN.
+    pub fn outputs(
+        &self,
+        numbers: usize,
+        dice: &mut Dice,
+        mut pixel: impl FnMut(&mut Dice, &mut [f32]),
+    ) -> Vec<Vec<f32>> {
+        (0..self.stages.len())
+            .map(|s| {
+                let pitch = self.pitch(s, numbers);
+                let mut rows = vec![f32::NAN; self.images * pitch];
+                // Images repeat beyond what a test looks at: benches are large.
+                let distinct = self.images.min(64) * pitch;
+                for row in rows[..distinct].chunks_exact_mut(pitch) {
+                    for numbers in row[..self.stages[s].0 * numbers].chunks_exact_mut(numbers) {
+                        pixel(dice, numbers);
+                    }
+                }
+                for from in (distinct..rows.len()).step_by(distinct) {
+                    let count = distinct.min(rows.len() - from);
+                    rows.copy_within(..count, from);
+                }
+                rows
+            })
+            .collect()
+    }
+}
+
+/// A result for every image: costs, and derivatives by all numbers of all stages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub nll: Vec<f64>,
+    pub delta: Vec<Vec<f64>>,
+}
+
+/// The likelihood in `T`, image by image: `values(target, numbers, derivatives)` is that of a positive pixel.
+///
+/// Derivatives are of the mean and stored as `store` does.
+pub fn answer<T: Real>(
+    pixels: &Pixels,
+    numbers: usize,
+    targets: &[u32],
+    outputs: &[Vec<T>],
+    store: fn(f64) -> f64,
+    mut values: impl FnMut(usize, u32, &[T], &mut [T]) -> T,
+) -> Answer {
+    let scale = T::of(1.0 / pixels.images as f64);
+    let mut nll = vec![T::of(0.0); pixels.images];
+    let mut first = 0;
+    let mut delta = Vec::new();
+    let mut gradient = vec![T::of(0.0); numbers - 1];
+    for (s, (count, _)) in pixels.stages.iter().enumerate() {
+        let pitch = pixels.pitch(s, numbers);
+        let mut out = vec![0.0; outputs[s].len()];
+        for image in 0..pixels.images {
+            for i in 0..*count {
+                let at = image * pitch + i * numbers;
+                let target = targets[image * pixels.places() + first + i];
+                let side = T::of(if target == 0 { -1.0 } else { 1.0 });
+                let row = &outputs[s][at..at + numbers];
+                let (cost, slope) = gate(row[0], side);
+                nll[image] += cost;
+                out[at] = store((slope * scale).to_f64());
+                if target == 0 {
+                    continue;
+                }
+                nll[image] += values(s, target, &row[1..], &mut gradient);
+                for (to, g) in out[at + 1..at + numbers].iter_mut().zip(&gradient) {
+                    *to = store((*g * scale).to_f64());
+                }
+            }
+        }
+        first += count;
+        delta.push(out);
+    }
+    Answer {
+        nll: nll.iter().map(|v| v.to_f64()).collect(),
+        delta,
+    }
+}
+
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+pub fn as_bf16(v: f64) -> f64 {
+    f64::from(bf16::from_f32(v as f32).to_f32())
+}
+
+/// Device memory of a likelihood's case.
+pub struct Buffers {
+    pub batch: Batch,
+    pub stages: Vec<StageOutput>,
+    nll: Arc<Memory<f32>>,
+    delta: Vec<Arc<Memory<bf16>>>,
+    operands: (Memory<u32>, Vec<Memory<f32>>),
+}
+
+impl Buffers {
+    pub fn new(
+        device: &Arc<dyn Device>,
+        pixels: &Pixels,
+        numbers: usize,
+        targets: &[u32],
+        outputs: &[Vec<f32>],
+        gradient: bool,
+    ) -> Self {
+        let target = Memory::from(device, targets).unwrap();
+        let nll = Arc::new(poisoned::<f32>(device, pixels.all_parts() * pixels.images));
+        let batch = Batch {
+            target: target.address(),
+            nll: nll.address(),
+            places: pixels.places(),
+            images: pixels.images,
+        };
+        let (mut stages, mut delta, mut memory, mut first_place) = (vec![], vec![], vec![], 0);
+        for (s, output) in outputs.iter().enumerate() {
+            let output = Memory::from(device, output).unwrap();
+            if gradient {
+                delta.push(Arc::new(poisoned::<bf16>(device, output.len())));
+            }
+            stages.push(StageOutput {
+                output: output.address(),
+                delta: delta.get(s).map_or(Address::NULL, |d| d.address()),
+                pitch: pixels.pitch(s, numbers),
+                first_place,
+                pixels: pixels.stages[s].0,
+            });
+            first_place += pixels.stages[s].0;
+            memory.push(output);
+        }
+        Self {
+            batch,
+            stages,
+            nll,
+            delta,
+            operands: (target, memory),
+        }
+    }
+
+    /// Costs summed over parts, and derivatives of every stage.
+    pub fn outputs(
+        &self,
+        exact: &Answer,
+        naive: &Answer,
+        differences: Vec<Vec<(usize, f64)>>,
+    ) -> Vec<Output> {
+        let memory = Arc::clone(&self.nll);
+        let images = self.batch.images;
+        let nll = Output {
+            name: "nll",
+            read: Box::new(move || {
+                let parts = memory.to_vec().unwrap();
+                let of = |i| parts.iter().skip(i).step_by(images);
+                (0..images)
+                    .map(|i| of(i).map(|v| f64::from(*v)).sum())
+                    .collect()
+            }),
+            exact: exact.nll.clone(),
+            naive: naive.nll.clone(),
+            differences: Vec::new(),
+        };
+        let mut all = vec![nll];
+        for (s, memory) in self.delta.iter().enumerate() {
+            let memory = Arc::clone(memory);
+            all.push(Output {
+                name: "delta",
+                read: Box::new(move || {
+                    memory
+                        .to_vec()
+                        .unwrap()
+                        .iter()
+                        .map(|v| v.to_f64())
+                        .collect()
+                }),
+                exact: exact.delta[s].clone(),
+                naive: naive.delta[s].clone(),
+                differences: differences.get(s).cloned().unwrap_or_default(),
+            });
+        }
+        all
+    }
+
+    pub fn keep(self) -> Box<dyn Any> {
+        Box::new(self.operands)
+    }
+}
+
+/// The same numbers in float64.
+pub fn widen(outputs: &[Vec<f32>]) -> Vec<Vec<f64>> {
+    let wide = |row: &Vec<f32>| row.iter().map(|v| f64::from(*v)).collect();
+    outputs.iter().map(wide).collect()
+}
+
+/// Central difference of `mean` by number `i` of `values`.
+pub fn difference(values: &mut [f64], i: usize, mean: &mut dyn FnMut(&[f64]) -> f64) -> f64 {
+    const STEP: f64 = 1e-5;
+    let before = values[i];
+    let mut at = |v: f64| {
+        values[i] = v;
+        mean(values)
+    };
+    let slope = (at(before + STEP) - at(before - STEP)) / (2.0 * STEP);
+    values[i] = before;
+    slope
+}
+
+/// Central differences by some of the numbers of each stage that have derivatives.
+pub fn differences(
+    outputs: &mut [Vec<f64>],
+    exact: &Answer,
+    mean: impl Fn(&[Vec<f64>]) -> f64,
+) -> Vec<Vec<(usize, f64)>> {
+    (0..outputs.len())
+        .map(|s| {
+            let moving: Vec<usize> = (0..outputs[s].len())
+                .filter(|i| exact.delta[s][*i] != 0.0)
+                .collect();
+            let some = moving.iter().step_by(moving.len() / 10 + 1);
+            some.map(|i| {
+                let mut row = outputs[s].clone();
+                let mut of = |row: &[f64]| {
+                    outputs[s].copy_from_slice(row);
+                    mean(outputs)
+                };
+                (*i, difference(&mut row, *i, &mut of))
+            })
+            .collect()
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone)]
+struct MixtureShape {
+    pixels: Pixels,
+    components: usize,
+    unit: f64,
+    upper: f64,
+    /// Logits of 80, means and scales where only a tail is left, pixels at both ends of what there is.
+    extreme: bool,
+    gradient: bool,
+}
+
+/// Cases of `kernels/mixture.cu` and `kernels/step.cu`.
+pub fn cases(size: Size) -> Vec<Case> {
+    let shape = |images, stages: &[(usize, usize)], components, upper| MixtureShape {
+        pixels: Pixels {
+            images,
+            stages: stages.to_vec(),
+            occupancy: 0.3,
+        },
+        components,
+        unit: 1.0,
+        upper,
+        extreme: false,
+        gradient: true,
+    };
+    let unlimited = f64::INFINITY;
+    let mut shapes = Vec::new();
+    match size {
+        Size::Small => {
+            shapes.push(shape(1, &[(1, 0)], 1, unlimited));
+            shapes.push(shape(3, &[(5, 8)], 1, 500.0));
+            shapes.push(shape(37, &[(9, 0), (33, 8)], 2, unlimited));
+            shapes.push(shape(2, &[(9, 0), (300, 16)], 5, unlimited));
+            shapes.push(shape(3, &[(40, 0)], 7, 500.0));
+            shapes.push(shape(2, &[(20, 0)], 32, unlimited));
+            shapes.push(shape(2, &[(20, 0)], 64, 500.0));
+            shapes.push(shape(1, &[(1, 0); 18], 2, unlimited));
+            let mut in_units = shape(3, &[(17, 0)], 5, 500.0);
+            in_units.unit = 2.5;
+            shapes.push(in_units);
+            for upper in [unlimited, 500.0] {
+                for occupancy in [0.0, 0.5, 1.0] {
+                    let mut extreme = shape(5, &[(9, 0), (61, 0)], 5, upper);
+                    extreme.pixels.occupancy = occupancy;
+                    extreme.extreme = true;
+                    shapes.push(extreme);
+                }
+            }
+            let mut scored = shape(4, &[(9, 0), (40, 0)], 5, 500.0);
+            scored.gradient = false;
+            shapes.push(scored);
+        }
+        Size::Full => {
+            for images in [128, 1024, 8192] {
+                let mut jets = shape(images, &[], 5, unlimited);
+                jets.pixels = Pixels::jets(images);
+                shapes.push(jets);
+            }
+        }
+    }
+    let mut cases: Vec<Case> = shapes
+        .into_iter()
+        .map(|shape| Case {
+            name: format!(
+                "mixture/{}x{:?}/k{}{}{}{}{}",
+                shape.pixels.images,
+                shape.pixels.stages.iter().map(|s| s.0).collect::<Vec<_>>(),
+                shape.components,
+                if shape.upper.is_finite() {
+                    "/upper"
+                } else {
+                    ""
+                },
+                if shape.unit == 1.0 { "" } else { "/unit" },
+                if shape.gradient { "" } else { "/score" },
+                if shape.extreme {
+                    format!("/extreme/{}", shape.pixels.occupancy)
+                } else {
+                    String::new()
+                }
+            ),
+            prepare: Box::new(move |device| mixture(device, &shape, size)),
+        })
+        .collect();
+    let steps: &[(usize, usize)] = match size {
+        Size::Small => &[(1, 1), (5, 3), (31, 64), (70, 2), (1500, 4)],
+        Size::Full => &[(128, 4), (1024, 4), (8192, 4)],
+    };
+    for (images, parts) in steps.iter().copied() {
+        cases.push(Case {
+            name: format!("step/{images}x{parts}"),
+            prepare: Box::new(move |device| finish(device, images, parts)),
+        });
+    }
+    cases
+}
+
+fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepared {
+    let MixtureShape {
+        pixels, extreme, ..
+    } = shape;
+    let k = shape.components;
+    let numbers = 1 + 3 * k;
+    let mixture = Mixture {
+        components: k,
+        support: Support {
+            unit: shape.unit,
+            upper: shape.upper,
+        },
+    };
+    let mut dice = Dice::new(7 + k as u32);
+    let pick = |dice: &mut Dice, from: &[f32]| from[(dice.unit() * from.len() as f32) as usize];
+    let targets = pixels.targets(&mut dice, |dice| {
+        let x = if *extreme {
+            pick(dice, &[1e-3, 0.02, 1.0, 250.0, 499.9, 500.0])
+        } else {
+            (dice.normal() * 1.5 + 1.0).exp().min(490.0)
+        };
+        x.to_bits()
+    });
+    let outputs = pixels.outputs(numbers, &mut dice, |dice, row| {
+        row[0] = dice.normal() * 3.0;
+        for i in 0..k {
+            row[1 + i] = dice.normal() * 2.0;
+            row[1 + k + i] = dice.normal() * 6.0 + 2.0;
+            row[1 + 2 * k + i] = dice.normal();
+        }
+        if *extreme {
+            row[0] = pick(dice, &[-80.0, -20.0, 0.0, 20.0, 80.0]);
+            for i in 0..k {
+                row[1 + i] = pick(dice, &[-80.0, 0.0, 3.0, 80.0]);
+                row[1 + k + i] = pick(dice, &[-300.0, -40.0, 0.0, 2.0, 250.0, 499.0, 900.0]);
+                row[1 + 2 * k + i] = pick(dice, &[-12.0, -9.0, -2.0, 0.0, 5.0, 9.0, 12.0]);
+            }
+        }
+    });
+    let buffers = Buffers::new(device, pixels, numbers, &targets, &outputs, shape.gradient);
+    let launches = MixtureLikelihood {
+        mixture,
+        batch: buffers.batch,
+        stages: &buffers.stages,
+    }
+    .launches();
+    let mut results = Vec::new();
+    if size == Size::Small {
+        let exact_of = |outputs: &[Vec<f64>]| {
+            answer(
+                pixels,
+                numbers,
+                &targets,
+                outputs,
+                |v| v,
+                |_, target, row, g| {
+                    mixture.nll_and_gradient(f64::from(f32::from_bits(target)), row, g)
+                },
+            )
+        };
+        let mut wide = widen(&outputs);
+        let exact = exact_of(&wide);
+        let naive = answer(
+            pixels,
+            numbers,
+            &targets,
+            &outputs,
+            as_bf16,
+            |_, target, row, g| mixture.nll_and_gradient(f32::from_bits(target), row, g),
+        );
+        // Scales at their ends have no derivative, and next to them too large a one for a difference.
+        let differences = if *extreme {
+            Vec::new()
+        } else {
+            differences(&mut wide, &exact, |outputs| mean(&exact_of(outputs).nll))
+        };
+        results = buffers.outputs(&exact, &naive, differences);
+    }
+    Prepared {
+        launches,
+        outputs: results,
+        work: Work {
+            matrix_operations: 0.0,
+            bytes: pixels.bytes(numbers),
+        },
+        memory: vec![buffers.keep()],
+    }
+}
+
+fn finish(device: &Arc<dyn Device>, images: usize, parts: usize) -> Prepared {
+    const STEP: u32 = 2;
+    let mut dice = Dice::new(images as u32);
+    let nll: Vec<f32> = (0..images * parts).map(|_| dice.unit() * 300.0).collect();
+    let costs: Vec<f64> = (0..images)
+        .map(|i| {
+            nll.iter()
+                .skip(i)
+                .step_by(images)
+                .map(|v| f64::from(*v))
+                .sum()
+        })
+        .collect();
+    let naive: Vec<f64> = (0..images)
+        .map(|i| f64::from(nll.iter().skip(i).step_by(images).sum::<f32>()))
+        .collect();
+    let loss = mean(&costs);
+    let nll = Memory::from(device, &nll).unwrap();
+    let image_nll = Arc::new(poisoned::<f64>(device, images));
+    let losses = Arc::new(Memory::from(device, &[-1.0f64; 4]).unwrap());
+    let cursor = Arc::new(Memory::from(device, &[STEP]).unwrap());
+    let of = |image_nll, losses, cursor| {
+        FinishStep {
+            nll: nll.address(),
+            parts,
+            images,
+            image_nll,
+            losses,
+            cursor,
+        }
+        .launch()
+    };
+    // Twice: as a step of a training, and as a batch that is scored.
+    let launches = vec![
+        of(Address::NULL, losses.address(), cursor.address()),
+        of(image_nll.address(), Address::NULL, Address::NULL),
+    ];
+    let output = |name, read: Box<dyn Fn() -> Vec<f64>>, exact: Vec<f64>, naive: Vec<f64>| Output {
+        name,
+        read,
+        exact,
+        naive,
+        differences: Vec::new(),
+    };
+    let with_loss = |loss| vec![-1.0, -1.0, loss, -1.0];
+    let outputs = vec![
+        output(
+            "image_nll",
+            {
+                let memory = Arc::clone(&image_nll);
+                Box::new(move || memory.to_vec().unwrap())
+            },
+            costs,
+            naive.clone(),
+        ),
+        output(
+            "losses",
+            {
+                let memory = Arc::clone(&losses);
+                Box::new(move || memory.to_vec().unwrap())
+            },
+            with_loss(loss),
+            with_loss(mean(&naive)),
+        ),
+        output(
+            "cursor",
+            {
+                let memory = Arc::clone(&cursor);
+                Box::new(move || {
+                    memory
+                        .to_vec()
+                        .unwrap()
+                        .iter()
+                        .map(|v| f64::from(*v))
+                        .collect()
+                })
+            },
+            vec![f64::from(STEP + 1)],
+            vec![f64::from(STEP + 1)],
+        ),
+    ];
+    Prepared {
+        launches,
+        outputs,
+        work: Work {
+            matrix_operations: 0.0,
+            bytes: (images * parts * 8 + images * 8) as f64,
+        },
+        memory: vec![Box::new((nll, image_nll, losses, cursor))],
+    }
+}
