@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 use bytemuck::{Pod, Zeroable};
 use sarm::engine::cuda::device::{Address, Device, Launch, Memory};
 
+use super::{SCHEDULES, emulated, examine};
 use crate::case::{Case, Output, Prepared, Work, poisoned};
 use crate::emulation::{Emulation, Kernels};
 use crate::sanitizers::{self, Outcome};
-use crate::{SCHEDULES, emulated, examine};
 
 /// How a defect shows.
 enum Seen {

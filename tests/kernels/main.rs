@@ -11,15 +11,16 @@
 //!
 //! A failure names the case, the kernel, and the seed that brings it back.
 
-mod broken;
-mod case;
-mod contract;
+// Visible to benches/kernels.rs, at whose root the same names must be found.
+pub(crate) mod broken;
+pub(crate) mod case;
+pub(crate) mod contract;
 #[path = "../emulation/mod.rs"]
-mod emulation;
-mod gather;
-mod levels;
-mod likelihood;
-mod sanitizers;
+pub(crate) mod emulation;
+pub(crate) mod gather;
+pub(crate) mod levels;
+pub(crate) mod likelihood;
+pub(crate) mod sanitizers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,74 @@
+//! Every kernel at the paper's sizes, on a card: the cases of tests/kernels, random data, time by the card's
+//! own clock, second-level cache overwritten before each run. Without a card, nothing is measured.
+
+mod common;
+#[path = "../tests/kernels/main.rs"]
+#[allow(dead_code, unused_imports)]
+mod kernels;
+// The files of cases name each other from the root of their own crate.
+#[allow(unused_imports)]
+use kernels::*;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::Criterion;
+use kernels::case::Size;
+use sarm::engine::cuda::device::{Device, Memory};
+use sarm::engine::cuda::driver;
+
+fn main() {
+    let device = match driver::open(0) {
+        Ok(device) => device,
+        Err(why) => return eprintln!("kernels are not measured: {why}"),
+    };
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(500))
+        .configure_from_args();
+    let size = match common::testing() {
+        true => Size::Small,
+        false => Size::Full,
+    };
+    let mut work = BTreeMap::new();
+    for case in kernels::table(size) {
+        let prepared = (case.prepare)(&device);
+        let needs = serde_json::json!({
+            "matrix_operations": prepared.work.matrix_operations,
+            "bytes": prepared.work.bytes,
+        });
+        work.insert(case.name.clone(), needs);
+        bench(&mut criterion, &device, &case.name, &prepared);
+    }
+    // What each must do at the least, for reports that set times beside bounds (scripts/gpu-check).
+    if let Some(folder) = std::env::var_os("CRITERION_HOME") {
+        let text = serde_json::to_string_pretty(&work).unwrap();
+        std::fs::write(std::path::Path::new(&folder).join("work.json"), text).unwrap();
+    }
+    criterion.final_summary();
+}
+
+fn bench(
+    criterion: &mut Criterion,
+    device: &Arc<dyn Device>,
+    name: &str,
+    prepared: &kernels::case::Prepared,
+) {
+    let cache = device.properties().l2 as usize;
+    let other: Memory<u8> = Memory::zeros(device, 2 * cache).unwrap();
+    // SAFETY: the case made the parameters for its launches, and holds the memory that they name.
+    let recording = unsafe { device.record(&prepared.launches) }.unwrap();
+    criterion.bench_function(name, |b| {
+        b.iter_custom(|times| {
+            let seconds: f64 = (0..times)
+                .map(|_| {
+                    other.fill(1).unwrap();
+                    device.time(recording.as_ref()).unwrap()
+                })
+                .sum();
+            Duration::from_secs_f64(seconds)
+        })
+    });
+}
