@@ -4,16 +4,20 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench clean
+.PHONY: help setup build cuda demo test bench bench-cuda budget gpu-kit gpu-check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing: C compiler, CMake, numpy and h5py
 	@scripts/setup
 
 build: setup ## build target/release/sarm
 	cargo build --release --locked
+
+cuda: setup ## build it with CUDA; brings nvcc into .cuda where the machine has none
+	@scripts/cuda-toolkit
+	cargo build --release --locked --features cuda
 
 demo: build ## train on the shipped jets, generate, evaluate; prints where the report is
 	@scripts/demo
@@ -24,5 +28,20 @@ test: setup ## run every test
 bench: setup ## run the criterion benches; numbers land in target/criterion
 	cargo bench --locked
 
+bench-cuda: cuda ## the same on a card: kernels, then training
+	cargo bench --locked --features cuda --bench kernels
+	target/release/sarm bench --device cuda
+
+budget: setup ## accept what the kernels now take of registers and shared memory: writes kernels/budget.csv
+	@scripts/cuda-toolkit
+	SARM_BUDGET=write cargo test --locked --features cuda --test budget
+
+gpu-kit: setup ## pack all that scripts/gpu-check needs into target/gpu-kit.tar.gz
+	@scripts/cuda-toolkit
+	@scripts/gpu-kit
+
+gpu-check: gpu-kit ## on a machine with a card: kernel tests, sanitizers, comparison with the CPU, benches; within 8 minutes
+	@scripts/gpu-check target/gpu-kit
+
 clean: ## remove everything that was built or installed here, and the demo's output
-	rm -rf target .tools runs/demo
+	rm -rf target .tools .cuda runs/demo
