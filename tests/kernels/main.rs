@@ -20,6 +20,7 @@ pub(crate) mod emulation;
 pub(crate) mod gather;
 pub(crate) mod levels;
 pub(crate) mod likelihood;
+pub(crate) mod linear;
 pub(crate) mod sanitizers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,6 +38,7 @@ pub fn table(size: Size) -> Vec<Case> {
         gather::cases(size),
         likelihood::cases(size),
         levels::cases(size),
+        linear::cases(size),
     ]
     .into_iter()
     .flatten()
