@@ -97,12 +97,11 @@ DEVICE void finish(const WeightsParams& p, const WeightsProblem& q, uint32_t fir
                 continue;
             }
             const FourStates next = adam_four(state[j], gradient, rates);
-            // Masked weights are 0 as the mask says, whatever was there.
-            const float4 value = zero_past(next.value, column, read[j]);
-            four(p.value, at[j]) = value;
+            // Masked weights among the four are 0 with moments 0, and a gradient of 0 leaves them so.
+            four(p.value, at[j]) = next.value;
             four(p.first, at[j]) = next.first;
             four(p.second, at[j]) = next.second;
-            *reinterpret_cast<uint2*>(p.shadow + at[j]) = pack_four(value);
+            *reinterpret_cast<uint2*>(p.shadow + at[j]) = pack_four(next.value);
         }
     }
 }

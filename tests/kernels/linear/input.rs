@@ -32,7 +32,7 @@ pub fn small() -> Vec<Case> {
         };
         let layers = vec![
             spec(330, 70, Mask::output(3, 15)),
-            spec(200, 80, nobody),
+            spec(200, 150, nobody),
             spec(50, 60, Mask::hidden(2)),
         ];
         for slices in [2, 5] {

@@ -47,11 +47,17 @@ fn ragged() -> Vec<(&'static str, u32, Vec<Spec>)> {
         rows: 3,
         columns: 2,
     };
+    let silent = Mask {
+        base: 0,
+        rows: 200,
+        columns: 3,
+    };
     vec![
         ("one", 1, vec![spec(1, 1, Mask::none(1))]),
         ("dense", 40, vec![spec(33, 70, Mask::none(70))]),
-        // The first rows read nothing at all.
         ("input", 17, vec![spec(45, 9, Mask::input(0, 5))]),
+        // Whole tiles of rows that read nothing, but have a bias.
+        ("silent", 5, vec![spec(260, 5, silent)]),
         ("context", 35, vec![spec(40, 47, Mask::input(7, 1))]),
         ("output", 33, vec![spec(144, 45, Mask::output(5, 16))]),
         // Nothing reads the last columns.
