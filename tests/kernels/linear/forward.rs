@@ -168,7 +168,7 @@ fn prepare(
 }
 
 fn naive_gelu(x: f32) -> f32 {
-    x / (1.0 + (-1.595_769_1 * (x + 0.044_715 * x * x * x)).exp())
+    x / (1.0 + (-1.595_769 * (x + 0.044_715 * x * x * x)).exp())
 }
 
 /// z of every image and row, in float64 and by a plain loop in float32.
