@@ -124,7 +124,7 @@ template <class Tile> DEVICE void sum_slices(const InputParams& p) {
 }
 
 KERNEL(linear_backward_input_small, InputParams, 128, 5) { backward_input<SmallTile>(p); }
-KERNEL(linear_backward_input_medium, InputParams, 128, 4) { backward_input<MediumTile>(p); }
+KERNEL(linear_backward_input_medium, InputParams, 128, 3) { backward_input<MediumTile>(p); }
 KERNEL(linear_backward_input_large, InputParams, 128, 2) { backward_input<LargeTile>(p); }
 
 KERNEL(linear_sum_slices_small, InputParams, 256, 4) { sum_slices<SmallTile>(p); }
