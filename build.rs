@@ -5,6 +5,7 @@
 //! when it, a header that it includes, nvcc or a flag has changed. What ptxas says of registers, spills
 //! and shared memory goes into `resources.csv` beside the binaries, for `tests/budget.rs`.
 
+use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
@@ -290,14 +291,22 @@ fn tables(nvcc: &Nvcc, sources: &[PathBuf], out: &Path) -> Result<(), String> {
         "# nvcc {}\nkernel,architecture,registers,spill_stores,spill_loads,stack,shared\n",
         nvcc.release
     );
-    let mut rows = Vec::new();
+    let (mut rows, mut all) = (Vec::new(), HashSet::new());
     for source in sources {
         let stem = stem(source);
         let report = fs::read_to_string(out.join(format!("{stem}.ptxas.txt"))).unwrap_or_default();
         let found = resources(&report);
-        let mut kernels: Vec<&str> = found.iter().map(|r| r.kernel.as_str()).collect();
+        let mut kernels: Vec<String> = found.iter().map(|r| r.kernel.clone()).collect();
         kernels.sort_unstable();
         kernels.dedup();
+        // The engine finds a kernel by its name alone.
+        if let Some(twice) = kernels.iter().find(|k| all.contains(*k)) {
+            return Err(format!(
+                "kernel {twice} of {} is also in another file",
+                source.display()
+            ));
+        }
+        all.extend(kernels.iter().cloned());
         if kernels.is_empty() {
             return Err(format!("{} holds no kernel", source.display()));
         }

@@ -248,7 +248,7 @@ impl Generate {
             (None, Some(_)) => given.rows() as u64,
             (None, None) => bail!("how many images? give --count N"),
         };
-        let engine = global.engine(Work::Sampling)?;
+        let engine = global.engine(Work::Sampling)?.engine;
         let conditions = given.standardised(model);
         let size = model.config.image;
         let identity = Identity {

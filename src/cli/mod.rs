@@ -15,7 +15,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::data::Selection;
-use crate::engine::{self, DeviceChoice, Engine, Work};
+use crate::engine::{self, DeviceChoice, Opened, Work};
 use crate::model::checkpoint::Checkpoint;
 
 /// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
@@ -154,14 +154,13 @@ impl Global {
     }
 
     /// The engine that the options ask for, for `work`. Library code outside it uses as many threads.
-    fn engine(&self, work: Work) -> anyhow::Result<Box<dyn Engine>> {
+    ///
+    /// Its remark is to be said when work begins: what is refused before is refused in one line.
+    fn engine(&self, work: Work) -> anyhow::Result<Opened> {
         self.start_threads()?;
         let opened = engine::open(self.device, self.threads(), work)?;
-        if let Some(remark) = opened.remark {
-            self.say(remark);
-        }
         log::info!("{}", opened.engine.describe());
-        Ok(opened.engine)
+        Ok(opened)
     }
 
     /// Print a line for a person.

@@ -64,7 +64,8 @@ impl Score {
         }
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
-        let engine = global.engine(Work::Scoring)?;
+        let opened = global.engine(Work::Scoring)?;
+        let engine = opened.engine;
         let size = model.config.image;
         let dataset = data::read(
             &self.data,
@@ -85,6 +86,9 @@ impl Score {
             images: dataset.images,
             conditions,
         });
+        if let Some(remark) = opened.remark {
+            global.say(remark);
+        }
         let started = Instant::now();
         let scores = engine.score(model, images).with_context(in_file)?;
         let seconds = started.elapsed().as_secs_f64();

@@ -62,7 +62,7 @@ pub struct Train {
 
 impl Train {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
-        let engine = global.engine(Work::Training)?;
+        let opened = global.engine(Work::Training)?;
         let mut config = match &self.config {
             None => Config::default(),
             Some(path) => {
@@ -97,6 +97,7 @@ impl Train {
         );
         let mut observer = Bars {
             global: global.clone(),
+            remark: opened.remark,
             epochs: config.train.epochs,
             batch_images: 0,
             bar: None,
@@ -111,7 +112,7 @@ impl Train {
             force: self.force,
             checkpoint_every: Duration::from_secs(self.checkpoint_every),
         };
-        let summary = train(engine.as_ref(), plan, &mut observer)?;
+        let summary = train(opened.engine.as_ref(), plan, &mut observer)?;
         if let Some(bar) = &observer.bar {
             bar.finish_and_clear();
         }
@@ -139,6 +140,7 @@ impl Train {
 
 struct Bars {
     global: Global,
+    remark: Option<String>,
     epochs: usize,
     batch_images: u64,
     bar: Option<ProgressBar>,
@@ -147,6 +149,9 @@ struct Bars {
 impl Observer for Bars {
     fn start(&mut self, model: &Model, images: [usize; 2], epoch: usize) {
         self.batch_images = images[0] as u64;
+        if let Some(remark) = self.remark.take() {
+            self.global.say(remark);
+        }
         self.global.say(format!(
             "training {} unmasked parameters on {} images, {} held out",
             grouped(model.unmasked() as u64),

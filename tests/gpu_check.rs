@@ -1,0 +1,115 @@
+//! `scripts/gpu-check` on a kit of imitations: that its report says what went well and what did not.
+#![cfg(unix)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// A program of the kit, or of the machine, that is a shell script.
+fn script(folder: &Path, name: &str, body: &str) {
+    fs::create_dir_all(folder).unwrap();
+    let file = folder.join(name);
+    fs::write(&file, format!("#!/bin/sh\n{body}\n")).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+const SARM: &str = r#"
+case "$*" in
+*--devices*) echo '{"cpu": "cpu", "cuda": [{"name": "Imitation"}], "without_cuda": null}' ;;
+train*) for word; do out=$word; done
+    mkdir -p "$out"
+    case "$*" in *"--device cpu"*) nll=250.0 ;; *) nll=250.5 ;; esac
+    printf 'epoch,train_nll\n1,%s\n' $nll >"$out/metrics.csv" ;;
+bench*) echo '{"training_on_card": [{"config": "jets-dc", "batch": 8192, "images_per_second": 8192000.0, "step_microseconds": 1000.0,
+    "operations_per_image": 2.5e7, "teraflops": 204.8, "bytes_per_step": 1e8}]}' ;;
+esac"#;
+
+const PEERS: &str = r#"
+print('{"torch": "2", "device": "Imitation"}')
+print('{"rates": {"bf16_teraflops": 512.0, "copy_terabytes_per_second": 2.0}}')
+print('{"config": "jets-dc", "batch": 8192, "way": "eager", "images_per_second": 409600.0}')
+print('{"config": "jets-dc", "batch": 8192, "way": "compiled", "error": "out of memory"}')"#;
+
+const CRITERION: &str = r#"
+mkdir -p "$CRITERION_HOME/linear_forward/new"
+echo '{"linear/forward": {"matrix_operations": 5.12e8, "bytes": 4e6}}' >"$CRITERION_HOME/work.json"
+cd "$CRITERION_HOME/linear_forward/new"
+echo '{"full_id": "linear/forward", "throughput": null}' >benchmark.json
+echo '{"mean": {"point_estimate": 8000.0}, "slope": null}' >estimates.json"#;
+
+#[test]
+fn a_report_is_written_whatever_fails() {
+    let lab = tempfile::tempdir().unwrap();
+    let (kit, bin) = (lab.path().join("kit"), lab.path().join("kit/bin"));
+    let machine = lab.path().join("machine");
+    script(&bin, "sarm", SARM);
+    script(
+        &bin,
+        "kernels",
+        "echo 'test result: ok. 2 passed; 0 failed'",
+    );
+    script(&bin, "cuda_engine", "echo 'a test that fails'; exit 101");
+    script(&bin, "kernels-bench", CRITERION);
+    fs::create_dir_all(kit.join("peers")).unwrap();
+    fs::write(kit.join("peers/train.py"), PEERS).unwrap();
+    fs::write(kit.join("kit.json"), r#"{"version": "1.2.3"}"#).unwrap();
+    script(
+        &machine,
+        "nvidia-smi",
+        "echo 'name, driver_version'; echo 'Imitation, 580.1'",
+    );
+    // Finds something with one of its tools.
+    script(
+        &machine,
+        "compute-sanitizer",
+        r#"[ "$2" != racecheck ] || { echo hazard; exit 9; }; shift 4; exec "$@""#,
+    );
+    let path = std::env::var("PATH").unwrap();
+    let output = Command::new("python3")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gpu-check"))
+        .arg(&kit)
+        .args(["--out", "out", "--seconds", "60"])
+        .current_dir(lab.path())
+        .env("PATH", format!("{}:{path}", machine.display()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+
+    let text = fs::read_to_string(lab.path().join("out/gpu-report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let failed: Vec<&str> = report["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|p| p["outcome"] != "passed")
+        .map(|p| p["phase"].as_str().unwrap())
+        .collect();
+    assert_eq!(failed, ["engine beside the CPU's", "racecheck"], "{said}");
+    let figures = &report["figures"];
+    let number = |v: &serde_json::Value| v.as_f64().unwrap_or(f64::NAN);
+    let training = &figures["sarm"][0];
+    // 8192 images of 2.5e7 operations at 512 TFLOP/s: 400 us of 1000.
+    assert_eq!(training["bound_by"], "arithmetic");
+    assert!((number(&training["fraction_of_bound"]) - 0.4).abs() < 1e-9);
+    assert!((number(&training["fraction_of_matrix_rate"]) - 0.4).abs() < 1e-9);
+    assert!((number(&training["times_faster_than"]["eager"]) - 20.0).abs() < 1e-9);
+    let kernel = &figures["kernels"][0];
+    // 4e6 bytes at 2 TB/s: 2 us of 8.
+    assert_eq!(kernel["bound_by"], "memory");
+    assert!((number(&kernel["fraction_of_bound"]) - 0.25).abs() < 1e-9);
+
+    let page = fs::read_to_string(lab.path().join("out/gpu-report.md")).unwrap();
+    for words in [
+        "1.2.3",
+        "Imitation",
+        "out of memory",
+        "hazard",
+        "a test that fails",
+        "| 40.0 % |",
+        "| 20.0 |",
+    ] {
+        assert!(page.contains(words), "no '{words}' in\n{page}");
+    }
+}
