@@ -17,6 +17,8 @@ constexpr int poison = 0xFF;
 // After shared memory where no sanitizer watches: what a write past the end changes.
 constexpr int guard = 0xA5;
 constexpr std::size_t guard_size = SARM_EMULATION_ASAN ? 0 : 512;
+// Turns of threads after which a launch is taken for endless: minutes.
+constexpr uint64_t most_turns = 1ull << 33;
 
 bool same(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
 
@@ -27,7 +29,14 @@ Machine::~Machine() {
 }
 
 bool Machine::run(const Launch& launch) {
+    report_faults();
     machine = this;
+    const bool ran = run_waves(launch);
+    machine = nullptr;
+    return ran;
+}
+
+bool Machine::run_waves(const Launch& launch) {
     launch_ = &launch;
     failed_ = false;
     error.clear();
@@ -124,7 +133,12 @@ void Machine::make_ready(Lane& lane) {
 
 bool Machine::schedule() {
     Warp* warp = nullptr;
+    uint64_t turns = 0;
     while (!ready_.empty()) {
+        if (++turns > most_turns) {
+            report("the kernel does not end: its threads have waited for each other %llu times", static_cast<unsigned long long>(turns));
+            return false;
+        }
         if (warp == nullptr || warp->ready == 0 || dice_.below(256) >= loyalty_) {
             warp = ready_[dice_.below(static_cast<uint32_t>(ready_.size()))];
         }

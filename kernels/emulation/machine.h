@@ -90,7 +90,7 @@ class Machine {
 public:
     ~Machine();
 
-    // False with `error` set when the kernel did what a card would not stand for.
+    // Run a launch. False with `error` set when the kernel did what a card would not stand for.
     bool run(const Launch& launch);
     std::string error;
 
@@ -114,6 +114,7 @@ public:
 
 private:
     static void body();
+    bool run_waves(const Launch& launch);
     bool prepare_wave(uint32_t first, uint32_t count);
     bool schedule();
     bool check_shared();
@@ -142,7 +143,10 @@ private:
     GridBarrier* grid_barrier_ = nullptr;
 };
 
-// The one whose launch runs on this thread of the operating system.
+// The one whose launch runs on this thread of the operating system, null between launches.
 extern thread_local Machine* machine __attribute__((tls_model("initial-exec")));
+
+// From now on a fault in a kernel (an address that is nobody's) says where it was before the process ends.
+void report_faults();
 
 } // namespace emulation

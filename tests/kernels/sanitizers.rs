@@ -39,26 +39,35 @@ fn library(path: &Path) -> PathBuf {
     PathBuf::from(named.unwrap_or_else(|| panic!("{} names no library", path.display())))
 }
 
-/// Run the test called `test` of this file's program on kernels of `folder` that are watched, with `environment`.
+/// Run the test called `test` of this program alone, in a process of its own with `environment`.
+pub fn child(test: &str, environment: &[(&str, &str)]) -> Outcome {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--include-ignored", "--nocapture"])
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let bytes = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Outcome {
+        // A name that no test has would pass as well.
+        passed: output.status.success() && text.contains("1 passed"),
+        output: text,
+    }
+}
+
+/// The same with the kernels of `folder` under sanitizers.
 pub fn watched(test: &str, folder: &str, environment: &[(&str, &str)]) -> Outcome {
     runtime("libubsan.so");
     // Here and not in the child, where the compiler would be watched too.
     build::library(&[folder], Instrumentation::Sanitizers);
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--include-ignored", "--nocapture"])
-        .env("LD_PRELOAD", runtime("libasan.so"))
-        .env(SANITIZED, "1")
+    let first = runtime("libasan.so");
+    let mut all = vec![
+        ("LD_PRELOAD", first.to_str().unwrap()),
+        (SANITIZED, "1"),
         // Leaks are not looked for: the test program itself ends with its threads' caches in place.
-        .env("ASAN_OPTIONS", "detect_leaks=0")
-        .env("UBSAN_OPTIONS", "print_stacktrace=1")
-        .envs(environment.iter().copied())
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    let output_text = String::from_utf8_lossy(&text).into_owned();
-    Outcome {
-        // A name that no test has would pass as well.
-        passed: output.status.success() && output_text.contains("1 passed"),
-        output: output_text,
-    }
+        ("ASAN_OPTIONS", "detect_leaks=0"),
+        ("UBSAN_OPTIONS", "print_stacktrace=1"),
+    ];
+    all.extend(environment);
+    child(test, &all)
 }

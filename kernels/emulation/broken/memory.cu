@@ -53,3 +53,16 @@ KERNEL(misaligned_matrix_row, Broken, 128, 1) {
     load_matrix_x2(r, shared + 8 * (lane() % 8) + (p.broken ? 4 : 0));
     out(p)[place()] = in(p)[place()];
 }
+
+// Far from all memory.
+KERNEL(read_nowhere, Broken, 128, 1) {
+    const float* from = reinterpret_cast<const float*>(p.in - (static_cast<uint64_t>(p.broken) << 45));
+    out(p)[place()] = from[place()];
+}
+
+// Room of 128 KiB on the stack of a thread.
+KERNEL(large_frame, Broken, 128, 1) {
+    volatile unsigned char* frame = static_cast<unsigned char*>(__builtin_alloca(p.broken ? 128 * 1024 : 16));
+    frame[0] = 0;
+    out(p)[place()] = in(p)[place()] + static_cast<float>(frame[0]);
+}
