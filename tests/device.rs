@@ -2,6 +2,11 @@
 
 mod program;
 
+#[cfg(feature = "cuda")]
+#[allow(dead_code)]
+#[path = "emulation/build.rs"]
+mod emulation;
+
 use program::{DC, Lab};
 
 /// A program without the feature, or a machine without a card: the error of `--device cuda`.
@@ -115,6 +120,14 @@ mod imitation {
         ONCE.get_or_init(make).clone()
     }
 
+    /// The program, on a machine whose card runs the emulated kernels.
+    fn on_card(lab: &Lab, machine: &str, line: &str) -> assert_cmd::Command {
+        let kernels = emulation::library(&[""], emulation::Instrumentation::None);
+        let mut command = sarm(lab, machine, line);
+        command.env("SARM_IMITATION_KERNELS", kernels);
+        command
+    }
+
     /// The program, on a machine of which `machine` says what it has.
     fn sarm(lab: &Lab, machine: &str, line: &str) -> assert_cmd::Command {
         let mut command = lab.sarm(line);
@@ -200,5 +213,89 @@ mod imitation {
             said.contains("running on the CPU") && said.contains("CUDA 12.2"),
             "{said}"
         );
+    }
+
+    /// Mean negative log-likelihoods of a run's epochs.
+    fn losses(lab: &Lab, run: &str) -> Vec<f64> {
+        let text = std::fs::read_to_string(lab.path(run).join("metrics.csv")).unwrap();
+        let mut lines = text.lines().map(|l| l.split(',').collect::<Vec<_>>());
+        let column = lines
+            .next()
+            .unwrap()
+            .iter()
+            .position(|n| *n == "train_nll")
+            .unwrap();
+        lines
+            .map(|fields| fields[column].parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn training_and_scoring_go_through_the_driver() {
+        let lab = lab();
+        on_card(&lab, "", &format!("{TRAIN} --device cuda"))
+            .assert()
+            .success();
+        lab.ok(&format!("{TRAIN}-cpu --device cpu"));
+        let (card, cpu) = (losses(&lab, "run"), losses(&lab, "run-cpu"));
+        assert_eq!(card.len(), cpu.len());
+        for (a, b) in card.iter().zip(&cpu) {
+            // Weights and activations of the card have 8 bits.
+            assert!((a - b).abs() < 0.01 * b.abs(), "{card:?} {cpu:?}");
+        }
+        let score =
+            "score --quiet --json --out s.h5 --force --model run/model.safetensors --data data.h5";
+        let mean = |output: std::process::Output| {
+            let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            (
+                json["mean_log_likelihood"].as_f64().unwrap(),
+                json["device"].to_string(),
+            )
+        };
+        let (a, device) = mean(on_card(&lab, "", score).output().unwrap());
+        let (b, _) = mean(lab.ok(&format!("{score} --device cpu")));
+        assert!(device.contains("Imitation"), "auto took {device}");
+        assert!((a - b).abs() < 0.01 * b.abs(), "{a} {b}");
+    }
+
+    #[test]
+    fn a_card_that_fails_leaves_a_run_that_goes_on() {
+        let lab = lab();
+        lab.ok("train --quiet --data data.h5 --config config.toml --out whole --device cpu");
+        let cases: [(&str, &[&str]); 4] = [
+            (
+                "fail=cuGraphLaunch:14:700",
+                &["cuGraphLaunch", "ILLEGAL_ADDRESS", "--resume"],
+            ),
+            (
+                "fail=cuMemcpyDtoHAsync_v2:12:214",
+                &["ECC_UNCORRECTABLE", "--resume"],
+            ),
+            (
+                "fail=cuStreamSynchronize:12:719",
+                &["cuStreamSynchronize", "LAUNCH_FAILED", "--resume"],
+            ),
+            (
+                "fail=cuMemAlloc_v2:3:2",
+                &["too little free memory", "--device cpu"],
+            ),
+        ];
+        for (machine, words) in cases {
+            let line = format!("{TRAIN} --force --device cuda");
+            let error = program::one_error(&line, &on_card(&lab, machine, &line).output().unwrap());
+            for word in words {
+                assert!(error.contains(word), "{machine}: no '{word}' in: {error}");
+            }
+            // From the last checkpoint, on the processor; or from the start, where it came to none.
+            let resume = lab
+                .sarm(&format!("{TRAIN} --resume --device cpu"))
+                .output()
+                .unwrap();
+            if !resume.status.success() {
+                assert!(machine.contains("cuMemAlloc"), "{machine}");
+                lab.ok(&format!("{TRAIN} --force --device cpu"));
+            }
+            assert_eq!(losses(&lab, "run").len(), losses(&lab, "whole").len());
+        }
     }
 }
