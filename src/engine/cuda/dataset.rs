@@ -84,6 +84,11 @@ impl ResidentImages {
         })
     }
 
+    /// Bytes that they take.
+    pub fn bytes_taken(&self) -> u64 {
+        Self::bytes(self.images, self.place.len(), self.condition_count)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.images

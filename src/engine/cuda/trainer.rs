@@ -223,6 +223,15 @@ impl CudaTrainer {
         Ok((loss[0], layout.unpack(&self.model, &arena.to_vec()?)))
     }
 
+    /// Device memory in bytes that the data, the parameters and batches of `images` images take, besides scratch.
+    pub fn bytes(&self, images: usize) -> u64 {
+        let layout = &self.parameters.layout;
+        self.data.bytes_taken()
+            + Parameters::bytes(layout, true)
+            + Chunk::bytes(ROWS_AHEAD, STEPS_AHEAD)
+            + Batch::bytes(self.device.properties(), &self.model, layout, images, true)
+    }
+
     /// Seconds that the device takes for a step on `rows`, by its own clock, and the loss of each of `repeats`.
     pub fn time_steps(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError> {
         // Records the step, and warms up.

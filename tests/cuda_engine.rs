@@ -1,0 +1,330 @@
+//! The CUDA engine as a whole against the CPU engine: likelihoods, gradients, training, resuming, faults.
+//!
+//! On the emulation of a card, or with `SARM_TEST_DEVICE=cuda` and feature `cuda` on the card itself.
+
+mod common;
+mod devices;
+#[path = "emulation/mod.rs"]
+mod emulation;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{CONFIGS, data, model};
+use devices::{Failing, under_test};
+use half::bf16;
+use sarm::data::Dataset;
+use sarm::engine::cpu::CpuEngine;
+use sarm::engine::cuda::CudaEngine;
+use sarm::engine::cuda::device::Device;
+use sarm::engine::{ConditionedImages, Engine, Trainer, TrainingState};
+use sarm::model::{Config, Model};
+use sarm::train::{Silent, TrainPlan, train};
+
+fn engine() -> CudaEngine {
+    CudaEngine::new(under_test())
+}
+
+/// The model with weights that bf16 holds exactly: what is left between the engines is the rounding of
+/// inputs, activations and derivatives.
+fn representable(mut model: Model) -> Model {
+    for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
+        if spec.is_weight() {
+            for v in values {
+                *v = bf16::from_f32(*v).to_f32();
+            }
+        }
+    }
+    model
+}
+
+fn cases() -> impl Iterator<Item = (&'static str, Model, Arc<ConditionedImages>)> {
+    CONFIGS.iter().enumerate().map(|(i, (toml, h, w))| {
+        let model = representable(model(toml, *h, *w, i as u64, 0.3));
+        let data = data(&model, 41, 5, 0.3);
+        (*toml, model, data)
+    })
+}
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// bf16 keeps 8 bits: 2^-9 of an activation is lost at each layer, at random, and the sum over an image's
+/// pixels loses relatively less.
+#[test]
+fn likelihoods_are_the_cpu_engines() {
+    for (toml, model, data) in cases() {
+        let want = CpuEngine::new(1)
+            .unwrap()
+            .score(&model, Arc::clone(&data))
+            .unwrap();
+        let found = engine().score(&model, Arc::clone(&data)).unwrap();
+        let difference = norm(found.iter().zip(&want).map(|(a, b)| a - b));
+        let size = norm(want.iter().copied());
+        println!("{:.2e} of the likelihood: {toml:?}", difference / size);
+        assert!(difference < 2e-3 * size, "{toml}: {difference:e} of {size}");
+    }
+}
+
+#[test]
+fn gradients_are_the_cpu_engines() {
+    for (toml, model, data) in cases() {
+        let rows: Vec<u32> = (3..38).collect();
+        let cpu = CpuEngine::new(1).unwrap();
+        let mut cpu = cpu.cpu_trainer(&model, Arc::clone(&data));
+        let mut cuda = engine().cuda_trainer(&model, &data).unwrap();
+        let (want_nll, want) = cpu.gradients(&rows).unwrap();
+        let (nll, found) = cuda.gradients(&rows).unwrap();
+        assert!(
+            (nll - want_nll).abs() < 2e-3 * want_nll.abs(),
+            "{toml}: {nll}, not {want_nll}"
+        );
+        let mut worst = (0.0, "");
+        for ((spec, found), want) in model.tensors.iter().zip(&found).zip(&want) {
+            let pairs = found.iter().zip(want);
+            let difference = norm(pairs.map(|(a, b)| f64::from(a - b)));
+            let size = norm(want.iter().map(|v| f64::from(*v)));
+            let error = if size > 0.0 {
+                difference / size
+            } else {
+                difference
+            };
+            if error > worst.0 {
+                worst = (error, spec.name.as_str());
+            }
+            for (place, g) in found.iter().enumerate() {
+                let (row, column) = (place / spec.columns(), place % spec.columns());
+                assert!(
+                    column < spec.read(row) || *g == 0.0,
+                    "{} is masked",
+                    spec.name
+                );
+            }
+        }
+        println!("{:.2e} in {}: {toml:?}", worst.0, worst.1);
+        assert!(
+            worst.0 < 2e-2,
+            "{toml}: {:e} of the gradient of {}",
+            worst.0,
+            worst.1
+        );
+    }
+}
+
+/// Some steps of batches of 16, the last one smaller, in calls of `per_call` rows.
+fn run(trainer: &mut dyn Trainer, rows: &[u32], per_call: usize) -> Vec<f64> {
+    rows.chunks(per_call)
+        .flat_map(|rows| trainer.steps(rows, 16, 1e-3).unwrap())
+        .collect()
+}
+
+fn same_bits(a: &TrainingState, b: &TrainingState) -> bool {
+    let bits = |lists: &Vec<Vec<f32>>| -> Vec<u32> {
+        lists.iter().flatten().map(|v| v.to_bits()).collect()
+    };
+    a.steps == b.steps
+        && bits(&a.parameters) == bits(&b.parameters)
+        && bits(&a.first_moments) == bits(&b.first_moments)
+        && bits(&a.second_moments) == bits(&b.second_moments)
+}
+
+#[test]
+fn training_repeats_bit_for_bit_and_follows_the_cpu() {
+    for (toml, model, data) in cases() {
+        let rows: Vec<u32> = (0..41).rev().chain(0..41).collect();
+        let train = |per_call| {
+            // Every emulated device schedules its threads differently from launch to launch.
+            let mut trainer = engine().cuda_trainer(&model, &data).unwrap();
+            let losses = run(&mut trainer, &rows, per_call);
+            (losses, trainer.state().unwrap())
+        };
+        let (losses, state) = train(rows.len());
+        let (again, state_again) = train(32);
+        assert_eq!(losses, again, "{toml}");
+        assert!(same_bits(&state, &state_again), "{toml}");
+
+        let mut cpu = CpuEngine::new(1)
+            .unwrap()
+            .cpu_trainer(&model, Arc::clone(&data));
+        let want = run(&mut cpu, &rows, rows.len());
+        for (found, want) in losses.iter().zip(&want) {
+            assert!(
+                (found - want).abs() < 5e-3 * want.abs(),
+                "{toml}: {losses:?}, not {want:?}"
+            );
+        }
+        // Both have learnt, by the same amount.
+        let moved = |state: &TrainingState| {
+            let pairs = state.parameters.iter().zip(&model.parameters);
+            norm(pairs.flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| f64::from(a - b))))
+        };
+        let cpu_state = cpu.state().unwrap();
+        let (found, want) = (moved(&state), moved(&cpu_state));
+        assert!(
+            (found / want - 1.0).abs() < 0.1,
+            "{toml}: moved by {found}, not {want}"
+        );
+    }
+}
+
+#[test]
+fn a_run_moves_between_devices_at_a_checkpoint() {
+    let (toml, h, w) = CONFIGS[4];
+    let model = model(toml, h, w, 4, 0.3);
+    let data = data(&model, 41, 5, 0.3);
+    let rows: Vec<u32> = (0..32).collect();
+    let mut straight = engine().cuda_trainer(&model, &data).unwrap();
+    run(&mut straight, &rows, 32);
+    let middle = straight.state().unwrap();
+    let losses = run(&mut straight, &rows, 32);
+
+    let mut resumed = engine().cuda_trainer(&model, &data).unwrap();
+    resumed.restore(&middle).unwrap();
+    assert!(
+        same_bits(&resumed.state().unwrap(), &middle),
+        "a state survives the device"
+    );
+    assert_eq!(run(&mut resumed, &rows, 32), losses);
+    assert!(same_bits(
+        &resumed.state().unwrap(),
+        &straight.state().unwrap()
+    ));
+
+    let mut cpu = CpuEngine::new(1)
+        .unwrap()
+        .cpu_trainer(&model, Arc::clone(&data));
+    cpu.restore(&middle).unwrap();
+    for (found, want) in run(&mut cpu, &rows, 32).iter().zip(&losses) {
+        assert!((found - want).abs() < 5e-3 * want.abs());
+    }
+    let mut back = engine().cuda_trainer(&model, &data).unwrap();
+    back.restore(&cpu.state().unwrap()).unwrap();
+    assert!(same_bits(&back.state().unwrap(), &cpu.state().unwrap()));
+
+    let mut foreign = middle.clone();
+    foreign.parameters.pop();
+    assert!(
+        back.restore(&foreign)
+            .unwrap_err()
+            .to_string()
+            .contains("other tensors")
+    );
+}
+
+fn plan(out: &std::path::Path, resume: bool) -> TrainPlan {
+    let config = "stage = [{square = 3, layers = 1}, {layers = 1}]\n[train]\nepochs = 3\nbatch = 16\nvalidation = 0.2";
+    TrainPlan {
+        config: Config::parse(config).unwrap(),
+        dataset: Dataset {
+            images: sarm::synthetic::images(5, 5, 60, 3, 0.3).unwrap(),
+            columns: Default::default(),
+            rows: (0..60).collect(),
+        },
+        data: "made up".into(),
+        select: Vec::new(),
+        out: out.into(),
+        resume,
+        force: false,
+        checkpoint_every: Duration::ZERO,
+    }
+}
+
+/// A card that is lost at any moment leaves a run that goes on elsewhere, and to the same bits on a like card.
+#[test]
+fn a_lost_card_leaves_a_run_that_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    train(&engine(), plan(&whole, false), &mut Silent).unwrap();
+    let want = std::fs::read(whole.join("model.safetensors")).unwrap();
+    let mut failures = 0;
+    for calls in [0, 1, 40, 150, 400, 900] {
+        let out = folder.path().join(format!("{calls}"));
+        let failing = CudaEngine::new(Failing::after(under_test(), calls));
+        match train(&failing, plan(&out, false), &mut Silent) {
+            Ok(_) => continue,
+            Err(e) => assert!(e.to_string().contains("device is lost"), "{e}"),
+        }
+        failures += 1;
+        let resume = out.join("state.safetensors").exists();
+        train(&engine(), plan(&out, resume), &mut Silent).unwrap();
+        let found = std::fs::read(out.join("model.safetensors")).unwrap();
+        assert!(found == want, "lost after {calls} calls");
+    }
+    assert!(failures >= 4, "the card must have been lost");
+}
+
+#[test]
+fn too_little_memory_is_said_with_figures() {
+    let (toml, h, w) = CONFIGS[2];
+    let model = model(toml, h, w, 4, 0.3);
+    let data = data(&model, 41, 5, 0.3);
+    let small: Arc<dyn Device> =
+        emulation::Emulation::with(emulation::Kernels::project(), 1, 1 << 20).device();
+    let error = CudaEngine::new(small)
+        .trainer(&model, Arc::clone(&data))
+        .err()
+        .unwrap();
+    let text = error.to_string();
+    assert!(
+        text.contains("too little free memory") && text.contains("MiB are free"),
+        "{text}"
+    );
+
+    // Room for the parameters, not for the batch.
+    let middling = emulation::Emulation::with(emulation::Kernels::project(), 1, 5 << 20).device();
+    let mut trainer = CudaEngine::new(middling)
+        .trainer(&model, Arc::clone(&data))
+        .unwrap();
+    let rows: Vec<u32> = (0..40).cycle().take(4000).collect();
+    let text = trainer.step(&rows, 1e-3).unwrap_err().to_string();
+    assert!(
+        text.contains("a batch of 4000 images") && text.contains("smaller batch"),
+        "{text}"
+    );
+    trainer.step(&rows[..16], 1e-3).unwrap();
+}
+
+/// What is said to be needed is what is allocated.
+#[test]
+fn memory_is_as_announced() {
+    for (toml, model, data) in cases() {
+        let device = emulation::Emulation::new().device();
+        let before = device.free_memory().unwrap();
+        let mut trainer = CudaEngine::new(Arc::clone(&device))
+            .cuda_trainer(&model, &data)
+            .unwrap();
+        let rows: Vec<u32> = (0..32).collect();
+        trainer.step(&rows, 1e-3).unwrap();
+        let taken = before - device.free_memory().unwrap();
+        let announced = trainer.bytes(32);
+        // Scratch of the backward pass is planned with its launches.
+        assert!(
+            taken >= announced && taken < announced + announced / 4 + 4096,
+            "{toml}: {taken} bytes taken, {announced} announced"
+        );
+    }
+}
+
+#[test]
+fn rows_beyond_the_data_are_refused() {
+    let (toml, h, w) = CONFIGS[0];
+    let model = model(toml, h, w, 4, 0.3);
+    let data = data(&model, 5, 5, 0.3);
+    let mut trainer = engine().cuda_trainer(&model, &data).unwrap();
+    assert!(
+        trainer
+            .step(&[0, 5], 1e-3)
+            .unwrap_err()
+            .to_string()
+            .contains("image 5")
+    );
+    assert!(
+        trainer
+            .nll(&[7])
+            .unwrap_err()
+            .to_string()
+            .contains("image 7")
+    );
+    assert!(trainer.steps(&[], 4, 1e-3).unwrap().is_empty());
+}
