@@ -22,6 +22,7 @@ pub(crate) mod gather;
 pub(crate) mod levels;
 pub(crate) mod likelihood;
 pub(crate) mod linear;
+pub(crate) mod rates;
 pub(crate) mod sanitizers;
 
 use std::collections::BTreeSet;
@@ -41,6 +42,7 @@ pub fn table(size: Size) -> Vec<Case> {
         likelihood::cases(size),
         levels::cases(size),
         linear::cases(size),
+        rates::cases(size),
     ]
     .into_iter()
     .flatten()

@@ -7,4 +7,5 @@ pub mod levels;
 pub mod linear;
 pub mod mask;
 pub mod mixture;
+pub mod rates;
 pub mod step;
