@@ -1,32 +1,76 @@
-//! Training speed of a card.
+//! A card: its matrix and copy rates, and training.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::{BenchError, CardTrainingResult, PaperConfig, Work};
-use crate::engine::{
-    ConditionedImages, Conditions, DeviceChoice, Engine, EngineError, Work as For, open,
+use super::paper::{PaperConfig, Work};
+use super::{BenchError, CardReport, CardTrainingResult, Options, rate};
+use crate::engine::cuda::device::{Device, Launch, Memory};
+use crate::engine::cuda::ops::rates::{
+    OPERANDS, copy_rate, matrix_operations, matrix_rate, matrix_sums,
 };
+use crate::engine::cuda::{CudaEngine, driver};
+use crate::engine::{DeviceChoice, Engine, EngineError, Trainer};
 use crate::model::Model;
-use crate::synthetic;
+use crate::random::{Purpose, words};
 
 /// Batches: the paper's, which a card finds small; and one that fills it.
 const BATCHES: [usize; 3] = [128, 1024, 8192];
-/// Images in memory.
-const IMAGES: usize = 4 * 8192;
+/// Images on the card.
+const IMAGES: usize = 1 << 16;
+/// Repeats of a figure by the card's own clock.
+const REPEATS: usize = 21;
 /// Bytes that a step reads and writes for each parameter: the float32 master and Adam's two moments both
-/// ways, the bfloat16 shadow once for each of forward, backward and the update.
-const BYTES_PER_PARAMETER: f64 = 6.0 * 4.0 + 3.0 * 2.0;
+/// ways, the bfloat16 shadow out of the update. What forward and backward read of it a cache may hold.
+const BYTES_PER_PARAMETER: f64 = 6.0 * 4.0 + 2.0;
 
 /// The card that `choice` asks for; none for the CPU, nor where `auto` finds none.
-pub fn open_card(choice: DeviceChoice) -> Result<Option<Box<dyn Engine>>, EngineError> {
+pub fn open(choice: DeviceChoice) -> Result<Option<Arc<dyn Device>>, EngineError> {
     match choice {
         DeviceChoice::Cpu => Ok(None),
-        DeviceChoice::Cuda(_) => Ok(Some(open(choice, 0, For::Training)?.engine)),
-        DeviceChoice::Auto => Ok(open(DeviceChoice::Cuda(None), 0, For::Training)
-            .ok()
-            .map(|opened| opened.engine)),
+        DeviceChoice::Cuda(number) => driver::open(number.unwrap_or(0).into()).map(Some),
+        DeviceChoice::Auto => Ok(driver::open(0).ok()),
     }
+}
+
+/// Median seconds of `launch` by the card's clock, warm.
+fn median(card: &Arc<dyn Device>, launch: Launch) -> Result<f64, EngineError> {
+    // SAFETY: the caller's memory is as large as the launchers below state, and outlives this call.
+    let recording = unsafe { card.record(&[launch])? };
+    let times = (0..REPEATS)
+        .map(|_| card.time(recording.as_ref()))
+        .collect::<Result<Vec<f64>, _>>()?;
+    Ok(middle(times))
+}
+
+fn middle(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// bf16 matrix products out of registers, operations a second.
+fn matrix(card: &Arc<dyn Device>) -> Result<f64, EngineError> {
+    const ROUNDS: u32 = 1 << 14;
+    // Exponents around 1, random signs and mantissas.
+    let operands: Vec<u32> = (0..OPERANDS as u64)
+        .map(|i| words(1, Purpose::Synthetic, i, 0)[0] & 0x80FF_80FF | 0x3F00_3F00)
+        .collect();
+    let properties = card.properties();
+    let operands = Memory::from(card, &operands)?;
+    let sums = Memory::<f32>::zeros(card, matrix_sums(properties))?;
+    let launch = matrix_rate(properties, operands.address(), sums.address(), ROUNDS);
+    Ok(matrix_operations(properties, ROUNDS) / median(card, launch)?)
+}
+
+/// Copying what no cache holds, bytes read and written a second.
+fn copying(card: &Arc<dyn Device>) -> Result<f64, EngineError> {
+    let bytes = (8 * card.properties().l2).clamp(1 << 24, 1 << 30) / 16 * 16;
+    let numbers: Vec<u32> = (0..bytes / 4)
+        .map(|i| (i as u32).wrapping_mul(0x9E37_79B9))
+        .collect();
+    let from = Memory::from(card, &numbers)?;
+    let to = Memory::<u32>::zeros(card, numbers.len())?;
+    let launch = copy_rate(card.properties(), from.address(), to.address(), bytes / 16);
+    Ok(2.0 * bytes as f64 / median(card, launch)?)
 }
 
 /// Operations on unmasked weights, forward and backward: every image goes through every output.
@@ -41,60 +85,63 @@ fn operations(model: &Model, occupancy: f64) -> f64 {
     6.0 * (layers + occupancy * maps as f64)
 }
 
-/// Train the network of `paper` on `engine`, for about `seconds` with each size of batch.
-pub fn training(
-    engine: &dyn Engine,
+/// Measure; `progress` is told what is being measured.
+pub fn run(
+    options: &Options,
+    card: &Arc<dyn Device>,
+    progress: &dyn Fn(&str),
+) -> Result<CardReport, BenchError> {
+    let engine = CudaEngine::new(Arc::clone(card));
+    progress("the card's matrix and copy rates");
+    let mut report = CardReport {
+        device: engine.describe(),
+        matrix_teraflops: matrix(card)? / 1e12,
+        copy_gigabytes: copying(card)? / 1e9,
+        training: Vec::new(),
+    };
+    for paper in options.chosen() {
+        train(&engine, paper, options.seconds, &mut report, progress)?;
+    }
+    Ok(report)
+}
+
+fn train(
+    engine: &CudaEngine,
     paper: &PaperConfig,
     seconds: f64,
+    report: &mut CardReport,
     progress: &dyn Fn(&str),
-) -> Result<Vec<CardTrainingResult>, BenchError> {
+) -> Result<(), BenchError> {
     let model = paper.model()?;
-    let size = paper.size;
-    let images = synthetic::images(size.height, size.width, IMAGES, 3, paper.occupancy)
-        .ok_or_else(|| EngineError::Device("image size".into()))?;
-    let data = Arc::new(ConditionedImages {
-        images,
-        conditions: Conditions::none(),
-    });
-    let mut trainer = engine.trainer(&model, data)?;
     let parameters: usize = model.tensors.iter().map(|t| t.unmasked()).sum();
-    let order: Vec<u32> = (0..IMAGES as u32).collect();
-    let mut results = Vec::new();
+    let bytes = BYTES_PER_PARAMETER * parameters as f64;
+    let operations = operations(&model, paper.occupancy);
+    let mut trainer = engine.cuda_trainer(&model, &paper.images(IMAGES)?)?;
+    let rows: Vec<u32> = (0..IMAGES as u32).collect();
     for batch in BATCHES {
         progress(&format!(
             "{}: training on the card, batch {batch}",
             paper.name
         ));
-        // The first call loads, allocates and records; the second says how many images to ask for at once.
-        trainer.steps(&order[..batch], batch, 1e-4)?;
-        let one = Instant::now();
-        trainer.steps(&order, batch, 1e-4)?;
-        let passes = (0.2 / one.elapsed().as_secs_f64().max(1e-6)).clamp(1.0, 64.0) as usize;
-        let rows = order.repeat(passes);
-        let start = Instant::now();
-        let mut times = Vec::new();
-        while times.len() < 5 || start.elapsed().as_secs_f64() < seconds {
-            let one = Instant::now();
-            trainer.steps(&rows, batch, 1e-4)?;
-            times.push(one.elapsed().as_secs_f64());
-            // Five of a slow machine may take very long.
-            if start.elapsed().as_secs_f64() > 10.0 * seconds {
-                break;
-            }
-        }
-        times.sort_by(f64::total_cmp);
-        let rate = rows.len() as f64 / times[times.len() / 2];
-        let operations = operations(&model, paper.occupancy);
-        results.push(CardTrainingResult {
+        // The first call allocates and records.
+        trainer.steps(&rows[..batch], batch, 1e-4)?;
+        let images_per_second = rate(seconds, rows.len(), || {
+            trainer.steps(&rows, batch, 1e-4).map(drop)
+        })?;
+        let on_card = middle(trainer.time_steps(&rows[..batch], REPEATS)?);
+        let products = operations * batch as f64 / (1e12 * report.matrix_teraflops);
+        let optimiser = bytes / (1e9 * report.copy_gigabytes);
+        report.training.push(CardTrainingResult {
             config: paper.name.into(),
-            device: engine.describe(),
             batch,
-            images_per_second: rate,
-            step_microseconds: 1e6 * batch as f64 / rate,
+            images_per_second,
+            step_microseconds: 1e6 * batch as f64 / images_per_second,
+            step_microseconds_on_card: 1e6 * on_card,
             operations_per_image: operations,
-            teraflops: operations * rate / 1e12,
-            bytes_per_step: BYTES_PER_PARAMETER * parameters as f64,
+            teraflops: operations * images_per_second / 1e12,
+            bytes_per_step: bytes,
+            bound_images_per_second: batch as f64 / products.max(optimiser),
         });
     }
-    Ok(results)
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `sarm bench`
 
 use super::{Global, print_json};
-use crate::bench::{Options, Report, run};
+use crate::bench::{CardReport, Options, Report, run};
 
 /// Measure images per second beside the paper's tables.
 ///
@@ -55,28 +55,34 @@ impl Bench {
     }
 }
 
-fn card_table(report: &Report) -> String {
-    let mut text = String::new();
-    for (number, t) in report.training_on_card.iter().enumerate() {
-        if number == 0 {
-            text += &format!("{}\n\n", t.device);
-            text += "| training, batch | images/s | us a step | TFLOP/s unmasked |\n|---|--:|--:|--:|\n";
-        }
+fn card_table(card: &CardReport) -> String {
+    let mut text = format!(
+        "{}\nbf16 matrix rate {:.0} TFLOP/s, copying {:.0} GB/s read and written\n\n",
+        card.device, card.matrix_teraflops, card.copy_gigabytes
+    );
+    text += "| training, batch | images/s | us a step | on the card | TFLOP/s unmasked | bound | of bound |\n|---|--:|--:|--:|--:|--:|--:|\n";
+    for t in &card.training {
         text += &format!(
-            "| {}, {} | {:.0} | {:.1} | {:.1} |\n",
-            t.config, t.batch, t.images_per_second, t.step_microseconds, t.teraflops
+            "| {}, {} | {:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.1} % |\n",
+            t.config,
+            t.batch,
+            t.images_per_second,
+            t.step_microseconds,
+            t.step_microseconds_on_card,
+            t.teraflops,
+            t.bound_images_per_second,
+            100.0 * t.images_per_second / t.bound_images_per_second,
         );
     }
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    text
+    text + "\n"
 }
 
 fn table(report: &Report) -> String {
     let m = &report.machine;
     let mut text = format!("{} ({}), sarm {}\n", m.processor, m.engine, report.version);
-    text += &card_table(report);
+    if let Some(card) = &report.card {
+        text += &card_table(card);
+    }
     let Some(rate) = report.gemm_gflops else {
         return text;
     };

@@ -1,0 +1,216 @@
+//! Speed of this machine on the paper's four configurations, beside the paper's figures.
+
+mod card;
+mod cpu;
+mod paper;
+
+pub use cpu::gemm_gflops;
+pub use paper::{PAPER, PaperConfig, Work};
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::engine::{DeviceChoice, EngineError};
+use crate::model::ConfigError;
+
+/// What was run where.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    /// Processor's name.
+    pub processor: String,
+    /// Threads used.
+    pub threads: usize,
+    /// Engine's own description.
+    pub engine: String,
+}
+
+/// One sampler on one configuration.
+#[derive(Debug, Clone, Serialize)]
+pub struct SamplingResult {
+    /// `jets-dc` ..
+    pub config: String,
+    /// `incremental` or `naive`.
+    pub sampler: &'static str,
+    /// Engine's own description.
+    pub device: String,
+    /// Images per call.
+    pub batch: usize,
+    /// Median of the repeats.
+    pub images_per_second: f64,
+    /// images_per_second * 3600 / threads.
+    pub images_per_core_hour: f64,
+    /// What the measured GEMM rate allows for the multiply-adds that this sampler cannot avoid.
+    pub bound_images_per_second: f64,
+    /// The paper's figure on 4 TITAN X.
+    pub paper_images_per_second: f64,
+    /// Fraction of nonzero pixels drawn.
+    pub occupancy: f64,
+}
+
+/// Training on one configuration.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrainingResult {
+    /// `jets-dc` ..
+    pub config: String,
+    /// Engine's own description.
+    pub device: String,
+    /// Images per step.
+    pub batch: usize,
+    /// Median of the repeats.
+    pub images_per_second: f64,
+    /// What the measured GEMM rate allows for forward, backward and weight gradients.
+    pub bound_images_per_second: f64,
+    /// The paper's figure: it gives none.
+    pub paper_images_per_second: Option<f64>,
+}
+
+/// Training on one configuration with one size of batch on a card.
+#[derive(Debug, Clone, Serialize)]
+pub struct CardTrainingResult {
+    /// `jets-dc` ..
+    pub config: String,
+    /// Images per step.
+    pub batch: usize,
+    /// Median of the repeats, by the host's clock, thousands of steps ahead.
+    pub images_per_second: f64,
+    /// Microseconds that a step takes, by the host's clock.
+    pub step_microseconds: f64,
+    /// The same by the card's own clock, median of single steps.
+    pub step_microseconds_on_card: f64,
+    /// Operations of an image on unmasked weights, forward and backward, a multiply-add counting two.
+    pub operations_per_image: f64,
+    /// The same in 10^12 operations a second, as measured.
+    pub teraflops: f64,
+    /// Bytes of parameters and moments that a step cannot avoid to read or write in device memory.
+    pub bytes_per_step: f64,
+    /// What the measured matrix and copy rates allow for those: the larger of the two times.
+    pub bound_images_per_second: f64,
+}
+
+/// What a card does.
+#[derive(Debug, Clone, Serialize)]
+pub struct CardReport {
+    /// Engine's own description.
+    pub device: String,
+    /// bf16 matrix products out of registers (`mma.m16n8k16`), 10^12 operations a second.
+    pub matrix_teraflops: f64,
+    /// Copying in device memory, 10^9 bytes read and written a second.
+    pub copy_gigabytes: f64,
+    /// Training.
+    pub training: Vec<CardTrainingResult>,
+}
+
+/// Everything `sarm bench` measures.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Where.
+    pub machine: Machine,
+    /// f32 matrix rate in 10^9 operations a second, a multiply-add counting two; the `gemm` crate, 1024^3.
+    /// None where the CPU was not measured.
+    pub gemm_gflops: Option<f64>,
+    /// Samplers.
+    pub sampling: Vec<SamplingResult>,
+    /// Training.
+    pub training: Vec<TrainingResult>,
+    /// The card, where one was measured.
+    pub card: Option<CardReport>,
+    /// Version of the program.
+    pub version: &'static str,
+}
+
+/// What to measure, and how long.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What to measure: the CPU, a card, or (`auto`) the CPU and the card that there is.
+    pub device: DeviceChoice,
+    /// Threads; 0: one per core.
+    pub threads: usize,
+    /// Configurations; empty: all.
+    pub configs: Vec<String>,
+    /// Seconds to spend on each figure, about.
+    pub seconds: f64,
+    /// Leave the naive sampler out.
+    pub skip_naive: bool,
+}
+
+/// Why a measurement could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// An unknown configuration.
+    #[error(
+        "there is no configuration '{0}' (the paper's are jets-dc, jets-dd, muons-dc, muons-dd)"
+    )]
+    Unknown(String),
+    /// A configuration that does not parse.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Median of at least three timings of `f`, repeated until `seconds` are spent; images per second.
+fn rate(
+    seconds: f64,
+    images: usize,
+    mut f: impl FnMut() -> Result<(), EngineError>,
+) -> Result<f64, EngineError> {
+    f()?;
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 3 || start.elapsed().as_secs_f64() < seconds {
+        let one = Instant::now();
+        f()?;
+        times.push(one.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(images as f64 / times[times.len() / 2])
+}
+
+/// Name of the processor.
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    info.lines()
+        .find_map(|l| l.strip_prefix("model name")?.split_once(':'))
+        .map_or_else(
+            || std::env::consts::ARCH.into(),
+            |(_, name)| name.trim().into(),
+        )
+}
+
+impl Options {
+    fn chosen(&self) -> impl Iterator<Item = &'static PaperConfig> {
+        PAPER
+            .iter()
+            .filter(|p| self.configs.is_empty() || self.configs.iter().any(|n| n == p.name))
+    }
+}
+
+/// Measure; `progress` is told what is being measured.
+pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchError> {
+    let known = |name: &String| PAPER.iter().any(|p| p.name == name);
+    if let Some(name) = options.configs.iter().find(|n| !known(n)) {
+        return Err(BenchError::Unknown(name.clone()));
+    }
+    let card = match card::open(options.device)? {
+        None => None,
+        Some(card) => Some(card::run(options, &card, progress)?),
+    };
+    let mut report = Report {
+        machine: Machine {
+            processor: processor(),
+            threads: 0,
+            engine: card.as_ref().map_or(String::new(), |c| c.device.clone()),
+        },
+        gemm_gflops: None,
+        sampling: Vec::new(),
+        training: Vec::new(),
+        card,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    if !matches!(options.device, DeviceChoice::Cuda(_)) {
+        cpu::run(options, &mut report, progress)?;
+    }
+    Ok(report)
+}

@@ -1,0 +1,128 @@
+//! The paper's four configurations with what it measured on them, and what an image of each costs.
+
+use serde::Serialize;
+
+use crate::engine::{ConditionedImages, Conditions, EngineError};
+use crate::model::config::{ImageSize, LikelihoodConfig};
+use crate::model::{Config, ConfigError, Model};
+use crate::synthetic;
+
+/// One of the paper's networks, with what the paper measured on it.
+pub struct PaperConfig {
+    /// Name, as of the file in configs/.
+    pub name: &'static str,
+    toml: &'static str,
+    size: ImageSize,
+    /// Fraction of nonzero pixels in the paper's images.
+    pub occupancy: f64,
+    /// images/s of the paper's SARM-2 on 4 TITAN X (tables 2 and 4).
+    pub paper_images_per_second: f64,
+}
+
+const JETS: ImageSize = ImageSize {
+    height: 25,
+    width: 25,
+};
+const MUONS: ImageSize = ImageSize {
+    height: 32,
+    width: 32,
+};
+
+/// Tables 2 (jets) and 4 (muons) of Lu et al., arXiv:2009.14017.
+pub const PAPER: [PaperConfig; 4] = [
+    PaperConfig {
+        name: "jets-dc",
+        toml: include_str!("../../configs/jets-dc.toml"),
+        size: JETS,
+        occupancy: 0.1,
+        paper_images_per_second: 2480.0,
+    },
+    PaperConfig {
+        name: "jets-dd",
+        toml: include_str!("../../configs/jets-dd.toml"),
+        size: JETS,
+        occupancy: 0.1,
+        paper_images_per_second: 1612.0,
+    },
+    PaperConfig {
+        name: "muons-dc",
+        toml: include_str!("../../configs/muons-dc.toml"),
+        size: MUONS,
+        occupancy: 0.02,
+        paper_images_per_second: 1136.0,
+    },
+    PaperConfig {
+        name: "muons-dd",
+        toml: include_str!("../../configs/muons-dd.toml"),
+        size: MUONS,
+        occupancy: 0.02,
+        paper_images_per_second: 625.0,
+    },
+];
+
+impl PaperConfig {
+    /// The model with random weights of the paper's sparsity.
+    pub fn model(&self) -> Result<Model, ConfigError> {
+        let mut config = Config::parse(self.toml)?.resolve(self.size)?;
+        if let LikelihoodConfig::Dd { maximum, .. } = &mut config.likelihood {
+            maximum.get_or_insert(285.0);
+        }
+        let mut model = Model::new(config)?;
+        synthetic::randomise(&mut model, 1, self.occupancy);
+        Ok(model)
+    }
+
+    /// `count` random images of the paper's sparsity.
+    pub fn images(&self, count: usize) -> Result<ConditionedImages, EngineError> {
+        let ImageSize { height, width } = self.size;
+        Ok(ConditionedImages {
+            images: synthetic::images(height, width, count, 3, self.occupancy)
+                .ok_or_else(|| EngineError::Mismatch("images of this size".into()))?,
+            conditions: Conditions::none(),
+        })
+    }
+}
+
+/// Multiply-adds of one image, drawn incrementally.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Work {
+    /// Unmasked weights of the hidden layers and gates: needed for every image.
+    pub always: f64,
+    /// Those of the values (and D+D's shared map), times the nonzero pixels.
+    pub where_nonzero: f64,
+}
+
+impl Work {
+    /// For a model whose images have `occupancy` of their pixels nonzero.
+    pub fn of(model: &Model, occupancy: f64) -> Self {
+        let (mut always, mut where_nonzero) = (0.0, 0.0);
+        for t in model.tensors.iter().filter(|t| t.is_weight()) {
+            if t.name.contains(".value.") {
+                where_nonzero += occupancy * t.unmasked() as f64;
+            } else if !t.name.contains(".levels.") {
+                always += t.unmasked() as f64;
+            }
+        }
+        for stage in &model.stages {
+            where_nonzero += occupancy * (stage.pixels * stage.levels * stage.values) as f64;
+        }
+        Self {
+            always,
+            where_nonzero,
+        }
+    }
+
+    /// Multiply-adds of one image drawn naively: all weights of a stage, masked ones too, once for each of its pixels.
+    pub fn naive(model: &Model) -> f64 {
+        let weights = model.tensors.iter().filter(|t| t.is_weight());
+        weights
+            .filter(|t| !t.name.contains(".levels."))
+            .map(|t| t.stage.pixels as f64 * t.size() as f64)
+            .sum()
+    }
+
+    /// Multiply-adds in all.
+    pub fn total(&self) -> f64 {
+        self.always + self.where_nonzero
+    }
+}
