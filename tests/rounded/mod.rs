@@ -1,0 +1,212 @@
+//! Likelihood and gradients by plain float64 loops, with a rounding wherever the CUDA engine stores: the
+//! truth with none, and with that of bf16 the error that the engine's precision makes by itself.
+
+use sarm::engine::ConditionedImages;
+use sarm::model::likelihood::{gate, levels};
+use sarm::model::{Model, StageTensor, Values};
+
+/// How a stored number is rounded.
+pub type Rounding = fn(f64) -> f64;
+
+/// GELU and its slope, by the formula of `engine::reference`.
+fn gelu(z: f64) -> (f64, f64) {
+    let (a, b) = (1.595_769_121_605_730_8, 0.044_715);
+    let s = 1.0 / (1.0 + (-a * (z + b * z * z * z)).exp());
+    (z * s, s + z * s * (1.0 - s) * a * (1.0 + 3.0 * b * z * z))
+}
+
+struct Network<'a> {
+    model: &'a Model,
+    stage: usize,
+}
+
+impl Network<'_> {
+    fn weight(&self, tensor: StageTensor, row: usize, column: usize) -> f64 {
+        let spec = &self.model.tensors[self.model.index(self.stage, tensor)];
+        match column < spec.read(row) {
+            true => {
+                f64::from(self.model.parameter(self.stage, tensor)[row * spec.columns() + column])
+            }
+            false => 0.0,
+        }
+    }
+
+    fn forward(&self, weight: StageTensor, bias: StageTensor, x: &[f64]) -> Vec<f64> {
+        let b = self.model.parameter(self.stage, bias);
+        (0..b.len())
+            .map(|row| {
+                let sum: f64 = (0..x.len())
+                    .map(|k| self.weight(weight, row, k) * x[k])
+                    .sum();
+                sum + f64::from(b[row])
+            })
+            .collect()
+    }
+
+    fn backward(&self, weight: StageTensor, delta: &[f64], below: &mut [f64]) {
+        for (row, d) in delta.iter().enumerate().filter(|(_, d)| **d != 0.0) {
+            for (k, b) in below.iter_mut().enumerate() {
+                *b += d * self.weight(weight, row, k);
+            }
+        }
+    }
+}
+
+/// Adds `delta x^T` over what each row reads, and `delta`.
+fn accumulate(
+    model: &Model,
+    stage: usize,
+    tensors: (StageTensor, StageTensor),
+    delta: &[f64],
+    x: &[f64],
+    gradients: &mut [Vec<f64>],
+) {
+    let weight = model.index(stage, tensors.0);
+    let spec = &model.tensors[weight];
+    let bias = model.index(stage, tensors.1);
+    for (row, d) in delta.iter().enumerate() {
+        gradients[bias][row] += d;
+        for (k, x) in x.iter().enumerate().take(spec.read(row)) {
+            gradients[weight][row * spec.columns() + k] += d * x;
+        }
+    }
+}
+
+/// Mean negative log-likelihood of the images `rows` in nats, and its gradient by every tensor.
+pub fn gradients(
+    model: &Model,
+    data: &ConditionedImages,
+    rows: &[u32],
+    round: Rounding,
+) -> (f64, Vec<Vec<f64>>) {
+    let mut gradients: Vec<Vec<f64>> = model.tensors.iter().map(|t| vec![0.0; t.size()]).collect();
+    let mut total = 0.0;
+    let scale = 1.0 / rows.len() as f64;
+    for row in rows {
+        let mut image = vec![0.0; model.pixels()];
+        data.images.dense_into(*row as usize, &mut image);
+        let condition = data.conditions.row(u64::from(*row));
+        let mut shown: Vec<f64> = condition.iter().map(|c| round(f64::from(*c))).collect();
+        for pixel in model.order.iter().flatten() {
+            let mut x = image[usize::from(*pixel)];
+            if let (Values::Levels(grid), true) = (model.values(), x > 0.0) {
+                x = grid.value(grid.level(x).unwrap());
+            }
+            shown.push(round(f64::from(model.config.input.apply(x))));
+        }
+        for stage in 0..model.stages.len() {
+            let network = Network { model, stage };
+            let shape = &model.stages[stage];
+            let tensors = |level: usize| match level {
+                0 => (StageTensor::InputWeight, StageTensor::InputBias),
+                l => (
+                    StageTensor::HiddenWeight(l - 1),
+                    StageTensor::HiddenBias(l - 1),
+                ),
+            };
+            let mut inputs = vec![shown[..shape.inputs()].to_vec()];
+            let mut slopes = Vec::new();
+            for level in 0..=shape.layers {
+                let z = network.forward(tensors(level).0, tensors(level).1, &inputs[level]);
+                slopes.push(z.iter().map(|z| gelu(round(*z)).1).collect::<Vec<f64>>());
+                inputs.push(z.iter().map(|z| round(gelu(*z).0)).collect());
+            }
+            let last = &inputs[shape.layers + 1];
+            let gates = network.forward(StageTensor::GateWeight, StageTensor::GateBias, last);
+            let values = network.forward(StageTensor::ValueWeight, StageTensor::ValueBias, last);
+            let mut gate_delta = vec![0.0; gates.len()];
+            let mut value_delta = vec![0.0; values.len()];
+            for (place, pixel) in model.order[stage].iter().enumerate() {
+                let x = image[usize::from(*pixel)];
+                let (cost, slope) = gate(gates[place], if x > 0.0 { 1.0 } else { -1.0 });
+                total += cost;
+                gate_delta[place] = round(scale * slope);
+                if x == 0.0 {
+                    continue;
+                }
+                let of_pixel = place * shape.values..(place + 1) * shape.values;
+                let mut slopes = vec![0.0; shape.values];
+                total += likelihood(
+                    &network,
+                    x,
+                    &values[of_pixel.clone()],
+                    &mut slopes,
+                    scale,
+                    &mut gradients,
+                );
+                for (to, slope) in value_delta[of_pixel].iter_mut().zip(slopes) {
+                    *to = round(scale * slope);
+                }
+            }
+            let gate_tensors = (StageTensor::GateWeight, StageTensor::GateBias);
+            let value_tensors = (StageTensor::ValueWeight, StageTensor::ValueBias);
+            accumulate(
+                model,
+                stage,
+                gate_tensors,
+                &gate_delta,
+                last,
+                &mut gradients,
+            );
+            accumulate(
+                model,
+                stage,
+                value_tensors,
+                &value_delta,
+                last,
+                &mut gradients,
+            );
+            let mut below = vec![0.0; shape.units()];
+            network.backward(StageTensor::GateWeight, &gate_delta, &mut below);
+            network.backward(StageTensor::ValueWeight, &value_delta, &mut below);
+            for level in (0..=shape.layers).rev() {
+                let pairs = below.iter().zip(&slopes[level]);
+                let delta: Vec<f64> = pairs.map(|(b, s)| round(b * s)).collect();
+                accumulate(
+                    model,
+                    stage,
+                    tensors(level),
+                    &delta,
+                    &inputs[level],
+                    &mut gradients,
+                );
+                below = vec![0.0; inputs[level].len()];
+                if level > 0 {
+                    network.backward(tensors(level).0, &delta, &mut below);
+                }
+            }
+        }
+    }
+    (total * scale, gradients)
+}
+
+/// Cost of a positive pixel and its derivatives by the pixel's values; adds those by D+D's shared map.
+fn likelihood(
+    network: &Network,
+    x: f32,
+    values: &[f64],
+    slopes: &mut [f64],
+    scale: f64,
+    gradients: &mut [Vec<f64>],
+) -> f64 {
+    match network.model.values() {
+        Values::Mixture(mixture) => mixture.nll_and_gradient(f64::from(x), values, slopes),
+        Values::Levels(grid) => {
+            let level = grid.level(x).unwrap();
+            let (map, bias) = (StageTensor::LevelsWeight, StageTensor::LevelsBias);
+            let mut logits = network.forward(map, bias, values);
+            let cost = levels::softmax_nll(&mut logits, level) + grid.log_width(level);
+            let delta: Vec<f64> = logits.iter().map(|d| scale * d).collect();
+            accumulate(
+                network.model,
+                network.stage,
+                (map, bias),
+                &delta,
+                values,
+                gradients,
+            );
+            network.backward(map, &logits, slopes);
+            cost
+        }
+    }
+}
