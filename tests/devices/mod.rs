@@ -1,7 +1,7 @@
 //! Devices for tests: the one that the environment asks for, and one that is lost after a while.
 #![allow(dead_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sarm::engine::EngineError;
@@ -11,7 +11,12 @@ use sarm::engine::cuda::device::{Address, Device, Launch, Properties, Recording}
 pub fn under_test() -> Arc<dyn Device> {
     match std::env::var("SARM_TEST_DEVICE").as_deref() {
         Err(_) | Ok("emulation") => crate::emulation::Emulation::new().device(),
-        Ok(other) => panic!("SARM_TEST_DEVICE={other}: this build knows 'emulation'"),
+        Ok("cuda") => {
+            static CARD: OnceLock<Arc<dyn Device>> = OnceLock::new();
+            let open = || sarm::engine::cuda::driver::open(0).unwrap_or_else(|e| panic!("{e}"));
+            Arc::clone(CARD.get_or_init(open))
+        }
+        Ok(other) => panic!("SARM_TEST_DEVICE={other}: 'emulation' or 'cuda'"),
     }
 }
 
