@@ -21,8 +21,8 @@ train*) for word; do out=$word; done
     mkdir -p "$out"
     case "$*" in *"--device cpu"*) nll=250.0 ;; *) nll=250.5 ;; esac
     printf 'epoch,train_nll\n1,%s\n' $nll >"$out/metrics.csv" ;;
-bench*) echo '{"training_on_card": [{"config": "jets-dc", "batch": 8192, "images_per_second": 8192000.0, "step_microseconds": 1000.0,
-    "operations_per_image": 2.5e7, "teraflops": 204.8, "bytes_per_step": 1e8}]}' ;;
+bench*) echo '{"card": {"matrix_teraflops": 500.0, "copy_gigabytes": 2000.0, "training": [{"config": "jets-dc", "batch": 8192, "images_per_second": 8192000.0, "step_microseconds": 1000.0,
+    "operations_per_image": 2.5e7, "teraflops": 204.8, "bytes_per_step": 1e8}]}}' ;;
 esac"#;
 
 const PEERS: &str = r#"
