@@ -22,8 +22,10 @@ pub(crate) mod gather;
 pub(crate) mod levels;
 pub(crate) mod likelihood;
 pub(crate) mod linear;
+pub(crate) mod mixture;
 pub(crate) mod rates;
 pub(crate) mod sanitizers;
+pub(crate) mod step;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,10 +41,11 @@ pub fn table(size: Size) -> Vec<Case> {
     [
         contract::cases(size),
         gather::cases(size),
-        likelihood::cases(size),
+        mixture::cases(size),
         levels::cases(size),
         linear::cases(size),
         rates::cases(size),
+        step::cases(size),
     ]
     .into_iter()
     .flatten()
