@@ -13,7 +13,7 @@ use crate::likelihood::{Buffers, Dice, Pixels, answer, as_bf16, differences, mea
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Numbers {
     Ordinary,
-    /// Means so far beyond the range that only a tail, nearly flat, is left inside.
+    /// Means beyond the range, so that only a tail is left inside; in a unit of 100 GeV.
     Tails,
     /// Logits of 80, scales at both ends of where they are held, pixels at both ends of what there is.
     Ends,
@@ -67,6 +67,7 @@ pub fn cases(size: Size) -> Vec<Case> {
                 }
                 let mut tails = shape(4, &[(9, 0), (30, 0)], 5, upper);
                 tails.numbers = Numbers::Tails;
+                tails.unit = 100.0;
                 shapes.push(tails);
             }
             let mut scored = shape(4, &[(9, 0), (40, 0)], 5, 500.0);
@@ -135,8 +136,8 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
         }
         if shape.numbers == Numbers::Tails {
             for i in 0..k {
-                row[1 + k + i] = pick(dice, &[-4000.0, -300.0, -80.0, 700.0, 3000.0]);
-                row[1 + 2 * k + i] = 3.0 + dice.unit() * 4.0;
+                row[1 + k + i] = pick(dice, &[-40.0, -3.0, -0.5, 5.5, 8.0, 40.0]);
+                row[1 + 2 * k + i] = dice.unit() * 2.0 - 0.5;
             }
         }
         if shape.numbers == Numbers::Ends {
