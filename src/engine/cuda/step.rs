@@ -198,6 +198,7 @@ impl Batch {
             nll: self.nll.address(),
             places: around.model.pixels(),
             images,
+            whole: images,
         };
         let outputs: Vec<StageOutput> = layout
             .stages
@@ -230,6 +231,7 @@ impl Batch {
                     log_widths: widths.address(),
                     map_pitch: around.model.config.likelihood.values(),
                     batch,
+                    continues: false,
                     stages: &stages,
                 }
                 .launches()
