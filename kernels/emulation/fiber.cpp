@@ -41,10 +41,26 @@ sarm_emulation_switch:
 
 namespace emulation {
 
-void prepare(Fiber& fiber, void (*entry)(), std::size_t shift) {
+namespace {
+
+constexpr std::size_t page = 4096;
+constexpr std::size_t stack_size = (SARM_EMULATION_ASAN ? 256 : 64) * 1024;
+// Of a stack: more than the shift of a fiber and its first frames.
+[[maybe_unused]] constexpr std::size_t outermost = 16 * 1024;
+
+// Forget what a sanitizer knows about frames that were here.
+void unmark([[maybe_unused]] char* from, [[maybe_unused]] std::size_t size) {
 #if SARM_EMULATION_ASAN
-    // What ran here before may have been abandoned half-way, with its frames still marked.
-    __asan_unpoison_memory_region(fiber.stack, fiber.size);
+    __asan_unpoison_memory_region(from, size);
+#endif
+}
+
+} // namespace
+
+void prepare(Fiber& fiber, void (*entry)(), std::size_t shift) {
+    // The frames in which the last fiber here handed over for good are still marked.
+    unmark(fiber.stack + fiber.size - outermost, outermost);
+#if SARM_EMULATION_ASAN
     fiber.fake = nullptr;
 #endif
 #if SARM_EMULATION_SWITCH
@@ -89,11 +105,6 @@ void switch_fiber(Fiber& from, Fiber& to) {
 #endif
 }
 
-namespace {
-constexpr std::size_t page = 4096;
-constexpr std::size_t stack_size = (SARM_EMULATION_ASAN ? 256 : 64) * 1024;
-} // namespace
-
 std::size_t Stacks::size() { return stack_size; }
 
 char* Stacks::stack(std::size_t i) const { return memory_ + i * (stack_size + page) + page; }
@@ -112,8 +123,15 @@ bool Stacks::reserve(std::size_t count) {
     return true;
 }
 
+void Stacks::abandon() {
+    for (std::size_t i = 0; i < count_; ++i) unmark(stack(i), stack_size);
+}
+
 void Stacks::release() {
-    if (memory_ != nullptr) munmap(memory_, count_ * (stack_size + page));
+    if (memory_ != nullptr) {
+        abandon();
+        munmap(memory_, count_ * (stack_size + page));
+    }
     memory_ = nullptr;
     count_ = 0;
 }

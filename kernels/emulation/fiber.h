@@ -39,7 +39,7 @@ struct Fiber {
 };
 
 // Make `fiber` begin at `entry` (which never returns) when it is switched to, on its stack lowered by `shift`
-// bytes, a multiple of 16. What ran on it before is forgotten.
+// bytes, a multiple of 16 and at most 8 KiB. What ran on it before has handed over in its first frames, or was abandoned.
 void prepare(Fiber& fiber, void (*entry)(), std::size_t shift);
 
 // Go on in `to`; comes back when something switches to `from`.
@@ -58,7 +58,8 @@ public:
 
     // At least `count` stacks, all of which may move. False where there is no memory.
     bool reserve(std::size_t count);
-    std::size_t count() const { return count_; }
+    // The fibers on all of them stopped somewhere, and will not go on.
+    void abandon();
     char* stack(std::size_t i) const;
     static std::size_t size();
 

@@ -32,6 +32,7 @@ bool Machine::run(const Launch& launch) {
     report_faults();
     machine = this;
     const bool ran = run_waves(launch);
+    if (!ran) stacks_.abandon();
     machine = nullptr;
     return ran;
 }
