@@ -33,7 +33,7 @@ impl Instrumentation {
             Self::None => &["-O2", "-g1"],
             Self::Sanitizers => &[
                 "-O1",
-                "-g",
+                "-g1",
                 "-fno-omit-frame-pointer",
                 "-fsanitize=address,undefined",
                 "-fno-sanitize-recover=all",
@@ -42,9 +42,15 @@ impl Instrumentation {
     }
 }
 
-/// The C++ compiler.
-pub fn compiler() -> String {
-    std::env::var("CXX").unwrap_or_else(|_| "c++".into())
+/// The C++ compiler, with arguments if CXX has any.
+pub fn compiler() -> Command {
+    let words = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let mut words = words.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or("c++"));
+    command.args(words);
+    // The sanitizers' child asks for its version; a compiler under sanitizers itself would take long.
+    command.env_remove("LD_PRELOAD");
+    command
 }
 
 /// Files of `folder` that end in one of `extensions`, in the order of their names.
@@ -77,32 +83,26 @@ fn run(command: &mut Command) {
 /// The shared library of the emulation and of every `.cu` directly in `kernels`, folders of `kernels/`.
 pub fn library(kernels: &[&str], instrumentation: Instrumentation) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-    let emulation = root.join("emulation");
-    let mut headers = files(&root, &["cuh", "h"]);
-    headers.extend(files(&emulation, &["h"]));
-    let mut sources = files(&emulation, &["cpp"]);
-    for folder in kernels {
-        let folder = root.join(folder);
-        sources.extend(files(&folder, &["cu"]));
-        headers.extend(files(&folder, &["cuh", "h"]));
-    }
-
     let extra = std::env::var("SARM_EMULATION_FLAGS").unwrap_or_default();
     let mut flags: Vec<&str> = COMMON.to_vec();
     flags.extend(instrumentation.flags());
     flags.extend(extra.split_whitespace());
-    // The sanitizers' child asks too; a compiler under sanitizers itself would take long.
-    let version = Command::new(compiler())
-        .arg("--version")
-        .env_remove("LD_PRELOAD")
-        .output();
-    let version = version.map(|o| o.stdout).unwrap_or_default();
+
+    // An object's name is a digest of all that it is made of.
     let mut common = Sha256::new();
-    common.update(format!("{} {flags:?}", compiler()));
-    common.update(&version);
-    for header in &headers {
-        common.update(fs::read(header).unwrap());
-    }
+    common.update(format!("{:?} {flags:?}", compiler()));
+    let version = compiler().arg("--version").output();
+    common.update(version.map(|output| output.stdout).unwrap_or_default());
+    let with = |mut digest: Sha256, files: &[PathBuf]| {
+        for file in files {
+            digest.update(file.to_str().unwrap());
+            digest.update(fs::read(file).unwrap());
+        }
+        digest
+    };
+    let emulation = root.join("emulation");
+    common = with(common, &files(&root, &["cuh"]));
+    common = with(common, &files(&emulation, &["h"]));
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulation");
     fs::create_dir_all(&folder).unwrap();
@@ -110,22 +110,28 @@ pub fn library(kernels: &[&str], instrumentation: Instrumentation) -> PathBuf {
     let lock = File::create(folder.join("lock")).unwrap();
     lock.lock().unwrap();
 
-    let mut all = common.clone();
+    let mut all = Sha256::new();
     let mut missing = Vec::new();
     let mut objects = Vec::new();
-    for source in sources {
-        let text = fs::read(&source).unwrap();
-        let mut key = common.clone();
-        key.update(source.to_str().unwrap());
-        key.update(&text);
-        let key = format!("{:x}", key.finalize());
-        all.update(&key);
+    let mut add = |source: PathBuf, digest: &Sha256| {
+        let key = with(digest.clone(), std::slice::from_ref(&source)).finalize();
+        all.update(key);
         let stem = source.file_stem().unwrap().to_str().unwrap();
-        let object = folder.join(format!("{stem}-{}.o", &key[..16]));
+        let object = folder.join(format!("{stem}-{}.o", &format!("{key:x}")[..16]));
         if !object.exists() {
             missing.push((source, object.clone()));
         }
         objects.push(object);
+    };
+    for source in files(&emulation, &["cpp"]) {
+        add(source, &common);
+    }
+    for place in kernels {
+        let place = root.join(place);
+        let digest = with(common.clone(), &files(&place, &["h"]));
+        for source in files(&place, &["cu"]) {
+            add(source, &digest);
+        }
     }
     let library = folder.join(format!(
         "kernels-{}.so",
@@ -136,12 +142,9 @@ pub fn library(kernels: &[&str], instrumentation: Instrumentation) -> PathBuf {
     }
     compile(&missing, &flags, &root);
     let partial = library.with_extension("partial");
-    run(Command::new(compiler())
-        .args(&flags)
-        .arg("-shared")
-        .args(&objects)
-        .arg("-o")
-        .arg(&partial));
+    let mut link = compiler();
+    link.args(&flags).arg("-shared").args(&objects);
+    run(link.arg("-o").arg(&partial));
     fs::rename(&partial, &library).unwrap();
     library
 }
@@ -151,14 +154,10 @@ fn compile(missing: &[(PathBuf, PathBuf)], flags: &[&str], root: &Path) {
     use rayon::prelude::*;
     missing.par_iter().for_each(|(source, object)| {
         let partial = object.with_extension("partial");
-        run(Command::new(compiler())
-            .args(flags)
-            .arg("-I")
-            .arg(root)
-            .args(["-x", "c++", "-c"])
-            .arg(source)
-            .arg("-o")
-            .arg(&partial));
+        let mut compile = compiler();
+        compile.args(flags).arg("-I").arg(root);
+        compile.args(["-x", "c++", "-c"]).arg(source);
+        run(compile.arg("-o").arg(&partial));
         fs::rename(&partial, object).unwrap();
     });
 }

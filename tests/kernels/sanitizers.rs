@@ -15,15 +15,15 @@ pub struct Outcome {
 
 /// The shared library of the compiler's run-time named `name`.
 fn runtime(name: &str) -> PathBuf {
-    let output = Command::new(build::compiler())
-        .arg(format!("-print-file-name={name}"))
+    let mut ask = build::compiler();
+    ask.arg(format!("-print-file-name={name}"));
+    let output = ask
         .output()
-        .unwrap_or_else(|e| panic!("cannot run {} ({e})", build::compiler()));
+        .unwrap_or_else(|e| panic!("cannot run {ask:?} ({e})"));
     let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     assert!(
         path.is_absolute(),
-        "{} has no {name} (the sanitizers' run-time): install it (Debian: libgcc-12-dev or the like, which comes with g++; Fedora: libasan and libubsan), or name a g++ that has it in CXX",
-        build::compiler()
+        "{ask:?} finds no {name}, the sanitizers' run-time: install it (Debian: libgcc-12-dev or the like, which comes with g++; Fedora: libasan and libubsan), or name a g++ that has it in CXX",
     );
     library(&path)
 }
