@@ -7,10 +7,10 @@
 constexpr float GELU_SLOPE = 1.5957691216057308f;  // 2 sqrt(2/pi)
 constexpr float GELU_CUBIC = 0.044715f;
 
-// sigmoid(2 u). Right at both ends, for exp(-t) becomes 0 or infinite there.
+// sigmoid(2 u). Right at both ends, for exp(-t) becomes 0 or infinite there, and the reciprocal of infinity 0.
 DEVICE float gelu_gate(float x) {
     const float t = GELU_SLOPE * x * fmaf(GELU_CUBIC * x, x, 1.0f);
-    return 1.0f / (1.0f + fast_exp(-t));
+    return fast_reciprocal(1.0f + fast_exp(-t));
 }
 
 DEVICE float gelu(float x) { return x * gelu_gate(x); }

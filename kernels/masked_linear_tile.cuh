@@ -77,13 +77,13 @@ template <class Tile, bool ROWS_ARE_TERMS> struct Window {
         const uint32_t column = column_first + piece * 8;
         const uint32_t bytes = column < column_end ? min(16u, (column_end - column) * 2) : 0;
         bf16* to = window + (row * PIECES + (piece ^ swizzle(row))) * 8;
+        // Beyond the ends this is no address in the matrix: of 0 bytes nothing is read.
+        const bf16* at = from.source + static_cast<uint64_t>(row_first + row) * from.pitch + column;
+        const uint64_t stride = static_cast<uint64_t>(STEP) * from.pitch;
 #pragma unroll
         for (uint32_t i = 0; i < HEIGHT; i += STEP) {
-            const uint32_t r = row_first + row + i;
-            const bool inside = r < row_end && bytes > 0;
-            // Nothing is read where there is nothing; the address only has to be one.
-            const uint64_t at = inside ? static_cast<uint64_t>(r) * from.pitch + column : 0;
-            copy_async_16(to + i * PIECES * 8, from.source + at, inside ? bytes : 0);
+            copy_async_16(to + i * PIECES * 8, at, row_first + row + i < row_end ? bytes : 0);
+            at += stride;
         }
     }
 
