@@ -65,23 +65,31 @@ impl Tile {
         if operands > sums { operands } else { sums }
     }
 
-    /// Cycles of a multiprocessor that a tile with `terms` terms keeps busy, and that it takes from start to end.
+    /// Cycles of a multiprocessor that a tile with `terms` terms keeps busy, and that it takes from start to end;
+    /// `epilogue_bytes` go to and from memory for each of its results.
     ///
-    /// Estimates for Hopper from the operations and bytes of a tile (docs/kernels.md); only their
-    /// proportions matter, for the choice between shapes.
+    /// Estimates for an H100 (docs/kernels.md, "Which tile"); only their proportions matter, for the choice.
     fn cycles(self, terms: u32, epilogue_bytes: f64) -> (f64, f64) {
-        let (rate, step) = match self {
-            Tile::Small => (450.0, 250.0),
-            Tile::Medium => (900.0, 400.0),
-            Tile::Large => (1150.0, 500.0),
+        /// A multiprocessor's share of the second-level cache's bandwidth and of the memory's, bytes a cycle.
+        const L2: f64 = 28.0;
+        const MEMORY: f64 = 14.0;
+        /// What one multiprocessor alone can draw from memory.
+        const MEMORY_ALONE: f64 = 40.0;
+        /// First copies, and what comes before and after the steps.
+        const START: f64 = 1500.0;
+        let step = match self {
+            Tile::Small => 250.0,
+            Tile::Medium => 400.0,
+            Tile::Large => 500.0,
         };
-        let results = f64::from(self.side() * self.side());
+        let side = f64::from(self.side());
         let steps = f64::from(terms.div_ceil(self.depth()));
-        let busy = steps * f64::from(self.depth()) * results / rate;
-        let bytes = epilogue_bytes * results;
+        // Two operands of two bytes.
+        let copied = steps * f64::from(self.depth()) * side * 4.0;
+        let bytes = epilogue_bytes * side * side;
         (
-            busy + bytes / 14.0 + 300.0,
-            1500.0 + steps * step + bytes / 40.0,
+            copied / L2 + bytes / MEMORY + START / 5.0,
+            START + steps * step + bytes / MEMORY_ALONE,
         )
     }
 }
