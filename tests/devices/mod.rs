@@ -1,8 +1,8 @@
 //! Devices for tests: the one that the environment asks for, and one that is lost after a while.
 #![allow(dead_code)]
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use sarm::engine::EngineError;
 use sarm::engine::cuda::device::{Address, Device, Launch, Properties, Recording};

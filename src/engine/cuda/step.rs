@@ -40,8 +40,7 @@ pub enum Goal {
 pub struct Plan {
     pub launches: Vec<Launch>,
     /// Kept alive for them.
-    #[allow(dead_code)]
-    scratch: Option<Memory<f32>>,
+    _scratch: Option<Memory<f32>>,
 }
 
 impl Batch {
@@ -61,7 +60,7 @@ impl Batch {
         );
         Ok(Plan {
             launches,
-            scratch: None,
+            _scratch: None,
         })
     }
 
@@ -98,7 +97,10 @@ impl Batch {
             }
             .launch(),
         );
-        Ok(Plan { launches, scratch })
+        Ok(Plan {
+            launches,
+            _scratch: scratch,
+        })
     }
 
     /// Gather, all layers, likelihood.

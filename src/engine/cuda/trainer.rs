@@ -194,15 +194,6 @@ impl CudaTrainer {
         Ok(losses)
     }
 
-    /// Run launches once, now.
-    fn run_once(&self, plan: &Plan) -> Result<(), EngineError> {
-        for launch in &plan.launches {
-            // SAFETY: as for recordings; the buffers outlive the call, which waits for the launches.
-            unsafe { self.device.launch(launch)? };
-        }
-        self.device.synchronise()
-    }
-
     /// Gradient of the mean negative log-likelihood of `rows`, in the model's tensor order; and that mean.
     /// For tests: a step never forms it whole.
     pub fn gradients(&mut self, rows: &[u32]) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
@@ -216,7 +207,7 @@ impl CudaTrainer {
         };
         let goal = Goal::Gradient(arena.address());
         let plan = batch.step(&self.around(), rows.len(), goal)?;
-        self.run_once(&plan)?;
+        run_once(&self.device, &plan)?;
         let mut loss = [0.0];
         self.chunk.losses.read(0, &mut loss)?;
         let layout = &self.parameters.layout;
@@ -232,7 +223,8 @@ impl CudaTrainer {
             + Batch::bytes(self.device.properties(), &self.model, layout, images, true)
     }
 
-    /// Seconds that the device takes for a step on `rows`, by its own clock, and the loss of each of `repeats`.
+    /// Seconds that the device takes for a step on `rows`, by its own clock, `repeats` times. For benches: moments
+    /// move, parameters do not.
     pub fn time_steps(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError> {
         // Records the step, and warms up.
         self.steps(rows, rows.len(), 0.0)?;
@@ -281,7 +273,7 @@ impl Trainer for CudaTrainer {
         for rows in rows.chunks(batch.capacity()) {
             self.chunk.rows.write(0, rows)?;
             let plan = batch.scoring(&self.around(), rows.len())?;
-            self.run_once(&plan)?;
+            run_once(&self.device, &plan)?;
             all.extend(batch.image_nll(rows.len())?);
         }
         Ok(all)
@@ -296,6 +288,16 @@ impl Trainer for CudaTrainer {
         self.steps = state.steps;
         Ok(())
     }
+}
+
+/// Run launches once, now. Their rows are below the number of resident images, and the buffers that they
+/// were planned for are still there.
+fn run_once(device: &Arc<dyn Device>, plan: &Plan) -> Result<(), EngineError> {
+    for launch in &plan.launches {
+        // SAFETY: the launchers checked shapes against the buffers, which outlive the call: it waits below.
+        unsafe { device.launch(launch)? };
+    }
+    device.synchronise()
 }
 
 /// Buffers for scoring up to `images` images at once, or fewer where there is too little memory.
@@ -351,11 +353,7 @@ pub(super) fn score(
                 chunk: &chunk,
             };
             let plan = batch.scoring(&around, rows.len())?;
-            for launch in &plan.launches {
-                // SAFETY: the launchers checked shapes against these buffers, which outlive the loop's body,
-                // and rows are below the number of resident images.
-                unsafe { device.launch(launch)? };
-            }
+            run_once(device, &plan)?;
             scores.extend(batch.image_nll(rows.len())?.iter().map(|v| -v));
         }
     }
