@@ -45,6 +45,7 @@ fn main() {
     // What each must do at the least, for reports that set times beside bounds (scripts/gpu-check).
     if let Some(folder) = std::env::var_os("CRITERION_HOME") {
         let text = serde_json::to_string_pretty(&work).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(std::path::Path::new(&folder).join("work.json"), text).unwrap();
     }
     criterion.final_summary();
