@@ -10,7 +10,7 @@ use program::{DC, DD, Lab, SARM, assert_same, column, conditioned};
 use sarm::data::{WriteOptions, write};
 
 /// Options that every verb has.
-const GLOBAL: &str = "--threads --quiet --verbose --help";
+const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 
 const VERBS: [(&str, &str); 7] = [
     (
@@ -29,7 +29,7 @@ const VERBS: [(&str, &str); 7] = [
         "score",
         "--model --data --select --out --limit --force --json",
     ),
-    ("info", "--json"),
+    ("info", "--devices --json"),
     ("bench", "--config --seconds --skip-naive --json"),
     ("completions", ""),
 ];

@@ -189,17 +189,72 @@ fn training_repeats_bit_for_bit_and_follows_the_cpu() {
                 "{toml}: {losses:?}, not {want:?}"
             );
         }
-        // Both have learnt, by the same amount.
-        let moved = |state: &TrainingState| {
+        // Both have learnt the same: parameters moved in the same direction. Adam's first steps have one length
+        // whatever the gradient; where it is small against its rounding, its sign is anybody's.
+        let moved = |state: &TrainingState| -> Vec<f64> {
             let pairs = state.parameters.iter().zip(&model.parameters);
-            norm(pairs.flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| f64::from(a - b))))
+            pairs
+                .flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| f64::from(a - b)))
+                .collect()
         };
-        let cpu_state = cpu.state().unwrap();
-        let (found, want) = (moved(&state), moved(&cpu_state));
-        assert!(
-            (found / want - 1.0).abs() < 0.1,
-            "{toml}: moved by {found}, not {want}"
-        );
+        let (found, want) = (moved(&state), moved(&cpu.state().unwrap()));
+        let product: f64 = found.iter().zip(&want).map(|(a, b)| a * b).sum();
+        let cosine = product / norm(found.into_iter()) / norm(want.into_iter());
+        println!("cosine {cosine}: {toml:?}");
+        assert!(cosine > 0.95, "{toml}: moved with a cosine of {cosine}");
+    }
+}
+
+/// What is left of an epoch after a checkpoint may be its last, smaller batch alone. The blocks that share out
+/// D+D's sums must then be those of a run that was not interrupted.
+#[test]
+fn a_run_resumed_before_the_last_batch_ends_in_the_same_bits() {
+    let (toml, h, w) = CONFIGS[4];
+    let model = model(toml, h, w, 4, 0.3);
+    let data = data(&model, 84, 5, 0.3);
+    let rows: Vec<u32> = (0..84).collect();
+    let mut straight = engine().cuda_trainer(&model, &data).unwrap();
+    straight.steps(&rows[..64], 64, 1e-3).unwrap();
+    let middle = straight.state().unwrap();
+    straight.steps(&rows[64..], 64, 1e-3).unwrap();
+    let mut resumed = engine().cuda_trainer(&model, &data).unwrap();
+    resumed.restore(&middle).unwrap();
+    resumed.steps(&rows[64..], 64, 1e-3).unwrap();
+    assert!(same_bits(
+        &resumed.state().unwrap(),
+        &straight.state().unwrap()
+    ));
+}
+
+/// A batch of copies has the gradient of one: at sizes that fill a card, with the tiles that are taken there.
+#[test]
+fn large_batches_have_the_gradient_of_small_ones() {
+    let on_a_card = std::env::var("SARM_TEST_DEVICE").is_ok_and(|d| d == "cuda");
+    let mut models: Vec<(String, Model, Arc<ConditionedImages>, usize)> = cases()
+        .map(|(toml, model, data)| (toml.to_string(), model, data, 100))
+        .collect();
+    if on_a_card {
+        for paper in &sarm::bench::PAPER {
+            let model = representable(paper.model().unwrap());
+            let data = Arc::new(paper.images(8).unwrap());
+            models.push((paper.name.into(), model, data, 2048));
+        }
+    }
+    for (name, model, data, copies) in models {
+        let mut trainer = engine().cuda_trainer(&model, &data).unwrap();
+        let (want_nll, want) = trainer.gradients(&[1, 7, 3]).unwrap();
+        let (nll, found) = trainer.gradients(&[1, 7, 3].repeat(copies)).unwrap();
+        assert!((nll - want_nll).abs() < 1e-5 * want_nll.abs(), "{name}");
+        for (spec, (found, want)) in model.tensors.iter().zip(found.iter().zip(&want)) {
+            let want: Vec<f64> = want.iter().map(|v| f64::from(*v)).collect();
+            let (error, _) = errors(found, &want, &want);
+            // The mean's factor is another power of two or not, and so are the roundings of derivatives.
+            assert!(
+                error < 2e-2,
+                "{name}: {error:e} of {}'s gradient",
+                spec.name
+            );
+        }
     }
 }
 
@@ -305,6 +360,23 @@ fn too_little_memory_is_said_with_figures() {
         text.contains("too little free memory") && text.contains("MiB are free"),
         "{text}"
     );
+
+    // A run that stood there is not thrown away for one that cannot begin.
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    train(&CpuEngine::new(1).unwrap(), plan(&out, false), &mut Silent).unwrap();
+    let before = std::fs::read(out.join("model.safetensors")).unwrap();
+    let tiny = emulation::Emulation::with(emulation::Kernels::project(), 1, 1 << 16).device();
+    let forced = TrainPlan {
+        force: true,
+        ..plan(&out, false)
+    };
+    let error = train(&CudaEngine::new(tiny), forced, &mut Silent).unwrap_err();
+    assert!(
+        error.to_string().contains("too little free memory"),
+        "{error}"
+    );
+    assert!(std::fs::read(out.join("model.safetensors")).unwrap() == before);
 
     // Room for the parameters, not for the batch.
     let middling = emulation::Emulation::with(emulation::Kernels::project(), 1, 5 << 20).device();

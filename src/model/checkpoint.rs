@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::TensorSpec;
 use super::{ConfigError, Model, ModelConfig};
 
 /// What `format` says in the metadata of every file of this kind.
@@ -219,6 +220,17 @@ impl Tensors {
         &self.bytes
     }
 
+    /// A tensor like `spec`, under `name`. Its masked weights must be 0, as every engine relies on.
+    pub fn masked(&self, name: &str, spec: &TensorSpec) -> Result<Vec<f32>, CheckpointError> {
+        let values = self.tensor(name, &spec.shape)?;
+        match spec.row_beyond_mask(&values) {
+            None => Ok(values),
+            Some(row) => Err(self.damaged(format!(
+                "tensor `{name}` has a masked weight that is not 0 in row {row}"
+            ))),
+        }
+    }
+
     /// The f32 tensor `name`, which must have `shape`; every number finite.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
         let found = self
@@ -315,16 +327,7 @@ impl Checkpoint {
             );
         }
         for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
-            *values = file.tensor(&spec.name, &spec.shape)?;
-            for row in 0..spec.rows() {
-                let columns = row * spec.columns() + spec.read(row)..(row + 1) * spec.columns();
-                if values[columns].iter().any(|v| *v != 0.0) {
-                    return Err(file.damaged(format!(
-                        "tensor `{}` has a masked weight that is not 0 in row {row}",
-                        spec.name
-                    )));
-                }
-            }
+            *values = file.masked(&spec.name, spec)?;
         }
         let sha256 = Sha256::digest(file.bytes())
             .iter()

@@ -230,6 +230,14 @@ impl TensorSpec {
         }
     }
 
+    /// The first row of `values` with a masked weight that is not 0; such a tensor is damaged.
+    pub fn row_beyond_mask(&self, values: &[f32]) -> Option<usize> {
+        let rows = values.chunks(self.columns().max(1)).enumerate();
+        rows.filter(|(row, values)| values.iter().skip(self.read(*row)).any(|v| *v != 0.0))
+            .map(|(row, _)| row)
+            .next()
+    }
+
     /// Weights that are not masked.
     pub fn unmasked(&self) -> usize {
         (0..self.rows()).map(|r| self.read(r)).sum()

@@ -262,7 +262,7 @@ pub(super) fn resume(
         model
             .tensors
             .iter()
-            .map(|spec| file.tensor(&format!("{group}.{}", spec.name), &spec.shape))
+            .map(|spec| file.masked(&format!("{group}.{}", spec.name), spec))
             .collect::<Result<Vec<_>, _>>()
     };
     let steps: u64 = file

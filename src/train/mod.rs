@@ -186,12 +186,13 @@ pub fn train(
         state = Some(resumed.state);
     } else {
         model.initialise(train_config.seed, &statistics);
-        prepare_directory(&files, &asked)?;
     }
     drop(statistics);
+    // A device may lack the room: nothing of an old run is thrown away before it has been found.
     let mut trainer = engine.trainer(&model, Arc::clone(&data))?;
-    if let Some(state) = &state {
-        trainer.restore(state)?;
+    match &state {
+        Some(state) => trainer.restore(state)?,
+        None => prepare_directory(&files, &asked)?,
     }
     observer.start(&model, [rows.len(), held.len()], progress.epoch);
     let mut last_checkpoint = Instant::now();

@@ -130,7 +130,8 @@ pub trait Device: Send + Sync {
     /// Wait until all work asked for so far is done, and report its failure if it failed.
     fn synchronise(&self) -> Result<(), EngineError>;
 
-    /// Seconds that `recording` takes on the device, by its own clock, once.
+    /// Seconds that `recording` takes on the device, by its own clock, once. Where no work is under way that
+    /// hides it, the time that the host takes to hand it in counts.
     fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError>;
 }
 

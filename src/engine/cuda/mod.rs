@@ -9,6 +9,9 @@ pub mod device;
 pub mod driver;
 pub mod ops;
 mod parameters;
+mod recorded;
+mod room;
+mod scorer;
 mod step;
 mod trainer;
 
@@ -70,6 +73,6 @@ impl Engine for CudaEngine {
 
     fn score(&self, model: &Model, data: Arc<ConditionedImages>) -> Result<Vec<f64>, EngineError> {
         check_images(model, &data)?;
-        trainer::score(&self.device, model, &data)
+        scorer::score(&self.device, model, &data)
     }
 }

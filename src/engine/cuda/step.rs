@@ -18,13 +18,12 @@ use super::parameters::{Matrix, Parameters, StageLayout, pitch};
 use crate::engine::EngineError;
 use crate::model::{Model, Values};
 
-/// Everything that a step of a batch reads and writes besides its own buffers.
+/// What every batch reads besides its own buffers.
 pub struct Around<'a> {
     pub device: &'a Arc<dyn Device>,
     pub model: &'a Model,
     pub parameters: &'a Parameters,
     pub data: &'a ResidentImages,
-    pub chunk: &'a Chunk,
 }
 
 /// What becomes of a gradient.
@@ -44,9 +43,14 @@ pub struct Plan {
 }
 
 impl Batch {
-    /// Forward alone: [`image_nll`](Self::image_nll) of the first `images` rows of the chunk.
-    pub fn scoring(&self, around: &Around, images: usize) -> Result<Plan, EngineError> {
-        let mut launches = self.forward(around, images, Address::NULL)?;
+    /// Forward alone: [`image_nll`](Self::image_nll) of the resident images number `rows`, u32 `[images]`.
+    pub fn scoring(
+        &self,
+        around: &Around,
+        rows: &Memory<u32>,
+        images: usize,
+    ) -> Result<Plan, EngineError> {
+        let mut launches = self.forward(around, rows, images, Address::NULL)?;
         launches.push(
             FinishStep {
                 nll: self.nll.address(),
@@ -65,8 +69,14 @@ impl Batch {
     }
 
     /// A whole step of the chunk on `images` images: forward, likelihood, backward, what `goal` asks for.
-    pub fn step(&self, around: &Around, images: usize, goal: Goal) -> Result<Plan, EngineError> {
-        let mut launches = self.forward(around, images, around.chunk.cursor.address())?;
+    pub fn step(
+        &self,
+        around: &Around,
+        chunk: &Chunk,
+        images: usize,
+        goal: Goal,
+    ) -> Result<Plan, EngineError> {
+        let mut launches = self.forward(around, &chunk.rows, images, chunk.cursor.address())?;
         let levels = self.backward_levels(around);
         let properties = around.device.properties();
         let scratch = levels
@@ -85,15 +95,15 @@ impl Batch {
         for level in &levels {
             launches.extend(backward_input(properties, images as u32, room, level)?);
         }
-        launches.extend(self.update(around, images, goal)?);
+        launches.extend(self.update(around, chunk, images, goal)?);
         launches.push(
             FinishStep {
                 nll: self.nll.address(),
                 parts: all_parts(around.model),
                 images,
                 image_nll: Address::NULL,
-                losses: around.chunk.losses.address(),
-                cursor: around.chunk.cursor.address(),
+                losses: chunk.losses.address(),
+                cursor: chunk.cursor.address(),
             }
             .launch(),
         );
@@ -107,6 +117,7 @@ impl Batch {
     fn forward(
         &self,
         around: &Around,
+        rows: &Memory<u32>,
         images: usize,
         cursor: Address,
     ) -> Result<Vec<Launch>, EngineError> {
@@ -115,7 +126,7 @@ impl Batch {
         let mut launches = vec![
             Gather {
                 data: around.data.addresses(),
-                rows: around.chunk.rows.address(),
+                rows: rows.address(),
                 cursor,
                 batch: images,
                 shown: self.shown.address(),
@@ -299,11 +310,12 @@ impl Batch {
     fn update(
         &self,
         around: &Around,
+        chunk: &Chunk,
         images: usize,
         goal: Goal,
     ) -> Result<Vec<Launch>, EngineError> {
         assert!(self.trained, "a batch without derivatives");
-        let (parameters, chunk) = (around.parameters, around.chunk);
+        let parameters = around.parameters;
         let mut problems = Vec::new();
         for (stage, buffers) in parameters.layout.stages.iter().zip(&self.stages) {
             for level in 0..=stage.layers.len() {

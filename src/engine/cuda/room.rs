@@ -1,0 +1,30 @@
+//! Whether something fits into a device's memory.
+
+use std::sync::Arc;
+
+use super::device::Device;
+use crate::engine::EngineError;
+
+/// Refuse what cannot fit before anything is allocated. `what`: bytes and what they are for.
+pub fn check_room(
+    device: &Arc<dyn Device>,
+    what: &[(u64, String)],
+    remedy: &str,
+) -> Result<(), EngineError> {
+    let (needed, free) = (what.iter().map(|w| w.0).sum::<u64>(), device.free_memory()?);
+    if needed <= free {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let parts: Vec<String> = what
+        .iter()
+        .map(|(bytes, name)| format!("{} MiB for {name}", mib(*bytes)))
+        .collect();
+    Err(EngineError::Device(format!(
+        "{} has too little free memory: {} MiB are needed ({}), {} MiB are free; {remedy}",
+        device.properties().name,
+        mib(needed),
+        parts.join(", "),
+        mib(free),
+    )))
+}
