@@ -1,5 +1,8 @@
 //! What training takes from the data: the split, the statistics, the conditions, the range.
 
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
 use super::{TrainError, refuse};
 use crate::data::Dataset;
 use crate::engine::{ConditionedImages, Conditions};
@@ -26,6 +29,47 @@ pub(super) fn split(config: &TrainConfig, images: usize) -> Result<[Vec<u32>; 2]
     train.sort_unstable();
     rows.sort_unstable();
     Ok([train, rows])
+}
+
+/// The order of the training images in each epoch. The next one is made while an epoch is trained on: a fast
+/// device would wait for it.
+pub(super) struct Shuffles {
+    rows: Arc<[u32]>,
+    seed: u64,
+    ahead: Option<(usize, JoinHandle<Vec<u32>>)>,
+}
+
+impl Shuffles {
+    /// Of the images `rows`.
+    pub fn new(rows: &[u32], seed: u64) -> Self {
+        Self {
+            rows: rows.into(),
+            seed,
+            ahead: None,
+        }
+    }
+
+    /// The order of epoch `epoch`, which depends on rows, seed and epoch alone; `more` if the next will be asked for.
+    pub fn order(&mut self, epoch: usize, more: bool) -> Vec<u32> {
+        let make = |epoch: usize| {
+            let (rows, seed) = (Arc::clone(&self.rows), self.seed);
+            move || -> Vec<u32> {
+                let order = random::permutation(seed, Purpose::Shuffle, epoch as u32, rows.len());
+                order.into_iter().map(|i| rows[i as usize]).collect()
+            }
+        };
+        let ready = match self.ahead.take() {
+            Some((of, thread)) if of == epoch => thread.join().ok(),
+            _ => None,
+        };
+        let order = ready.unwrap_or_else(make(epoch));
+        if more {
+            // Without a thread to be had, it is made when it is asked for.
+            let thread = std::thread::Builder::new().spawn(make(epoch + 1));
+            self.ahead = thread.ok().map(|thread| (epoch + 1, thread));
+        }
+        order
+    }
 }
 
 pub(super) fn checksum(images: &ConditionedImages) -> u32 {
@@ -153,4 +197,28 @@ pub fn conditions(model: &Model, dataset: &Dataset) -> Result<Conditions, TrainE
         }
     }
     Ok(Conditions::new(width, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_do_not_depend_on_what_was_asked_for_before() {
+        let rows: Vec<u32> = (0..100).map(|i| 3 * i + 1).collect();
+        let mut through = Shuffles::new(&rows, 5);
+        for epoch in 0..4 {
+            let order = through.order(epoch, epoch != 2);
+            assert_eq!(order, Shuffles::new(&rows, 5).order(epoch, false));
+            assert_ne!(order, Shuffles::new(&rows, 6).order(epoch, false));
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert!(sorted == rows && order != rows);
+        }
+        // A resumed run asks for another epoch than the one that was made ahead.
+        assert_eq!(
+            through.order(9, true),
+            Shuffles::new(&rows, 5).order(9, false)
+        );
+    }
 }

@@ -22,9 +22,8 @@ use crate::data::Dataset;
 use crate::engine::{ConditionedImages, Engine, EngineError};
 use crate::model::checkpoint::write_atomically;
 use crate::model::{CheckpointError, Config, ConfigError, Model, Record, Statistics};
-use crate::random::{self, Purpose};
 
-use data::{checksum, complete, split};
+use data::{Shuffles, checksum, complete, split};
 use files::{Progress, RunFiles, RunLock, metrics_csv, prepare_directory, resume, save_state};
 
 /// Why training could not start or go on.
@@ -197,19 +196,12 @@ pub fn train(
     observer.start(&model, [rows.len(), held.len()], progress.epoch);
     let mut last_checkpoint = Instant::now();
     let mut steps_per_call = 1usize;
+    let mut shuffles = Shuffles::new(&rows, train_config.seed);
     while progress.epoch < train_config.epochs && !progress.stopped_early(&train_config) {
         let epoch = progress.epoch;
         let started = Instant::now();
         let rate = train_config.learning_rate_at(epoch);
-        let order: Vec<u32> = random::permutation(
-            train_config.seed,
-            Purpose::Shuffle,
-            epoch as u32,
-            rows.len(),
-        )
-        .into_iter()
-        .map(|i| rows[i as usize])
-        .collect();
+        let order = shuffles.order(epoch, epoch + 1 < train_config.epochs);
         let done_before = progress.steps_in_epoch;
         let mut left = &order[(done_before * train_config.batch).min(order.len())..];
         while !left.is_empty() {
