@@ -159,6 +159,4 @@ DEVICE uint32_t atomic_add(uint32_t* to, uint32_t n) {
 }
 
 DEVICE float fast_exp(float x) { return expf(x); }
-DEVICE float fast_log(float x) { return logf(x); }
-DEVICE float fast_tanh(float x) { return tanhf(x); }
 DEVICE float fast_reciprocal(float x) { return 1.0f / x; }
