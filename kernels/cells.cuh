@@ -27,15 +27,13 @@ static_assert(sizeof(StageCells) == 40, "as in cells.rs");
 
 struct Cells {
     const uint32_t* target; // [images, places], 0: the pixel is zero
-    float* nll;             // [parts, nll_pitch]
+    float* nll;             // [parts, images]
     uint32_t places;
-    uint32_t images;    // of this slice of the batch
-    uint32_t nll_pitch; // images of the whole batch
+    uint32_t images;
     uint32_t numbers;
-    float scale; // of derivatives: one over the images of the whole batch
-    uint32_t unused;
+    float scale; // of derivatives: one over the images
 };
-static_assert(sizeof(Cells) == 40, "as in cells.rs");
+static_assert(sizeof(Cells) == 32, "as in cells.rs");
 
 // A tile's part of the shared memory.
 struct CellsShared {
@@ -150,7 +148,7 @@ DEVICE void close_tile(const Cells& cells, const StageCells& stage, const Tile& 
         sum = warp_sum(sum);
         if (lane() == 0 && tile.first_image + image < cells.images) {
             const size_t part = stage.first_part + tile.chunk_index;
-            cells.nll[part * cells.nll_pitch + tile.first_image + image] = sum;
+            cells.nll[part * cells.images + tile.first_image + image] = sum;
         }
     }
 }

@@ -28,12 +28,10 @@ struct LevelsParams {
     uint32_t tile;        // levels in shared memory, a multiple of 8
     uint32_t entries;     // 4, 8, 16 or 32
     uint32_t shared_sums; // the sums stand in shared memory; tile >= levels
-    uint32_t continues;   // the sums already hold those of earlier slices of the batch
     uint32_t stage_count;
-    uint32_t unused;
     LevelsStage stages[MOST_STAGES];
 };
-static_assert(sizeof(LevelsParams) == 88 + 72 * MOST_STAGES, "as in levels.rs");
+static_assert(sizeof(LevelsParams) == 72 + 72 * MOST_STAGES, "as in levels.rs");
 
 constexpr uint32_t WARPS = CELLS / 32;
 constexpr float NO_LOGIT = -1e30f;
@@ -282,7 +280,7 @@ KERNEL(levels_likelihood, LevelsParams, CELLS, 2) {
     float* of_block = stage.sums ? stage.sums + static_cast<size_t>(block) * numbers : nullptr;
     LevelsShared s(p, of_block);
     if (s.sums) {
-        for (uint32_t i = thread_index(); i < numbers; i += CELLS) s.sums[i] = p.continues ? of_block[i] : 0.0f;
+        for (uint32_t i = thread_index(); i < numbers; i += CELLS) s.sums[i] = 0.0f;
     }
     if (p.tile >= p.levels) load_map(p, stage, s, 0, p.levels);
     for (uint32_t t = block; t < stage.tiles; t += stage.blocks) {

@@ -36,8 +36,6 @@ struct Shape {
     /// Logits far from what an exponential can hold.
     extreme: bool,
     goal: Goal,
-    /// Images of a launch.
-    slice: usize,
 }
 
 /// Cases of `kernels/levels.cu`.
@@ -53,7 +51,6 @@ pub fn cases(size: Size) -> Vec<Case> {
         shared: 227,
         extreme: false,
         goal: Goal::Store,
-        slice: images,
     };
     let mut shapes = Vec::new();
     match size {
@@ -84,9 +81,9 @@ pub fn cases(size: Size) -> Vec<Case> {
                 shapes.push(tiled);
             }
             for shared in [227, 12] {
-                let mut sliced = shape(21, &[(5, 0), (12, 0)], 3, 40);
-                (sliced.slice, sliced.shared) = (18, shared);
-                shapes.push(sliced);
+                let mut ragged = shape(21, &[(5, 0), (12, 0)], 3, 40);
+                ragged.shared = shared;
+                shapes.push(ragged);
             }
             let mut extreme = shape(2, &[(40, 0)], 3, 50);
             extreme.extreme = true;
@@ -221,30 +218,26 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape, size: Size) -> Prepared {
     let sums: Vec<_> = (0..stages)
         .map(|s| poisoned::<f32>(device, plan.sums(s)))
         .collect();
-    let mut launches = Vec::new();
-    for (i, (batch, outputs)) in buffers.slices(shape.slice).into_iter().enumerate() {
-        let list: Vec<LevelsStage> = (0..stages)
-            .map(|s| LevelsStage {
-                output: outputs[s],
-                map: values[s].address(),
-                bias: values[s].at(n * u),
-                sums: if gradient {
-                    sums[s].address()
-                } else {
-                    Address::NULL
-                },
-            })
-            .collect();
-        let likelihood = LevelsLikelihood {
-            plan: &plan,
-            log_widths: widths.address(),
-            map_pitch: u,
-            batch,
-            continues: i > 0,
-            stages: &list,
-        };
-        launches.extend(likelihood.launches());
+    let list: Vec<LevelsStage> = (0..stages)
+        .map(|s| LevelsStage {
+            output: buffers.stages[s],
+            map: values[s].address(),
+            bias: values[s].at(n * u),
+            sums: if gradient {
+                sums[s].address()
+            } else {
+                Address::NULL
+            },
+        })
+        .collect();
+    let mut launches = LevelsLikelihood {
+        plan: &plan,
+        log_widths: widths.address(),
+        map_pitch: u,
+        batch: buffers.batch,
+        stages: &list,
     }
+    .launches();
 
     // Moments as of some steps already made.
     let moments = |dice: &mut Dice| -> Maps<f32> {

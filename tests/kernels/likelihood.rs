@@ -198,7 +198,6 @@ impl Buffers {
             nll: nll.address(),
             places: pixels.places(),
             images: pixels.images,
-            whole: pixels.images,
         };
         let (mut stages, mut delta, mut memory, mut first_place) = (vec![], vec![], vec![], 0);
         for (s, output) in outputs.iter().enumerate() {
@@ -223,29 +222,6 @@ impl Buffers {
             delta,
             operands: (target, memory),
         }
-    }
-
-    /// The same batch as slices of up to `images`, each with the stages' numbers.
-    pub fn slices(&self, images: usize) -> Vec<(Batch, Vec<StageOutput>)> {
-        let later = |a: Address, bytes: usize| match a {
-            Address::NULL => a,
-            Address(a) => Address(a + bytes as u64),
-        };
-        (0..self.batch.whole)
-            .step_by(images)
-            .map(|first| {
-                let mut batch = self.batch;
-                batch.images = images.min(batch.whole - first);
-                batch.target = later(batch.target, 4 * first * batch.places);
-                batch.nll = later(batch.nll, 4 * first);
-                let mut stages = self.stages.clone();
-                for stage in &mut stages {
-                    stage.output = later(stage.output, 4 * first * stage.pitch);
-                    stage.delta = later(stage.delta, 2 * first * stage.pitch);
-                }
-                (batch, stages)
-            })
-            .collect()
     }
 
     /// Costs summed over parts, and derivatives of every stage.

@@ -26,8 +26,6 @@ struct MixtureShape {
     unit: f64,
     upper: f64,
     numbers: Numbers,
-    /// Images of a launch.
-    slice: usize,
     gradient: bool,
 }
 
@@ -43,7 +41,6 @@ pub fn cases(size: Size) -> Vec<Case> {
         unit: 1.0,
         upper,
         numbers: Numbers::Ordinary,
-        slice: images,
         gradient: true,
     };
     let unlimited = f64::INFINITY;
@@ -61,9 +58,7 @@ pub fn cases(size: Size) -> Vec<Case> {
             let mut in_units = shape(3, &[(17, 0)], 5, 500.0);
             in_units.unit = 2.5;
             shapes.push(in_units);
-            let mut sliced = shape(40, &[(5, 0), (12, 0)], 2, unlimited);
-            sliced.slice = 18;
-            shapes.push(sliced);
+            shapes.push(shape(40, &[(5, 0), (12, 0)], 2, unlimited));
             for upper in [unlimited, 500.0] {
                 for occupancy in [0.0, 0.5, 1.0] {
                     let mut ends = shape(5, &[(9, 0), (61, 0)], 5, upper);
@@ -156,18 +151,12 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
         }
     });
     let buffers = Buffers::new(device, pixels, numbers, &targets, &outputs, shape.gradient);
-    let launches = buffers
-        .slices(shape.slice)
-        .into_iter()
-        .flat_map(|(batch, stages)| {
-            MixtureLikelihood {
-                mixture,
-                batch,
-                stages: &stages,
-            }
-            .launches()
-        })
-        .collect();
+    let launches = MixtureLikelihood {
+        mixture,
+        batch: buffers.batch,
+        stages: &buffers.stages,
+    }
+    .launches();
     let mut results = Vec::new();
     if size == Size::Small {
         let exact_of = |outputs: &[Vec<f64>]| {

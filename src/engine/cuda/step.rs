@@ -211,7 +211,6 @@ impl Batch {
             nll: self.nll.address(),
             places: around.model.pixels(),
             images,
-            whole: images,
         };
         let outputs: Vec<StageOutput> = layout
             .stages
@@ -244,7 +243,6 @@ impl Batch {
                     log_widths: widths.address(),
                     map_pitch: around.model.config.likelihood.values(),
                     batch,
-                    continues: false,
                     stages: &stages,
                 }
                 .launches()

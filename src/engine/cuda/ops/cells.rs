@@ -32,21 +32,17 @@ pub struct StageOutput {
     pub pixels: usize,
 }
 
-/// The batch that a likelihood is taken of, or a slice of it: with a large batch output layer, likelihood and
-/// the way back can go slice by slice, so that the numbers between them stay in the second-level cache.
+/// The batch that a likelihood is taken of.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
     /// 32 bits `[images, places]`, as gathered: 0 for a zero; else GeV as f32 (D+C), level + 1 as u32 (D+D).
     pub target: Address,
-    /// Out: f32 `[parts, whole]`, costs in nats; parts as [`parts`] counts them, stage after stage. A slice
-    /// has the address of its first image in the first part.
+    /// Out: f32 `[parts, images]`, costs in nats; parts as [`parts`] counts them, stage after stage.
     pub nll: Address,
     /// Pixels of an image, all stages together.
     pub places: usize,
-    /// Images, of this slice.
+    /// Images; derivatives are of their mean cost.
     pub images: usize,
-    /// Images of the whole batch, of which derivatives are the mean's.
-    pub whole: usize,
 }
 
 /// Pixels of an image that a block takes of a stage with `pixels`: a power of two from 8 on.
@@ -88,26 +84,21 @@ pub(super) struct Cells {
     nll: Address,
     places: u32,
     images: u32,
-    nll_pitch: u32,
     numbers: u32,
     scale: f32,
-    unused: u32,
 }
 
 impl Cells {
     /// Of a batch whose pixels have `numbers` numbers each, gate included.
     pub fn new(batch: &Batch, numbers: usize) -> Self {
-        assert!(batch.images <= batch.whole);
         assert!(batch.target.0.is_multiple_of(4) && batch.nll.0.is_multiple_of(4));
         Self {
             target: batch.target,
             nll: batch.nll,
             places: batch.places as u32,
-            images: batch.images as u32,
-            nll_pitch: u32::try_from(batch.whole).expect("batches are below 2^32"),
+            images: u32::try_from(batch.images).expect("batches are below 2^32"),
             numbers: numbers as u32,
-            scale: (1.0 / batch.whole.max(1) as f64) as f32,
-            unused: 0,
+            scale: (1.0 / batch.images.max(1) as f64) as f32,
         }
     }
 }
@@ -146,7 +137,7 @@ mod tests {
 
     #[test]
     fn parameters_are_as_large_as_the_kernels_say() {
-        assert_eq!(size_of::<Cells>(), 40);
+        assert_eq!(size_of::<Cells>(), 32);
         assert_eq!(size_of::<StageCells>(), 40);
     }
 

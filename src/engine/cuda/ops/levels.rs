@@ -130,8 +130,6 @@ pub struct LevelsLikelihood<'a> {
     pub map_pitch: usize,
     /// The batch: targets in, costs out.
     pub batch: Batch,
-    /// Not the first slice of the batch: the sums go on from those of the slices before.
-    pub continues: bool,
     /// All stages of the plan.
     pub stages: &'a [LevelsStage],
 }
@@ -161,9 +159,7 @@ struct Params {
     tile: u32,
     entries: u32,
     shared_sums: u32,
-    continues: u32,
     stage_count: u32,
-    unused: u32,
     stages: [StageParams; MOST_STAGES],
 }
 
@@ -194,9 +190,7 @@ impl LevelsLikelihood<'_> {
                 tile: plan.tile as u32,
                 entries: plan.entries as u32,
                 shared_sums: u32::from(plan.shared_sums),
-                continues: u32::from(self.continues),
                 stage_count: group.len() as u32,
-                unused: 0,
                 stages: Zeroable::zeroed(),
             };
             let mut blocks = 0;
@@ -357,7 +351,7 @@ mod tests {
     #[test]
     fn parameters_are_as_large_as_the_kernels_say() {
         assert_eq!(size_of::<StageParams>(), 72);
-        assert_eq!(size_of::<Params>(), 88 + 72 * MOST_STAGES);
+        assert_eq!(size_of::<Params>(), 72 + 72 * MOST_STAGES);
         assert_eq!(size_of::<UpdateStage>(), 64);
         assert_eq!(size_of::<UpdateParams>(), 40 + 64 * MOST_STAGES);
     }

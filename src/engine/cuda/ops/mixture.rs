@@ -77,6 +77,6 @@ mod tests {
 
     #[test]
     fn parameter_is_as_large_as_the_kernel_says() {
-        assert_eq!(size_of::<Params>(), 64 + 40 * MOST_STAGES);
+        assert_eq!(size_of::<Params>(), 56 + 40 * MOST_STAGES);
     }
 }
