@@ -40,15 +40,20 @@ fn main() {
             "bytes": prepared.work.bytes,
         });
         work.insert(case.name.clone(), needs);
+        write(&work);
         bench(&mut criterion, &device, &case.name, &prepared);
     }
-    // What each must do at the least, for reports that set times beside bounds (scripts/gpu-check).
+    criterion.final_summary();
+}
+
+/// What each must do at the least, for reports that set times beside bounds (scripts/gpu-check). Before each
+/// bench: a report on benches that were cut short has the bounds of those that ran.
+fn write(work: &BTreeMap<String, serde_json::Value>) {
     if let Some(folder) = std::env::var_os("CRITERION_HOME") {
-        let text = serde_json::to_string_pretty(&work).unwrap();
+        let text = serde_json::to_string_pretty(work).unwrap();
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(std::path::Path::new(&folder).join("work.json"), text).unwrap();
     }
-    criterion.final_summary();
 }
 
 fn bench(
