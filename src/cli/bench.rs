@@ -57,7 +57,7 @@ impl Bench {
 
 fn card_table(card: &CardReport) -> String {
     let mut text = format!(
-        "{}\nbf16 matrix rate {:.0} TFLOP/s, copying {:.0} GB/s read and written\n\n",
+        "{}\nbf16 mma.sync rate {:.0} TFLOP/s, copying {:.0} GB/s read and written\n\n",
         card.device, card.matrix_teraflops, card.copy_gigabytes
     );
     text += "| training, batch | images/s | us a step | on the card | TFLOP/s unmasked | bound | of bound |\n|---|--:|--:|--:|--:|--:|--:|\n";
