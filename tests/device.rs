@@ -259,6 +259,41 @@ mod imitation {
     }
 
     #[test]
+    fn the_kernel_that_failed_is_named_where_that_is_asked_for() {
+        let lab = lab();
+        let line = format!("{TRAIN} --force --device cuda");
+        let machine = "broken=mixture_likelihood:700";
+        let fault = |environment: &[(&str, &str)]| {
+            let mut command = on_card(&lab, machine, &line);
+            command.env_remove("CUDA_LAUNCH_BLOCKING");
+            command.envs(environment.iter().copied());
+            program::one_error(&line, &command.output().unwrap())
+        };
+        for environment in [&[][..], &[("SARM_CUDA_STEP", "0")]] {
+            let said = fault(environment);
+            for words in [
+                "ILLEGAL_ADDRESS",
+                " kernels, gather_batch to finish_step",
+                "SARM_CUDA_STEP=1",
+            ] {
+                assert!(said.contains(words), "no '{words}' in: {said}");
+            }
+        }
+        for variable in ["SARM_CUDA_STEP", "CUDA_LAUNCH_BLOCKING"] {
+            let said = fault(&[(variable, "1")]);
+            let words = "on Imitation, after mixture_likelihood with";
+            assert!(said.contains(words), "{variable}: {said}");
+        }
+        // Nothing else is different.
+        for (run, step) in [("whole", "0"), ("stepped", "1")] {
+            let line = format!("{TRAIN}-{run} --device cuda");
+            let mut command = on_card(&lab, "", &line);
+            command.env("SARM_CUDA_STEP", step).assert().success();
+        }
+        assert_eq!(losses(&lab, "run-whole"), losses(&lab, "run-stepped"));
+    }
+
+    #[test]
     fn a_card_that_fails_leaves_a_run_that_goes_on() {
         let lab = lab();
         lab.ok("train --quiet --data data.h5 --config config.toml --out whole --device cpu");

@@ -1,7 +1,8 @@
 // An imitation of NVIDIA's driver, as much of it as sarm calls: memory is the host's, kernels run in the
 // emulation whose library SARM_IMITATION_KERNELS names, at once. What it is and where it fails, words of
-// SARM_IMITATION say: cards=N version=13000 capability=90 memory=BYTES fail=CALL:NUMBER:CODE.
-// Errors of kernels (700 and above) stay, as the driver's do.
+// SARM_IMITATION say: cards=N version=13000 capability=90 memory=BYTES fail=CALL:NUMBER:CODE
+// broken=KERNEL:CODE. A broken kernel's error is that of the calls after its launch. Errors of kernels (700 and above) stay, as
+// the driver's do.
 
 #include <cstdint>
 #include <cstdio>
@@ -58,6 +59,11 @@ void* library() {
 }
 
 int run(const Launch& launch) {
+    const std::string broken = setting("broken", ""), start = std::string(launch.kernel->name) + ":";
+    if (broken.rfind(start, 0) == 0) {
+        lasting = std::atoi(broken.c_str() + start.size());
+        return 0;
+    }
     static Run function = library() ? reinterpret_cast<Run>(dlsym(library(), "sarm_emulation_launch")) : nullptr;
     if (!function) return 0;
     char error[2000];

@@ -54,6 +54,9 @@ pub struct Card {
     pub staging: Mutex<Staging>,
     /// What was last put into the stream, to say where an error may come from.
     pub last: Mutex<Arc<str>>,
+    /// Whether every kernel is waited for before the next is launched, recorded ones too: then the one that
+    /// fails is known.
+    pub stepping: bool,
     pub properties: Properties,
 }
 
@@ -88,6 +91,10 @@ impl Card {
                 next: 0,
             }),
             last: Mutex::new("".into()),
+            stepping: ["SARM_CUDA_STEP", "CUDA_LAUNCH_BLOCKING"]
+                .iter()
+                .filter_map(std::env::var_os)
+                .any(|value| !value.is_empty() && value != "0"),
             properties,
         };
         card.enter()?;
@@ -168,7 +175,7 @@ impl Card {
     pub fn enter(&self) -> Result<(), EngineError> {
         // SAFETY: the context is retained as long as the card lives.
         unsafe { result::ctx::set_current(self.context) }
-            .map_err(|e| failure("cuCtxSetCurrent", "", e))
+            .map_err(|e| self.failure("cuCtxSetCurrent", e))
     }
 
     /// A failed call, with what the stream was last given: errors of kernels come out at later calls.
@@ -186,6 +193,20 @@ impl Card {
         // SAFETY: the stream lives as long as the card.
         unsafe { result::stream::synchronize(self.stream) }
             .map_err(|e| self.failure("cuStreamSynchronize", e))
+    }
+
+    /// Put a kernel into the card's stream, and wait for it where that is wanted.
+    ///
+    /// # Safety
+    /// As for [`Device::launch`].
+    pub unsafe fn run(&self, launch: &Launch) -> Result<(), EngineError> {
+        // SAFETY: by this method's contract; the stream is the card's.
+        unsafe { self.launch(launch, self.stream)? };
+        *lock(&self.last) = launch.kernel.into();
+        match self.stepping {
+            true => self.synchronise(),
+            false => Ok(()),
+        }
     }
 
     /// Put a kernel into `stream`.

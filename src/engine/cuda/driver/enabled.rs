@@ -187,10 +187,8 @@ impl Device for CudaDevice {
 
     unsafe fn launch(&self, launch: &Launch) -> Result<(), EngineError> {
         self.0.enter()?;
-        // SAFETY: by this method's contract; the stream is the card's.
-        unsafe { self.0.launch(launch, self.0.stream)? };
-        *lock(&self.0.last) = launch.kernel.into();
-        Ok(())
+        // SAFETY: by this method's contract.
+        unsafe { self.0.run(launch) }
     }
 
     unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError> {

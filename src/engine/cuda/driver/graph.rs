@@ -42,6 +42,9 @@ pub struct Graph {
     card: Arc<Card>,
     graph: sys::CUgraphExec,
     kernels: Arc<str>,
+    /// What was recorded, where it is to be launched one by one: a graph does not tell which of its kernels
+    /// failed.
+    steps: Vec<Launch>,
 }
 
 // SAFETY: a graph may be launched by any thread in which its context is current; `replay` sees to that.
@@ -81,12 +84,24 @@ impl Graph {
             result::graph::destroy(captured).ok();
             graph.map_err(|e| card.failure("cuGraphInstantiate", e))?
         };
-        let mut names: Vec<&str> = launches.iter().map(|l| l.kernel).collect();
-        names.dedup();
+        let kernels = match launches {
+            [] => "an empty recording".into(),
+            [only] => format!("a recording of {}", only.kernel),
+            [first, .., last] => format!(
+                "a recording of {} kernels, {} to {}",
+                launches.len(),
+                first.kernel,
+                last.kernel
+            ),
+        };
         let graph = Self {
             card: Arc::clone(card),
             graph,
-            kernels: format!("a recording of {}", names.join(", ")).into(),
+            kernels: kernels.into(),
+            steps: match card.stepping {
+                true => launches.to_vec(),
+                false => Vec::new(),
+            },
         };
         // SAFETY: graph and stream live.
         unsafe { result::graph::upload(graph.graph, card.stream) }
@@ -98,6 +113,11 @@ impl Graph {
 impl Recording for Graph {
     fn replay(&self) -> Result<(), EngineError> {
         self.card.enter()?;
+        if self.card.stepping {
+            // SAFETY: what the launches point to is the promise of whoever recorded them, as below.
+            let run = |launch| unsafe { self.card.run(launch) };
+            return self.steps.iter().try_for_each(run);
+        }
         // SAFETY: graph and stream live; what the launches point to is the promise of whoever recorded them.
         unsafe { result::graph::launch(self.graph, self.card.stream) }
             .map_err(|e| self.card.failure("cuGraphLaunch", e))?;

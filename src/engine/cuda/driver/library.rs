@@ -176,7 +176,7 @@ fn remedy(code: CUresult) -> &'static str {
         | CUDA_ERROR_LAUNCH_FAILED
         | CUDA_ERROR_LAUNCH_TIMEOUT
         | CUDA_ERROR_UNKNOWN => {
-            "the card does nothing more for this process; files are as of their last checkpoint, so --resume goes on. If it happens again, CUDA_LAUNCH_BLOCKING=1 names the kernel: please report it"
+            "the card does nothing more for this process; files are as of their last checkpoint, so --resume goes on. If it happens again, SARM_CUDA_STEP=1 has kernels wait for each other, slowly, so that this names the one that failed: please report it"
         }
         _ => {
             "this is a fault of sarm or of the driver: please report it; --device cpu works without"
