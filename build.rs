@@ -5,8 +5,8 @@
 //! when it, a header that it includes, nvcc or a flag has changed. What ptxas says of registers, spills
 //! and shared memory goes into `resources.csv` beside the binaries, for `tests/budget.rs`.
 
-use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,21 @@ use std::{env, fs};
 
 /// Oldest nvcc that is used. Also the first whose driver tells the size of a kernel's parameter.
 const OLDEST: (u32, u32) = (12, 4);
+
+/// The kernel files, `kernels/<name>.cu`. A list, and not what the folder holds: cargo would watch a folder with
+/// all below it, and compile this crate again after every edit of the emulation or of the budget there.
+/// `tests/budget.rs` fails on a file that is not listed.
+const SOURCES: [&str; 9] = [
+    "contract",
+    "gather",
+    "levels",
+    "masked_linear_forward",
+    "masked_linear_input",
+    "masked_linear_weights",
+    "mixture",
+    "rates",
+    "step",
+];
 
 /// Machine code for A100 and H100 (`a`: all of Hopper's instructions), PTX for what comes later.
 const FLAGS: [&str; 9] = [
@@ -36,8 +51,6 @@ fn main() {
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
-    // Only a directory tells of new files; it stands for all that lies in it.
-    println!("cargo::rerun-if-changed=kernels");
     for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
@@ -56,13 +69,8 @@ fn build() -> Result<(), String> {
     if nvcc.path.is_file() {
         println!("cargo::rerun-if-changed={}", nvcc.path.display());
     }
-    let mut sources: Vec<PathBuf> = fs::read_dir("kernels")
-        .map_err(|e| format!("cannot read kernels/ ({e})"))?
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|x| x == "cu"))
-        .collect();
-    sources.sort();
+    let sources = SOURCES.map(|name| Path::new("kernels").join(format!("{name}.cu")));
+    watch(&sources)?;
 
     let jobs: usize = env::var("NUM_JOBS")
         .ok()
@@ -88,6 +96,26 @@ fn build() -> Result<(), String> {
         return Err(problems.join("\n"));
     }
     tables(&nvcc, &sources, &out)
+}
+
+/// Have cargo run this again when a kernel file or a header beside it changes. A header that is new comes with an
+/// edit of a file that includes it.
+fn watch(sources: &[PathBuf]) -> Result<(), String> {
+    let here = fs::read_dir("kernels").map_err(|e| format!("cannot read kernels/ ({e})"))?;
+    let of_cuda = |path: &PathBuf| path.extension().is_some_and(|x| x == "cu" || x == "cuh");
+    let files: BTreeSet<PathBuf> = here.flatten().map(|e| e.path()).filter(of_cuda).collect();
+    for path in sources.iter().chain(&files) {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    let listed =
+        |path: &&PathBuf| sources.contains(path) || path.extension().is_some_and(|x| x == "cuh");
+    match files.iter().find(|path| !listed(path)) {
+        Some(path) => Err(format!(
+            "{} is not in SOURCES of build.rs: add it",
+            path.display()
+        )),
+        None => Ok(()),
+    }
 }
 
 struct Nvcc {

@@ -105,6 +105,24 @@ fn kernels_take_what_was_accepted() {
     );
 }
 
+/// build.rs has a list of them, and cargo does not run it for a file that is new.
+#[test]
+fn every_kernel_file_is_compiled() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let table = include_str!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|x| x == "cu") {
+            let name = path.file_stem().unwrap();
+            assert!(
+                table.contains(&format!("name: {name:?},")),
+                "{} is not in SOURCES of build.rs",
+                path.display()
+            );
+        }
+    }
+}
+
 #[test]
 fn what_is_worse_is_seen() {
     let table = |rows: &str| parse(&format!("# nvcc V1\nkernel,..\n{rows}"));
