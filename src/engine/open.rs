@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::cpu::CpuEngine;
-use super::cuda::{CudaEngine, driver};
+use super::cuda::{self, CudaEngine, driver};
 use super::{Engine, EngineError};
 
 /// What `--device` asks for.
@@ -77,9 +77,7 @@ pub fn open(choice: DeviceChoice, threads: usize, work: Work) -> Result<Opened, 
         })
     };
     match (choice, work) {
-        (DeviceChoice::Cuda(_), Work::Sampling) => Err(EngineError::Device(
-            "images are not drawn on CUDA devices yet (training and scoring are done there); use --device cpu".into(),
-        )),
+        (DeviceChoice::Cuda(_), Work::Sampling) => Err(cuda::no_sampler()),
         (DeviceChoice::Cuda(number), _) => Ok(Opened {
             engine: cuda(number.unwrap_or(0))?,
             remark: None,

@@ -23,6 +23,14 @@ use super::{ConditionedImages, Engine, EngineError, Sampler, SamplingPlan, Train
 use crate::model::Model;
 use device::Device;
 
+/// Why nothing is drawn on a device.
+pub(super) fn no_sampler() -> EngineError {
+    EngineError::Device(
+        "images are not drawn on CUDA devices yet (training and scoring are done there); use --device cpu"
+            .into(),
+    )
+}
+
 /// A device that trains and scores with bfloat16 tensor cores, float32 sums and float32 masters.
 pub struct CudaEngine {
     device: Arc<dyn Device>,
@@ -65,10 +73,7 @@ impl Engine for CudaEngine {
     }
 
     fn sampler(&self, _: &Model, _: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
-        Err(EngineError::Device(
-            "images cannot be drawn on a CUDA device yet (this version trains and scores there); use --device cpu"
-                .into(),
-        ))
+        Err(no_sampler())
     }
 
     fn score(&self, model: &Model, data: Arc<ConditionedImages>) -> Result<Vec<f64>, EngineError> {
