@@ -129,9 +129,10 @@ struct Nvcc {
 fn find_nvcc() -> Result<Nvcc, String> {
     const REMEDY: &str = "run `make cuda`, which brings one, or set NVCC or CUDA_HOME, or build without --features cuda";
     if let Some(path) = env::var_os("NVCC").filter(|p| !p.is_empty()) {
-        let nvcc = version_of(Path::new(&path)).map_err(|e| format!("NVCC: {e}; {REMEDY}"))?;
+        const NAMED: &str = "unset NVCC or name another";
+        let nvcc = version_of(Path::new(&path)).map_err(|e| format!("NVCC: {e}; {NAMED}"))?;
         return match nvcc.version < OLDEST {
-            true => Err(format!("NVCC: {}; {REMEDY}", too_old(&nvcc))),
+            true => Err(format!("NVCC: {}; {NAMED}", too_old(&nvcc))),
             false => Ok(nvcc),
         };
     }

@@ -252,9 +252,13 @@ mod imitation {
                 json["device"].to_string(),
             )
         };
-        let (a, device) = mean(on_card(&lab, "", score).output().unwrap());
-        let (b, _) = mean(lab.ok(&format!("{score} --device cpu")));
-        assert!(device.contains("Imitation"), "auto took {device}");
+        let on_cuda = format!("{score} --device cuda");
+        let (a, device) = mean(on_card(&lab, "", &on_cuda).output().unwrap());
+        assert!(device.contains("Imitation"), "scored on {device}");
+        // Exact likelihoods are the CPU's: `auto` takes it.
+        let (b, device) = mean(on_card(&lab, "", score).output().unwrap());
+        assert!(device.contains("cpu"), "auto took {device}");
+        assert_ne!(a, b);
         assert!((a - b).abs() < 0.01 * b.abs(), "{a} {b}");
     }
 

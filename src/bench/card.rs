@@ -23,12 +23,23 @@ const REPEATS: usize = 21;
 /// ways, the bfloat16 shadow out of the update. What forward and backward read of it a cache may hold.
 const BYTES_PER_PARAMETER: f64 = 6.0 * 4.0 + 2.0;
 
-/// The card that `choice` asks for; none for the CPU, nor where `auto` finds none.
-pub fn open(choice: DeviceChoice) -> Result<Option<Arc<dyn Device>>, EngineError> {
+/// The card that `choice` asks for; none for the CPU, nor where `auto` finds none, which `progress` is told.
+pub fn open(
+    choice: DeviceChoice,
+    progress: &dyn Fn(&str),
+) -> Result<Option<Arc<dyn Device>>, EngineError> {
     match choice {
         DeviceChoice::Cpu => Ok(None),
         DeviceChoice::Cuda(number) => driver::open(number.unwrap_or(0).into()).map(Some),
-        DeviceChoice::Auto => Ok(driver::open(0).ok()),
+        DeviceChoice::Auto => match driver::open(0) {
+            Ok(card) => Ok(Some(card)),
+            Err(problem) => {
+                if driver::BUILT {
+                    progress(&format!("the CPU alone: {problem}"));
+                }
+                Ok(None)
+            }
+        },
     }
 }
 

@@ -118,6 +118,8 @@ struct Devices {
 struct Card {
     name: String,
     compute_capability: String,
+    /// New enough for this program.
+    usable: bool,
     multiprocessors: u32,
     memory_bytes: u64,
 }
@@ -133,6 +135,7 @@ fn devices(json: bool) -> anyhow::Result<()> {
         .map(|p| Card {
             name: p.name,
             compute_capability: format!("{}.{}", p.capability.0, p.capability.1),
+            usable: p.capability >= driver::OLDEST_CARD,
             multiprocessors: p.multiprocessors,
             memory_bytes: p.memory,
         })
@@ -147,9 +150,10 @@ fn devices(json: bool) -> anyhow::Result<()> {
     let mut text = format!("{cpu}\n");
     for (number, card) in cuda.iter().enumerate() {
         text += &format!(
-            "cuda:{number}, {}, compute capability {}, {} multiprocessors, {} MiB\n",
+            "cuda:{number}, {}, compute capability {}{}, {} multiprocessors, {} MiB\n",
             card.name,
             card.compute_capability,
+            if card.usable { "" } else { " (too old)" },
             card.multiprocessors,
             grouped(card.memory_bytes >> 20)
         );

@@ -35,7 +35,8 @@ struct Global {
     /// Threads to use [default: one per core]. Never changes a result.
     #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Where to train and score: auto, cpu, cuda or cuda:N. auto takes a card if there is one.
+    /// Where to run: auto, cpu, cuda or cuda:N. auto trains on the first card if there is one, and scores
+    /// and draws on the CPU. Cards round to bfloat16: a likelihood is then good to some 1e-3 of it.
     #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// No progress, no summary: errors only.

@@ -121,6 +121,7 @@ impl Score {
                         "unit",
                         "log_likelihood in nats per image, densities per GeV",
                     )
+                    .with("device", summary.device.clone())
                     .with("command", command_line());
                 data::write_columns(out, &columns, &provenance, self.force)?;
             }

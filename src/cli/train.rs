@@ -41,7 +41,7 @@ pub struct Train {
     /// Use only the first N selected images.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     limit: Option<usize>,
-    /// Go on with the run in --out: ends in the same bits as an uninterrupted one.
+    /// Go on with the run in --out: ends in the same bits as an uninterrupted one on the same kind of device.
     #[arg(long)]
     resume: bool,
     /// Overwrite a run in --out.
@@ -98,6 +98,7 @@ impl Train {
         let mut observer = Bars {
             global: global.clone(),
             remark: opened.remark,
+            device: opened.engine.describe(),
             epochs: config.train.epochs,
             batch_images: 0,
             bar: None,
@@ -141,6 +142,7 @@ impl Train {
 struct Bars {
     global: Global,
     remark: Option<String>,
+    device: String,
     epochs: usize,
     batch_images: u64,
     bar: Option<ProgressBar>,
@@ -153,10 +155,11 @@ impl Observer for Bars {
             self.global.say(remark);
         }
         self.global.say(format!(
-            "training {} unmasked parameters on {} images, {} held out",
+            "training {} unmasked parameters on {} images, {} held out ({})",
             grouped(model.unmasked() as u64),
             grouped(images[0] as u64),
             grouped(images[1] as u64),
+            self.device,
         ));
         if epoch > 0 {
             self.global.say(format!("going on after epoch {epoch}"));

@@ -10,7 +10,7 @@ use super::{Engine, EngineError};
 /// What `--device` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// A card if there is one that can do the work, else the CPU.
+    /// A card for training if there is one, else the CPU, which alone scores in float32 and draws.
     #[default]
     Auto,
     /// The CPU.
@@ -82,7 +82,7 @@ pub fn open(choice: DeviceChoice, threads: usize, work: Work) -> Result<Opened, 
             engine: cuda(number.unwrap_or(0))?,
             remark: None,
         }),
-        (DeviceChoice::Auto, Work::Training | Work::Scoring) if driver::BUILT => match cuda(0) {
+        (DeviceChoice::Auto, Work::Training) if driver::BUILT => match cuda(0) {
             Ok(engine) => Ok(Opened {
                 engine,
                 remark: None,

@@ -16,6 +16,8 @@ pub fn check_room(
         return Ok(());
     }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    // The parts add up to the whole as printed.
+    let needed: u64 = what.iter().map(|w| mib(w.0)).sum();
     let parts: Vec<String> = what
         .iter()
         .map(|(bytes, name)| format!("{} MiB for {name}", mib(*bytes)))
@@ -23,7 +25,7 @@ pub fn check_room(
     Err(EngineError::Device(format!(
         "{} has too little free memory: {} MiB are needed ({}), {} MiB are free; {remedy}",
         device.properties().name,
-        mib(needed),
+        needed,
         parts.join(", "),
         mib(free),
     )))

@@ -46,7 +46,7 @@ impl Scorer {
                 (bytes(batch), format!("scoring {batch} images at once")),
                 (reserved, "the images".into()),
             ],
-            "use another device",
+            "use another card or --device cpu",
         )?;
         Ok(Self {
             recorded: RecordedBatch::new(Batch::new(device, model, layout, batch, false)?),
@@ -90,7 +90,7 @@ pub fn score(
     check_room(
         device,
         &[(Parameters::bytes(&layout, false), "the parameters".into())],
-        "use another device",
+        "use another card or --device cpu",
     )?;
     let parameters = Parameters::new(device, model, false)?;
     let images = data.images.len();

@@ -58,7 +58,7 @@ impl CudaTrainer {
                     "the order of images".into(),
                 ),
             ],
-            "train on fewer images or on another device",
+            "train on fewer images, on another card or with --device cpu",
         )?;
         Ok(Self {
             training: None,
@@ -104,7 +104,7 @@ impl CudaTrainer {
         check_room(
             &self.device,
             &[(bytes, format!("a batch of {images} images"))],
-            "train with a smaller batch",
+            "train with a smaller batch or with --device cpu",
         )?;
         if self.chunk.rows.len() < images {
             self.chunk = Chunk::new(&self.device, images, STEPS_AHEAD)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 
+use super::OLDEST_CARD;
 use crate::engine::EngineError;
 use crate::engine::cuda::device::{Address, Device, Launch, Properties, Recording};
 use card::{Card, HALF, lock};
@@ -18,9 +19,6 @@ use library::{error, failure};
 
 /// Whether this program was built to use cards.
 pub const BUILT: bool = true;
-
-/// Oldest compute capability that the kernels are compiled for.
-const OLDEST_CARD: (u32, u32) = (8, 0);
 
 /// The cards of this machine, or why there are none.
 pub fn cards() -> Result<Vec<Properties>, EngineError> {

@@ -87,7 +87,7 @@ pub fn start() -> Result<c_int, EngineError> {
     let needed = OLDEST.max((TOOLKIT.0, 0));
     if found < needed {
         return error(format!(
-            "the NVIDIA driver is too old (it is of CUDA {}.{}, needed is {}.{} or newer); update it or use --device cpu",
+            "the NVIDIA driver is too old (it is of CUDA {}.{}, needed is {}.{} or newer); update it, build sarm with nvcc 12.8, or use --device cpu",
             found.0, found.1, needed.0, needed.1
         ));
     }

@@ -6,3 +6,6 @@
 mod implementation;
 
 pub use implementation::{BUILT, cards, open};
+
+/// Oldest compute capability that the kernels are compiled for.
+pub const OLDEST_CARD: (u32, u32) = (8, 0);
