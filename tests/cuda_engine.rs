@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{CONFIGS, data, model};
-use devices::{Failing, under_test};
+use devices::{Failing, OnPaper, under_test};
 use half::bf16;
 use sarm::data::Dataset;
 use sarm::engine::cpu::CpuEngine;
@@ -413,6 +413,29 @@ fn memory_is_as_announced() {
     }
 }
 
+/// `docs/kernels.md` says so.
+#[test]
+fn a_step_of_jets_has_18_launches_and_one_more_with_levels() {
+    for (paper, launches) in sarm::bench::PAPER.iter().zip([18, 19]) {
+        let device = OnPaper::h100();
+        let model = paper.model().unwrap();
+        let data = paper.images(128).unwrap();
+        let engine = CudaEngine::new(Arc::clone(&device) as Arc<dyn Device>);
+        let mut trainer = engine.cuda_trainer(&model, &data).unwrap();
+        let rows: Vec<u32> = (0..128).collect();
+        trainer.step(&rows, 1e-3).unwrap();
+        trainer.step(&rows, 1e-3).unwrap();
+        let recordings = device.recordings();
+        assert_eq!(recordings.len(), 1, "recorded once");
+        assert_eq!(
+            recordings[0].len(),
+            launches,
+            "{}: {recordings:?}",
+            paper.name
+        );
+    }
+}
+
 #[test]
 fn rows_beyond_the_data_are_refused() {
     let (toml, h, w) = CONFIGS[0];
@@ -434,4 +457,12 @@ fn rows_beyond_the_data_are_refused() {
             .contains("image 7")
     );
     assert!(trainer.steps(&[], 4, 1e-3).unwrap().is_empty());
+    assert!(trainer.gradients(&[]).is_err());
+    // More images than the kernels can count, before anything is allocated for them.
+    let many = vec![0; (1 << 22) + 1];
+    let text = trainer.step(&many, 1e-3).unwrap_err().to_string();
+    assert!(
+        text.contains("a batch of 4194305 images is too large"),
+        "{text}"
+    );
 }

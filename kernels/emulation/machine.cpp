@@ -313,22 +313,24 @@ bool Machine::check_shared() {
     return true;
 }
 
-void Machine::report(const char* format, ...) {
+static std::string formatted(const char* format, va_list arguments) {
     char text[1024];
+    std::vsnprintf(text, sizeof text, format, arguments);
+    return text;
+}
+
+void Machine::report(const char* format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    std::vsnprintf(text, sizeof text, format, arguments);
+    error = formatted(format, arguments);
     va_end(arguments);
-    error = text;
 }
 
 void Machine::fail(const char* format, ...) {
-    char text[1024];
     va_list arguments;
     va_start(arguments, format);
-    std::vsnprintf(text, sizeof text, format, arguments);
+    error = formatted(format, arguments);
     va_end(arguments);
-    error = text;
     failed_ = true;
     // The fibers are abandoned as they are: a kernel owns nothing that would have to be given back.
     leave();

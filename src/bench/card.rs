@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::paper::{PaperConfig, Work};
 use super::{BenchError, CardReport, CardTrainingResult, Options, rate};
 use crate::engine::cuda::device::{Device, Launch, Memory};
+use crate::engine::cuda::ops::linear::ADAM_BYTES;
 use crate::engine::cuda::ops::rates::{
     OPERANDS, copy_rate, matrix_operations, matrix_rate, matrix_sums,
 };
@@ -19,10 +20,6 @@ const BATCHES: [usize; 3] = [128, 1024, 8192];
 const IMAGES: usize = 1 << 16;
 /// Repeats of a figure by the card's own clock.
 const REPEATS: usize = 21;
-/// Bytes that a step reads and writes for each parameter: the float32 master and Adam's two moments both
-/// ways, the bfloat16 shadow out of the update. What forward and backward read of it a cache may hold.
-const BYTES_PER_PARAMETER: f64 = 6.0 * 4.0 + 2.0;
-
 /// The card that `choice` asks for; none for the CPU, nor where `auto` finds none, which `progress` is told.
 pub fn open(
     choice: DeviceChoice,
@@ -129,7 +126,8 @@ fn train(
 ) -> Result<(), BenchError> {
     let model = paper.model()?;
     let parameters: usize = model.tensors.iter().map(|t| t.unmasked()).sum();
-    let bytes = BYTES_PER_PARAMETER * parameters as f64;
+    // What forward and backward read of the bf16 copy a cache may hold.
+    let bytes = ADAM_BYTES * parameters as f64;
     let operations = operations(&model, paper.occupancy);
     let mut trainer = engine.cuda_trainer(&model, &paper.images(IMAGES)?)?;
     let rows: Vec<u32> = (0..IMAGES as u32).collect();

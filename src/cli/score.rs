@@ -64,8 +64,7 @@ impl Score {
         }
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
-        let opened = global.engine(Work::Scoring)?;
-        let engine = opened.engine;
+        let engine = global.engine(Work::Scoring)?.engine;
         let size = model.config.image;
         let dataset = data::read(
             &self.data,
@@ -86,9 +85,6 @@ impl Score {
             images: dataset.images,
             conditions,
         });
-        if let Some(remark) = opened.remark {
-            global.say(remark);
-        }
         let started = Instant::now();
         let scores = engine.score(model, images).with_context(in_file)?;
         let seconds = started.elapsed().as_secs_f64();

@@ -153,6 +153,20 @@ pub struct TrainingState {
     pub steps: u64,
 }
 
+impl TrainingState {
+    /// Check that every list holds one tensor of each of `sizes`.
+    fn check(&self, sizes: impl Iterator<Item = usize> + Clone) -> Result<(), EngineError> {
+        let lists = [&self.parameters, &self.first_moments, &self.second_moments];
+        let fits = |list: &&Vec<Vec<f32>>| list.iter().map(Vec::len).eq(sizes.clone());
+        match lists.iter().all(fits) {
+            true => Ok(()),
+            false => Err(EngineError::Mismatch(
+                "the training state has other tensors than the model".into(),
+            )),
+        }
+    }
+}
+
 /// A model in training on one data set that lives with the engine.
 pub trait Trainer {
     /// Adam steps on consecutive batches of `batch` images of `rows`, fewer in the last: the mean negative

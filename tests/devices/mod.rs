@@ -1,8 +1,8 @@
-//! Devices for tests: the one that the environment asks for, and one that is lost after a while.
+//! Devices for tests: the one that the environment asks for, one that is lost after a while, one on paper.
 #![allow(dead_code)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use sarm::engine::EngineError;
 use sarm::engine::cuda::device::{Address, Device, Launch, Properties, Recording};
@@ -116,5 +116,91 @@ impl Device for Failing {
     fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError> {
         count(&self.left)?;
         self.device.time(recording)
+    }
+}
+
+/// An H100 on paper: it does nothing, and keeps the kernels of each recording.
+pub struct OnPaper {
+    properties: Properties,
+    next: AtomicUsize,
+    recordings: Mutex<Vec<Vec<&'static str>>>,
+}
+
+impl OnPaper {
+    pub fn h100() -> Arc<Self> {
+        Arc::new(Self {
+            properties: Properties {
+                name: "H100 on paper".into(),
+                capability: (9, 0),
+                multiprocessors: 132,
+                shared_per_block: 227 << 10,
+                shared_per_multiprocessor: 228 << 10,
+                l2: 50 << 20,
+                memory: 80 << 30,
+            },
+            next: AtomicUsize::new(256),
+            recordings: Mutex::default(),
+        })
+    }
+
+    /// Kernels of each recording that was made, in the order of their launches.
+    pub fn recordings(&self) -> Vec<Vec<&'static str>> {
+        self.recordings.lock().unwrap().clone()
+    }
+}
+
+struct NothingRecorded;
+
+impl Recording for NothingRecorded {
+    fn replay(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
+impl Device for OnPaper {
+    fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    fn free_memory(&self) -> Result<u64, EngineError> {
+        Ok(self.properties.memory)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Address, EngineError> {
+        let size = bytes.next_multiple_of(256);
+        Ok(Address(self.next.fetch_add(size, Ordering::Relaxed) as u64))
+    }
+
+    unsafe fn release(&self, _: Address) {}
+
+    unsafe fn write(&self, _: Address, _: &[u8]) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    unsafe fn read(&self, _: Address, bytes: &mut [u8]) -> Result<(), EngineError> {
+        bytes.fill(0);
+        Ok(())
+    }
+
+    unsafe fn fill(&self, _: Address, _: u8, _: usize) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    unsafe fn launch(&self, _: &Launch) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError> {
+        let kernels = launches.iter().map(|l| l.kernel).collect();
+        self.recordings.lock().unwrap().push(kernels);
+        Ok(Box::new(NothingRecorded))
+    }
+
+    fn synchronise(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn time(&self, _: &dyn Recording) -> Result<f64, EngineError> {
+        Ok(0.0)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use sarm::engine::cuda::device::{Device, Launch, Memory};
+pub use sarm::engine::cuda::ops::Work;
 
 /// Shapes for the emulation, or for a card's bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +43,6 @@ pub struct Prepared {
     pub memory: Vec<Box<dyn Any>>,
 }
 
-/// What an operation must do at the least; the bound of a bench is the larger of the two times.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Work {
-    /// Floating-point operations of the unmasked part on the tensor cores.
-    pub matrix_operations: f64,
-    /// Bytes of operands read and results written, each once.
-    pub bytes: f64,
-}
-
 /// One result of an operation.
 pub struct Output {
     /// Its name, for messages.
@@ -65,7 +57,57 @@ pub struct Output {
     pub differences: Vec<(usize, f64)>,
 }
 
+/// What a kernel writes, as a number that is compared.
+pub trait Number: Pod {
+    fn number(self) -> f64;
+}
+
+macro_rules! number {
+    ($($type:ty),*) => {
+        $(impl Number for $type {
+            fn number(self) -> f64 {
+                f64::from(self)
+            }
+        })*
+    };
+}
+number!(f32, f64, u16, u32, half::bf16);
+
 impl Output {
+    /// All of `memory`.
+    pub fn of<T: Number>(
+        name: &'static str,
+        memory: &Arc<Memory<T>>,
+        exact: Vec<f64>,
+        naive: Vec<f64>,
+    ) -> Self {
+        let memory = Arc::clone(memory);
+        let read = move || {
+            memory
+                .to_vec()
+                .unwrap()
+                .into_iter()
+                .map(T::number)
+                .collect()
+        };
+        Self {
+            name,
+            read: Box::new(read),
+            exact,
+            naive,
+            differences: Vec::new(),
+        }
+    }
+
+    /// All of `memory`, which must come out exactly.
+    pub fn exactly<T: Number>(
+        name: &'static str,
+        memory: &Arc<Memory<T>>,
+        expected: Vec<f64>,
+    ) -> Self {
+        Self::of(name, memory, expected.clone(), expected)
+    }
+
     /// Check the result that the device holds: finite everywhere, and at most twice as far from float64 as
     /// the naive version, by root mean square and at the worst place, plus rounding of float32.
     pub fn check(&self, case: &str) -> Result<(), String> {

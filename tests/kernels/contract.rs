@@ -41,23 +41,6 @@ fn halves(values: &[f32]) -> Vec<bf16> {
     values.iter().map(|v| bf16::from_f32(*v)).collect()
 }
 
-/// Values that must come out exactly.
-fn exactly<T: Pod>(
-    name: &'static str,
-    memory: &Arc<Memory<T>>,
-    expected: Vec<f64>,
-    number: fn(&T) -> f64,
-) -> Output {
-    let memory = Arc::clone(memory);
-    Output {
-        name,
-        read: Box::new(move || memory.to_vec().unwrap().iter().map(number).collect()),
-        naive: expected.clone(),
-        exact: expected,
-        differences: Vec::new(),
-    }
-}
-
 fn prepared(launch: Launch, outputs: Vec<Output>, memory: Vec<Box<dyn std::any::Any>>) -> Prepared {
     Prepared {
         launches: vec![launch],
@@ -93,10 +76,8 @@ fn warp(device: &Arc<dyn Device>) -> Prepared {
     prepared(
         Launch::new("contract_warp", 1, 32, &parameter),
         vec![
-            exactly("shuffled", &shuffled, exact, |v| f64::from(*v)),
-            exactly("voted", &voted, vec![f64::from(votes); 32], |v| {
-                f64::from(*v)
-            }),
+            Output::exactly("shuffled", &shuffled, exact),
+            Output::exactly("voted", &voted, vec![f64::from(votes); 32]),
         ],
         vec![Box::new(memory)],
     )
@@ -149,20 +130,7 @@ fn matrix(device: &Arc<dyn Device>) -> Prepared {
         (exact, f64::from(naive))
     };
     let (exact, naive): (Vec<f64>, Vec<f64>) = (0..4 * 128).map(|i| product(i % 128)).unzip();
-    let read = Arc::clone(&results);
-    let output = Output {
-        name: "results",
-        read: Box::new(move || {
-            read.to_vec()
-                .unwrap()
-                .iter()
-                .map(|v| f64::from(*v))
-                .collect()
-        }),
-        exact,
-        naive,
-        differences: Vec::new(),
-    };
+    let output = Output::of("results", &results, exact, naive);
     prepared(
         Launch::new("contract_matrix", 1, 32, &parameter).with_shared(2 * (2 * 256 + 2 * 128)),
         vec![output],
@@ -221,15 +189,9 @@ fn copy(device: &Arc<dyn Device>) -> Prepared {
     prepared(
         Launch::new("contract_copy", 1, 32, &parameter).with_shared(17 * 16),
         vec![
-            exactly("copied", &copied, (0..17 * 8).map(cut).collect(), |v| {
-                f64::from(*v)
-            }),
-            exactly("rounded", &rounded, given.iter().map(bits).collect(), |v| {
-                f64::from(*v)
-            }),
-            exactly("widened", &widened, given.iter().map(wide).collect(), |v| {
-                f64::from(*v)
-            }),
+            Output::exactly("copied", &copied, (0..17 * 8).map(cut).collect()),
+            Output::exactly("rounded", &rounded, given.iter().map(bits).collect()),
+            Output::exactly("widened", &widened, given.iter().map(wide).collect()),
         ],
         vec![Box::new(from), Box::new(to_round)],
     )
@@ -259,7 +221,7 @@ fn grid(device: &Arc<dyn Device>) -> Prepared {
     launch.cooperative = true;
     prepared(
         launch,
-        vec![exactly("seen", &seen, exact, |v| f64::from(*v))],
+        vec![Output::exactly("seen", &seen, exact)],
         vec![Box::new(barrier), Box::new(counter)],
     )
 }

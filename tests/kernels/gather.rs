@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytemuck::Pod;
 use half::bf16;
 use sarm::engine::cuda::device::{Address, Device, Memory};
 use sarm::engine::cuda::ops::gather::{Gather, Resident};
@@ -55,22 +54,6 @@ fn case(shape: Shape) -> Case {
             shape.batch, shape.places, shape.conditions
         ),
         prepare: Box::new(move |device| prepare(device, &shape)),
-    }
-}
-
-fn exact<T: Pod>(
-    name: &'static str,
-    memory: &Arc<Memory<T>>,
-    expected: Vec<f64>,
-    number: fn(&T) -> f64,
-) -> Output {
-    let memory = Arc::clone(memory);
-    Output {
-        name,
-        read: Box::new(move || memory.to_vec().unwrap().iter().map(number).collect()),
-        naive: expected.clone(),
-        exact: expected,
-        differences: Vec::new(),
     }
 }
 
@@ -155,8 +138,8 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
     Prepared {
         launches: vec![launch],
         outputs: vec![
-            exact("shown", &shown_out, shown_wanted, |v| v.to_f64()),
-            exact("target", &target_out, target_wanted, |v| f64::from(*v)),
+            Output::exactly("shown", &shown_out, shown_wanted),
+            Output::exactly("target", &target_out, target_wanted),
         ],
         work: Work {
             matrix_operations: 0.0,

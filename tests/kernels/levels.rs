@@ -326,13 +326,10 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape, size: Size) -> Prepared {
         for s in 0..if gradient { stages } else { 0 } {
             let naive: Vec<f64> = naive_maps[s].iter().map(|v| f64::from(*v)).collect();
             if *goal == Goal::Store {
-                results.push(output(
-                    "map",
-                    &updated[s][0],
-                    exact_maps[s].clone(),
-                    naive,
-                    by_maps[s].clone(),
-                ));
+                results.push(Output {
+                    differences: by_maps[s].clone(),
+                    ..Output::of("map", &updated[s][0], exact_maps[s].clone(), naive)
+                });
                 continue;
             }
             let (exact, naive) = (
@@ -343,13 +340,8 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape, size: Size) -> Prepared {
                 .into_iter()
                 .enumerate()
             {
-                results.push(output(
-                    name,
-                    &updated[s][i],
-                    exact[i].clone(),
-                    naive[i].clone(),
-                    Vec::new(),
-                ));
+                let (exact, naive) = (exact[i].clone(), naive[i].clone());
+                results.push(Output::of(name, &updated[s][i], exact, naive));
             }
         }
     }
@@ -392,28 +384,4 @@ fn adam<T: Real>(
         }
     }
     after
-}
-
-fn output(
-    name: &'static str,
-    memory: &Arc<Memory<f32>>,
-    exact: Vec<f64>,
-    naive: Vec<f64>,
-    differences: Vec<(usize, f64)>,
-) -> Output {
-    let memory = Arc::clone(memory);
-    Output {
-        name,
-        read: Box::new(move || {
-            memory
-                .to_vec()
-                .unwrap()
-                .iter()
-                .map(|v| f64::from(*v))
-                .collect()
-        }),
-        exact,
-        naive,
-        differences,
-    }
 }

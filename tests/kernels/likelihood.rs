@@ -248,20 +248,10 @@ impl Buffers {
         };
         let mut all = vec![nll];
         for (s, memory) in self.delta.iter().enumerate() {
-            let memory = Arc::clone(memory);
+            let (exact, naive) = (exact.delta[s].clone(), naive.delta[s].clone());
             all.push(Output {
-                name: "delta",
-                read: Box::new(move || {
-                    memory
-                        .to_vec()
-                        .unwrap()
-                        .iter()
-                        .map(|v| v.to_f64())
-                        .collect()
-                }),
-                exact: exact.delta[s].clone(),
-                naive: naive.delta[s].clone(),
                 differences: differences.get(s).cloned().unwrap_or_default(),
+                ..Output::of("delta", memory, exact, naive)
             });
         }
         all

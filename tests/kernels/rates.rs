@@ -1,6 +1,6 @@
 //! The kernels that measure a card's rates: that they do what they count.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use half::bf16;
 use sarm::engine::cuda::device::Memory;
@@ -24,7 +24,7 @@ fn copying(words_to_copy: usize, checked: bool) -> Case {
                 .map(|i| i.wrapping_mul(0x9E37_79B9))
                 .collect();
             let from = Memory::from(device, &values).unwrap();
-            let to = Rc::new(poisoned::<u32>(device, values.len()));
+            let to = Arc::new(poisoned::<u32>(device, values.len()));
             let bytes = 32.0 * words_to_copy as f64;
             let launch = copy_rate(
                 device.properties(),
@@ -34,16 +34,7 @@ fn copying(words_to_copy: usize, checked: bool) -> Case {
             );
             let output = || {
                 let exact: Vec<f64> = values.iter().copied().map(f64::from).collect();
-                let read = Rc::clone(&to);
-                Output {
-                    name: "copy",
-                    read: Box::new(move || {
-                        read.to_vec().unwrap().into_iter().map(f64::from).collect()
-                    }),
-                    naive: exact.clone(),
-                    exact,
-                    differences: Vec::new(),
-                }
+                Output::exactly("copy", &to, exact)
             };
             Prepared {
                 launches: vec![launch],
@@ -97,19 +88,12 @@ fn multiplying(rounds: u32, checked: bool) -> Case {
                 .collect();
             let from = Memory::from(device, &bits).unwrap();
             let properties = device.properties().clone();
-            let sums = Rc::new(poisoned::<f32>(device, matrix_sums(&properties)));
+            let sums = Arc::new(poisoned::<f32>(device, matrix_sums(&properties)));
             let launch = matrix_rate(&properties, from.address(), sums.address(), rounds);
             let lanes = lane_sums(&operands, f64::from(rounds));
             let exact: Vec<f64> = (0..sums.len()).map(|i| lanes[i % 32]).collect();
             let naive = exact.iter().map(|v| v * (1.0 + 1e-6)).collect();
-            let read = Rc::clone(&sums);
-            let output = Output {
-                name: "sums",
-                read: Box::new(move || read.to_vec().unwrap().into_iter().map(f64::from).collect()),
-                exact,
-                naive,
-                differences: Vec::new(),
-            };
+            let output = Output::of("sums", &sums, exact, naive);
             Prepared {
                 launches: vec![launch],
                 outputs: if checked { vec![output] } else { Vec::new() },

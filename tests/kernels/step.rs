@@ -61,49 +61,12 @@ fn finish(device: &Arc<dyn Device>, images: usize, parts: usize) -> Prepared {
         of(Address::NULL, losses.address(), cursor.address()),
         of(image_nll.address(), Address::NULL, Address::NULL),
     ];
-    let output = |name, read: Box<dyn Fn() -> Vec<f64>>, exact: Vec<f64>, naive: Vec<f64>| Output {
-        name,
-        read,
-        exact,
-        naive,
-        differences: Vec::new(),
-    };
     let with_loss = |loss| vec![-1.0, -1.0, loss, -1.0];
+    let (wanted, rounded) = (with_loss(loss), with_loss(mean(&naive)));
     let outputs = vec![
-        output(
-            "image_nll",
-            {
-                let memory = Arc::clone(&image_nll);
-                Box::new(move || memory.to_vec().unwrap())
-            },
-            costs,
-            naive.clone(),
-        ),
-        output(
-            "losses",
-            {
-                let memory = Arc::clone(&losses);
-                Box::new(move || memory.to_vec().unwrap())
-            },
-            with_loss(loss),
-            with_loss(mean(&naive)),
-        ),
-        output(
-            "cursor",
-            {
-                let memory = Arc::clone(&cursor);
-                Box::new(move || {
-                    memory
-                        .to_vec()
-                        .unwrap()
-                        .iter()
-                        .map(|v| f64::from(*v))
-                        .collect()
-                })
-            },
-            vec![f64::from(STEP + 1)],
-            vec![f64::from(STEP + 1)],
-        ),
+        Output::of("image_nll", &image_nll, costs, naive),
+        Output::of("losses", &losses, wanted, rounded),
+        Output::exactly("cursor", &cursor, vec![f64::from(STEP + 1)]),
     ];
     Prepared {
         launches,

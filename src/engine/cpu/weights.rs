@@ -1,7 +1,7 @@
 //! Parameters as the CPU engine holds them in training: padded rows, Adam's moments beside.
 
-use crate::engine::TrainingState;
 use crate::engine::adam::{AdamRule, BETA_1, BETA_2, EPSILON};
+use crate::engine::{EngineError, TrainingState};
 use crate::model::{Model, StageShape, StageTensor, TensorSpec, shape};
 use crate::numeric::{Isa, Kernel, Vector};
 
@@ -126,30 +126,21 @@ impl Weights {
         }
     }
 
-    /// Take over a checkpoint; `false`, and nothing changed, when its shapes are not this model's.
-    pub fn restore(&mut self, state: &TrainingState) -> bool {
+    /// Take over a checkpoint; nothing is changed when its shapes are not this model's.
+    pub fn restore(&mut self, state: &TrainingState) -> Result<(), EngineError> {
+        state.check(self.list.iter().map(|p| p.spec.size()))?;
         let lists = [
             &state.parameters,
             &state.first_moments,
             &state.second_moments,
         ];
-        let fits = lists.iter().all(|list| {
-            list.len() == self.list.len()
-                && list
-                    .iter()
-                    .zip(&self.list)
-                    .all(|(values, p)| values.len() == p.spec.size())
-        });
-        if !fits {
-            return false;
-        }
         for (i, p) in self.list.iter_mut().enumerate() {
             copy_in(&mut p.value, p.stride, &p.spec, &lists[0][i]);
             copy_in(&mut p.first, p.stride, &p.spec, &lists[1][i]);
             copy_in(&mut p.second, p.stride, &p.spec, &lists[2][i]);
         }
         self.steps = state.steps;
-        true
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use super::ops::cells::parts;
 use super::ops::levels::{LevelsPlan, log_widths};
 use super::parameters::{Layout, Matrix, StageLayout, pitch};
 use crate::engine::EngineError;
+use crate::model::likelihood::{Grid, Mixture};
 use crate::model::{Model, Values};
 
 /// What one stage computes for a batch.
@@ -38,7 +39,7 @@ pub struct Batch {
     pub(super) nll: Memory<f32>,
     /// Cost of each image, nats.
     pub(super) image_nll: Memory<f64>,
-    pub(super) levels: Option<(LevelsPlan, Memory<f32>)>,
+    pub(super) likelihood: Likelihood,
 }
 
 /// The control of a chunk of steps: which images, at which rates, and what came of it.
@@ -74,21 +75,20 @@ pub(super) fn shown_pitch(model: &Model) -> usize {
     pitch(model.config.condition.names.len() + model.pixels())
 }
 
-fn levels_plan(model: &Model, images: usize, properties: &Properties) -> Option<LevelsPlan> {
-    match model.values() {
-        Values::Mixture(_) => None,
-        Values::Levels(grid) => {
-            let pixels: Vec<usize> = model.stages.iter().map(|s| s.pixels).collect();
-            let latents = model.config.likelihood.values();
-            Some(LevelsPlan::new(
-                latents,
-                grid.len(),
-                &pixels,
-                images,
-                properties,
-            ))
-        }
-    }
+/// The likelihood of a model, as a batch runs it.
+pub(super) enum Likelihood {
+    Mixture(Mixture),
+    Levels {
+        plan: LevelsPlan,
+        /// ln of the width of each level's cell.
+        widths: Memory<f32>,
+    },
+}
+
+fn levels_plan(model: &Model, grid: &Grid, images: usize, properties: &Properties) -> LevelsPlan {
+    let pixels: Vec<usize> = model.stages.iter().map(|s| s.pixels).collect();
+    let latents = model.config.likelihood.values();
+    LevelsPlan::new(latents, grid.len(), &pixels, images, properties)
 }
 
 pub(super) fn all_parts(model: &Model) -> usize {
@@ -104,7 +104,13 @@ impl Batch {
         capacity: usize,
         trained: bool,
     ) -> Result<Self, EngineError> {
-        let levels = levels_plan(model, capacity, device.properties());
+        let likelihood = match model.values() {
+            Values::Mixture(mixture) => Likelihood::Mixture(mixture),
+            Values::Levels(grid) => Likelihood::Levels {
+                plan: levels_plan(model, &grid, capacity, device.properties()),
+                widths: Memory::from(device, &log_widths(&grid))?,
+            },
+        };
         let stage = |(s, stage): (usize, &StageLayout)| {
             let layers = || {
                 let size = |m: &Matrix| Memory::zeros(device, capacity * pitch(m.rows));
@@ -120,20 +126,16 @@ impl Batch {
                     true => Some(Memory::zeros(device, outputs)?),
                     false => None,
                 },
-                sums: match &levels {
-                    Some(plan) if trained => Some(Memory::zeros(device, plan.sums(s))?),
+                sums: match &likelihood {
+                    Likelihood::Levels { plan, .. } if trained => {
+                        Some(Memory::zeros(device, plan.sums(s))?)
+                    }
                     _ => None,
                 },
             })
         };
         let stages = layout.stages.iter().enumerate().map(stage);
         let stages = stages.collect::<Result<Vec<_>, EngineError>>()?;
-        let levels = match (levels, model.values()) {
-            (Some(plan), Values::Levels(grid)) => {
-                Some((plan, Memory::from(device, &log_widths(&grid))?))
-            }
-            _ => None,
-        };
         Ok(Self {
             capacity,
             trained,
@@ -142,7 +144,7 @@ impl Batch {
             stages,
             nll: Memory::zeros(device, capacity * all_parts(model))?,
             image_nll: Memory::zeros(device, capacity)?,
-            levels,
+            likelihood,
         })
     }
 
@@ -155,19 +157,19 @@ impl Batch {
         trained: bool,
     ) -> u64 {
         let mut image = 2 * shown_pitch(model) + 4 * model.pixels() + 4 * all_parts(model) + 8;
-        let mut fixed = 0;
-        let plan = levels_plan(model, capacity, properties);
-        for (s, stage) in layout.stages.iter().enumerate() {
+        for stage in &layout.stages {
             let units: usize = stage.layers.iter().map(|m| pitch(m.rows)).sum();
             image += units * if trained { 6 } else { 2 };
             image += pitch(stage.output.rows) * if trained { 6 } else { 4 };
-            if let (Some(plan), true) = (&plan, trained) {
-                fixed += 4 * plan.sums(s);
+        }
+        let fixed = match model.values() {
+            Values::Mixture(_) => 0,
+            Values::Levels(grid) => {
+                let plan = levels_plan(model, &grid, capacity, properties);
+                let trained_stages = if trained { layout.stages.len() } else { 0 };
+                4 * (grid.len() + (0..trained_stages).map(|s| plan.sums(s)).sum::<usize>())
             }
-        }
-        if let Values::Levels(grid) = model.values() {
-            fixed += 4 * grid.len();
-        }
+        };
         (capacity * image + fixed) as u64
     }
 

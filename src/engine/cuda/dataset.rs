@@ -47,7 +47,14 @@ impl ResidentImages {
             .iter()
             .map(|(stage, place)| (model.stages[usize::from(*stage)].earlier as u16) + place)
             .collect();
+        let input = &model.config.input;
+        let shown_of = |x: f32| bf16::from_f32(input.apply(x));
         let values = model.values();
+        // What is shown of each level, worked out once for all pixels.
+        let levels: Vec<bf16> = match &values {
+            Values::Mixture(_) => Vec::new(),
+            Values::Levels(grid) => (0..grid.len()).map(|k| shown_of(grid.value(k))).collect(),
+        };
         let mut start = Vec::with_capacity(rows.len() + 1);
         start.push(0u64);
         let (mut place, mut shown, mut target) = (Vec::new(), Vec::new(), Vec::new());
@@ -56,16 +63,16 @@ impl ResidentImages {
             let (pixels, numbers) = data.images.image(row);
             for (pixel, x) in pixels.iter().zip(numbers) {
                 place.push(places[usize::from(*pixel)]);
-                let (value, bits) = match &values {
-                    Values::Mixture(_) => (*x, x.to_bits()),
+                let (seen, bits) = match &values {
+                    Values::Mixture(_) => (shown_of(*x), x.to_bits()),
                     Values::Levels(grid) => {
                         let level = grid.level(*x).ok_or_else(|| {
                             EngineError::beyond(model, row, usize::from(*pixel), *x)
                         })?;
-                        (grid.value(level), level as u32 + 1)
+                        (levels[level], level as u32 + 1)
                     }
                 };
-                shown.push(bf16::from_f32(model.config.input.apply(value)));
+                shown.push(seen);
                 target.push(bits);
             }
             start.push(place.len() as u64);
@@ -87,6 +94,17 @@ impl ResidentImages {
     /// Bytes that they take.
     pub fn bytes_taken(&self) -> u64 {
         Self::bytes(self.images, self.place.len(), self.condition_count)
+    }
+
+    /// Check that there is an image for each of `rows`.
+    pub fn check_rows(&self, rows: &[u32]) -> Result<(), EngineError> {
+        match rows.iter().find(|r| **r as usize >= self.images) {
+            None => Ok(()),
+            Some(row) => Err(EngineError::Mismatch(format!(
+                "image {row} is not among the {} on the device",
+                self.images
+            ))),
+        }
     }
 
     /// How many there are.

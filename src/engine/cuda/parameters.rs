@@ -259,25 +259,10 @@ impl Parameters {
 
     /// Take over a checkpoint's parameters and moments, which must be `model`'s.
     pub fn restore(&mut self, model: &Model, state: &TrainingState) -> Result<(), EngineError> {
-        let lists = [
-            &state.parameters,
-            &state.first_moments,
-            &state.second_moments,
-        ];
-        let fits = lists.iter().all(|list| {
-            list.len() == model.tensors.len()
-                && list
-                    .iter()
-                    .zip(&model.tensors)
-                    .all(|(v, t)| v.len() == t.size())
-        });
-        if !fits {
-            return Err(EngineError::Mismatch(
-                "the training state has other tensors than the model".into(),
-            ));
-        }
+        state.check(model.tensors.iter().map(|t| t.size()))?;
         self.set(model, &state.parameters)?;
-        for (memory, list) in self.moments.iter_mut().zip(&lists[1..]) {
+        let moments = [&state.first_moments, &state.second_moments];
+        for (memory, list) in self.moments.iter_mut().zip(moments) {
             memory.write(0, &self.layout.pack(model, list))?;
         }
         Ok(())

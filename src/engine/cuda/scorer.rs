@@ -54,11 +54,11 @@ impl Scorer {
         })
     }
 
-    /// Negative log-likelihood in nats of the resident images number `rows`, each of which there must be.
+    /// Negative log-likelihood in nats of the resident images number `rows`.
     ///
     /// `around` is the same at every call, or [`forget`](Self::forget) comes between.
     pub fn nll(&mut self, around: &Around, rows: &[u32]) -> Result<Vec<f64>, EngineError> {
-        assert!(rows.iter().all(|r| (*r as usize) < around.data.len()));
+        around.data.check_rows(rows)?;
         let mut all = Vec::with_capacity(rows.len());
         for rows in rows.chunks(self.rows.len()) {
             self.rows.write(0, rows)?;

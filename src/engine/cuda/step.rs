@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::batch::{Batch, Chunk, StageBuffers, all_parts, shown_pitch};
+use super::batch::{Batch, Chunk, Likelihood, StageBuffers, all_parts, shown_pitch};
 use super::dataset::ResidentImages;
 use super::device::{Address, Device, Launch, Memory};
 use super::ops::cells::{self, StageOutput};
@@ -16,7 +16,7 @@ use super::ops::mixture::MixtureLikelihood;
 use super::ops::step::FinishStep;
 use super::parameters::{Matrix, Parameters, StageLayout, pitch};
 use crate::engine::EngineError;
-use crate::model::{Model, Values};
+use crate::model::Model;
 
 /// What every batch reads besides its own buffers.
 pub struct Around<'a> {
@@ -224,8 +224,8 @@ impl Batch {
                 pixels: stage.shape.pixels,
             })
             .collect();
-        match (around.model.values(), &self.levels) {
-            (Values::Levels(_), Some((plan, widths))) => {
+        match &self.likelihood {
+            Likelihood::Levels { plan, widths } => {
                 let stages: Vec<LevelsStage> = layout
                     .stages
                     .iter()
@@ -247,13 +247,12 @@ impl Batch {
                 }
                 .launches()
             }
-            (Values::Mixture(mixture), _) => MixtureLikelihood {
-                mixture,
+            Likelihood::Mixture(mixture) => MixtureLikelihood {
+                mixture: *mixture,
                 batch,
                 stages: &outputs,
             }
             .launches(),
-            (Values::Levels(_), None) => unreachable!("a D+D batch has a plan of its levels"),
         }
     }
 
@@ -346,7 +345,7 @@ impl Batch {
         };
         let properties = around.device.properties();
         let mut launches = backward_weights(properties, images as u32, update, &problems)?;
-        if let Some((plan, _)) = &self.levels {
+        if let Likelihood::Levels { plan, .. } = &self.likelihood {
             let stages: Vec<(Address, MapUpdate)> = parameters
                 .layout
                 .stages

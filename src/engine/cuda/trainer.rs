@@ -21,6 +21,8 @@ use crate::model::Model;
 
 /// Rows that are sent ahead, unless a batch is larger.
 const ROWS_AHEAD: usize = 1 << 18;
+/// Images of a batch: with up to 256 parts of an image, kernels count them in 32 bits.
+const MOST_IMAGES: usize = 1 << 22;
 /// Steps that are sent ahead.
 const STEPS_AHEAD: usize = 4096;
 
@@ -81,22 +83,17 @@ impl CudaTrainer {
         }
     }
 
-    fn check_rows(&self, rows: &[u32]) -> Result<(), EngineError> {
-        match rows.iter().find(|r| **r as usize >= self.data.len()) {
-            None => Ok(()),
-            Some(row) => Err(EngineError::Mismatch(format!(
-                "image {row} is not among the {} that are trained on",
-                self.data.len()
-            ))),
-        }
-    }
-
     /// Buffers for batches of `images` images, taken out: the caller puts them back.
     fn take_training(&mut self, images: usize) -> Result<RecordedBatch, EngineError> {
         match self.training.take() {
             Some(training) if training.batch().capacity() >= images => return Ok(training),
             // Given back before more is asked for.
             smaller => drop(smaller),
+        }
+        if images > MOST_IMAGES {
+            return Err(EngineError::Mismatch(format!(
+                "a batch of {images} images is too large for a CUDA device (it takes up to {MOST_IMAGES}); train with a smaller batch or with --device cpu"
+            )));
         }
         let layout = &self.parameters.layout;
         let properties = self.device.properties();
@@ -165,8 +162,11 @@ impl CudaTrainer {
     /// Gradient of the mean negative log-likelihood of `rows`, in the model's tensor order; and that mean.
     /// For tests: a step never forms it whole.
     pub fn gradients(&mut self, rows: &[u32]) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
-        self.check_rows(rows)?;
-        let training = self.take_training(rows.len().max(1))?;
+        self.data.check_rows(rows)?;
+        if rows.is_empty() {
+            return Err(EngineError::Mismatch("a gradient needs images".into()));
+        }
+        let training = self.take_training(rows.len())?;
         self.chunk.rows.write(0, rows)?;
         self.chunk.cursor.write(0, &[0])?;
         let arena = Memory::<f32>::zeros(&self.device, self.parameters.layout.size)?;
@@ -221,7 +221,7 @@ impl Trainer for CudaTrainer {
         batch: usize,
         learning_rate: f32,
     ) -> Result<Vec<f64>, EngineError> {
-        self.check_rows(rows)?;
+        self.data.check_rows(rows)?;
         // Buffers as for whole batches even where only the last, smaller one is left: blocks that share out a sum
         // are as many, and the bits the same.
         let batch = batch.clamp(1, self.data.len().max(rows.len()).max(1));
@@ -232,7 +232,6 @@ impl Trainer for CudaTrainer {
     }
 
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError> {
-        self.check_rows(rows)?;
         let mut scorer = match self.scoring.take() {
             Some(scorer) => scorer,
             None => {

@@ -11,7 +11,7 @@ use sarm::engine::cuda::ops::linear::{
 
 use super::layers::{Host, ResultMatrix, gelu, matrix, outputs, stored, upload};
 use super::{BATCHES, Spec, jets_hidden, jets_input, jets_output, ragged, tile_name};
-use crate::case::{Case, Prepared, Work};
+use crate::case::{Case, Prepared};
 
 /// What becomes of the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,11 +83,7 @@ fn prepare(
     kind: Kind,
     check: bool,
 ) -> Prepared {
-    let hosts: Vec<Host> = specs
-        .iter()
-        .zip(0..)
-        .map(|(s, i)| Host::new(*s, images, 10 * i))
-        .collect();
+    let hosts = Host::all(specs, images);
     let mut memory: Vec<Box<dyn Any>> = Vec::new();
     let (mut before, mut after, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
     let mut problems = Vec::new();
@@ -159,10 +155,7 @@ fn prepare(
     Prepared {
         launches: launches.unwrap(),
         outputs: list,
-        work: Work {
-            matrix_operations: work.matrix_operations,
-            bytes: work.bytes,
-        },
+        work,
         memory,
     }
 }

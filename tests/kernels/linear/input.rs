@@ -13,7 +13,7 @@ use sarm::engine::cuda::ops::mask::Mask;
 
 use super::layers::{Host, ResultMatrix, gelu, gelu_derivative, matrix, outputs, stored, upload};
 use super::{BATCHES, Spec, jets_hidden, jets_output, ragged, spec, tile_name};
-use crate::case::{Case, Prepared, Work, poisoned};
+use crate::case::{Case, Prepared, poisoned};
 
 pub fn small() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -70,11 +70,7 @@ fn prepare(
     specs: &[Spec],
     check: bool,
 ) -> Prepared {
-    let hosts: Vec<Host> = specs
-        .iter()
-        .zip(0..)
-        .map(|(s, i)| Host::new(*s, images, 10 * i))
-        .collect();
+    let hosts = Host::all(specs, images);
     let mut memory: Vec<Box<dyn Any>> = Vec::new();
     let (mut problems, mut below) = (Vec::new(), Vec::new());
     for h in &hosts {
@@ -133,10 +129,7 @@ fn prepare(
     Prepared {
         launches,
         outputs: list,
-        work: Work {
-            matrix_operations: work.matrix_operations,
-            bytes: work.bytes,
-        },
+        work,
         memory,
     }
 }

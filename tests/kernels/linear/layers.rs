@@ -7,7 +7,7 @@ use sarm::engine::cuda::device::{Device, Memory};
 use sarm::engine::cuda::ops::linear::{Layer, Matrix};
 
 use super::Spec;
-use crate::case::{Output, poisoned};
+use crate::case::{Number, Output, poisoned};
 
 /// Numbers in -1 .. 1 that look random and are bf16.
 pub fn values(count: usize, salt: u32) -> Vec<f32> {
@@ -47,6 +47,14 @@ pub struct Host {
 }
 
 impl Host {
+    /// One for each layer of a launch.
+    pub fn all(specs: &[Spec], images: u32) -> Vec<Self> {
+        let numbered = specs.iter().zip(0..);
+        numbered
+            .map(|(s, i)| Self::new(*s, images, 10 * i))
+            .collect()
+    }
+
     pub fn new(spec: Spec, images: u32, salt: u32) -> Self {
         let (rows, columns) = (spec.rows as usize, spec.columns as usize);
         let images = images as usize;
@@ -118,23 +126,6 @@ pub fn matrix<T: bytemuck::Pod>(memory: &Memory<T>, pitch: u32) -> Matrix {
     Matrix {
         address: memory.address(),
         pitch,
-    }
-}
-
-/// A number of a result.
-pub trait Number: bytemuck::Pod {
-    fn number(self) -> f64;
-}
-
-impl Number for f32 {
-    fn number(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Number for bf16 {
-    fn number(self) -> f64 {
-        f64::from(self.to_f32())
     }
 }
 

@@ -10,9 +10,9 @@ use sarm::engine::cuda::ops::linear::{
     backward_weights_work,
 };
 
-use super::layers::{Host, Number, matrix, stored, upload, values};
+use super::layers::{Host, matrix, stored, upload, values};
 use super::{BATCHES, Spec, jets_hidden, jets_input, jets_output, ragged, tile_name};
-use crate::case::{Case, Output, Prepared, Work};
+use crate::case::{Case, Number, Output, Prepared};
 
 pub fn small() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -144,11 +144,7 @@ fn prepare(
     adam: bool,
     check: bool,
 ) -> Prepared {
-    let hosts: Vec<Host> = specs
-        .iter()
-        .zip(0..)
-        .map(|(s, i)| Host::new(*s, images, 10 * i))
-        .collect();
+    let hosts = Host::all(specs, images);
     let places = Places::new(&hosts);
     let mut memory: Vec<Box<dyn Any>> = Vec::new();
     let mut problems = Vec::new();
@@ -241,10 +237,7 @@ fn prepare(
     Prepared {
         launches: launches.unwrap(),
         outputs,
-        work: Work {
-            matrix_operations: work.matrix_operations,
-            bytes: work.bytes,
-        },
+        work,
         memory,
     }
 }
@@ -256,21 +249,8 @@ fn whole<T: Number, N: Copy + Into<f64>>(
     exact: &[f64],
     naive: &[N],
 ) -> Output {
-    let memory = Arc::clone(memory);
-    Output {
-        name,
-        read: Box::new(move || {
-            memory
-                .to_vec()
-                .unwrap()
-                .iter()
-                .map(|v| v.number())
-                .collect()
-        }),
-        exact: exact.to_vec(),
-        naive: naive.iter().map(|v| (*v).into()).collect(),
-        differences: Vec::new(),
-    }
+    let naive = naive.iter().map(|v| (*v).into()).collect();
+    Output::of(name, memory, exact.to_vec(), naive)
 }
 
 /// That masked weights and padding are 0 to the last bit: how many are not.

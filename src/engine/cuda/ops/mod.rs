@@ -9,3 +9,12 @@ pub mod mask;
 pub mod mixture;
 pub mod rates;
 pub mod step;
+
+/// What a launch must do at the least: its bound is the larger of the two times.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Work {
+    /// Floating-point operations over the unmasked weights, 2 for each weight and image.
+    pub matrix_operations: f64,
+    /// Bytes of operands read and results written, each once.
+    pub bytes: f64,
+}

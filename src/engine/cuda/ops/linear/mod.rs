@@ -16,10 +16,11 @@ pub use input::{
 };
 pub use plan::{Tile, Tiling};
 pub use weights::{
-    AdamArenas, Update, WeightsProblem, backward_weights, backward_weights_tiled,
+    ADAM_BYTES, AdamArenas, Update, WeightsProblem, backward_weights, backward_weights_tiled,
     backward_weights_work,
 };
 
+use super::Work;
 use super::mask::Mask;
 use crate::engine::EngineError;
 use crate::engine::cuda::device::Address;
@@ -58,15 +59,6 @@ impl Matrix {
         address: Address::NULL,
         pitch: 0,
     };
-}
-
-/// What a launch must do at the least: its bound is the larger of the two times.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Work {
-    /// Floating-point operations over the unmasked weights, 2 for each weight and image.
-    pub matrix_operations: f64,
-    /// Bytes of operands read and results written, each once.
-    pub bytes: f64,
 }
 
 impl Layer {

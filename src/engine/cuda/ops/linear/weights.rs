@@ -84,7 +84,7 @@ struct Parameter {
 const _: () = assert!(size_of::<Entry>() == 72 && size_of::<Parameter>() == 64 + 16 * 72);
 
 /// Bytes that Adam reads and writes for a weight: three f32 each way and the bf16 copy.
-const ADAM_BYTES: f64 = 26.0;
+pub const ADAM_BYTES: f64 = 26.0;
 
 /// Launches for `problems` on a batch of `images`, with the tile that suits the shapes and the card.
 ///
