@@ -7,6 +7,9 @@ mod program;
 #[path = "emulation/build.rs"]
 mod emulation;
 
+#[cfg(feature = "cuda")]
+mod driver;
+
 use program::{DC, Lab};
 
 /// A program without the feature, or a machine without a card: the error of `--device cuda`.
@@ -97,28 +100,6 @@ fn drawing_is_done_on_the_cpu() {
 #[cfg(feature = "cuda")]
 mod imitation {
     use super::*;
-    use std::path::{Path, PathBuf};
-    use std::process::Command;
-
-    /// The folder of the imitation's library, compiled once for this test.
-    fn folder() -> PathBuf {
-        static ONCE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-        let make = || {
-            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("imitation");
-            std::fs::create_dir_all(&folder).unwrap();
-            let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/driver/libcuda.cpp");
-            let done = Command::new(compiler)
-                .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-o"])
-                .arg(folder.join("libcuda.so"))
-                .arg(source)
-                .arg("-ldl")
-                .status();
-            assert!(done.unwrap().success());
-            folder
-        };
-        ONCE.get_or_init(make).clone()
-    }
 
     /// The program, on a machine whose card runs the emulated kernels.
     fn on_card(lab: &Lab, machine: &str, line: &str) -> assert_cmd::Command {
@@ -132,7 +113,7 @@ mod imitation {
     fn sarm(lab: &Lab, machine: &str, line: &str) -> assert_cmd::Command {
         let mut command = lab.sarm(line);
         command
-            .env("LD_LIBRARY_PATH", folder())
+            .env("LD_LIBRARY_PATH", driver::folder())
             .env("SARM_IMITATION", machine);
         command
     }

@@ -205,6 +205,13 @@ pub trait Sampler: Send {
     /// Image number `i` depends on model, seed, its condition and `i` alone.
     fn sample(&mut self, first: u64, count: usize) -> Result<SparseImages, EngineError>;
 
+    /// These images will be asked for next: a device may start on them while the host does something else.
+    /// Their failure may come out here or where they are asked for; asking for others after all costs time,
+    /// nothing else.
+    fn announce(&mut self, _first: u64, _count: usize) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// A count of images that keeps the engine busy; any count is allowed.
     fn preferred_count(&self) -> usize;
 }
@@ -220,6 +227,8 @@ pub struct SamplingPlan {
     pub naive: bool,
     /// Pixels per block of the triangular solve; `None` lets the engine choose. Does not change the images.
     pub block: Option<usize>,
+    /// Device memory to use at most, bytes; `None`: what is free. Does not change the images.
+    pub max_memory: Option<u64>,
 }
 
 /// A device that runs models.

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use sarm::engine::EngineError;
-use sarm::engine::cuda::device::{Address, Device, Launch, Properties, Recording};
+use sarm::engine::cuda::device::{
+    Address, Device, HostMemory, Launch, Mark, Properties, Recording,
+};
 
 /// The device under test: an emulation, or with `SARM_TEST_DEVICE=cuda` the machine's first card.
 pub fn under_test() -> Arc<dyn Device> {
@@ -51,6 +53,18 @@ impl Recording for FailingRecording {
     fn replay(&self) -> Result<(), EngineError> {
         count(&self.left)?;
         self.recording.replay()
+    }
+}
+
+struct FailingMark {
+    mark: Box<dyn Mark>,
+    left: Arc<AtomicUsize>,
+}
+
+impl Mark for FailingMark {
+    fn wait(&self) -> Result<(), EngineError> {
+        count(&self.left)?;
+        self.mark.wait()
     }
 }
 
@@ -113,6 +127,25 @@ impl Device for Failing {
         self.device.synchronise()
     }
 
+    fn mark(&self) -> Result<Box<dyn Mark>, EngineError> {
+        count(&self.left)?;
+        Ok(Box::new(FailingMark {
+            mark: self.device.mark()?,
+            left: Arc::clone(&self.left),
+        }))
+    }
+
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError> {
+        count(&self.left)?;
+        self.device.host_memory(bytes)
+    }
+
+    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), EngineError> {
+        count(&self.left)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.device.read_aside(from, to) }
+    }
+
     fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError> {
         count(&self.left)?;
         self.device.time(recording)
@@ -149,10 +182,16 @@ impl OnPaper {
     }
 }
 
-struct NothingRecorded;
+struct Nothing;
 
-impl Recording for NothingRecorded {
+impl Recording for Nothing {
     fn replay(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
+impl Mark for Nothing {
+    fn wait(&self) -> Result<(), EngineError> {
         Ok(())
     }
 }
@@ -193,10 +232,23 @@ impl Device for OnPaper {
     unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError> {
         let kernels = launches.iter().map(|l| l.kernel).collect();
         self.recordings.lock().unwrap().push(kernels);
-        Ok(Box::new(NothingRecorded))
+        Ok(Box::new(Nothing))
     }
 
     fn synchronise(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn mark(&self) -> Result<Box<dyn Mark>, EngineError> {
+        Ok(Box::new(Nothing))
+    }
+
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError> {
+        Ok(Box::new(crate::emulation::Bytes(vec![0; bytes])))
+    }
+
+    unsafe fn read_aside(&self, _: Address, to: &mut [u8]) -> Result<(), EngineError> {
+        to.fill(0);
         Ok(())
     }
 

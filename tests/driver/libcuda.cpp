@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ std::mutex guard;
 int lasting = 0;
 std::map<std::string, int> calls;
 std::map<uint64_t, std::size_t> allocations;
+std::set<void*> pinned;
 std::size_t used = 0;
 
 std::string setting(const char* name, const char* otherwise) {
@@ -47,6 +49,7 @@ int fate(const char* call) {
 struct Kernel { const char* name; std::size_t parameter; };
 struct Launch { Kernel* kernel; unsigned blocks, threads, shared; int cooperative; std::vector<unsigned char> parameter; };
 struct Graph { std::vector<Launch> launches; };
+struct Event { unsigned flags; };
 struct Stream { bool recording = false; Graph graph; };
 
 using Run = int (*)(const char*, uint32_t, uint32_t, uint32_t, int, const void*, std::size_t, uint64_t, char*, std::size_t);
@@ -169,8 +172,20 @@ CALL(cuMemFree_v2, uint64_t address) {
     return 0;
 }
 CALL(cuMemGetInfo_v2, std::size_t* free, std::size_t* total) { BEGIN *total = number("memory", "1073741824"); *free = *total - used; return 0; }
-CALL(cuMemHostAlloc, void** memory, std::size_t bytes, unsigned) { BEGIN *memory = std::malloc(bytes); return 0; }
-CALL(cuMemFreeHost, void* memory) { std::free(memory); return 0; }
+CALL(cuMemHostAlloc, void** memory, std::size_t bytes, unsigned) {
+    BEGIN
+    *memory = std::malloc(bytes);
+    // Not zero either.
+    std::memset(*memory, 0xA5, bytes);
+    pinned.insert(*memory);
+    return 0;
+}
+CALL(cuMemFreeHost, void* memory) {
+    std::lock_guard<std::mutex> lock(guard);
+    if (!pinned.erase(memory)) return 1;
+    std::free(memory);
+    return 0;
+}
 CALL(cuMemcpyHtoDAsync_v2, uint64_t to, const void* from, std::size_t n, Stream*) { BEGIN std::memcpy(reinterpret_cast<void*>(to), from, n); return 0; }
 CALL(cuMemcpyDtoHAsync_v2, void* to, uint64_t from, std::size_t n, Stream*) { BEGIN std::memcpy(to, reinterpret_cast<void*>(from), n); return 0; }
 CALL(cuMemsetD8Async, uint64_t to, unsigned char byte, std::size_t n, Stream*) { BEGIN std::memset(reinterpret_cast<void*>(to), byte, n); return 0; }
@@ -194,8 +209,13 @@ CALL(cuGraphLaunch, Graph* graph, Stream*) {
 }
 CALL(cuGraphDestroy, Graph* graph) { delete graph; return 0; }
 CALL(cuGraphExecDestroy, Graph* graph) { delete graph; return 0; }
-CALL(cuEventCreate, void** event, unsigned) { BEGIN *event = &calls; return 0; }
-CALL(cuEventRecord, void*, Stream*) { BEGIN return 0; }
-CALL(cuEventSynchronize, void*) { BEGIN return 0; }
-CALL(cuEventElapsedTime_v2, float* milliseconds, void*, void*) { BEGIN *milliseconds = 1.0f; return 0; }
-CALL(cuEventDestroy_v2, void*) { return 0; }
+CALL(cuEventCreate, Event** event, unsigned flags) { BEGIN *event = new Event{flags}; return 0; }
+CALL(cuEventRecord, Event*, Stream*) { BEGIN return 0; }
+CALL(cuEventSynchronize, Event*) { BEGIN return 0; }
+CALL(cuEventElapsedTime_v2, float* milliseconds, Event* start, Event* end) {
+    BEGIN
+    *milliseconds = 1.0f;
+    // Of events without a clock (2) there is no time.
+    return (start->flags | end->flags) & 2 ? 400 : 0;
+}
+CALL(cuEventDestroy_v2, Event* event) { delete event; return 0; }

@@ -1,10 +1,14 @@
 //! An emulated card: device memory is the host's, a launch runs the kernel's own source with a fiber for each
 //! thread (`kernels/emulation/`; what is emulated and what is not: `docs/kernels.md`).
 //!
+//! Work is done where it is asked for, or, of [`Emulation::late`], not before somebody waits for it: what forgets to
+//! wait reads what was there before, as it may on a card.
+//!
 //! Every launch has another schedule of its threads and blocks, drawn from a seed: `SARM_EMULATION_SEED`, or 1.
 #![allow(dead_code)]
 
 pub mod build;
+mod stream;
 
 use std::alloc::Layout;
 use std::collections::BTreeMap;
@@ -15,9 +19,12 @@ use std::time::Instant;
 
 use libloading::Library;
 use sarm::engine::EngineError;
-use sarm::engine::cuda::device::{Address, Device, Launch, Properties, Recording};
+use sarm::engine::cuda::device::{
+    Address, Device, HostMemory, Launch, Mark, Properties, Recording,
+};
 
 use build::Instrumentation;
+use stream::{Marked, Stream, Work};
 
 type LaunchFunction = unsafe extern "C" fn(
     *const c_char,
@@ -109,6 +116,8 @@ struct Shared {
     launches: AtomicU64,
     /// Size of each allocation by its address.
     allocations: Mutex<BTreeMap<u64, usize>>,
+    late: bool,
+    stream: Mutex<Stream>,
 }
 
 /// The seed that schedules start from.
@@ -134,8 +143,17 @@ impl Emulation {
         Self::with(Kernels::project(), seed, 1 << 30)
     }
 
+    /// One that does nothing before somebody waits for it, and then no more than is waited for.
+    pub fn late() -> Self {
+        Self::made(Kernels::project(), seed(), 1 << 30, true)
+    }
+
     /// One with `memory` bytes in all.
     pub fn with(kernels: Arc<Kernels>, seed: u64, memory: u64) -> Self {
+        Self::made(kernels, seed, memory, false)
+    }
+
+    fn made(kernels: Arc<Kernels>, seed: u64, memory: u64, late: bool) -> Self {
         Self(Arc::new(Shared {
             kernels,
             // Those of an H100, on which the number of processors and the shared memory shape the launches;
@@ -152,6 +170,8 @@ impl Emulation {
             seed,
             launches: AtomicU64::new(0),
             allocations: Mutex::default(),
+            late,
+            stream: Mutex::default(),
         }))
     }
 
@@ -311,6 +331,8 @@ impl Device for Emulation {
     }
 
     unsafe fn release(&self, address: Address) {
+        // A failure stays, and comes out where somebody waits.
+        self.0.wait(self.0.asked()).ok();
         let size = self.0.allocations.lock().unwrap().remove(&address.0);
         let size = size.expect("an address that was allocated and not released");
         let start = address.0 - self.0.guard() as u64;
@@ -319,29 +341,24 @@ impl Device for Emulation {
     }
 
     unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), EngineError> {
-        let start = self.0.range("write", to, bytes.len())?;
-        // SAFETY: `range` found the bytes in one allocation.
-        unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        Ok(())
+        // SAFETY: a write is no launch.
+        unsafe { self.0.ask(Work::Write(to, bytes.to_vec())) }
     }
 
     unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), EngineError> {
-        let start = self.0.range("read", from, bytes.len())?;
-        // SAFETY: `range` found the bytes in one allocation.
-        unsafe { start.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len()) };
-        Ok(())
+        self.synchronise()?;
+        // SAFETY: the caller's promise; all work is done.
+        unsafe { self.read_aside(from, bytes) }
     }
 
     unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), EngineError> {
-        let start = self.0.range("fill", to, count)?;
-        // SAFETY: `range` found the bytes in one allocation.
-        unsafe { start.write_bytes(byte, count) };
-        Ok(())
+        // SAFETY: a fill is no launch.
+        unsafe { self.0.ask(Work::Fill(to, byte, count)) }
     }
 
     unsafe fn launch(&self, launch: &Launch) -> Result<(), EngineError> {
         // SAFETY: the caller's promise.
-        unsafe { self.0.launch(launch) }
+        unsafe { self.0.ask(Work::Launch(launch.clone())) }
     }
 
     unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError> {
@@ -352,12 +369,31 @@ impl Device for Emulation {
     }
 
     fn synchronise(&self) -> Result<(), EngineError> {
+        self.0.wait(self.0.asked())
+    }
+
+    fn mark(&self) -> Result<Box<dyn Mark>, EngineError> {
+        Ok(Box::new(Marked {
+            device: Arc::clone(&self.0),
+            asked: self.0.asked(),
+        }))
+    }
+
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError> {
+        Ok(Box::new(Bytes(vec![0; bytes])))
+    }
+
+    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), EngineError> {
+        let start = self.0.range("read", from, to.len())?;
+        // SAFETY: `range` found the bytes in one allocation.
+        unsafe { start.copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
         Ok(())
     }
 
     fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError> {
         let start = Instant::now();
         recording.replay()?;
+        self.synchronise()?;
         Ok(start.elapsed().as_secs_f64())
     }
 }
@@ -371,8 +407,21 @@ impl Recording for Recorded {
     fn replay(&self) -> Result<(), EngineError> {
         for launch in &self.launches {
             // SAFETY: whoever recorded them promised it for every replay.
-            unsafe { self.device.launch(launch)? };
+            unsafe { self.device.ask(Work::Launch(launch.clone()))? };
         }
         Ok(())
+    }
+}
+
+/// Memory that no device knows of.
+pub struct Bytes(pub Vec<u8>);
+
+impl HostMemory for Bytes {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The driver implements it for a card (feature `cuda`), the tests for an emulation of one, so the
 //! whole engine above it is one piece of code that runs with and without a card. All work of a device
-//! is done in the order in which it was asked for, as on one CUDA stream.
+//! is done in the order in which it was asked for, as on one CUDA stream; only [`Device::read_aside`]
+//! goes past it.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -130,6 +131,21 @@ pub trait Device: Send + Sync {
     /// Wait until all work asked for so far is done, and report its failure if it failed.
     fn synchronise(&self) -> Result<(), EngineError>;
 
+    /// A mark behind all work asked for so far.
+    fn mark(&self) -> Result<Box<dyn Mark>, EngineError>;
+
+    /// `bytes` of page-locked memory of the host, all 0: copies to it run at the full speed of the bus, beside
+    /// other work of the device.
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError>;
+
+    /// Copy from the device beside the work under way, done on return. It waits for no work: the caller has
+    /// waited for a [`mark`](Self::mark) behind what wrote the source.
+    ///
+    /// # Safety
+    /// `to.len()` bytes from `from` on lie in one allocation of this device, and no work under way writes
+    /// them.
+    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), EngineError>;
+
     /// Seconds that `recording` takes on the device, by its own clock, once. Where no work is under way that
     /// hides it, the time that the host takes to hand it in counts.
     fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError>;
@@ -139,6 +155,21 @@ pub trait Device: Send + Sync {
 pub trait Recording: Send {
     /// Run it once more.
     fn replay(&self) -> Result<(), EngineError>;
+}
+
+/// A point in the work of a device.
+pub trait Mark: Send {
+    /// Wait until all work before it is done, and report its failure if it failed.
+    fn wait(&self) -> Result<(), EngineError>;
+}
+
+/// Page-locked memory of the host, given back when dropped.
+pub trait HostMemory: Send {
+    /// What it holds.
+    fn bytes(&self) -> &[u8];
+
+    /// The same, to be overwritten.
+    fn bytes_mut(&mut self) -> &mut [u8];
 }
 
 /// Device memory that holds `len` values of `T`, given back when dropped.

@@ -49,6 +49,8 @@ pub struct Card {
     device: sys::CUdevice,
     context: sys::CUcontext,
     pub stream: sys::CUstream,
+    /// For copies beside the work in `stream`.
+    pub aside: sys::CUstream,
     modules: Vec<sys::CUmodule>,
     kernels: HashMap<&'static str, Kernel>,
     pub staging: Mutex<Staging>,
@@ -83,6 +85,7 @@ impl Card {
             device,
             context,
             stream: std::ptr::null_mut(),
+            aside: std::ptr::null_mut(),
             modules: Vec::new(),
             kernels: HashMap::new(),
             staging: Mutex::new(Staging {
@@ -98,8 +101,10 @@ impl Card {
             properties,
         };
         card.enter()?;
-        card.stream = result::stream::create(StreamKind::NonBlocking)
-            .map_err(said.clone()("cuStreamCreate"))?;
+        for stream in [&mut card.stream, &mut card.aside] {
+            *stream = result::stream::create(StreamKind::NonBlocking)
+                .map_err(said.clone()("cuStreamCreate"))?;
+        }
         {
             let mut staging = lock(&card.staging);
             // SAFETY: the context is current; what is written there is bytes, which have no invalid value.
@@ -189,10 +194,34 @@ impl Card {
     }
 
     pub fn synchronise(&self) -> Result<(), EngineError> {
+        self.wait_for(self.stream)
+    }
+
+    /// Wait until all work in `stream`, one of this card's, is done.
+    fn wait_for(&self, stream: sys::CUstream) -> Result<(), EngineError> {
         self.enter()?;
-        // SAFETY: the stream lives as long as the card.
-        unsafe { result::stream::synchronize(self.stream) }
+        // SAFETY: the streams live as long as the card.
+        unsafe { result::stream::synchronize(stream) }
             .map_err(|e| self.failure("cuStreamSynchronize", e))
+    }
+
+    /// Copy from the card by way of `stream`, one of this card's, and wait for it.
+    ///
+    /// # Safety
+    /// `bytes.len()` bytes from `from` on lie in one allocation of this card.
+    pub unsafe fn copy(
+        &self,
+        from: u64,
+        bytes: &mut [u8],
+        stream: sys::CUstream,
+    ) -> Result<(), EngineError> {
+        self.enter()?;
+        // SAFETY: the source is allocated, by this method's contract, and the copy is over before the
+        // borrow of the target is: the stream is waited for below even if the call fails.
+        let copied = unsafe { result::memcpy_dtoh_async(bytes, from, stream) };
+        let over = self.wait_for(stream);
+        copied.map_err(|e| self.failure("cuMemcpyDtoHAsync", e))?;
+        over
     }
 
     /// Put a kernel into the card's stream, and wait for it where that is wanted.
@@ -284,8 +313,9 @@ impl Drop for Card {
         // recordings keep the card alive, and memory keeps its device alive.
         unsafe {
             if result::ctx::set_current(self.context).is_ok() {
-                if !self.stream.is_null() {
-                    result::stream::synchronize(self.stream).ok();
+                let streams = [self.stream, self.aside];
+                for stream in streams.into_iter().filter(|s| !s.is_null()) {
+                    result::stream::synchronize(stream).ok();
                 }
                 for event in staging.copied.into_iter().filter(|e| !e.is_null()) {
                     result::event::destroy(event).ok();
@@ -296,8 +326,8 @@ impl Drop for Card {
                 for module in self.modules.drain(..) {
                     result::module::unload(module).ok();
                 }
-                if !self.stream.is_null() {
-                    result::stream::destroy(self.stream).ok();
+                for stream in streams.into_iter().filter(|s| !s.is_null()) {
+                    result::stream::destroy(stream).ok();
                 }
             }
             result::primary_ctx::release(self.device).ok();

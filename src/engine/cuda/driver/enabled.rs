@@ -1,5 +1,6 @@
-//! A card by way of the driver: one context, one stream, the kernels that were compiled in.
+//! A card by way of the driver: one context, one stream and another for copies, the kernels that were compiled in.
 
+mod aside;
 mod card;
 mod graph;
 mod library;
@@ -8,13 +9,16 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUevent_flags as EventFlags};
 
 use super::OLDEST_CARD;
 use crate::engine::EngineError;
-use crate::engine::cuda::device::{Address, Device, Launch, Properties, Recording};
+use crate::engine::cuda::device::{
+    Address, Device, HostMemory, Launch, Mark, Properties, Recording,
+};
+use aside::{Event, Pinned};
 use card::{Card, HALF, lock};
-use graph::{Event, Graph};
+use graph::Graph;
 use library::{error, failure};
 
 /// Whether this program was built to use cards.
@@ -164,13 +168,8 @@ impl Device for CudaDevice {
         if bytes.is_empty() {
             return self.0.synchronise();
         }
-        self.0.enter()?;
-        // SAFETY: the source is allocated, by this method's contract, and the copy is over before the
-        // borrow of the target is: the stream is waited for below even if the call fails.
-        let copied = unsafe { result::memcpy_dtoh_async(bytes, from.0, self.0.stream) };
-        let over = self.0.synchronise();
-        copied.map_err(|e| self.0.failure("cuMemcpyDtoHAsync", e))?;
-        over
+        // SAFETY: by this method's contract; the stream is the card's.
+        unsafe { self.0.copy(from.0, bytes, self.0.stream) }
     }
 
     unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), EngineError> {
@@ -198,11 +197,32 @@ impl Device for CudaDevice {
         self.0.synchronise()
     }
 
+    fn mark(&self) -> Result<Box<dyn Mark>, EngineError> {
+        self.0.enter()?;
+        let event = Event::new(&self.0, EventFlags::CU_EVENT_DISABLE_TIMING)?;
+        event.record()?;
+        Ok(Box::new(event))
+    }
+
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError> {
+        Ok(Box::new(Pinned::zeros(&self.0, bytes)?))
+    }
+
+    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), EngineError> {
+        if to.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: by this method's contract; the stream is the card's.
+        unsafe { self.0.copy(from.0, to, self.0.aside) }
+    }
+
     fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError> {
         let card = &*self.0;
         card.enter()?;
-        let start = Event::new(card)?;
-        let end = Event::new(card)?;
+        let [start, end] = [
+            Event::new(&self.0, EventFlags::CU_EVENT_DEFAULT)?,
+            Event::new(&self.0, EventFlags::CU_EVENT_DEFAULT)?,
+        ];
         start.record()?;
         recording.replay()?;
         end.record()?;

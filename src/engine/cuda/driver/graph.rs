@@ -1,4 +1,4 @@
-//! Recorded launches, and the time that they take.
+//! Recorded launches.
 
 use std::sync::Arc;
 
@@ -9,33 +9,6 @@ use cudarc::driver::sys;
 use super::card::{Card, lock};
 use crate::engine::EngineError;
 use crate::engine::cuda::device::{Launch, Recording};
-
-/// A point in the stream that takes the time.
-pub struct Event<'a> {
-    card: &'a Card,
-    pub event: sys::CUevent,
-}
-
-impl<'a> Event<'a> {
-    pub fn new(card: &'a Card) -> Result<Self, EngineError> {
-        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)
-            .map_err(|e| card.failure("cuEventCreate", e))?;
-        Ok(Self { card, event })
-    }
-
-    pub fn record(&self) -> Result<(), EngineError> {
-        // SAFETY: event and stream live.
-        unsafe { result::event::record(self.event, self.card.stream) }
-            .map_err(|e| self.card.failure("cuEventRecord", e))
-    }
-}
-
-impl Drop for Event<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the event is destroyed once, here.
-        unsafe { result::event::destroy(self.event) }.ok();
-    }
-}
 
 /// Launches recorded as a CUDA graph.
 pub struct Graph {
