@@ -16,6 +16,7 @@
 // Visible to benches/kernels.rs, at whose root the same names must be found.
 pub(crate) mod broken;
 pub(crate) mod case;
+pub(crate) mod compact;
 pub(crate) mod contract;
 #[path = "../emulation/mod.rs"]
 pub(crate) mod emulation;
@@ -40,6 +41,7 @@ use sarm::engine::cuda::device::Device;
 /// Every operation at every shape.
 pub fn table(size: Size) -> Vec<Case> {
     [
+        compact::cases(size),
         contract::cases(size),
         gather::cases(size),
         mixture::cases(size),

@@ -2,6 +2,7 @@
 //! kernels rely on and says with which grid to launch them.
 
 pub mod cells;
+pub mod compact;
 pub mod gather;
 pub mod levels;
 pub mod linear;
