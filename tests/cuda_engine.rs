@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{CONFIGS, data, model};
 use devices::{Failing, OnPaper, under_test};
-use half::bf16;
+use rounded::{representable, to_bf16};
 use sarm::data::Dataset;
 use sarm::engine::cpu::CpuEngine;
 use sarm::engine::cuda::CudaEngine;
@@ -26,19 +26,8 @@ fn engine() -> CudaEngine {
     CudaEngine::new(under_test())
 }
 
-/// The model with weights that bf16 holds exactly: what is left between the engines is the rounding of
-/// inputs, activations and derivatives.
-fn representable(mut model: Model) -> Model {
-    for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
-        if spec.is_weight() {
-            for v in values {
-                *v = bf16::from_f32(*v).to_f32();
-            }
-        }
-    }
-    model
-}
-
+/// Models with weights that bf16 holds exactly: what is left between the engines is the rounding of inputs,
+/// activations and derivatives.
 fn cases() -> impl Iterator<Item = (&'static str, Model, Arc<ConditionedImages>)> {
     CONFIGS.iter().enumerate().map(|(i, (toml, h, w))| {
         let model = representable(model(toml, *h, *w, i as u64, 0.3));
@@ -87,7 +76,7 @@ fn gradients_are_as_good_as_bf16_allows() {
             let (nll, found) = cuda.gradients(rows).unwrap();
             let (exact_nll, exact) = rounded::gradients(&model, &data, rows, |x| x);
             let (rounded_nll, rounded) =
-                rounded::gradients(&model, &data, rows, |x| bf16::from_f64(x).to_f64());
+                rounded::gradients(&model, &data, rows, to_bf16);
             let off = |nll: f64| (nll - exact_nll).abs();
             assert!(
                 off(nll) < 2.0 * off(rounded_nll) + 1e-3 * exact_nll.abs(),

@@ -1,6 +1,9 @@
-//! Likelihood and gradients by plain float64 loops, with a rounding wherever the CUDA engine stores: the
-//! truth with none, and with that of bf16 the error that the engine's precision makes by itself.
+//! Networks by plain float64 loops, with a rounding wherever the CUDA engine stores: the truth with none, and with
+//! that of bf16 the error that the engine's precision makes by itself. Here likelihood and gradients;
+//! `tests/decisions` draws on the same loops.
+#![allow(dead_code)]
 
+use half::bf16;
 use sarm::engine::ConditionedImages;
 use sarm::model::likelihood::{gate, levels};
 use sarm::model::{Model, StageTensor, Values};
@@ -8,45 +11,84 @@ use sarm::model::{Model, StageTensor, Values};
 /// How a stored number is rounded.
 pub type Rounding = fn(f64) -> f64;
 
+/// As bf16 stores it.
+pub fn to_bf16(x: f64) -> f64 {
+    bf16::from_f64(x).to_f64()
+}
+
 /// GELU and its slope, by the formula of `engine::reference`.
-fn gelu(z: f64) -> (f64, f64) {
+pub fn gelu(z: f64) -> (f64, f64) {
     let (a, b) = (1.595_769_121_605_730_8, 0.044_715);
     let s = 1.0 / (1.0 + (-a * (z + b * z * z * z)).exp());
     (z * s, s + z * s * (1.0 - s) * a * (1.0 + 3.0 * b * z * z))
 }
 
-struct Network<'a> {
-    model: &'a Model,
-    stage: usize,
+/// The model with weights as the tensor cores see them, which bf16 holds exactly. D+D's shared map is not theirs.
+pub fn representable(mut model: Model) -> Model {
+    for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
+        if spec.is_weight() && !spec.name.ends_with("levels.weight") {
+            for v in values {
+                *v = bf16::from_f32(*v).to_f32();
+            }
+        }
+    }
+    model
+}
+
+/// Weight and bias of a level of units: the input layer, then the hidden ones.
+pub fn tensors(level: usize) -> (StageTensor, StageTensor) {
+    match level {
+        0 => (StageTensor::InputWeight, StageTensor::InputBias),
+        l => (
+            StageTensor::HiddenWeight(l - 1),
+            StageTensor::HiddenBias(l - 1),
+        ),
+    }
+}
+
+/// What a network is shown of an image: the condition, then its pixels in drawing order, D+D's as their levels.
+///
+/// `image`: row-major, GeV, no pixel beyond the model's range.
+pub fn shown(model: &Model, image: &[f32], condition: &[f32]) -> Vec<f64> {
+    let mut shown: Vec<f64> = condition.iter().map(|c| f64::from(*c)).collect();
+    for pixel in model.order.iter().flatten() {
+        let mut x = image[usize::from(*pixel)];
+        if let (Values::Levels(grid), true) = (model.values(), x > 0.0) {
+            x = grid.value(grid.level(x).unwrap());
+        }
+        shown.push(f64::from(model.config.input.apply(x)));
+    }
+    shown
+}
+
+/// The network of a stage.
+pub struct Network<'a> {
+    pub model: &'a Model,
+    pub stage: usize,
 }
 
 impl Network<'_> {
-    fn weight(&self, tensor: StageTensor, row: usize, column: usize) -> f64 {
+    /// The weights of a row that no mask hides: those of its first columns.
+    pub fn row(&self, tensor: StageTensor, row: usize) -> &[f32] {
         let spec = &self.model.tensors[self.model.index(self.stage, tensor)];
-        match column < spec.read(row) {
-            true => {
-                f64::from(self.model.parameter(self.stage, tensor)[row * spec.columns() + column])
-            }
-            false => 0.0,
-        }
+        &self.model.parameter(self.stage, tensor)[row * spec.columns()..][..spec.read(row)]
     }
 
-    fn forward(&self, weight: StageTensor, bias: StageTensor, x: &[f64]) -> Vec<f64> {
-        let b = self.model.parameter(self.stage, bias);
-        (0..b.len())
-            .map(|row| {
-                let sum: f64 = (0..x.len())
-                    .map(|k| self.weight(weight, row, k) * x[k])
-                    .sum();
-                sum + f64::from(b[row])
+    /// `bias + weight x`.
+    pub fn forward(&self, weight: StageTensor, bias: StageTensor, x: &[f64]) -> Vec<f64> {
+        let biases = self.model.parameter(self.stage, bias).iter().enumerate();
+        biases
+            .map(|(row, b)| {
+                let terms = self.row(weight, row).iter().zip(x);
+                terms.map(|(w, x)| f64::from(*w) * x).sum::<f64>() + f64::from(*b)
             })
             .collect()
     }
 
     fn backward(&self, weight: StageTensor, delta: &[f64], below: &mut [f64]) {
         for (row, d) in delta.iter().enumerate().filter(|(_, d)| **d != 0.0) {
-            for (k, b) in below.iter_mut().enumerate() {
-                *b += d * self.weight(weight, row, k);
+            for (w, b) in self.row(weight, row).iter().zip(below.iter_mut()) {
+                *b += d * f64::from(*w);
             }
         }
     }
@@ -86,24 +128,13 @@ pub fn gradients(
         let mut image = vec![0.0; model.pixels()];
         data.images.dense_into(*row as usize, &mut image);
         let condition = data.conditions.row(u64::from(*row));
-        let mut shown: Vec<f64> = condition.iter().map(|c| round(f64::from(*c))).collect();
-        for pixel in model.order.iter().flatten() {
-            let mut x = image[usize::from(*pixel)];
-            if let (Values::Levels(grid), true) = (model.values(), x > 0.0) {
-                x = grid.value(grid.level(x).unwrap());
-            }
-            shown.push(round(f64::from(model.config.input.apply(x))));
-        }
+        let shown: Vec<f64> = shown(model, &image, condition)
+            .into_iter()
+            .map(round)
+            .collect();
         for stage in 0..model.stages.len() {
             let network = Network { model, stage };
             let shape = &model.stages[stage];
-            let tensors = |level: usize| match level {
-                0 => (StageTensor::InputWeight, StageTensor::InputBias),
-                l => (
-                    StageTensor::HiddenWeight(l - 1),
-                    StageTensor::HiddenBias(l - 1),
-                ),
-            };
             let mut inputs = vec![shown[..shape.inputs()].to_vec()];
             let mut slopes = Vec::new();
             for level in 0..=shape.layers {
