@@ -144,7 +144,8 @@ pub type Observables<'a> = dyn Fn(u64, &SparseImages) -> BTreeMap<String, Vec<f3
 
 /// Draw the images of `plan` and write them to its output.
 ///
-/// `progress` is called after each block and may stop the run. On a stop or an error, what was drawn
+/// The sampler hears of each block before the one in front of it is asked for, so it may draw ahead; of none
+/// that is not of the run. `progress` is called after each block and may stop the run. On a stop or an error, what was drawn
 /// stays in the journal `<out>.partial`, and the same plan with `resume` goes on from there: the
 /// images of the output are then those of an uninterrupted run, in the same order.
 ///
@@ -197,9 +198,22 @@ pub fn generate(
             if stopped {
                 return Ok(true);
             }
+            let size = |sampler: &dyn Sampler, first| {
+                (sampler.preferred_count().max(1) as u64).min(end - first)
+            };
+            let announce = |sampler: &mut dyn Sampler, first, block| match block {
+                0 => Ok(()),
+                block => sampler.announce(first, block as usize),
+            };
+            let began = Instant::now();
+            let mut block = size(sampler, next);
+            announce(sampler, next, block)?;
+            drawing_time += began.elapsed();
             while next < end {
-                let block = (sampler.preferred_count().max(1) as u64).min(end - next);
                 let began = Instant::now();
+                // A device draws it while the host takes the present block and hands it to the writer.
+                let (following, upcoming) = (next + block, size(sampler, next + block));
+                let announced = announce(sampler, following, upcoming);
                 let images = sampler.sample(next, block as usize)?;
                 drawing_time += began.elapsed();
                 check(&images, block, &plan.identity)?;
@@ -207,10 +221,13 @@ pub fn generate(
                 if sender.send(Message::Block(images)).is_err() {
                     return Ok(true);
                 }
-                next += block;
+                next = following;
                 if report(next - first).is_break() && next < end {
                     return Ok(true);
                 }
+                // Only now: the block that was drawn is safe.
+                announced?;
+                block = upcoming;
             }
             sender.send(Message::Finish).ok();
             Ok(false)

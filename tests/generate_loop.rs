@@ -17,10 +17,14 @@ struct Toy {
     seed: u64,
     block: usize,
     fail_at: u64,
+    /// Ranges that were announced, and those asked for since.
+    announced: Vec<(u64, usize)>,
+    asked: Vec<(u64, usize)>,
 }
 
 impl Sampler for Toy {
     fn sample(&mut self, first: u64, count: usize) -> Result<SparseImages, EngineError> {
+        self.asked.push((first, count));
         let mut images = SparseImages::new(SIDE, SIDE).unwrap();
         for i in first..first + count as u64 {
             if i >= self.fail_at {
@@ -36,6 +40,14 @@ impl Sampler for Toy {
         Ok(images)
     }
 
+    fn announce(&mut self, first: u64, count: usize) -> Result<(), EngineError> {
+        self.announced.push((first, count));
+        match first + count as u64 > self.fail_at {
+            true => Err(EngineError::Device("the toy broke ahead".into())),
+            false => Ok(()),
+        }
+    }
+
     fn preferred_count(&self) -> usize {
         self.block
     }
@@ -46,6 +58,8 @@ fn toy() -> Toy {
         seed: 7,
         block: 13,
         fail_at: u64::MAX,
+        announced: Vec::new(),
+        asked: Vec::new(),
     }
 }
 
@@ -173,6 +187,79 @@ fn the_file_does_not_depend_on_blocks_or_resuming() {
     assert!(fs::read(&c.out).unwrap() == whole, "byte for byte");
 }
 
+/// A device draws one block ahead, and nothing in vain but after a stop.
+#[test]
+fn what_is_announced_is_asked_for_next() {
+    let c = case();
+    let plan = plan(&c.out, Layout::Sparse);
+    // The toy's blocks until `images` are done, checked.
+    let run = |plan: &GeneratePlan, mut toy: Toy, images: u64| {
+        generate(
+            plan,
+            &mut toy,
+            &observables,
+            &mut |p| match p.done >= images {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            },
+        )
+        .unwrap();
+        let asked = toy.asked.len();
+        assert_eq!(toy.announced[..asked], toy.asked[..]);
+        toy
+    };
+    let toy = run(&plan, self::toy(), 40);
+    assert_eq!(toy.asked, [(1000, 13), (1013, 13), (1026, 13), (1039, 13)]);
+    assert_eq!(toy.announced[4..], [(1052, 13)], "one ahead");
+    let toy = run(
+        &resumed(&plan),
+        Toy {
+            block: 20,
+            ..self::toy()
+        },
+        200,
+    );
+    assert_eq!(toy.asked, [(1052, 20), (1072, 20), (1092, 8)]);
+    assert_eq!(toy.announced, toy.asked, "nothing beyond the end");
+    // A run of one block, of none, and one that is stopped before it starts.
+    for (count, stop, asked) in [(5, 200, 1), (0, 200, 0), (50, 0, 0)] {
+        let mut plan = plan.clone();
+        plan.force = true;
+        plan.identity.count = count;
+        let toy = run(&plan, self::toy(), stop);
+        assert_eq!((toy.asked.len(), toy.announced.len()), (asked, asked));
+    }
+}
+
+/// All that is announced is announced before what is in front of it is asked for.
+#[test]
+fn blocks_are_announced_one_ahead() {
+    struct Ahead(Toy);
+    impl Sampler for Ahead {
+        fn sample(&mut self, first: u64, count: usize) -> Result<SparseImages, EngineError> {
+            let images = self.0.sample(first, count);
+            let last = first + count as u64 == 1100;
+            let ahead = self.0.announced.len() - self.0.asked.len();
+            assert_eq!(ahead, usize::from(!last), "at {first}");
+            images
+        }
+        fn announce(&mut self, first: u64, count: usize) -> Result<(), EngineError> {
+            self.0.announce(first, count)
+        }
+        fn preferred_count(&self) -> usize {
+            self.0.preferred_count()
+        }
+    }
+    let c = case();
+    let plan = plan(&c.out, Layout::Sparse);
+    let mut sampler = Ahead(toy());
+    generate(&plan, &mut sampler, &observables, &mut |_| {
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(sampler.0.asked.len(), 8);
+}
+
 #[test]
 fn resuming_at_every_cut_of_the_journal_gives_the_uninterrupted_run() {
     for layout in [Layout::Dense, Layout::Sparse] {
@@ -261,7 +348,8 @@ fn a_failing_sampler_leaves_what_was_drawn() {
         ControlFlow::Continue(())
     })
     .unwrap_err();
-    assert!(error.to_string().contains("toy broke"));
+    // It was heard when the block before was asked for, which is not lost.
+    assert!(error.to_string().contains("toy broke ahead"));
     assert_eq!(names(c.dir.path()), ["out.h5.partial"]);
     let outcome = run(&resumed(&plan)).unwrap();
     assert_eq!((outcome.replayed, outcome.drawn), (39, 61));
