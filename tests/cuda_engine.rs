@@ -75,8 +75,7 @@ fn gradients_are_as_good_as_bf16_allows() {
         for rows in [&rows[..1], &rows[5..6], &rows[25..26], &rows[..]] {
             let (nll, found) = cuda.gradients(rows).unwrap();
             let (exact_nll, exact) = rounded::gradients(&model, &data, rows, |x| x);
-            let (rounded_nll, rounded) =
-                rounded::gradients(&model, &data, rows, to_bf16);
+            let (rounded_nll, rounded) = rounded::gradients(&model, &data, rows, to_bf16);
             let off = |nll: f64| (nll - exact_nll).abs();
             assert!(
                 off(nll) < 2.0 * off(rounded_nll) + 1e-3 * exact_nll.abs(),

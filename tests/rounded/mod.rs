@@ -11,9 +11,14 @@ use sarm::model::{Model, StageTensor, Values};
 /// How a stored number is rounded.
 pub type Rounding = fn(f64) -> f64;
 
-/// As bf16 stores it.
+/// As bf16 stores it: 7 bits behind the leading one, the nearest, of two the even one. `bf16::from_f64` drops the last
+/// 32 bits first, and takes for a tie what is none.
 pub fn to_bf16(x: f64) -> f64 {
-    bf16::from_f64(x).to_f64()
+    const DROPPED: u64 = 52 - 7;
+    let bits = x.to_bits();
+    let odd = bits >> DROPPED & 1;
+    let rounded = bits + (1 << (DROPPED - 1)) - 1 + odd;
+    f64::from_bits(rounded >> DROPPED << DROPPED)
 }
 
 /// GELU and its slope, by the formula of `engine::reference`.
