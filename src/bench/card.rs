@@ -22,12 +22,12 @@ const IMAGES: usize = 1 << 16;
 const REPEATS: usize = 21;
 /// The card that `choice` asks for; none for the CPU, nor where `auto` finds none, which `progress` is told.
 pub fn open(
-    choice: DeviceChoice,
+    choice: &DeviceChoice,
     progress: &dyn Fn(&str),
 ) -> Result<Option<Arc<dyn Device>>, EngineError> {
     match choice {
         DeviceChoice::Cpu => Ok(None),
-        DeviceChoice::Cuda(number) => driver::open(number.unwrap_or(0).into()).map(Some),
+        DeviceChoice::Cuda(cards) => driver::open(cards.one("sarm bench")?).map(Some),
         DeviceChoice::Auto => match driver::open(0) {
             Ok(card) => Ok(Some(card)),
             Err(problem) => {

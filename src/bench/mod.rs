@@ -193,7 +193,7 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchEr
     if let Some(name) = options.configs.iter().find(|n| !known(n)) {
         return Err(BenchError::Unknown(name.clone()));
     }
-    let card = match card::open(options.device, progress)? {
+    let card = match card::open(&options.device, progress)? {
         None => None,
         Some(card) => Some(card::run(options, &card, progress)?),
     };

@@ -44,7 +44,7 @@ impl Bench {
             configs: self.config,
             seconds: self.seconds,
             skip_naive: self.skip_naive,
-            device: global.device,
+            device: global.device.clone(),
         };
         let report = run(&options, &|what| global.say(format!("measuring {what}")))?;
         if self.json {

@@ -35,8 +35,9 @@ struct Global {
     /// Threads to use [default: one per core]. Never changes a result.
     #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Where to run: auto, cpu, cuda or cuda:N. auto trains on the first card if there is one, and scores
-    /// and draws on the CPU. Cards round to bfloat16: a likelihood is then good to some 1e-3 of it.
+    /// Where to run: auto, cpu, cuda or cuda:N; to draw images also several cards, cuda:0,1,.. or cuda:all.
+    /// auto trains and draws on the first card if there is one, and scores on the CPU. Cards round to bfloat16:
+    /// a likelihood is then good to some 1e-3 of it, and their images are others than the CPU's.
     #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// No progress, no summary: errors only.
@@ -159,7 +160,7 @@ impl Global {
     /// Its remark is to be said when work begins: what is refused before is refused in one line.
     fn engine(&self, work: Work) -> anyhow::Result<Opened> {
         self.start_threads()?;
-        let opened = engine::open(self.device, self.threads(), work)?;
+        let opened = engine::open(&self.device, self.threads(), work)?;
         log::info!("{}", opened.engine.describe());
         Ok(opened)
     }

@@ -5,8 +5,9 @@ pub mod cpu;
 pub mod cuda;
 mod open;
 pub mod reference;
+pub mod several;
 
-pub use open::{DeviceChoice, Opened, Work, open};
+pub use open::{Cards, DeviceChoice, Opened, Work, open};
 
 use std::sync::Arc;
 
@@ -227,7 +228,8 @@ pub struct SamplingPlan {
     pub naive: bool,
     /// Pixels per block of the triangular solve; `None` lets the engine choose. Does not change the images.
     pub block: Option<usize>,
-    /// Device memory to use at most, bytes; `None`: what is free. Does not change the images.
+    /// Memory of a card to use at most, bytes, of each where there are several; `None`: what is free. Does not
+    /// change the images. The CPU engine refuses it.
     pub max_memory: Option<u64>,
 }
 
@@ -235,6 +237,15 @@ pub struct SamplingPlan {
 pub trait Engine: Send + Sync {
     /// Device and instruction set, for reports: `cpu, 2 threads, avx2`.
     fn describe(&self) -> String;
+
+    /// What images drawn by it depend on besides model, plan and number: engines of one arithmetic draw the same
+    /// images bit for bit, others may not. ASCII, at most 32 bytes: `float32`.
+    fn arithmetic(&self) -> String;
+
+    /// Cards that it runs on; 0: the processor.
+    fn cards(&self) -> usize {
+        0
+    }
 
     /// Start training `model` on `data`.
     fn trainer(

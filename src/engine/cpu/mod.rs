@@ -69,6 +69,10 @@ impl Engine for CpuEngine {
         format!("cpu, {} threads, {}", self.threads(), self.isa.name())
     }
 
+    fn arithmetic(&self) -> String {
+        "float32".into()
+    }
+
     fn trainer(
         &self,
         model: &Model,
@@ -80,6 +84,11 @@ impl Engine for CpuEngine {
 
     fn sampler(&self, model: &Model, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
         check_conditions(model, &plan.conditions)?;
+        if let Some(bytes) = plan.max_memory {
+            return Err(EngineError::Device(format!(
+                "images are drawn on the CPU, whose memory is not limited (--max-memory {bytes} is for cards); leave it out or give --device cuda"
+            )));
+        }
         let pool = Arc::clone(&self.pool);
         Ok(if plan.naive {
             Box::new(naive::NaiveSampler::new(self.isa, pool, model, plan))

@@ -24,7 +24,7 @@ use crate::model::Model;
 use device::Device;
 
 /// Why nothing is drawn on a device.
-pub(super) fn no_sampler() -> EngineError {
+fn no_sampler() -> EngineError {
     EngineError::Device(
         "images are not drawn on CUDA devices yet (training and scoring are done there); use --device cpu"
             .into(),
@@ -62,6 +62,15 @@ impl Engine for CudaEngine {
             p.multiprocessors,
             p.memory as f64 / f64::from(1 << 30)
         )
+    }
+
+    fn arithmetic(&self) -> String {
+        let (major, minor) = self.device.properties().capability;
+        format!("bf16, sm_{major}{minor}")
+    }
+
+    fn cards(&self) -> usize {
+        1
     }
 
     fn trainer(
