@@ -1,7 +1,8 @@
 //! Every kernel at the paper's sizes, on a card: the cases of tests/kernels, random data, time by the card's
 //! own clock, second-level cache overwritten before each run. Without a card, nothing is measured.
 
-mod common;
+#[path = "common/mod.rs"]
+mod criterion_mode;
 #[path = "../tests/kernels/main.rs"]
 #[allow(dead_code, unused_imports)]
 mod kernels;
@@ -28,7 +29,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(500))
         .configure_from_args();
-    let size = match common::testing() {
+    let size = match criterion_mode::testing() {
         true => Size::Small,
         false => Size::Full,
     };

@@ -16,8 +16,13 @@
 // Visible to benches/kernels.rs, at whose root the same names must be found.
 pub(crate) mod broken;
 pub(crate) mod case;
+#[path = "../common/mod.rs"]
+pub(crate) mod common;
 pub(crate) mod compact;
 pub(crate) mod contract;
+#[allow(dead_code)]
+#[path = "../decisions/mod.rs"]
+pub(crate) mod decisions;
 #[path = "../emulation/mod.rs"]
 pub(crate) mod emulation;
 pub(crate) mod gather;
@@ -26,6 +31,10 @@ pub(crate) mod likelihood;
 pub(crate) mod linear;
 pub(crate) mod mixture;
 pub(crate) mod rates;
+#[allow(dead_code)]
+#[path = "../rounded/mod.rs"]
+pub(crate) mod rounded;
+pub(crate) mod sample;
 pub(crate) mod sanitizers;
 pub(crate) mod step;
 
@@ -48,6 +57,7 @@ pub fn table(size: Size) -> Vec<Case> {
         levels::cases(size),
         linear::cases(size),
         rates::cases(size),
+        sample::cases(size),
         step::cases(size),
     ]
     .into_iter()

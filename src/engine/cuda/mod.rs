@@ -6,32 +6,31 @@
 mod batch;
 mod dataset;
 pub mod device;
+pub mod drawing;
 pub mod driver;
 pub mod ops;
+pub mod packed;
 mod parameters;
 mod recorded;
 mod room;
+mod sampler;
 mod scorer;
 mod step;
 mod trainer;
 
+pub use sampler::CudaSampler;
 pub use trainer::CudaTrainer;
 
 use std::sync::Arc;
 
-use super::{ConditionedImages, Engine, EngineError, Sampler, SamplingPlan, Trainer, check_images};
+use super::{
+    ConditionedImages, Engine, EngineError, Sampler, SamplingPlan, Trainer, check_conditions,
+    check_images,
+};
 use crate::model::Model;
 use device::Device;
 
-/// Why nothing is drawn on a device.
-fn no_sampler() -> EngineError {
-    EngineError::Device(
-        "images are not drawn on CUDA devices yet (training and scoring are done there); use --device cpu"
-            .into(),
-    )
-}
-
-/// A device that trains and scores with bfloat16 tensor cores, float32 sums and float32 masters.
+/// A device that trains, scores and draws with bfloat16 tensor cores, float32 sums and float32 masters.
 pub struct CudaEngine {
     device: Arc<dyn Device>,
 }
@@ -50,6 +49,21 @@ impl CudaEngine {
     ) -> Result<CudaTrainer, EngineError> {
         check_images(model, data)?;
         CudaTrainer::new(&self.device, model, data)
+    }
+
+    /// A sampler with its own type, for tests and benches.
+    pub fn cuda_sampler(
+        &self,
+        model: &Model,
+        plan: &SamplingPlan,
+    ) -> Result<CudaSampler, EngineError> {
+        check_conditions(model, &plan.conditions)?;
+        if plan.naive {
+            return Err(EngineError::Device(
+                "the naive sampler, a reference, runs on the CPU alone; use --device cpu".into(),
+            ));
+        }
+        CudaSampler::new(&self.device, model, plan)
     }
 }
 
@@ -81,8 +95,8 @@ impl Engine for CudaEngine {
         Ok(Box::new(self.cuda_trainer(model, &data)?))
     }
 
-    fn sampler(&self, _: &Model, _: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
-        Err(no_sampler())
+    fn sampler(&self, model: &Model, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
+        Ok(Box::new(self.cuda_sampler(model, plan)?))
     }
 
     fn score(&self, model: &Model, data: Arc<ConditionedImages>) -> Result<Vec<f64>, EngineError> {

@@ -9,6 +9,7 @@ pub mod linear;
 pub mod mask;
 pub mod mixture;
 pub mod rates;
+pub mod sample;
 pub mod step;
 
 /// What a launch must do at the least: its bound is the larger of the two times.

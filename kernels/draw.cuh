@@ -1,0 +1,153 @@
+// Drawing the value of a positive pixel (src/model/likelihood/ states the formulas and why they are taken this way).
+#pragma once
+
+#include "device.cuh"
+#include "likelihood.cuh"
+
+// Below this fraction of the heaviest one's mass a component or level adds nothing to a float's sum: never drawn.
+constexpr float LEAST_MASS = 1e-9f;
+// The smallest pixel that is drawn, in units: a positive pixel stays one.
+constexpr float SMALLEST = 1e-6f;
+
+// What the network is shown of a pixel, by number as in `InputKind` (src/engine/cuda/ops/sample.rs).
+enum : uint32_t { INPUT_RAW = 0, INPUT_LOG1P = 1, INPUT_SQRT = 2 };
+
+DEVICE float shown_value(float x, uint32_t kind, float inverse_unit) {
+    const float y = x * inverse_unit;
+    return kind == INPUT_LOG1P ? logf(1.0f + y) : kind == INPUT_SQRT ? sqrtf(y) : y;
+}
+
+DEVICE float sigmoid(float x) { return fast_reciprocal(1.0f + fast_exp(-x)); }
+
+// The value that a logistic truncated to (0, upper) exceeds with probability `place`; in the mixture's units.
+DEVICE float quantile_from_above(float mean, float log_scale, float upper, float place) {
+    const bool limited = upper < INFINITY;
+    const float scale = fast_exp(log_scale), inverse = fast_exp(-log_scale);
+    const float at_zero_logit = mean * inverse;
+    if (at_zero_logit < -20.0f) {
+        const float rest = limited ? fast_exp(-upper * inverse) : 0.0f;
+        return -scale * logf(fmaf(place, 1.0f - rest, rest));
+    }
+    const float at_zero = sigmoid(at_zero_logit);
+    const float at_upper = limited ? sigmoid((mean - upper) * inverse) : 0.0f;
+    const float survival = fmaf(place, at_zero - at_upper, at_upper);
+    return fmaf(scale, logf(fmaxf(1.0f - survival, 1e-37f)) - logf(survival), mean);
+}
+
+// A positive pixel in GeV of a mixture of `components`: `pick` chooses the component, `place` its quantile.
+// `numbers(i)`: logits, means and log scales of the components, one after another. `upper` is in units.
+template <class Numbers>
+DEVICE float draw_mixture(const Numbers& numbers, uint32_t components, float unit, float upper, float pick, float place) {
+    // Eight at a time, so that none waits for another's way from memory. Those that are not there have no mass.
+    constexpr uint32_t BATCH = 8;
+    const auto logits = [&](uint32_t first, float (&batch)[BATCH]) {
+#pragma unroll
+        for (uint32_t i = 0; i < BATCH; i++) batch[i] = first + i < components ? numbers(first + i) : -INFINITY;
+    };
+    float batch[BATCH];
+    float largest = -INFINITY, total = 0.0f;
+    for (uint32_t first = 0; first < components; first += BATCH) {
+        logits(first, batch);
+#pragma unroll
+        for (uint32_t i = 0; i < BATCH; i++) largest = fmaxf(largest, batch[i]);
+    }
+    for (uint32_t first = 0; first < components; first += BATCH) {
+        logits(first, batch);
+#pragma unroll
+        for (uint32_t i = 0; i < BATCH; i++) batch[i] = fast_exp(batch[i] - largest);
+#pragma unroll
+        for (uint32_t i = 0; i < BATCH; i++) total += batch[i];
+    }
+    // Summed again in the same order, so that the last component that adds to the total reaches it.
+    const float wanted = pick * total;
+    float reached = 0.0f;
+    uint32_t chosen = 0;
+    for (uint32_t first = 0; first < components && !(reached > wanted); first += BATCH) {
+        logits(first, batch);
+#pragma unroll
+        for (uint32_t i = 0; i < BATCH; i++) batch[i] = fast_exp(batch[i] - largest);
+#pragma unroll
+        for (uint32_t i = 0; i < BATCH; i++) {
+            if (batch[i] > LEAST_MASS && !(reached > wanted)) chosen = first + i;
+            reached += batch[i];
+        }
+    }
+    float mean = numbers(components + chosen);
+    const float log_scale = fminf(fmaxf(numbers(2 * components + chosen), LOG_SCALE_LOW), LOG_SCALE_HIGH);
+    // A mean past the middle of a limited range is drawn from the other end, where it is near zero.
+    const bool mirrored = upper < INFINITY && mean > 0.5f * upper;
+    if (mirrored) mean = upper - mean, place = 1.0f - place;
+    float y = quantile_from_above(mean, log_scale, upper, place);
+    if (mirrored) y = upper - y;
+    return fminf(fmaxf(y, SMALLEST), upper) * unit;
+}
+
+// The lowest bit that is set, of a word with one.
+DEVICE uint32_t lowest_bit(uint32_t word) { return count_ones((word & (0u - word)) - 1u); }
+
+// The highest bit that is set, of a word with one.
+DEVICE uint32_t highest_bit(uint32_t word) {
+#pragma unroll
+    for (uint32_t shift = 1; shift < 32; shift *= 2) word |= word >> shift;
+    return count_ones(word) - 1u;
+}
+
+// The level that the quantile `pick` falls on, of a softmax over levels; a whole warp for one pixel.
+//
+// Lane l has the levels l c .. (l + 1) c with c = 4 `groups`. `map`: [latents + 1][groups][32 lanes] of 4 levels, the bias
+// first, which is -1e30 where there is no level. `logits`: [groups][32], scratch of this warp. `latent(u)`: latents.
+template <class Latents>
+DEVICE uint32_t draw_level(const Latents& latent, uint32_t latents, const float4* map, uint32_t groups, float4* logits, float pick) {
+    float largest = -1e30f;
+    map += lane(), logits += lane();
+    for (uint32_t g = 0; g < groups; g++) {
+        float4 sum = map[g * 32];
+        for (uint32_t u = 0; u < latents; u++) {
+            const float z = latent(u);
+            const float4 w = map[((u + 1) * groups + g) * 32];
+            sum.x = fmaf(w.x, z, sum.x), sum.y = fmaf(w.y, z, sum.y);
+            sum.z = fmaf(w.z, z, sum.z), sum.w = fmaf(w.w, z, sum.w);
+        }
+        largest = fmaxf(fmaxf(fmaxf(sum.x, sum.y), fmaxf(sum.z, sum.w)), largest);
+        logits[g * 32] = sum;
+    }
+#pragma unroll
+    for (uint32_t mask = 16; mask > 0; mask /= 2) largest = fmaxf(largest, shuffle_xor(largest, mask));
+    const auto mass = [&](float logit) {
+        const float m = fast_exp(logit - largest);
+        return m > LEAST_MASS ? m : 0.0f;
+    };
+    float sum = 0.0f;
+    for (uint32_t g = 0; g < groups; g++) {
+        const float4 v = logits[g * 32];
+        const float4 m = make_float4(mass(v.x), mass(v.y), mass(v.z), mass(v.w));
+        sum += m.x, sum += m.y, sum += m.z, sum += m.w;
+        logits[g * 32] = m;
+    }
+    float after = sum;  // the masses up to and with this lane's
+#pragma unroll
+    for (uint32_t d = 1; d < 32; d *= 2) {
+        const float more = shuffle(after, (lane() - d) % 32);
+        if (lane() >= d) after += more;
+    }
+    const float wanted = pick * shuffle(after, 31);
+    const float before = shuffle(after, (lane() + 31) % 32);
+    // Of the lanes with mass the first that reaches beyond what is wanted; the last where rounding leaves none.
+    const uint32_t beyond = vote(sum > 0.0f && after > wanted), all = vote(sum > 0.0f);
+    // Where all logits are NaN no lane has mass.
+    const uint32_t owner = beyond != 0 ? lowest_bit(beyond) : all != 0 ? highest_bit(all) : 0;
+    uint32_t level = 0;
+    if (lane() == owner) {
+        float reached = lane() == 0 ? 0.0f : before;
+        const float* const masses = reinterpret_cast<const float*>(logits);
+        for (uint32_t i = 0; i < 4 * groups; i++) {
+            const float m = masses[i / 4 * 128 + i % 4];
+            if (m > 0.0f) {
+                level = lane() * 4 * groups + i;
+                reached += m;
+                if (reached > wanted) break;
+            }
+        }
+    }
+    return shuffle(level, owner);
+}

@@ -1,0 +1,25 @@
+// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC'11). Rust twin: src/random.rs
+#pragma once
+
+#include "device.cuh"
+
+// The purpose that drawing pixels has in the last word of the counter (`Purpose::Draw`).
+constexpr uint32_t PURPOSE_DRAW = 0;
+
+// The first three random words of place `item` of image `n`.
+HOST_DEVICE void philox(uint32_t key_low, uint32_t key_high, uint64_t n, uint32_t item, uint32_t (&words)[3]) {
+    uint32_t c0 = static_cast<uint32_t>(n), c1 = static_cast<uint32_t>(n >> 32), c2 = item, c3 = PURPOSE_DRAW;
+#pragma unroll
+    for (uint32_t round = 0; round < 10; round++) {
+        const uint64_t a = static_cast<uint64_t>(0xD2511F53u) * c0, b = static_cast<uint64_t>(0xCD9E8D57u) * c2;
+        c0 = static_cast<uint32_t>(b >> 32) ^ c1 ^ key_low;
+        c1 = static_cast<uint32_t>(b);
+        c2 = static_cast<uint32_t>(a >> 32) ^ c3 ^ key_high;
+        c3 = static_cast<uint32_t>(a);
+        key_low += 0x9E3779B9u, key_high += 0xBB67AE85u;
+    }
+    words[0] = c0, words[1] = c1, words[2] = c2;
+}
+
+// A word as a number strictly between 0 and 1, on the midpoints that a float holds exactly.
+HOST_DEVICE float unit(uint32_t word) { return (static_cast<float>(word >> 9) + 0.5f) * (1.0f / 8388608.0f); }

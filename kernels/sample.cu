@@ -1,0 +1,329 @@
+// Draws images: all steps of the autoregressive model in one launch. docs/kernels.md, "The sampler".
+//
+// A block of threads takes a tile of images, draws all of their pixels, and takes the next. Some of its warps *draw*,
+// 8 images each: they go through a block's pixels one by one, each unit once final pushed into all that read it inside
+// the block. The others *work ahead*: with what is finished they prepare the next block's units and the next
+// pixels' numbers, so that the products with the bulk of the weights are in nobody's way.
+#include "draw.cuh"
+#include "gelu.cuh"
+#include "sample_network.cuh"
+
+// Stages of a model that can be drawn: MOST_STAGES in src/engine/cuda/ops/sample.rs
+constexpr uint32_t MOST_STAGES = 16;
+
+struct SampleParams {
+    const uint16_t* order;    // [places] row-major pixel of each place
+    const float* conditions;  // [condition rows][conditions]; image i has row i % rows
+    const float* grid;        // D+D: GeV of each level
+    uint32_t* queue;          // the next tile; 0 before and after a launch
+    uint16_t* slot_pixel;     // out [images, places]: nonzero pixels of each image in drawing order
+    float* slot_value;        // out, likewise: GeV
+    uint32_t* counts;         // out [images]: how many
+    uint64_t first_image;
+    uint64_t condition_rows;
+    uint32_t images;
+    uint32_t stage_count;
+    uint32_t conditions_each;
+    uint32_t places;
+    uint32_t seed_low, seed_high;
+    uint32_t numbers;         // of a pixel besides its gate
+    uint32_t value_tiles;     // of 16 numbers
+    uint32_t components;      // D+C; 0: D+D
+    uint32_t level_groups;    // D+D: 128 levels each
+    float unit, upper;        // D+C: GeV; in units
+    uint32_t input_kind;
+    float inverse_input_unit;
+    uint32_t pitch;           // of the history, below too
+    uint32_t context_columns;
+    uint32_t row_tiles;       // most of any stage
+    uint32_t push_words;      // most of any block
+    SampleStage stages[MOST_STAGES];
+};
+static_assert(sizeof(SampleParams) == 144 + 80 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
+
+// A warp that draws 8 images. A lane has two of them, in columns 2 c and 2 c + 1 of the fragments with c = lane % 4, and looks
+// after one, `mine`, when their ways part: four lanes then do the same.
+template <uint32_t TILES> struct Drawer {
+    const SampleParams& p;
+    const TileMemory<TILES>& memory;
+    const SampleStage& stage;
+    uint32_t image;      // of the launch: mine
+    uint32_t& count;     // of its nonzero pixels so far
+    bool exists;         // whether the launch has that many images
+    uint32_t block = 0;
+    // This block's rows of each layer, and of the gates as the layer after the last, as fragments: sums until final.
+    float rows[MOST_LAYERS + 1][4] = {};
+
+    DEVICE static uint32_t mine() { return lane() % 4 * 2 + lane() / 4 % 2; }
+
+    // Takes the rows that the workers have prepared, and adds what the last block contributes.
+    DEVICE void take(uint32_t number) {
+        block = number;
+        constexpr uint32_t BATCH = 3;  // loads under way at a time
+        static_assert((MOST_LAYERS + 1) % BATCH == 0, "whole batches");
+#pragma unroll
+        for (uint32_t first = 0; first <= MOST_LAYERS; first += BATCH) {
+            uint4 weights[BATCH];
+#pragma unroll
+            for (uint32_t i = 0; i < BATCH; i++) {
+                const uint32_t l = first + i;
+                if (l <= stage.layers && block > 0) {
+                    const uint32_t last = block - 1 + (l == 0 ? stage.context_steps : 0);
+                    weights[i] = stage.rows[(row_fragment(stage, block, l) + last) * FRAGMENT + lane()];
+                }
+            }
+#pragma unroll
+            for (uint32_t i = 0; i < BATCH; i++) {
+                const uint32_t l = first + i;
+                if (l <= stage.layers) {
+                    const float4 v = memory.rows[(l * TILES + warp()) * 32 + lane()];
+                    rows[l][0] = v.x, rows[l][1] = v.y, rows[l][2] = v.z, rows[l][3] = v.w;
+                    if (block > 0)
+                        multiply_columns(rows[l], weights[i], memory.fragment(warp(), memory.plane(stage, l) + (block - 1) * 16));
+                }
+            }
+        }
+    }
+
+    // Both images' numbers of row `row` of a fragment.
+    DEVICE static float2 row_of(const float (&sum)[4], uint32_t row) {
+        const uint32_t from = row % 8 * 4 + lane() % 4;
+        const bool high = row >= 8;
+        const float first = shuffle(high ? sum[2] : sum[0], from), second = shuffle(high ? sum[3] : sum[1], from);
+        return make_float2(first, second);
+    }
+
+    // sum += what a source of this block adds to the rows of a layer; both are zero for rows that do not read it.
+    DEVICE static void push(float (&sum)[4], uint32_t weights, float first, float second) {
+        const float low = unpack_low(weights), high = unpack_high(weights);
+        sum[0] = fmaf(low, first, sum[0]), sum[1] = fmaf(low, second, sum[1]);
+        sum[2] = fmaf(high, first, sum[2]), sum[3] = fmaf(high, second, sum[3]);
+    }
+
+    // Keeps a column of both images.
+    DEVICE void keep(uint32_t column, bf16 first, bf16 second) const {
+        if (lane() < 4) {
+            bf16* const at = memory.history + (warp() * 8 + lane() * 2) * memory.pitch + column;
+            at[0] = first, at[memory.pitch] = second;
+        }
+    }
+
+    // Draws pixel `q` of the block. ONE: a pixel has one unit in each layer.
+    template <bool ONE> DEVICE void step(uint32_t q) {
+        const uint32_t pixel = block * stage.block + q, units = ONE ? 1 : stage.units;
+        const uint32_t words_each = (1 + stage.layers * units) * 8;
+        const uint32_t* const pushes = memory.pushes + block % 2 * memory.push_words + q * words_each + lane() / 4;
+        // Weights from far away are asked for before anybody waits for them.
+        const uint32_t ahead = value_blocks_ahead(stage, pixel, value_lead(p.value_tiles));
+        const uint4* const weights =
+            stage.values + (value_fragment(stage, pixel, block, p.value_tiles, 0) + ahead) * FRAGMENT + lane();
+        const uint4 first_weights = weights[0];
+        const uint4 second_weights = ahead < block ? weights[FRAGMENT] : first_weights;
+
+        float2 gate = make_float2(0.0f, 0.0f);
+#pragma unroll
+        for (uint32_t l = 0; l < MOST_LAYERS; l++) {
+            if (l < stage.layers) {
+                for (uint32_t j = 0; j < units; j++) {
+                    const uint32_t row = q * units + j;
+                    const uint32_t pair = pushes[(1 + l * units + j) * 8];
+                    const float2 z = row_of(rows[l], row);
+                    const bf16 first = to_bf16(gelu(z.x)), second = to_bf16(gelu(z.y));
+                    keep(memory.plane(stage, l + 1) + block * 16 + row, first, second);
+                    push(rows[l + 1], pair, to_float(first), to_float(second));
+                }
+                if (l + 1 == stage.layers) gate = row_of(rows[l + 1], q);
+            }
+        }
+        // The first numbers do not wait for the gate: the tensor cores are through with them when it is known.
+        // The block's own units have just been kept, by other lanes.
+        warp_barrier();
+        float numbers[4];
+        add_blocks(numbers, pixel, 0, ahead, weights, first_weights, second_weights);
+
+        const uint32_t* const random = memory.random + pixel % 2 * 3 * TILES * 8 + warp() * 8 + mine();
+        const float zero = fast_reciprocal(1.0f + fast_exp(-(lane() / 4 % 2 != 0 ? gate.y : gate.x)));
+        const bool open = exists && unit(random[0]) >= zero;
+        // Lane i < 8 speaks for image i % 4 * 2 + i / 4.
+        const uint32_t opened = vote(open) & 0xFFu;
+        if (opened == 0) return;
+
+        lay_out(numbers, pixel, 0);
+        for (uint32_t tile = 1; tile < p.value_tiles; tile++) {
+            add_blocks(numbers, pixel, tile, ahead, weights, first_weights, second_weights);
+            lay_out(numbers, pixel, tile);
+        }
+        warp_barrier();
+        const float value = draw(pixel, opened, open, unit(random[TILES * 8]), unit(random[2 * TILES * 8]));
+        if (open && lane() < 8) {
+            const uint64_t at = static_cast<uint64_t>(image) * p.places + count;
+            p.slot_pixel[at] = p.order[stage.first_place + pixel];
+            p.slot_value[at] = value;
+        }
+        if (open) count++;
+        const float shown = open ? to_float(to_bf16(shown_value(value, p.input_kind, p.inverse_input_unit))) : 0.0f;
+        const float first = shuffle(shown, lane() % 4), second = shuffle(shown, lane() % 4 + 4);
+        keep(memory.plane(stage, 0) + block * 16 + q, to_bf16(first), to_bf16(second));
+        push(rows[0], pushes[0], first, second);
+    }
+
+    // Where number `number` of this warp's images lies once laid out: 8 images from there on.
+    DEVICE float* numbers_at(uint32_t pixel, uint32_t number) const {
+        const uint32_t tile = pixel % 2 * p.value_tiles + number / 16;
+        return reinterpret_cast<float*>(memory.values + (tile * TILES + warp()) * 32) + number % 16 * 8;
+    }
+
+    // 16 of a pixel's numbers: what the workers have, and what the blocks from `ahead` on contribute, its own included.
+    DEVICE void add_blocks(float (&sum)[4], uint32_t pixel, uint32_t tile, uint32_t ahead, const uint4* weights, const uint4& first,
+                           const uint4& second) const {
+        const float4 v = memory.values[((pixel % 2 * p.value_tiles + tile) * TILES + warp()) * 32 + lane()];
+        sum[0] = v.x, sum[1] = v.y, sum[2] = v.z, sum[3] = v.w;
+        const bf16* const columns = memory.fragment(warp(), memory.plane(stage, stage.layers));
+        for (uint32_t b = ahead; b <= block; b++) {
+            const bool fetched = tile == 0 && b <= ahead + 1;
+            const uint4 a = !fetched ? weights[(tile * (block + 1) + b - ahead) * FRAGMENT] : b == ahead ? first : second;
+            multiply_columns(sum, a, columns + b * 16);
+        }
+    }
+
+    // Puts them where `numbers_at` looks for them. Other lanes have read what was there.
+    DEVICE void lay_out(const float (&sum)[4], uint32_t pixel, uint32_t tile) const {
+        warp_barrier();
+        float* const at = numbers_at(pixel, tile * 16 + lane() / 4) + lane() % 4 * 2;
+        *reinterpret_cast<float2*>(at) = make_float2(sum[0], sum[1]);
+        *reinterpret_cast<float2*>(at + 64) = make_float2(sum[2], sum[3]);
+    }
+
+    // GeV of my image's pixel, if it is open.
+    DEVICE float draw(uint32_t pixel, uint32_t opened, bool open, float pick, float place) const {
+        if (p.components > 0) {
+            const auto number = [&](uint32_t i) { return numbers_at(pixel, i)[mine()]; };
+            return open ? draw_mixture(number, p.components, p.unit, p.upper, pick, place) : 0.0f;
+        }
+        float value = 0.0f;
+        for (; opened != 0; opened &= opened - 1) {
+            const uint32_t speaker = lowest_bit(opened), column = speaker % 4 * 2 + speaker / 4;
+            const float its_pick = shuffle(pick, speaker);
+            const auto latent = [&](uint32_t u) { return numbers_at(pixel, u)[column]; };
+            float4* const logits = memory.logits + warp() * p.level_groups * 32;
+            const uint32_t level = draw_level(latent, p.numbers, stage.map, p.level_groups, logits, its_pick);
+            if (mine() == column) value = p.grid[level];
+            // The next image's logits take the same place.
+            warp_barrier();
+        }
+        return value;
+    }
+};
+
+// The whole block: sets columns from `from` on to zero. Units and pixels that are not there must be numbers.
+template <uint32_t TILES> DEVICE void clear(const TileMemory<TILES>& memory, uint32_t from) {
+    const uint32_t pieces = (memory.pitch - from) / 8;
+    for (uint32_t i = thread_index(); i < TILES * 8 * pieces; i += block_threads()) {
+        bf16* const at = memory.history + i / pieces * memory.pitch + from + i % pieces * 8;
+        *reinterpret_cast<uint4*>(at) = make_uint4(0, 0, 0, 0);
+    }
+}
+
+// The whole block: conditions of the tile's images.
+template <uint32_t TILES> DEVICE void show_conditions(const SampleParams& p, const TileMemory<TILES>& memory, uint32_t first) {
+    const uint32_t each = p.conditions_each;
+    for (uint32_t i = thread_index(); i < TILES * 8 * each; i += block_threads()) {
+        const uint32_t image = i / each, condition = i % each;
+        const uint64_t row = (p.first_image + first + image) % p.condition_rows;
+        memory.history[image * memory.pitch + condition] = to_bf16(p.conditions[row * each + condition]);
+    }
+}
+
+// The whole block: a stage's pixels become context of the next.
+template <uint32_t TILES> DEVICE void show_pixels(const SampleParams& p, const TileMemory<TILES>& memory, const SampleStage& stage) {
+    for (uint32_t i = thread_index(); i < TILES * 8 * stage.pixels; i += block_threads()) {
+        const uint32_t image = i / stage.pixels, pixel = i % stage.pixels;
+        bf16* const row = memory.history + image * memory.pitch;
+        const uint32_t own = memory.plane(stage, 0) + pixel / stage.block * 16 + pixel % stage.block;
+        row[p.conditions_each + stage.first_place + pixel] = row[own];
+    }
+}
+
+template <uint32_t TILES>
+DEVICE void draw_stage(const SampleParams& p, const TileMemory<TILES>& memory, const SampleStage& stage, uint32_t first_image, uint32_t& count) {
+    const bool draws = warp() < TILES;
+    const uint32_t image = first_image + warp() * 8 + Drawer<TILES>::mine();
+    Drawer<TILES> drawer{p, memory, stage, image, count, image < p.images};
+    Worker<TILES> worker{memory, stage, warp() - TILES, p.value_tiles};
+    if (!draws) {
+        worker.pushes(0);
+        worker.rows(0, 0, true);
+        worker.values(0);
+        worker.random(0, p.first_image + first_image, p.seed_low, p.seed_high);
+        copy_async_wait<0>();
+    }
+    block_barrier();
+    for (uint32_t block = 0; block < stage.blocks; block++) {
+        const uint32_t first = block * stage.block, pixels = min(stage.block, stage.pixels - first);
+        if (draws) drawer.take(block);
+        block_barrier();
+        for (uint32_t q = 0; q < pixels; q++) {
+            if (draws && stage.units == 1) {
+                drawer.template step<true>(q);
+            } else if (draws) {
+                drawer.template step<false>(q);
+            } else {
+                if (block + 1 < stage.blocks) {
+                    if (q == 0) worker.pushes(block + 1);
+                    worker.rows(block + 1, q, false);
+                }
+                worker.values(first + q + 1);
+                worker.random(first + q + 1, p.first_image + first_image, p.seed_low, p.seed_high);
+                if (q + 1 == pixels) copy_async_wait<0>();
+            }
+            block_barrier();
+        }
+    }
+}
+
+template <uint32_t TILES> DEVICE void sample(const SampleParams& p) {
+    TileMemory<TILES> memory;
+    memory.history = shared_memory<bf16>();
+    memory.pitch = p.pitch;
+    memory.context_columns = p.context_columns;
+    memory.rows = reinterpret_cast<float4*>(memory.history + TILES * 8 * p.pitch);
+    memory.values = memory.rows + p.row_tiles * TILES * 32;
+    memory.logits = memory.values + 2 * p.value_tiles * TILES * 32;
+    memory.pushes = reinterpret_cast<uint32_t*>(memory.logits + TILES * p.level_groups * 32);
+    memory.push_words = p.push_words;
+    memory.random = memory.pushes + 2 * p.push_words;
+    uint32_t* const taken = memory.random + 2 * 3 * TILES * 8;
+
+    const uint32_t tiles = divide_up(p.images, TILES * 8);
+    while (true) {
+        if (thread_index() == 0) *taken = atomic_add(p.queue, 1);
+        block_barrier();
+        if (*taken >= tiles) {
+            // Every block comes here once; the last leaves the queue as it found it.
+            if (thread_index() == 0 && *taken == tiles + block_count() - 1) *p.queue = 0;
+            return;
+        }
+        const uint32_t first = *taken * TILES * 8;
+        uint32_t count = 0;
+        clear(memory, 0);
+        block_barrier();
+        show_conditions(p, memory, first);
+        for (uint32_t s = 0; s < p.stage_count; s++) {
+            const SampleStage& stage = p.stages[s];
+            block_barrier();
+            draw_stage(p, memory, stage, first, count);
+            if (s + 1 < p.stage_count) {
+                show_pixels(p, memory, stage);
+                block_barrier();
+                clear(memory, p.context_columns);
+            }
+        }
+        const uint32_t image = first + warp() * 8 + Drawer<TILES>::mine();
+        if (warp() < TILES && lane() < 8 && image < p.images) p.counts[image] = count;
+    }
+}
+
+KERNEL(sample_8, SampleParams, 32 * (1 + WORKERS), 1) { sample<1>(p); }
+KERNEL(sample_16, SampleParams, 32 * (2 + WORKERS), 1) { sample<2>(p); }
+KERNEL(sample_24, SampleParams, 32 * (3 + WORKERS), 1) { sample<3>(p); }
+KERNEL(sample_32, SampleParams, 32 * (4 + WORKERS), 1) { sample<4>(p); }
