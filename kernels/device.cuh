@@ -25,7 +25,7 @@
 //   copy_async_commit(), copy_async_wait<n>()   close a group; wait until at most n closed groups are under way.
 //                                         No copy may be under way when a thread ends
 //   atomic_add(uint32_t*, n)              gives the value before
-//   fast_exp, fast_reciprocal             the card's own approximations; expf, logf, fmaf ... are the exact ones
+//   fast_exp, fast_exp2, fast_reciprocal  the card's own approximations; expf, logf, fmaf ... are the exact ones
 //   float_bits, float_of_bits, count_ones, divide_up
 //   uint2, uint4, float2, float4, make_...      vectors, for loads of 8 and 16 bytes; min, max
 #pragma once
@@ -147,7 +147,12 @@ template <int groups> DEVICE void copy_async_wait() {
 
 DEVICE uint32_t atomic_add(uint32_t* to, uint32_t n) { return atomicAdd(to, n); }
 
-DEVICE float fast_exp(float x) { return __expf(x); }
+DEVICE float fast_exp2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEVICE float fast_exp(float x) { return fast_exp2(x * 1.4426950408889634f); }
 DEVICE float fast_reciprocal(float x) {
     float y;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

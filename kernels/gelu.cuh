@@ -7,10 +7,11 @@
 constexpr float GELU_SLOPE = 1.5957691216057308f;  // 2 sqrt(2/pi)
 constexpr float GELU_CUBIC = 0.044715f;
 
-// sigmoid(2 u). Right at both ends, for exp(-t) becomes 0 or infinite there, and the reciprocal of infinity 0.
+// sigmoid(2 u) = 1 / (1 + 2^t). Right at both ends, for 2^t becomes 0 or infinite there, and the reciprocal of infinity 0.
 DEVICE float gelu_gate(float x) {
-    const float t = GELU_SLOPE * x * fmaf(GELU_CUBIC * x, x, 1.0f);
-    return fast_reciprocal(1.0f + fast_exp(-t));
+    constexpr float LINEAR = -GELU_SLOPE * 1.4426950408889634f, CUBIC = LINEAR * GELU_CUBIC;
+    const float t = x * fmaf(CUBIC * x, x, LINEAR);
+    return fast_reciprocal(1.0f + fast_exp2(t));
 }
 
 DEVICE float gelu(float x) { return x * gelu_gate(x); }

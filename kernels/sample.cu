@@ -33,23 +33,19 @@ struct SampleParams {
     float unit, upper;        // D+C: GeV; in units
     uint32_t input_kind;
     float inverse_input_unit;
-    uint32_t pitch;           // of the history, below too
-    uint32_t context_columns;
-    uint32_t row_tiles;       // most of any stage
-    uint32_t push_words;      // most of any block
+    TileLayout layout;
     SampleStage stages[MOST_STAGES];
 };
-static_assert(sizeof(SampleParams) == 144 + 80 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
+static_assert(sizeof(SampleParams) == 168 + 80 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
 
 // A warp that draws 8 images. A lane has two of them, in columns 2 c and 2 c + 1 of the fragments with c = lane % 4, and looks
 // after one, `mine`, when their ways part: four lanes then do the same.
 template <uint32_t TILES> struct Drawer {
     const SampleParams& p;
-    const TileMemory<TILES>& memory;
+    TileMemory<TILES> memory;
     const SampleStage& stage;
-    uint32_t image;      // of the launch: mine
-    uint32_t& count;     // of its nonzero pixels so far
-    bool exists;         // whether the launch has that many images
+    uint32_t image;  // of the launch: mine
+    uint32_t count;  // of its nonzero pixels so far
     uint32_t block = 0;
     // This block's rows of each layer, and of the gates as the layer after the last, as fragments: sums until final.
     float rows[MOST_LAYERS + 1][4] = {};
@@ -76,7 +72,7 @@ template <uint32_t TILES> struct Drawer {
             for (uint32_t i = 0; i < BATCH; i++) {
                 const uint32_t l = first + i;
                 if (l <= stage.layers) {
-                    const float4 v = memory.rows[(l * TILES + warp()) * 32 + lane()];
+                    const float4 v = memory.rows(l)[warp() * 32];
                     rows[l][0] = v.x, rows[l][1] = v.y, rows[l][2] = v.z, rows[l][3] = v.w;
                     if (block > 0)
                         multiply_columns(rows[l], weights[i], memory.fragment(warp(), memory.plane(stage, l) + (block - 1) * 16));
@@ -93,26 +89,48 @@ template <uint32_t TILES> struct Drawer {
         return make_float2(first, second);
     }
 
-    // sum += what a source of this block adds to the rows of a layer; both are zero for rows that do not read it.
-    DEVICE static void push(float (&sum)[4], uint32_t weights, float first, float second) {
+    // sum += what a source of this block adds to the rows of a layer, both images a bf16 of `pair`; its weights are zero for
+    // rows that do not read it.
+    DEVICE static void push(float (&sum)[4], uint32_t weights, uint32_t pair) {
         const float low = unpack_low(weights), high = unpack_high(weights);
+        const float first = unpack_low(pair), second = unpack_high(pair);
         sum[0] = fmaf(low, first, sum[0]), sum[1] = fmaf(low, second, sum[1]);
         sum[2] = fmaf(high, first, sum[2]), sum[3] = fmaf(high, second, sum[3]);
     }
 
-    // Keeps a column of both images.
-    DEVICE void keep(uint32_t column, bf16 first, bf16 second) const {
-        if (lane() < 4) {
-            bf16* const at = memory.history + (warp() * 8 + lane() * 2) * memory.pitch + column;
-            at[0] = first, at[memory.pitch] = second;
-        }
+    // Where a column of both images is kept; four lanes write.
+    DEVICE bf16* column_at(uint32_t column) const { return memory.image(warp() * 8 + lane() % 4 * 2) + column; }
+    DEVICE void keep(bf16* at, uint32_t pair) const {
+        bf16* const second = at + memory.layout.pitch;
+        if (lane() < 4) *at = bf16{static_cast<uint16_t>(pair)}, *second = bf16{static_cast<uint16_t>(pair >> 16)};
     }
 
-    // Draws pixel `q` of the block. ONE: a pixel has one unit in each layer.
-    template <bool ONE> DEVICE void step(uint32_t q) {
-        const uint32_t pixel = block * stage.block + q, units = ONE ? 1 : stage.units;
-        const uint32_t words_each = (1 + stage.layers * units) * 8;
-        const uint32_t* const pushes = memory.pushes + block % 2 * memory.push_words + q * words_each + lane() / 4;
+    // The units of pixel `q` of the block, layer by layer: the logits of both images' gates. ONE: one unit a layer.
+    template <bool ONE> DEVICE float2 units(uint32_t q, const uint32_t* pushes) {
+        const uint32_t count = ONE ? 1 : stage.units, next_layer = 16 * stage.blocks;
+        bf16* kept = column_at(memory.plane(stage, 1) + block * 16 + q * count);
+        float2 gate = make_float2(0.0f, 0.0f);
+#pragma unroll
+        for (uint32_t l = 0; l < MOST_LAYERS; l++) {
+            if (l < stage.layers) {
+                for (uint32_t j = 0; j < count; j++) {
+                    const uint32_t weights = pushes[(1 + l * count + j) * 8];
+                    const float2 z = row_of(rows[l], q * count + j);
+                    const uint32_t pair = pack_bf16(gelu(z.x), gelu(z.y));
+                    push(rows[l + 1], weights, pair);
+                    keep(kept + j, pair);
+                }
+                kept += next_layer;
+                if (l + 1 == stage.layers) gate = row_of(rows[l + 1], q);
+            }
+        }
+        return gate;
+    }
+
+    // Draws pixel `q` of the block.
+    DEVICE void step(uint32_t q) {
+        const uint32_t pixel = block * stage.block + q;
+        const uint32_t* const pushes = memory.pushes(block) + q * (1 + stage.layers * stage.units) * 8 + lane() / 4;
         // Weights from far away are asked for before anybody waits for them.
         const uint32_t ahead = value_blocks_ahead(stage, pixel, value_lead(p.value_tiles));
         const uint4* const weights =
@@ -120,30 +138,17 @@ template <uint32_t TILES> struct Drawer {
         const uint4 first_weights = weights[0];
         const uint4 second_weights = ahead < block ? weights[FRAGMENT] : first_weights;
 
-        float2 gate = make_float2(0.0f, 0.0f);
-#pragma unroll
-        for (uint32_t l = 0; l < MOST_LAYERS; l++) {
-            if (l < stage.layers) {
-                for (uint32_t j = 0; j < units; j++) {
-                    const uint32_t row = q * units + j;
-                    const uint32_t pair = pushes[(1 + l * units + j) * 8];
-                    const float2 z = row_of(rows[l], row);
-                    const bf16 first = to_bf16(gelu(z.x)), second = to_bf16(gelu(z.y));
-                    keep(memory.plane(stage, l + 1) + block * 16 + row, first, second);
-                    push(rows[l + 1], pair, to_float(first), to_float(second));
-                }
-                if (l + 1 == stage.layers) gate = row_of(rows[l + 1], q);
-            }
-        }
+        const float2 gate = stage.units == 1 ? units<true>(q, pushes) : units<false>(q, pushes);
+
         // The first numbers do not wait for the gate: the tensor cores are through with them when it is known.
         // The block's own units have just been kept, by other lanes.
         warp_barrier();
         float numbers[4];
         add_blocks(numbers, pixel, 0, ahead, weights, first_weights, second_weights);
 
-        const uint32_t* const random = memory.random + pixel % 2 * 3 * TILES * 8 + warp() * 8 + mine();
-        const float zero = fast_reciprocal(1.0f + fast_exp(-(lane() / 4 % 2 != 0 ? gate.y : gate.x)));
-        const bool open = exists && unit(random[0]) >= zero;
+        const uint32_t* const random = memory.random(pixel) + warp() * 8 + mine();
+        const float zero = sigmoid(lane() / 4 % 2 != 0 ? gate.y : gate.x);
+        const bool open = image < p.images && unit(random[0]) >= zero;
         // Lane i < 8 speaks for image i % 4 * 2 + i / 4.
         const uint32_t opened = vote(open) & 0xFFu;
         if (opened == 0) return;
@@ -161,22 +166,23 @@ template <uint32_t TILES> struct Drawer {
             p.slot_value[at] = value;
         }
         if (open) count++;
-        const float shown = open ? to_float(to_bf16(shown_value(value, p.input_kind, p.inverse_input_unit))) : 0.0f;
+        const float shown = open ? shown_value(value, p.input_kind, p.inverse_input_unit) : 0.0f;
         const float first = shuffle(shown, lane() % 4), second = shuffle(shown, lane() % 4 + 4);
-        keep(memory.plane(stage, 0) + block * 16 + q, to_bf16(first), to_bf16(second));
-        push(rows[0], pushes[0], first, second);
+        const uint32_t pair = pack_bf16(first, second);
+        keep(column_at(memory.plane(stage, 0) + block * 16 + q), pair);
+        push(rows[0], pushes[0], pair);
     }
 
     // Where number `number` of this warp's images lies once laid out: 8 images from there on.
     DEVICE float* numbers_at(uint32_t pixel, uint32_t number) const {
-        const uint32_t tile = pixel % 2 * p.value_tiles + number / 16;
-        return reinterpret_cast<float*>(memory.values + (tile * TILES + warp()) * 32) + number % 16 * 8;
+        float4* const tile = memory.values(pixel, p.value_tiles, number / 16) - lane() + warp() * 32;
+        return reinterpret_cast<float*>(tile) + number % 16 * 8;
     }
 
     // 16 of a pixel's numbers: what the workers have, and what the blocks from `ahead` on contribute, its own included.
     DEVICE void add_blocks(float (&sum)[4], uint32_t pixel, uint32_t tile, uint32_t ahead, const uint4* weights, const uint4& first,
                            const uint4& second) const {
-        const float4 v = memory.values[((pixel % 2 * p.value_tiles + tile) * TILES + warp()) * 32 + lane()];
+        const float4 v = memory.values(pixel, p.value_tiles, tile)[warp() * 32];
         sum[0] = v.x, sum[1] = v.y, sum[2] = v.z, sum[3] = v.w;
         const bf16* const columns = memory.fragment(warp(), memory.plane(stage, stage.layers));
         for (uint32_t b = ahead; b <= block; b++) {
@@ -205,7 +211,7 @@ template <uint32_t TILES> struct Drawer {
             const uint32_t speaker = lowest_bit(opened), column = speaker % 4 * 2 + speaker / 4;
             const float its_pick = shuffle(pick, speaker);
             const auto latent = [&](uint32_t u) { return numbers_at(pixel, u)[column]; };
-            float4* const logits = memory.logits + warp() * p.level_groups * 32;
+            float4* const logits = TileMemory<TILES>::template at<float4>(memory.layout.logits) + warp() * p.level_groups * 32;
             const uint32_t level = draw_level(latent, p.numbers, stage.map, p.level_groups, logits, its_pick);
             if (mine() == column) value = p.grid[level];
             // The next image's logits take the same place.
@@ -217,11 +223,9 @@ template <uint32_t TILES> struct Drawer {
 
 // The whole block: sets columns from `from` on to zero. Units and pixels that are not there must be numbers.
 template <uint32_t TILES> DEVICE void clear(const TileMemory<TILES>& memory, uint32_t from) {
-    const uint32_t pieces = (memory.pitch - from) / 8;
-    for (uint32_t i = thread_index(); i < TILES * 8 * pieces; i += block_threads()) {
-        bf16* const at = memory.history + i / pieces * memory.pitch + from + i % pieces * 8;
-        *reinterpret_cast<uint4*>(at) = make_uint4(0, 0, 0, 0);
-    }
+    const uint32_t pieces = (memory.layout.pitch - from) / 8;
+    for (uint32_t i = thread_index(); i < TILES * 8 * pieces; i += block_threads())
+        *reinterpret_cast<uint4*>(memory.image(i / pieces) + from + i % pieces * 8) = make_uint4(0, 0, 0, 0);
 }
 
 // The whole block: conditions of the tile's images.
@@ -230,70 +234,56 @@ template <uint32_t TILES> DEVICE void show_conditions(const SampleParams& p, con
     for (uint32_t i = thread_index(); i < TILES * 8 * each; i += block_threads()) {
         const uint32_t image = i / each, condition = i % each;
         const uint64_t row = (p.first_image + first + image) % p.condition_rows;
-        memory.history[image * memory.pitch + condition] = to_bf16(p.conditions[row * each + condition]);
+        memory.image(image)[condition] = to_bf16(p.conditions[row * each + condition]);
     }
 }
 
 // The whole block: a stage's pixels become context of the next.
 template <uint32_t TILES> DEVICE void show_pixels(const SampleParams& p, const TileMemory<TILES>& memory, const SampleStage& stage) {
     for (uint32_t i = thread_index(); i < TILES * 8 * stage.pixels; i += block_threads()) {
-        const uint32_t image = i / stage.pixels, pixel = i % stage.pixels;
-        bf16* const row = memory.history + image * memory.pitch;
-        const uint32_t own = memory.plane(stage, 0) + pixel / stage.block * 16 + pixel % stage.block;
-        row[p.conditions_each + stage.first_place + pixel] = row[own];
+        const uint32_t pixel = i % stage.pixels, block = stage.divide_by_block(pixel);
+        bf16* const row = memory.image(i / stage.pixels);
+        row[p.conditions_each + stage.first_place + pixel] = row[memory.plane(stage, 0) + block * 16 + pixel - block * stage.block];
     }
 }
 
+// Draws a stage of the images from `first` on; `count`: nonzero pixels of mine.
 template <uint32_t TILES>
-DEVICE void draw_stage(const SampleParams& p, const TileMemory<TILES>& memory, const SampleStage& stage, uint32_t first_image, uint32_t& count) {
+DEVICE void draw_stage(const SampleParams& p, const TileMemory<TILES>& memory, const SampleStage& stage, uint32_t first, uint32_t& count) {
     const bool draws = warp() < TILES;
-    const uint32_t image = first_image + warp() * 8 + Drawer<TILES>::mine();
-    Drawer<TILES> drawer{p, memory, stage, image, count, image < p.images};
+    Drawer<TILES> drawer{p, memory, stage, first + warp() * 8 + Drawer<TILES>::mine(), count};
     Worker<TILES> worker{memory, stage, warp() - TILES, p.value_tiles};
-    if (!draws) {
-        worker.pushes(0);
-        worker.rows(0, 0, true);
-        worker.values(0);
-        worker.random(0, p.first_image + first_image, p.seed_low, p.seed_high);
-        copy_async_wait<0>();
-    }
-    block_barrier();
-    for (uint32_t block = 0; block < stage.blocks; block++) {
-        const uint32_t first = block * stage.block, pixels = min(stage.block, stage.pixels - first);
-        if (draws) drawer.take(block);
-        block_barrier();
-        for (uint32_t q = 0; q < pixels; q++) {
-            if (draws && stage.units == 1) {
-                drawer.template step<true>(q);
-            } else if (draws) {
-                drawer.template step<false>(q);
-            } else {
-                if (block + 1 < stage.blocks) {
-                    if (q == 0) worker.pushes(block + 1);
-                    worker.rows(block + 1, q, false);
-                }
-                worker.values(first + q + 1);
-                worker.random(first + q + 1, p.first_image + first_image, p.seed_low, p.seed_high);
-                if (q + 1 == pixels) copy_async_wait<0>();
-            }
+    // Pixel q of the block is drawn while the workers prepare the one after it; before the first of all, they alone work.
+    uint32_t block = 0, q = 0, in_block = 0;
+    for (uint32_t next = 0; next <= stage.pixels; next++) {
+        if (next > 0 && q == 0) {
+            in_block = min(stage.block, stage.pixels - block * stage.block);
+            if (draws) drawer.take(block);
             block_barrier();
         }
+        if (draws) {
+            if (next > 0) drawer.step(q);
+        } else {
+            const uint32_t prepared = next == 0 ? 0 : block + 1;
+            if (prepared < stage.blocks) {
+                if (q == 0) worker.pushes(prepared);
+                worker.rows(prepared, q, next == 0);
+            }
+            if (next < stage.pixels) {
+                worker.values(next);
+                worker.random(next, p.first_image + first, p.seed_low, p.seed_high);
+            }
+            if (next == 0 || q + 1 == in_block) copy_async_wait<0>();
+        }
+        block_barrier();
+        if (next > 0 && ++q == in_block) block++, q = 0;
     }
+    count = drawer.count;
 }
 
 template <uint32_t TILES> DEVICE void sample(const SampleParams& p) {
-    TileMemory<TILES> memory;
-    memory.history = shared_memory<bf16>();
-    memory.pitch = p.pitch;
-    memory.context_columns = p.context_columns;
-    memory.rows = reinterpret_cast<float4*>(memory.history + TILES * 8 * p.pitch);
-    memory.values = memory.rows + p.row_tiles * TILES * 32;
-    memory.logits = memory.values + 2 * p.value_tiles * TILES * 32;
-    memory.pushes = reinterpret_cast<uint32_t*>(memory.logits + TILES * p.level_groups * 32);
-    memory.push_words = p.push_words;
-    memory.random = memory.pushes + 2 * p.push_words;
-    uint32_t* const taken = memory.random + 2 * 3 * TILES * 8;
-
+    const TileMemory<TILES> memory{p.layout};
+    uint32_t* const taken = TileMemory<TILES>::template at<uint32_t>(p.layout.taken);
     const uint32_t tiles = divide_up(p.images, TILES * 8);
     while (true) {
         if (thread_index() == 0) *taken = atomic_add(p.queue, 1);
@@ -315,7 +305,7 @@ template <uint32_t TILES> DEVICE void sample(const SampleParams& p) {
             if (s + 1 < p.stage_count) {
                 show_pixels(p, memory, stage);
                 block_barrier();
-                clear(memory, p.context_columns);
+                clear(memory, p.layout.context_columns);
             }
         }
         const uint32_t image = first + warp() * 8 + Drawer<TILES>::mine();

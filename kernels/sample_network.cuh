@@ -40,29 +40,47 @@ constexpr uint32_t MOST_LAYERS = 8;
 constexpr uint32_t WORKERS = 8;
 constexpr uint32_t FRAGMENT = 32;  // vectors of 16 bytes
 
-// What a block of threads keeps of its tile in shared memory. `TILES`: groups of 8 images.
+// What a block of threads keeps of its tile in shared memory, by bytes from its beginning, where the history lies.
 //
-// A row of `history` is an image: context columns, own inputs, then each layer's units, 16 columns a block. A row is an
+// A row of the history is an image: context columns, own inputs, then each layer's units, 16 columns a block. A row is an
 // odd multiple of 16 bytes, so that the 8 rows x 4 words of a fragment's half lie in 32 banks.
-template <uint32_t TILES> struct TileMemory {
-    bf16* history;
+struct TileLayout {
     uint32_t pitch;            // columns of a row
     uint32_t context_columns;  // before the own inputs
-    float4* rows;              // [layers + 1][TILES][32]: next block's rows so far
-    float4* values;            // [2][value tiles][TILES][32]: this pixel's numbers so far, and the next one's
-    uint32_t* pushes;          // [2][push words]: this block's, and the next one's
-    uint32_t push_words;
-    uint32_t* random;          // [2][3][TILES * 8]: random words of this pixel's images, and the next one's
-    float4* logits;            // [TILES][groups][32]
+    uint32_t rows;             // float4 [layers + 1][TILES][32]: next block's rows so far
+    uint32_t values;           // float4 [2][value tiles][TILES][32]: this pixel's numbers so far, and the next one's
+    uint32_t logits;           // D+D: float4 [TILES][groups][32]
+    uint32_t pushes;           // u32 [2][push words]: this block's, and the next one's
+    uint32_t push_words;       // most of any block
+    uint32_t random;           // u32 [2][3][TILES * 8]: random words of this pixel's images, and the next one's
+    uint32_t taken;            // u32: the tile
+    uint32_t padding;
+};
+static_assert(sizeof(TileLayout) == 40, "Layout in src/engine/cuda/ops/sample.rs");
 
+// The same with its types. `TILES`: groups of 8 images.
+template <uint32_t TILES> struct TileMemory {
+    const TileLayout& layout;
+
+    template <class T> DEVICE static T* at(uint32_t bytes) { return reinterpret_cast<T*>(shared_memory<unsigned char>() + bytes); }
+
+    // First column of an image: of the tile's, and the images' distance.
+    DEVICE bf16* image(uint32_t number) const { return at<bf16>(0) + number * layout.pitch; }
     // Where this lane finds its two halves of a fragment of 16 columns of 8 images.
     DEVICE const bf16* fragment(uint32_t images, uint32_t column) const {
-        return history + (images * 8 + lane() / 4) * pitch + lane() % 4 * 2 + column;
+        return image(images * 8 + lane() / 4) + lane() % 4 * 2 + column;
     }
-
+    // First column of a stage's own inputs (0) or of a layer's units.
     DEVICE uint32_t plane(const SampleStage& stage, uint32_t number) const {
-        return context_columns + number * 16 * stage.blocks;
+        return layout.context_columns + number * 16 * stage.blocks;
     }
+    // This lane's of the first of TILES fragments.
+    DEVICE float4* rows(uint32_t tile) const { return at<float4>(layout.rows) + tile * TILES * 32 + lane(); }
+    DEVICE float4* values(uint32_t pixel, uint32_t tiles, uint32_t tile) const {
+        return at<float4>(layout.values) + (pixel % 2 * tiles + tile) * TILES * 32 + lane();
+    }
+    DEVICE uint32_t* pushes(uint32_t block) const { return at<uint32_t>(layout.pushes) + block % 2 * layout.push_words; }
+    DEVICE uint32_t* random(uint32_t pixel) const { return at<uint32_t>(layout.random) + pixel % 2 * 3 * TILES * 8; }
 };
 
 DEVICE uint32_t pair_at(const bf16* at) { return *reinterpret_cast<const uint32_t*>(at); }
@@ -127,21 +145,21 @@ DEVICE uint32_t value_blocks_ahead(const SampleStage& stage, uint32_t pixel, uin
 
 // A warp that works ahead: with what is finished it computes the next block's rows and the next pixels' numbers.
 template <uint32_t TILES> struct Worker {
-    const TileMemory<TILES>& memory;
+    TileMemory<TILES> memory;
     const SampleStage& stage;
     uint32_t number;             // of this warp among the workers
     uint32_t value_tiles;
     float value[TILES][4] = {};  // the numbers that are under way
 
     // Part `part` of the rows of block `block`: columns of all blocks before the one before it. After the last part they
-    // are in `memory.rows`. There are as many parts as pixels in a block; `all` of them at once before the first block.
+    // are in shared memory. There are as many parts as pixels in a block; `all` of them at once before the first block.
     DEVICE void rows(uint32_t block, uint32_t part, bool all) const {
         const uint32_t finished = block == 0 ? 0 : block - 1;
         for (uint32_t tile = number; tile <= stage.layers; tile += WORKERS) {
             const uint32_t context = tile == 0 ? stage.context_steps : 0, steps = context + finished;
             const uint32_t begin = all ? 0 : stage.divide_by_block(steps * part);
             const uint32_t end = all ? steps : stage.divide_by_block(steps * (part + 1));
-            float4* const slot = memory.rows + tile * TILES * 32 + lane();
+            float4* const slot = memory.rows(tile);
             float sum[TILES][4];
             if (part == 0) {
                 start_from_bias(sum, stage.row_bias + (block * (stage.layers + 1) + tile) * 16);
@@ -153,17 +171,21 @@ template <uint32_t TILES> struct Worker {
                 }
             }
             const uint4* const weights = stage.rows + row_fragment(stage, block, tile) * FRAGMENT + lane();
-            const uint32_t middle = min(max(context, begin), end);
-            multiply_steps(sum, weights + begin * FRAGMENT, memory.fragment(0, begin * 16), memory.pitch, middle - begin);
-            multiply_steps(sum, weights + middle * FRAGMENT,
-                           memory.fragment(0, memory.plane(stage, tile) + (middle - min(context, middle)) * 16), memory.pitch, end - middle);
+            // Context columns first, which lie apart.
+            for (uint32_t step = begin; step < end;) {
+                const bool own = step >= context;
+                const uint32_t column = own ? memory.plane(stage, tile) + (step - context) * 16 : step * 16;
+                const uint32_t stop = own ? end : min(context, end);
+                multiply_steps(sum, weights + step * FRAGMENT, memory.fragment(0, column), memory.layout.pitch, stop - step);
+                step = stop;
+            }
 #pragma unroll
             for (uint32_t t = 0; t < TILES; t++) slot[t * 32] = vector_of(sum[t]);
         }
     }
 
     // While pixel `next` - 1 is drawn (or before the first is): a part of this warp's share of the numbers of later pixels.
-    // Those of `next` are in `memory.values` afterwards.
+    // Those of `next` are in shared memory afterwards.
     DEVICE void values(uint32_t next) {
         const uint32_t lead = value_lead(value_tiles), groups = 1u << lead;
         // Groups of warps take pixels in turn; with more tiles than half of the warps, one group takes all.
@@ -177,9 +199,9 @@ template <uint32_t TILES> struct Worker {
             if (part == 0 || next == 0) start_from_bias(value, stage.value_bias + (pixel * value_tiles + tile) * 16);
             const uint4* const weights = stage.values + (value_fragment(stage, pixel, block, value_tiles, tile) + begin) * FRAGMENT + lane();
             const bf16* const columns = memory.fragment(0, memory.plane(stage, stage.layers) + begin * 16);
-            multiply_steps(value, weights, columns, memory.pitch, end - begin);
+            multiply_steps(value, weights, columns, memory.layout.pitch, end - begin);
             if (pixel == next) {
-                float4* const slot = memory.values + (pixel % 2 * value_tiles + tile) * TILES * 32 + lane();
+                float4* const slot = memory.values(pixel, value_tiles, tile);
 #pragma unroll
                 for (uint32_t t = 0; t < TILES; t++) slot[t * 32] = vector_of(value[t]);
             }
@@ -191,7 +213,7 @@ template <uint32_t TILES> struct Worker {
         const uint32_t words = (1 + stage.layers * stage.units) * 8;  // of a pixel
         const uint32_t first = block * stage.block, pixels = min(stage.block, stage.pixels - first);
         const uint32_t* const from = stage.pushes + first * words;
-        uint32_t* const to = memory.pushes + block % 2 * memory.push_words;
+        uint32_t* const to = memory.pushes(block);
         for (uint32_t i = (number * 32 + lane()) * 4; i < pixels * words; i += WORKERS * 32 * 4) copy_async_16(to + i, from + i, 16);
         copy_async_commit();
     }
@@ -202,7 +224,7 @@ template <uint32_t TILES> struct Worker {
         if (number != WORKERS - 1 || lane() >= TILES * 8) return;
         uint32_t words[3];
         philox(seed_low, seed_high, image + lane(), stage.first_place + next, words);
-        uint32_t* const to = memory.random + next % 2 * 3 * TILES * 8 + lane();
+        uint32_t* const to = memory.random(next) + lane();
 #pragma unroll
         for (uint32_t w = 0; w < 3; w++) to[w * TILES * 8] = words[w];
     }

@@ -85,19 +85,30 @@ pub enum Unfit {
     },
 }
 
+/// `TileLayout` of `kernels/sample_network.cuh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct Layout {
+    pitch: u32,
+    context_columns: u32,
+    rows: u32,
+    values: u32,
+    logits: u32,
+    pushes: u32,
+    push_words: u32,
+    random: u32,
+    taken: u32,
+    padding: u32,
+}
+
 /// How a model is drawn on a card: what a block of threads takes on, and where it keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SamplePlan {
     /// Warps that draw, 8 images each: 1 to 4.
     warps: usize,
-    /// Tiles of [`FRAGMENT`] numbers a pixel.
-    pub value_tiles: usize,
-    /// D+D: groups of [`LEVEL_GROUP`] levels.
-    pub level_groups: usize,
-    pitch: usize,
-    context_columns: usize,
-    row_tiles: usize,
-    push_words: usize,
+    value_tiles: usize,
+    level_groups: usize,
+    layout: Layout,
     shared: u32,
     blocks: u32,
 }
@@ -120,40 +131,52 @@ impl SamplePlan {
         if units > FRAGMENT {
             return Err(Unfit::Units(units));
         }
+        let value_tiles = most(&|s| s.shape.values).div_ceil(FRAGMENT);
+        let level_groups = most(&|s| s.shape.levels).div_ceil(LEVEL_GROUP);
         let context_columns = FRAGMENT * most(&|s| s.context_steps());
-        let columns = context_columns + most(&|s| s.columns());
-        let mut plan = Self {
-            warps: 0,
-            value_tiles: most(&|s| s.shape.values).div_ceil(FRAGMENT),
-            level_groups: most(&|s| s.shape.levels).div_ceil(LEVEL_GROUP),
-            // An odd multiple of 16 bytes: the rows that a fragment takes lie in different banks.
-            pitch: columns + 8,
-            context_columns,
-            row_tiles: layers + 1,
-            push_words: most(&|s| s.push_words() * s.pixels()),
-            shared: 0,
-            blocks: multiprocessors,
-        };
-        let available = u64::from(shared);
+        // An odd multiple of 16 bytes: the rows that a fragment takes lie in different banks.
+        let pitch = context_columns + most(&|s| s.columns()) + 8;
+        let push_words = most(&|s| s.push_words() * s.pixels());
+        let mut needed = 0;
         for warps in (1..=KERNELS.len()).rev() {
-            let needed = plan.bytes(warps);
-            if needed <= available {
-                (plan.warps, plan.shared) = (warps, needed as u32);
-                return Ok(plan);
+            let mut end = 0u64;
+            let mut take = |bytes: usize| {
+                let start = end;
+                end += bytes as u64;
+                // Where it does not fit it is not used.
+                start as u32
+            };
+            let fragments = warps * 32 * size_of::<[f32; 4]>();
+            let images = warps * WARP_IMAGES;
+            take(2 * images * pitch);
+            let layout = Layout {
+                pitch: pitch as u32,
+                context_columns: context_columns as u32,
+                rows: take((layers + 1) * fragments),
+                values: take(2 * value_tiles * fragments),
+                logits: take(level_groups * fragments),
+                pushes: take(4 * 2 * push_words),
+                push_words: push_words as u32,
+                random: take(4 * 2 * 3 * images),
+                taken: take(16),
+                padding: 0,
+            };
+            needed = end;
+            if end <= u64::from(shared) {
+                return Ok(Self {
+                    warps,
+                    value_tiles,
+                    level_groups,
+                    layout,
+                    shared: end as u32,
+                    blocks: multiprocessors,
+                });
             }
         }
         Err(Unfit::Shared {
-            needed: plan.bytes(1),
-            available,
+            needed,
+            available: shared.into(),
         })
-    }
-
-    /// Shared memory of a block with `warps` warps that draw.
-    fn bytes(&self, warps: usize) -> u64 {
-        let history = 2 * warps * WARP_IMAGES * self.pitch;
-        let fragments = self.row_tiles + 2 * self.value_tiles + self.level_groups;
-        let random = 2 * 3 * warps * WARP_IMAGES;
-        (history + fragments * warps * 32 * 16 + 4 * (2 * self.push_words + random) + 16) as u64
     }
 
     /// Images that a block draws at a time.
@@ -272,10 +295,7 @@ struct Params {
     upper: f32,
     input_kind: u32,
     inverse_input_unit: f32,
-    pitch: u32,
-    context_columns: u32,
-    row_tiles: u32,
-    push_words: u32,
+    layout: Layout,
     stages: [Stage; MOST_STAGES],
 }
 
@@ -328,10 +348,7 @@ impl Sample<'_> {
                 Transform::Sqrt => 2,
             },
             inverse_input_unit: 1.0 / self.input.1,
-            pitch: plan.pitch as u32,
-            context_columns: plan.context_columns as u32,
-            row_tiles: plan.row_tiles as u32,
-            push_words: plan.push_words as u32,
+            layout: plan.layout,
             stages: Zeroable::zeroed(),
         };
         for (to, stage) in parameter.stages.iter_mut().zip(self.stages) {
@@ -370,7 +387,7 @@ mod tests {
     #[test]
     fn parameters_are_as_large_as_the_kernel_says() {
         assert_eq!(size_of::<Stage>(), 80);
-        assert_eq!(size_of::<Params>(), 144 + 80 * MOST_STAGES);
+        assert_eq!(size_of::<Params>(), 168 + 80 * MOST_STAGES);
     }
 
     fn stage(pixels: usize, units_per_pixel: usize, layers: usize, earlier: usize) -> Blocks {
@@ -399,7 +416,7 @@ mod tests {
         ] {
             let plan = SamplePlan::new(&stages, shared * 1024, 132).unwrap();
             assert_eq!(plan.tile(), tile, "{plan:?}");
-            assert_eq!(plan.pitch % 16, 8);
+            assert_eq!(plan.layout.pitch % 16, 8);
         }
         assert!(matches!(
             SamplePlan::new(&jets, 60 * 1024, 132),
