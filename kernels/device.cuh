@@ -24,6 +24,7 @@
 //                                         their group, and for other threads after a barrier on top of it
 //   copy_async_commit(), copy_async_wait<n>()   close a group; wait until at most n closed groups are under way.
 //                                         No copy may be under way when a thread ends
+//   load_streamed(const uint4*)           16 bytes of global memory that the kernel does not write, past the nearest cache
 //   atomic_add(uint32_t*, n)              gives the value before
 //   fast_exp, fast_exp2, fast_reciprocal  the card's own approximations; expf, logf, fmaf ... are the exact ones
 //   float_bits, float_of_bits, count_ones, divide_up
@@ -143,6 +144,13 @@ DEVICE void copy_async_16(void* shared, const void* global, uint32_t valid_bytes
 DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int groups> DEVICE void copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+}
+
+DEVICE uint4 load_streamed(const uint4* from) {
+    uint4 v;
+    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(__cvta_generic_to_global(from)));
+    return v;
 }
 
 DEVICE uint32_t atomic_add(uint32_t* to, uint32_t n) { return atomicAdd(to, n); }

@@ -95,21 +95,35 @@ DEVICE uint32_t highest_bit(uint32_t word) {
 // The level that the quantile `pick` falls on, of a softmax over levels; a whole warp for one pixel.
 //
 // Lane l has the levels l c .. (l + 1) c with c = 4 `groups`. `map`: [latents + 1][groups][32 lanes] of 4 levels, the bias
-// first, which is -1e30 where there is no level. `logits`: [groups][32], scratch of this warp. `latent(u)`: latents.
+// first, which is -1e30 where there is no level. `latent(u)`: latents.
 template <class Latents>
-DEVICE uint32_t draw_level(const Latents& latent, uint32_t latents, const float4* map, uint32_t groups, float4* logits, float pick) {
-    float largest = -1e30f;
-    map += lane(), logits += lane();
-    for (uint32_t g = 0; g < groups; g++) {
-        float4 sum = map[g * 32];
+DEVICE uint32_t draw_level(const Latents& latent, uint32_t latents, const float4* map, uint32_t groups, float pick) {
+    // 512 levels at a time, in registers; what goes beyond is computed anew in each of the three passes.
+    constexpr uint32_t BATCH = 4;
+    map += lane();
+    float4 batch[BATCH];
+    const auto logits = [&](uint32_t first) {
+#pragma unroll
+        for (uint32_t g = 0; g < BATCH; g++)
+            batch[g] = first + g < groups ? map[(first + g) * 32] : make_float4(-1e30f, -1e30f, -1e30f, -1e30f);
         for (uint32_t u = 0; u < latents; u++) {
             const float z = latent(u);
-            const float4 w = map[((u + 1) * groups + g) * 32];
-            sum.x = fmaf(w.x, z, sum.x), sum.y = fmaf(w.y, z, sum.y);
-            sum.z = fmaf(w.z, z, sum.z), sum.w = fmaf(w.w, z, sum.w);
+#pragma unroll
+            for (uint32_t g = 0; g < BATCH; g++) {
+                if (first + g < groups) {
+                    const float4 w = map[((u + 1) * groups + first + g) * 32];
+                    batch[g].x = fmaf(w.x, z, batch[g].x), batch[g].y = fmaf(w.y, z, batch[g].y);
+                    batch[g].z = fmaf(w.z, z, batch[g].z), batch[g].w = fmaf(w.w, z, batch[g].w);
+                }
+            }
         }
-        largest = fmaxf(fmaxf(fmaxf(sum.x, sum.y), fmaxf(sum.z, sum.w)), largest);
-        logits[g * 32] = sum;
+    };
+    float largest = -1e30f;
+    for (uint32_t first = 0; first < groups; first += BATCH) {
+        logits(first);
+#pragma unroll
+        for (uint32_t g = 0; g < BATCH; g++)
+            largest = fmaxf(fmaxf(fmaxf(batch[g].x, batch[g].y), fmaxf(batch[g].z, batch[g].w)), largest);
     }
 #pragma unroll
     for (uint32_t mask = 16; mask > 0; mask /= 2) largest = fmaxf(largest, shuffle_xor(largest, mask));
@@ -118,11 +132,11 @@ DEVICE uint32_t draw_level(const Latents& latent, uint32_t latents, const float4
         return m > LEAST_MASS ? m : 0.0f;
     };
     float sum = 0.0f;
-    for (uint32_t g = 0; g < groups; g++) {
-        const float4 v = logits[g * 32];
-        const float4 m = make_float4(mass(v.x), mass(v.y), mass(v.z), mass(v.w));
-        sum += m.x, sum += m.y, sum += m.z, sum += m.w;
-        logits[g * 32] = m;
+    for (uint32_t first = 0; first < groups; first += BATCH) {
+        if (groups > BATCH) logits(first);
+#pragma unroll
+        for (uint32_t g = 0; g < BATCH; g++)
+            sum += mass(batch[g].x), sum += mass(batch[g].y), sum += mass(batch[g].z), sum += mass(batch[g].w);
     }
     float after = sum;  // the masses up to and with this lane's
 #pragma unroll
@@ -136,18 +150,19 @@ DEVICE uint32_t draw_level(const Latents& latent, uint32_t latents, const float4
     const uint32_t beyond = vote(sum > 0.0f && after > wanted), all = vote(sum > 0.0f);
     // Where all logits are NaN no lane has mass.
     const uint32_t owner = beyond != 0 ? lowest_bit(beyond) : all != 0 ? highest_bit(all) : 0;
+    // Of its levels with mass likewise; every lane looks for one, the owner's is taken.
+    float reached = lane() == 0 ? 0.0f : before;
     uint32_t level = 0;
-    if (lane() == owner) {
-        float reached = lane() == 0 ? 0.0f : before;
-        const float* const masses = reinterpret_cast<const float*>(logits);
-        for (uint32_t i = 0; i < 4 * groups; i++) {
-            const float m = masses[i / 4 * 128 + i % 4];
-            if (m > 0.0f) {
-                level = lane() * 4 * groups + i;
-                reached += m;
-                if (reached > wanted) break;
-            }
-        }
+    for (uint32_t first = 0; first < groups; first += BATCH) {
+        if (groups > BATCH) logits(first);
+        const auto look = [&](float logit, uint32_t i) {
+            const float m = mass(logit);
+            if (m > 0.0f && !(reached > wanted)) level = (lane() * groups + first) * 4 + i;
+            reached += m;
+        };
+#pragma unroll
+        for (uint32_t g = 0; g < BATCH; g++)
+            look(batch[g].x, 4 * g), look(batch[g].y, 4 * g + 1), look(batch[g].z, 4 * g + 2), look(batch[g].w, 4 * g + 3);
     }
     return shuffle(level, owner);
 }

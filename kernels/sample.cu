@@ -36,7 +36,7 @@ struct SampleParams {
     TileLayout layout;
     SampleStage stages[MOST_STAGES];
 };
-static_assert(sizeof(SampleParams) == 168 + 80 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
+static_assert(sizeof(SampleParams) == 160 + 80 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
 
 // A warp that draws 8 images. A lane has two of them, in columns 2 c and 2 c + 1 of the fragments with c = lane % 4, and looks
 // after one, `mine`, when their ways part: four lanes then do the same.
@@ -65,7 +65,7 @@ template <uint32_t TILES> struct Drawer {
                 const uint32_t l = first + i;
                 if (l <= stage.layers && block > 0) {
                     const uint32_t last = block - 1 + (l == 0 ? stage.context_steps : 0);
-                    weights[i] = stage.rows[(row_fragment(stage, block, l) + last) * FRAGMENT + lane()];
+                    weights[i] = load_streamed(stage.rows + (row_fragment(stage, block, l) + last) * FRAGMENT + lane());
                 }
             }
 #pragma unroll
@@ -135,8 +135,8 @@ template <uint32_t TILES> struct Drawer {
         const uint32_t ahead = value_blocks_ahead(stage, pixel, value_lead(p.value_tiles));
         const uint4* const weights =
             stage.values + (value_fragment(stage, pixel, block, p.value_tiles, 0) + ahead) * FRAGMENT + lane();
-        const uint4 first_weights = weights[0];
-        const uint4 second_weights = ahead < block ? weights[FRAGMENT] : first_weights;
+        const uint4 first_weights = load_streamed(weights);
+        const uint4 second_weights = ahead < block ? load_streamed(weights + FRAGMENT) : first_weights;
 
         const float2 gate = stage.units == 1 ? units<true>(q, pushes) : units<false>(q, pushes);
 
@@ -187,8 +187,8 @@ template <uint32_t TILES> struct Drawer {
         const bf16* const columns = memory.fragment(warp(), memory.plane(stage, stage.layers));
         for (uint32_t b = ahead; b <= block; b++) {
             const bool fetched = tile == 0 && b <= ahead + 1;
-            const uint4 a = !fetched ? weights[(tile * (block + 1) + b - ahead) * FRAGMENT] : b == ahead ? first : second;
-            multiply_columns(sum, a, columns + b * 16);
+            const uint4* const more = weights + (tile * (block + 1) + b - ahead) * FRAGMENT;
+            multiply_columns(sum, !fetched ? load_streamed(more) : b == ahead ? first : second, columns + b * 16);
         }
     }
 
@@ -211,11 +211,8 @@ template <uint32_t TILES> struct Drawer {
             const uint32_t speaker = lowest_bit(opened), column = speaker % 4 * 2 + speaker / 4;
             const float its_pick = shuffle(pick, speaker);
             const auto latent = [&](uint32_t u) { return numbers_at(pixel, u)[column]; };
-            float4* const logits = TileMemory<TILES>::template at<float4>(memory.layout.logits) + warp() * p.level_groups * 32;
-            const uint32_t level = draw_level(latent, p.numbers, stage.map, p.level_groups, logits, its_pick);
+            const uint32_t level = draw_level(latent, p.numbers, stage.map, p.level_groups, its_pick);
             if (mine() == column) value = p.grid[level];
-            // The next image's logits take the same place.
-            warp_barrier();
         }
         return value;
     }

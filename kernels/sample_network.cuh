@@ -49,14 +49,12 @@ struct TileLayout {
     uint32_t context_columns;  // before the own inputs
     uint32_t rows;             // float4 [layers + 1][TILES][32]: next block's rows so far
     uint32_t values;           // float4 [2][value tiles][TILES][32]: this pixel's numbers so far, and the next one's
-    uint32_t logits;           // D+D: float4 [TILES][groups][32]
     uint32_t pushes;           // u32 [2][push words]: this block's, and the next one's
     uint32_t push_words;       // most of any block
     uint32_t random;           // u32 [2][3][TILES * 8]: random words of this pixel's images, and the next one's
     uint32_t taken;            // u32: the tile
-    uint32_t padding;
 };
-static_assert(sizeof(TileLayout) == 40, "Layout in src/engine/cuda/ops/sample.rs");
+static_assert(sizeof(TileLayout) == 32, "Layout in src/engine/cuda/ops/sample.rs");
 
 // The same with its types. `TILES`: groups of 8 images.
 template <uint32_t TILES> struct TileMemory {
@@ -100,7 +98,7 @@ DEVICE void multiply_steps(float (&sum)[TILES][4], const uint4* weights, const b
         uint4 a[BATCH];
 #pragma unroll
         for (uint32_t i = 0; i < BATCH; i++)
-            if (first + i < steps) a[i] = weights[(first + i) * FRAGMENT];
+            if (first + i < steps) a[i] = load_streamed(weights + (first + i) * FRAGMENT);
 #pragma unroll
         for (uint32_t i = 0; i < BATCH; i++) {
             if (first + i < steps) {

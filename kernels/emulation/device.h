@@ -158,6 +158,8 @@ DEVICE uint32_t atomic_add(uint32_t* to, uint32_t n) {
     return before;
 }
 
+DEVICE uint4 load_streamed(const uint4* from) { return *from; }
+
 DEVICE float fast_exp(float x) { return expf(x); }
 DEVICE float fast_exp2(float x) { return exp2f(x); }
 DEVICE float fast_reciprocal(float x) { return 1.0f / x; }

@@ -28,7 +28,7 @@ struct Shape {
     shared: u32,
 }
 
-const SMALL: [Shape; 13] = {
+const SMALL: [Shape; 14] = {
     const fn shape(name: &'static str, size: [usize; 2], toml: &'static str) -> Shape {
         Shape {
             name,
@@ -38,7 +38,7 @@ const SMALL: [Shape; 13] = {
             shared: SHARED,
         }
     }
-    /// One block of 16 pixels and a part of one; the smallest card's share of shared memory.
+    /// With as little shared memory as allows no more images.
     const fn within(mut shape: Shape, shared: u32) -> Shape {
         shape.shared = shared;
         shape
@@ -84,6 +84,11 @@ const SMALL: [Shape; 13] = {
             "many latents",
             [5, 6],
             "[[stage]]\nunits_per_pixel = 2\nlayers = 1\n[likelihood]\nkind = 'dd'\nlatents = 100\nlevels = 7\n[input]\ntransform = 'sqrt'\nunit = 4.0",
+        ),
+        shape(
+            "levels beyond registers",
+            [3, 6],
+            "[[stage]]\nlayers = 1\n[likelihood]\nkind = 'dd'\nlatents = 4\nlevels = 700",
         ),
         shape(
             "nine tiles",

@@ -93,12 +93,10 @@ struct Layout {
     context_columns: u32,
     rows: u32,
     values: u32,
-    logits: u32,
     pushes: u32,
     push_words: u32,
     random: u32,
     taken: u32,
-    padding: u32,
 }
 
 /// How a model is drawn on a card: what a block of threads takes on, and where it keeps it.
@@ -154,12 +152,10 @@ impl SamplePlan {
                 context_columns: context_columns as u32,
                 rows: take((layers + 1) * fragments),
                 values: take(2 * value_tiles * fragments),
-                logits: take(level_groups * fragments),
                 pushes: take(4 * 2 * push_words),
                 push_words: push_words as u32,
                 random: take(4 * 2 * 3 * images),
                 taken: take(16),
-                padding: 0,
             };
             needed = end;
             if end <= u64::from(shared) {
@@ -387,7 +383,7 @@ mod tests {
     #[test]
     fn parameters_are_as_large_as_the_kernel_says() {
         assert_eq!(size_of::<Stage>(), 80);
-        assert_eq!(size_of::<Params>(), 168 + 80 * MOST_STAGES);
+        assert_eq!(size_of::<Params>(), 160 + 80 * MOST_STAGES);
     }
 
     fn stage(pixels: usize, units_per_pixel: usize, layers: usize, earlier: usize) -> Blocks {
