@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::data::journal::{Existing, Identity, Journal, JournalError, hex};
+use crate::data::journal::{Existing, Identity, Journal, JournalError, difference, hex};
 use crate::data::{
     DataError, ImageWriter, Layout, Provenance, SparseImages, WriteOptions, read_attributes,
 };
@@ -24,7 +24,7 @@ const QUEUE: usize = 4;
 pub struct GeneratePlan {
     /// The output file.
     pub out: PathBuf,
-    /// Which images: model, condition, seed, numbers, size.
+    /// Which images: model, condition, seed, numbers, size, arithmetic.
     pub identity: Identity,
     /// Layout of the output.
     pub layout: Layout,
@@ -280,6 +280,7 @@ fn identity_attributes(plan: &GeneratePlan) -> Provenance {
         .with("seed", id.seed)
         .with("first_image", id.first)
         .with("count", id.count)
+        .with("arithmetic", id.arithmetic.clone())
         .with("layout", plan.layout.to_string())
 }
 
@@ -307,7 +308,7 @@ fn output_complete(plan: &GeneratePlan) -> Result<bool, GenerateError> {
         .iter()
         .filter(|(name, value)| found.get(*name) != Some(value))
         .map(|(name, value)| match found.get(name) {
-            Some(other) => format!("{name} {other} instead of {value}"),
+            Some(other) => difference(name, &other.to_string(), &value.to_string()),
             None => format!("no {name} instead of {value}"),
         })
         .collect();

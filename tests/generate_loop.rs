@@ -72,6 +72,7 @@ fn plan(out: &Path, layout: Layout) -> GeneratePlan {
         count: 100,
         height: SIDE as u32,
         width: SIDE as u32,
+        arithmetic: "float32".into(),
     };
     let mut plan = GeneratePlan::new(out, identity, layout);
     plan.constants.insert("signal".into(), 1.0);
@@ -392,6 +393,56 @@ fn what_is_there_already() {
     assert!(message(&plan).contains("--force"));
     assert!(message(&resumed(&plan)).contains("does not start as a journal"));
     assert_eq!(fs::read(Journal::path_for(&c.out)).unwrap(), b"my notes");
+}
+
+/// Another kind of device draws other images: they are not mixed, in neither stage of a run.
+#[test]
+fn another_arithmetic_is_another_run() {
+    let c = case();
+    let plan = plan(&c.out, Layout::Sparse);
+    let mut card = resumed(&plan);
+    card.identity.arithmetic = "bf16, sm_90".into();
+    stop_after(&plan, 20);
+    let refused = || {
+        let said = run(&card).unwrap_err().to_string();
+        for words in [
+            "arithmetic float32 instead of bf16, sm_90",
+            "cpu for float32, cuda for bf16",
+            "--force",
+        ] {
+            assert!(said.contains(words), "{said}");
+        }
+    };
+    refused();
+    assert_eq!(run(&resumed(&plan)).unwrap().replayed, 26);
+    let about = describe(&c.out).unwrap();
+    assert_eq!(about.attributes["arithmetic"].to_string(), "float32");
+    refused();
+    // A journal of the card's own goes on; one of a name that it cannot hold whole does not.
+    for (name, goes_on) in [("bf16, sm_90", true), (&*"long".repeat(9), false)] {
+        let mut plan = plan.clone();
+        plan.out = c.dir.path().join(format!("{}.h5", name.len()));
+        plan.identity.arithmetic = name.into();
+        stop_after(&plan, 20);
+        assert_eq!(run(&resumed(&plan)).is_ok(), goes_on, "{name}");
+    }
+}
+
+#[test]
+fn a_journal_of_an_older_version_is_refused() {
+    let c = case();
+    let plan = plan(&c.out, Layout::Sparse);
+    stop_after(&plan, 20);
+    let journal = Journal::path_for(&c.out);
+    let mut bytes = fs::read(&journal).unwrap();
+    bytes[8] = 1;
+    fs::write(&journal, &bytes).unwrap();
+    let said = run(&resumed(&plan)).unwrap_err().to_string();
+    assert!(
+        said.contains("its version is 1") && said.contains("--force"),
+        "{said}"
+    );
+    assert!(fs::read(&journal).unwrap() == bytes);
 }
 
 #[test]

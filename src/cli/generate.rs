@@ -259,6 +259,7 @@ impl Generate {
             count,
             height: size.height as u32,
             width: size.width as u32,
+            arithmetic: engine.arithmetic(),
         };
         let mut plan = GeneratePlan::new(&self.out, identity, self.layout);
         plan.resume = self.resume;

@@ -12,9 +12,11 @@ use super::lock::lock;
 use super::{DataError, SparseImages};
 
 const MAGIC: &[u8; 8] = b"SARMJRNL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of the file header, checksum included.
-const HEADER: usize = 8 + 4 + 4 + 4 + 8 + 8 + 8 + 32 + 32 + 4;
+const HEADER: usize = 8 + 4 + 4 + 4 + 8 + 8 + 8 + 32 + 32 + ARITHMETIC + 4;
+/// Bytes for the arithmetic.
+const ARITHMETIC: usize = 32;
 const BLOCK_MAGIC: &[u8; 4] = b"SBLK";
 /// Bytes before a block's arrays, checksum included.
 const BLOCK_HEADER: usize = 4 + 4 + 8 + 8 + 4;
@@ -36,6 +38,20 @@ pub struct Identity {
     pub height: u32,
     /// Columns of pixels.
     pub width: u32,
+    /// In which arithmetic they are drawn, as the engine calls it: another one's images are others. A journal
+    /// with a longer one than 32 bytes can be written but not continued.
+    pub arithmetic: String,
+}
+
+/// What differs, in words: `seed 1 instead of 2`; of the arithmetic with what to do.
+pub fn difference(what: &str, found: &str, wanted: &str) -> String {
+    let remedy = match what {
+        "arithmetic" => {
+            " (to go on, give the --device that drew it: cpu for float32, cuda for bf16)"
+        }
+        _ => "",
+    };
+    format!("{what} {found} instead of {wanted}{remedy}")
 }
 
 /// A hash in hexadecimal.
@@ -61,11 +77,16 @@ impl Identity {
                 format!("{} x {}", self.height, self.width),
                 format!("{} x {}", other.height, other.width),
             ),
+            (
+                "arithmetic",
+                self.arithmetic.clone(),
+                other.arithmetic.clone(),
+            ),
         ];
         pairs
             .into_iter()
             .filter(|(_, mine, theirs)| mine != theirs)
-            .map(|(what, mine, theirs)| format!("{what} {mine} instead of {theirs}"))
+            .map(|(what, mine, theirs)| difference(what, &mine, &theirs))
             .collect()
     }
 
@@ -80,6 +101,8 @@ impl Identity {
         }
         out.extend_from_slice(&self.model);
         out.extend_from_slice(&self.condition);
+        let name = self.arithmetic.bytes().chain(std::iter::repeat(0));
+        out.extend(name.take(ARITHMETIC));
         out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
         out
     }
@@ -107,12 +130,18 @@ impl Identity {
             count: u64::from_le_bytes(at.take()),
             model: at.take(),
             condition: at.take(),
+            arithmetic: text(&at.take::<ARITHMETIC>()),
         };
         if u32::from_le_bytes(at.take()) != crc32fast::hash(&bytes[..HEADER - 4]) {
             return Err("its header is damaged".into());
         }
         Ok(identity)
     }
+}
+
+/// A name that zeros fill up.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').into()
 }
 
 /// Fixed fields taken from the front of a buffer that is long enough.
