@@ -17,7 +17,7 @@ const VERBS: [(&str, &str); 7] = [
     ),
     (
         "generate",
-        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --resume --force --json",
+        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --max-memory --resume --force --json",
     ),
     (
         "evaluate",
@@ -100,6 +100,10 @@ fn wrong_usage_is_code_2() {
         "generate --model m --out o.h5 --count 1 --select signal=1",
         "generate --model m --out o.h5 --count 1 --given a=1 --select signal=1",
         "generate --model m --out o.h5 --count 0",
+        "generate --model m --out o.h5 --count 1 --max-memory 0",
+        "generate --model m --out o.h5 --count 1 --max-memory -1",
+        "generate --model m --out o.h5 --count 1 --max-memory 4GB",
+        "generate --model m --out o.h5 --count 1 --max-memory much",
         "generate --model m --out o.h5 --count 1 --observables perhaps",
         "score --model m",
         "info",
@@ -217,7 +221,9 @@ fn json_of_train_score_generate_and_info() {
         }
         assert!(epoch["best"].is_boolean());
     }
-    let g = lab.json("generate --quiet --json --model run/model.safetensors --count 50 --out g.h5");
+    let generate =
+        "generate --json --device cpu --model run/model.safetensors --count 50 --out g.h5";
+    let g = lab.json(&format!("{generate} --quiet"));
     assert_eq!(
         (&g["ending"], &g["out"]),
         (&"complete".into(), &"g.h5".into())
@@ -228,7 +234,7 @@ fn json_of_train_score_generate_and_info() {
     );
     assert!(g["events_per_core_hour"].as_f64().unwrap() > g["images_per_second"].as_f64().unwrap());
     assert!(g["device"].as_str().unwrap().starts_with("cpu, "));
-    let again = "generate --json --resume --model run/model.safetensors --count 50 --out g.h5";
+    let again = &format!("{generate} --resume");
     assert_eq!(lab.json(again)["ending"], "already complete");
 
     let s =

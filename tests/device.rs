@@ -22,7 +22,15 @@ fn without_a_card(lab: &Lab) -> Option<String> {
 fn words_that_are_no_device_are_wrong_usage() {
     let lab = Lab::empty();
     for word in [
-        "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda0", "cpu:0", "CUDA",
+        "gpu",
+        "cuda:",
+        "cuda:x",
+        "cuda:-1",
+        "cuda0",
+        "cpu:0",
+        "CUDA",
+        "cuda:0,",
+        "cuda:0,all",
     ] {
         for line in [
             "train --data d --out r",
@@ -88,12 +96,51 @@ fn verbs_that_run_no_engine_take_any_device() {
 }
 
 #[test]
-fn drawing_is_done_on_the_cpu() {
+fn drawing_is_done_on_the_cpu_where_there_is_no_card() {
     let lab = Lab::trained(DC);
+    let Some(why) = without_a_card(&lab) else {
+        eprintln!("skipped: this machine has a card");
+        return;
+    };
     let line = "generate --quiet --model run/model.safetensors --count 3 --out";
-    lab.refuses(&format!("{line} a.h5 --device cuda"), &["--device cpu"]);
+    for device in ["cuda", "cuda:0,1", "cuda:all"] {
+        lab.refuses(&format!("{line} a.h5 --device {device}"), &[&why]);
+    }
     lab.ok(&format!("{line} b.h5 --device auto"));
     lab.ok(&format!("{line} c.h5 --device cpu"));
+    let report = lab.json(&format!("{line} d.h5 --json"));
+    assert!(report["events_per_core_hour"].as_f64().unwrap() > 0.0);
+    assert!(report["events_per_gpu_hour"].is_null());
+    let about = lab.json("info --json d.h5");
+    assert_eq!(about["attributes"]["arithmetic"], "float32");
+}
+
+/// A limit that would be ignored is refused.
+#[test]
+fn the_cpu_has_no_device_memory_to_limit() {
+    let lab = Lab::trained(DC);
+    let line = "generate --quiet --model run/model.safetensors --count 3 --out a.h5 --device cpu";
+    lab.refuses(
+        &format!("{line} --max-memory 4GiB"),
+        &["--max-memory 4294967296", "leave it out", "--device cuda"],
+    );
+}
+
+#[test]
+fn several_cards_are_for_drawing_alone() {
+    let lab = Lab::new();
+    lab.file("config.toml", DC);
+    lab.ok("train --quiet --data data.h5 --config config.toml --out run --device cpu");
+    for line in [
+        "train --data data.h5 --config config.toml --out other",
+        "score --model run/model.safetensors --data data.h5 --out scores.h5",
+        "bench --seconds 0.1",
+    ] {
+        lab.refuses(
+            &format!("{line} --device cuda:1,0"),
+            &["one card", "cuda:1,0 names 2", "--device cuda:1"],
+        );
+    }
 }
 
 /// The driver's side, on an imitation of the driver (tests/driver/libcuda.cpp).
@@ -185,15 +232,48 @@ mod imitation {
             fails(&lab, machine, &format!("{TRAIN} --device {device}"), words);
         }
         // `auto` goes on without the card.
-        let output = sarm(&lab, "version=12020", &TRAIN.replace("--quiet", ""))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        assert!(
-            said.contains("running on the CPU") && said.contains("CUDA 12.2"),
-            "{said}"
+        for line in [
+            &*TRAIN.replace("--quiet", ""),
+            "generate --model run/model.safetensors --count 3 --out g.h5",
+        ] {
+            let output = sarm(&lab, "version=12020", line).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{said}");
+            assert!(
+                said.contains("running on the CPU") && said.contains("CUDA 12.2"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn lists_of_cards_are_looked_up() {
+        let lab = lab();
+        lab.ok(&format!("{TRAIN} --device cpu"));
+        let draw = "generate --model run/model.safetensors --count 3 --out g.h5 --device";
+        let train = TRAIN.replace("--out run", "--out all --device");
+        fails(
+            &lab,
+            "cards=2",
+            &format!("{draw} cuda:0,5"),
+            &["no device cuda:5"],
         );
+        fails(
+            &lab,
+            "cards=2 capability=70",
+            &format!("{draw} cuda:all"),
+            &["too old"],
+        );
+        fails(
+            &lab,
+            "cards=2",
+            &format!("{train} cuda:all"),
+            &["cuda:all names 2", "cuda:0"],
+        );
+        // All of one is one.
+        on_card(&lab, "cards=1", &format!("{train} cuda:all"))
+            .assert()
+            .success();
     }
 
     /// Mean negative log-likelihoods of a run's epochs.

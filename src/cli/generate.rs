@@ -1,30 +1,38 @@
 //! `sarm generate`
 
+mod given;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use sha2::{Digest, Sha256};
 
+use given::{Given, GivenRows};
+
+use super::interrupt::Interrupt;
 use super::{
-    Global, command_line, grouped, print_json, read_checkpoint, refuse_existing, refuse_input,
+    Global, bytes, command_line, grouped, print_json, read_checkpoint, refuse_existing,
+    refuse_input,
 };
 use crate::data::journal::Identity;
-use crate::data::{self, Layout, Provenance, ReadOptions, Selection, SparseImages};
-use crate::engine::{Conditions, SamplingPlan, Work};
-use crate::generate::{Ending, GeneratePlan, generate};
-use crate::model::Model;
+use crate::data::{Layout, Provenance, Selection, SparseImages};
+use crate::engine::{Engine, Opened, SamplingPlan, Work};
+use crate::generate::{Ending, GeneratePlan, Outcome, generate};
 use crate::physics::{DEFAULT_RANGE, Geometry, observables};
 
 /// Draw new images from a model.
 ///
 /// Image number i depends on model, seed, condition and i alone: shards of one seed, made anywhere,
 /// are parts of one and the same sample. A killed run goes on with --resume.
+///
+/// Ctrl-C, or SIGTERM as batch systems send it, ends the run when the images under way are safe, says how to go
+/// on and makes the exit code 130 (143); a second one ends it at once.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270 --count 1000 --out w270.h5"
+    after_help = "Examples:\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270 --count 1000 --out w270.h5"
 )]
 pub struct Generate {
     /// Checkpoint of the model.
@@ -81,6 +89,10 @@ pub struct Generate {
     /// Half-width of the image in eta and phi, for the observables written beside it.
     #[arg(long, value_name = "R", default_value_t = DEFAULT_RANGE, allow_negative_numbers = true)]
     range: f64,
+    /// Memory of a card to use at most, of each where there are several: 4GiB, 512MiB, or bytes
+    /// [default: what is free]. Does not change the images.
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes)]
+    max_memory: Option<u64>,
     /// Go on with an unfinished run of the same images.
     #[arg(long)]
     resume: bool,
@@ -92,29 +104,6 @@ pub struct Generate {
     json: bool,
 }
 
-/// NAME=VALUE
-#[derive(Clone)]
-struct Given {
-    name: String,
-    value: f32,
-}
-
-impl std::str::FromStr for Given {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or_else(|| format!("'{text}' is not NAME=VALUE"))?;
-        match value.trim().parse::<f32>() {
-            Ok(value) if value.is_finite() => Ok(Self {
-                name: name.trim().into(),
-                value,
-            }),
-            _ => Err(format!("'{value}' is not a finite number")),
-        }
-    }
-}
-
 #[derive(serde::Serialize)]
 struct Report {
     out: PathBuf,
@@ -124,136 +113,70 @@ struct Report {
     seconds: f64,
     images_per_second: f64,
     sampler_images_per_second: f64,
-    events_per_core_hour: f64,
+    /// Where the processor draws.
+    events_per_core_hour: Option<f64>,
+    /// Where cards draw.
+    events_per_gpu_hour: Option<f64>,
     device: String,
 }
 
-/// Raw condition values per row, by name; one row for all images with `--given`.
-struct GivenRows {
-    names: Vec<String>,
-    columns: Vec<Vec<f32>>,
-}
-
-impl GivenRows {
-    fn rows(&self) -> usize {
-        self.columns.first().map_or(0, Vec::len)
+impl Report {
+    fn new(out: PathBuf, outcome: &Outcome, seconds: f64, engine: &dyn Engine) -> Self {
+        let drawn = outcome.drawn as f64;
+        let hourly = |devices: usize| Some(drawn / seconds * 3600.0 / devices as f64);
+        let (per_core, per_card) = match engine.cards() {
+            0 => (hourly(rayon::current_num_threads()), None),
+            cards => (None, hourly(cards)),
+        };
+        Self {
+            out,
+            ending: match outcome.ending {
+                Ending::Complete => "complete",
+                Ending::AlreadyComplete => "already complete",
+                Ending::Interrupted => "interrupted",
+            },
+            images_drawn: outcome.drawn,
+            images_taken_over: outcome.replayed,
+            seconds,
+            images_per_second: drawn / seconds,
+            sampler_images_per_second: drawn / outcome.drawing.as_secs_f64().max(1e-9),
+            events_per_core_hour: per_core,
+            events_per_gpu_hour: per_card,
+            device: engine.describe(),
+        }
     }
 
-    fn standardised(&self, model: &Model) -> Conditions {
-        let values = (0..self.rows())
-            .flat_map(|row| (0..self.names.len()).map(move |i| (row, i)))
-            .map(|(row, i)| model.standardise(i, self.columns[i][row]))
-            .collect();
-        Conditions::new(self.names.len(), values)
-    }
-
-    /// What images `first ..` were conditioned on, by the name it is written under: a quantity that is
-    /// also computed from the image keeps that name for the computed one.
-    fn written(
-        &self,
-        first: u64,
-        count: usize,
-        computed: &BTreeSet<String>,
-    ) -> BTreeMap<String, Vec<f32>> {
-        let rows = self.rows() as u64;
-        self.names
-            .iter()
-            .zip(&self.columns)
-            .map(|(name, column)| {
-                let name = if computed.contains(name) {
-                    format!("given_{name}")
-                } else {
-                    name.clone()
-                };
-                let values = (first..first + count as u64)
-                    .map(|i| column[(i % rows) as usize])
-                    .collect();
-                (name, values)
-            })
-            .collect()
+    /// `41 000 000 events per core-hour`.
+    fn hourly(&self) -> String {
+        match (self.events_per_core_hour, self.events_per_gpu_hour) {
+            (Some(rate), _) => format!("{} events per core-hour", grouped(rate as u64)),
+            (_, rate) => format!(
+                "{} events per GPU-hour",
+                grouped(rate.unwrap_or(0.0) as u64)
+            ),
+        }
     }
 }
 
 impl Generate {
-    fn given_rows(&self, model: &Model) -> anyhow::Result<GivenRows> {
-        let names = model.config.condition.names.clone();
-        for (i, g) in self.given.iter().enumerate() {
-            if self.given[..i].iter().any(|other| other.name == g.name) {
-                bail!("--given names '{}' twice; give it one value", g.name);
-            }
-            if !names.contains(&g.name) {
-                bail!(
-                    "the model has no condition '{}' ({}); leave it out of --given",
-                    g.name,
-                    if names.is_empty() {
-                        "it has none".into()
-                    } else {
-                        format!("it has {}", names.join(", "))
-                    }
-                );
-            }
-        }
-        let columns = match &self.given_from {
-            Some(_) if names.is_empty() => {
-                bail!("the model has no conditions (--given-from makes no sense); leave it out")
-            }
-            Some(path) => {
-                let options = ReadOptions {
-                    selections: self.select.clone(),
-                    columns: names.clone(),
-                    prefer_given: true,
-                    ..ReadOptions::default()
-                };
-                let mut read = data::read(path, &options)?;
-                let columns: Vec<Vec<f32>> = names
-                    .iter()
-                    .map(|n| read.columns.remove(n).unwrap_or_default())
-                    .collect();
-                for (name, column) in names.iter().zip(&columns) {
-                    if let Some(row) = column.iter().position(|v| !v.is_finite()) {
-                        bail!(
-                            "'{}', data set '{name}', row {row} holds {} (a condition must be finite); deselect it",
-                            path.display(),
-                            column[row]
-                        );
-                    }
-                }
-                columns
-            }
-            None => names
-                .iter()
-                .map(|name| {
-                    let found = self.given.iter().find(|g| g.name == *name);
-                    found.map(|g| vec![g.value]).with_context(|| {
-                        format!(
-                            "the model is conditioned on {}; give every one (--given {name}=VALUE) or --given-from FILE",
-                            names.join(", ")
-                        )
-                    })
-                })
-                .collect::<anyhow::Result<_>>()?,
-        };
-        Ok(GivenRows { names, columns })
-    }
-
-    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let inputs = [Some(&self.model), self.given_from.as_ref()];
         refuse_input(&self.out, inputs.into_iter().flatten())?;
         refuse_existing(&self.out, self.force || self.resume)?;
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
-        let given = self.given_rows(model)?;
+        let given = GivenRows::new(model, &self.given, self.given_from.as_deref(), &self.select)?;
         let count = match (self.count, &self.given_from) {
             (Some(count), _) => count,
             (None, Some(_)) => given.rows() as u64,
             (None, None) => bail!("how many images? give --count N"),
         };
-        let engine = global.engine(Work::Sampling)?.engine;
+        let Opened { engine, remark } = global.engine(Work::Sampling)?;
         let conditions = given.standardised(model);
         let size = model.config.image;
         let identity = Identity {
             model: sha256_bytes(&checkpoint.sha256)?,
-            condition: condition_hash(&conditions),
+            condition: given::hash(&conditions),
             seed: self.seed,
             first: self.first,
             count,
@@ -279,6 +202,7 @@ impl Generate {
             &SamplingPlan {
                 seed: self.seed,
                 conditions,
+                max_memory: self.max_memory,
                 ..SamplingPlan::default()
             },
         )?;
@@ -303,6 +227,10 @@ impl Generate {
         };
         let bar = super::progress::bar(global, count);
         bar.set_prefix("generate");
+        if let Some(remark) = remark {
+            global.say(remark);
+        }
+        let interrupt = Interrupt::watch()?;
         // From the first image that is drawn now: those taken over are in no rate.
         let mut started = None;
         let outcome = generate(&plan, sampler.as_mut(), &columns, &mut |p| {
@@ -313,41 +241,28 @@ impl Generate {
             }
             started.get_or_insert_with(Instant::now);
             bar.set_position(p.done);
-            ControlFlow::Continue(())
+            match interrupt.signal() {
+                None => ControlFlow::Continue(()),
+                Some(_) => ControlFlow::Break(()),
+            }
         })
         .with_context(|| format!("generating '{}'", self.out.display()));
         bar.finish_and_clear();
         let outcome = outcome?;
         let seconds = started.map_or(Duration::ZERO, |at| at.elapsed());
         let seconds = seconds.max(Duration::from_micros(1)).as_secs_f64();
-        let report = Report {
-            out: self.out.clone(),
-            ending: match outcome.ending {
-                Ending::Complete => "complete",
-                Ending::AlreadyComplete => "already complete",
-                // Nothing here asks to stop, but the library can.
-                Ending::Interrupted => "interrupted",
-            },
-            images_drawn: outcome.drawn,
-            images_taken_over: outcome.replayed,
-            seconds,
-            images_per_second: outcome.drawn as f64 / seconds,
-            sampler_images_per_second: outcome.drawn as f64
-                / outcome.drawing.as_secs_f64().max(1e-9),
-            events_per_core_hour: outcome.drawn as f64 / seconds * 3600.0
-                / rayon::current_num_threads() as f64,
-            device: engine.describe(),
-        };
+        let report = Report::new(self.out.clone(), &outcome, seconds, engine.as_ref());
         match outcome.ending {
             Ending::AlreadyComplete => global.say(format!(
                 "'{}' is complete already: nothing to do",
                 self.out.display()
             )),
-            _ => global.say(format!(
-                "{} images in {seconds:.1} s, to disk: {:.0} images/s, {} events per core-hour ({}): {}",
+            Ending::Interrupted => {}
+            Ending::Complete => global.say(format!(
+                "{} images in {seconds:.1} s, to disk: {:.0} images/s, {} ({}): {}",
                 grouped(outcome.drawn),
                 report.images_per_second,
-                grouped(report.events_per_core_hour as u64),
+                report.hourly(),
                 report.device,
                 self.out.display()
             )),
@@ -355,22 +270,37 @@ impl Generate {
         if self.json {
             print_json(&report)?;
         }
-        Ok(())
+        let Some(signal) = interrupt
+            .signal()
+            .filter(|_| outcome.ending == Ending::Interrupted)
+        else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        // Whatever --quiet says: nothing else tells that the output is not there.
+        super::tell(format!(
+            "sarm: stopped by {signal} after {} of {} images; go on with: {}",
+            grouped(outcome.replayed + outcome.drawn),
+            grouped(count),
+            resuming(std::env::args_os())
+        ));
+        Ok(signal.exit_code())
     }
 }
 
-/// SHA-256 of the condition vectors, zeros without.
-fn condition_hash(conditions: &Conditions) -> [u8; 32] {
-    if conditions.rows() == 0 {
-        return [0; 32];
+/// The same command with --resume, to be given to a shell.
+fn resuming(words: impl Iterator<Item = std::ffi::OsString>) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
+    let quote = |word: String| match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    let mut words: Vec<_> = words
+        .map(|word| quote(word.to_string_lossy().into_owned()))
+        .collect();
+    if !words.iter().any(|word| word == "--resume") {
+        words.push("--resume".into());
     }
-    let mut hash = Sha256::new();
-    for row in 0..conditions.rows() as u64 {
-        for v in conditions.row(row) {
-            hash.update(v.to_le_bytes());
-        }
-    }
-    hash.finalize().into()
+    words.join(" ")
 }
 
 fn sha256_bytes(hex: &str) -> anyhow::Result<[u8; 32]> {
@@ -382,4 +312,27 @@ fn sha256_bytes(hex: &str) -> anyhow::Result<[u8; 32]> {
         *b = u8::from_str_radix(digits, 16).context("the model's hash is not hexadecimal")?;
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_go_on_in_a_shell() {
+        let resumed = |words: &[&str]| resuming(words.iter().map(|w| w.into()));
+        for (words, line) in [
+            (
+                &["sarm", "generate", "--out=a.h5"][..],
+                "sarm generate --out=a.h5 --resume",
+            ),
+            (&["./sarm", "--resume", "x,y:1"], "./sarm --resume x,y:1"),
+            (
+                &["sarm", "my file", "", "it's", "$HOME", "é"],
+                r"sarm 'my file' '' 'it'\''s' '$HOME' é --resume",
+            ),
+        ] {
+            assert_eq!(resumed(words), line);
+        }
+    }
 }

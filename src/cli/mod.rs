@@ -4,6 +4,7 @@ mod bench;
 mod evaluate;
 mod generate;
 mod info;
+mod interrupt;
 mod progress;
 mod score;
 mod train;
@@ -20,7 +21,8 @@ use crate::model::checkpoint::Checkpoint;
 
 /// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
 ///
-/// Human output goes to stderr, data to stdout. Exit codes: 0 done, 1 failed, 2 wrong usage.
+/// Human output goes to stderr, data to stdout. Exit codes: 0 done, 1 failed, 2 wrong usage,
+/// 130 and 143 stopped by Ctrl-C and SIGTERM.
 #[derive(Parser)]
 #[command(name = "sarm", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
@@ -84,9 +86,9 @@ pub fn run() -> ExitCode {
         .format_target(false)
         .init();
     let global = &arguments.global;
-    let outcome = match arguments.verb {
+    let done = match arguments.verb {
         Verb::Train(verb) => verb.run(global),
-        Verb::Generate(verb) => verb.run(global),
+        Verb::Generate(verb) => return ended(verb.run(global)),
         Verb::Evaluate(verb) => verb.run(global),
         Verb::Score(verb) => verb.run(global),
         Verb::Info(verb) => verb.run(),
@@ -97,8 +99,12 @@ pub fn run() -> ExitCode {
             print(&String::from_utf8_lossy(&script))
         }
     };
+    ended(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn ended(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tell(format!("sarm: {}", in_full(&error)));
             ExitCode::from(1)
@@ -124,6 +130,19 @@ fn whole<const LEAST: u64, T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     number
         .and_then(|n| T::try_from(n).ok())
         .ok_or_else(|| format!("it must be a whole number, at least {LEAST}, below 2^64"))
+}
+
+/// Parse a size in bytes above 0: `4GiB`, `512MiB`, `1073741824`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("", 0)];
+    let unit = units.iter().find_map(|(unit, shift)| {
+        let number = text.strip_suffix(unit)?;
+        Some((number, shift))
+    });
+    unit.filter(|(number, _)| number.bytes().all(|b| b.is_ascii_digit()))
+        .and_then(|(number, shift)| number.parse::<u64>().ok()?.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "give a whole number of bytes, KiB, MiB, GiB or TiB: 4GiB, 512MiB".into())
 }
 
 /// A file that may not grow is a failed write, told like any other, not the death of the program.
@@ -276,4 +295,41 @@ fn refuse_existing(path: &Path, force: bool) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_parsed() {
+        for (text, size) in [
+            ("1", 1),
+            ("1073741824", 1 << 30),
+            ("3KiB", 3 << 10),
+            ("512MiB", 512 << 20),
+            ("4GiB", 4 << 30),
+            ("2TiB", 2 << 40),
+        ] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "0GiB",
+            "GiB",
+            "-1",
+            "+1",
+            "1.5GiB",
+            "4GB",
+            "4G",
+            "4 GiB",
+            "4gib",
+            "1e9",
+            "16777216TiB",
+            "18446744073709551616",
+        ] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
 }
