@@ -398,4 +398,66 @@ mod imitation {
             assert_eq!(losses(&lab, "run").len(), losses(&lab, "whole").len());
         }
     }
+    const DRAW: &str = "generate --model run/model.safetensors --seed 3 --count 900 --max-memory 300KiB --json --quiet --out";
+
+    #[test]
+    fn cards_draw_one_file_together() {
+        let lab = lab();
+        lab.ok(&format!("{TRAIN} --device cpu"));
+        let draw = |device: &str, out: &str| -> serde_json::Value {
+            let line = format!("{DRAW} {out} --device {device}");
+            let output = on_card(&lab, "cards=3", &line).assert().success();
+            serde_json::from_slice(&output.get_output().stdout).unwrap()
+        };
+        let one = draw("cuda:1", "one.h5");
+        let wanted = lab.read("one.h5");
+        assert_eq!(wanted.images.len(), 900);
+        for (device, cards) in [("cuda:0,2", "2 x cuda, "), ("cuda:all", "3 x cuda, ")] {
+            let out = format!("{}.h5", &device[5..]);
+            let several = draw(device, &out);
+            let said = several["device"].as_str().unwrap();
+            assert!(said.starts_with(cards), "{said}");
+            assert!(several["events_per_core_hour"].is_null());
+            assert!(several["events_per_gpu_hour"].as_f64().unwrap() > 0.0);
+            program::assert_same(&lab.read(&out), &wanted, device);
+        }
+        assert!(one["device"].as_str().unwrap().starts_with("cuda, "));
+        let about = lab.json("info --json one.h5");
+        assert_eq!(about["attributes"]["arithmetic"], "bf16, sm_90");
+    }
+
+    /// A card that is lost keeps what was drawn, for a card of its kind alone.
+    #[test]
+    fn a_drawing_card_that_fails_leaves_a_run_that_goes_on() {
+        let lab = lab();
+        lab.ok(&format!("{TRAIN} --device cpu"));
+        on_card(&lab, "", &format!("{DRAW} whole.h5 --device cuda"))
+            .assert()
+            .success();
+        let wanted = lab.read("whole.h5");
+        let line = format!("{DRAW} g.h5 --device cuda");
+        let machine = "fail=cuMemcpyDtoHAsync_v2:7:700";
+        let error = program::one_error(&line, &on_card(&lab, machine, &line).output().unwrap());
+        for words in ["cuMemcpyDtoHAsync", "--resume"] {
+            assert!(error.contains(words), "no '{words}' in: {error}");
+        }
+        lab.refuses(
+            &format!("{DRAW} g.h5 --resume --device cpu").replace("--max-memory 300KiB", ""),
+            &["arithmetic bf16, sm_90 instead of float32", "cuda for bf16"],
+        );
+        let resumed = on_card(&lab, "", &format!("{line} --resume"))
+            .assert()
+            .success();
+        let report: serde_json::Value =
+            serde_json::from_slice(&resumed.get_output().stdout).unwrap();
+        assert!(
+            report["images_taken_over"].as_u64().unwrap() > 0,
+            "{report}"
+        );
+        program::assert_same(&lab.read("g.h5"), &wanted, "resumed");
+        // Nothing fits.
+        let none = line.replace("300KiB", "1KiB") + " --force";
+        let error = program::one_error(&none, &on_card(&lab, "", &none).output().unwrap());
+        assert!(error.contains("--max-memory"), "{error}");
+    }
 }
