@@ -1,4 +1,5 @@
-// The rates that bound every other kernel, measured on the card itself: copying, and bf16 matrix products.
+// The rates that bound every other kernel, measured on the card itself: copying, reading what all multiprocessors
+// read, and bf16 matrix products.
 
 #include "device.cuh"
 
@@ -26,6 +27,36 @@ KERNEL(copy_rate, CopyRate, 256, 4) {
         for (uint32_t i = 0; i < copies; ++i) to[at + i * step] = words[i];
     }
     for (; at < p.words; at += step) to[at] = from[at];
+}
+
+// Every block reads the same words `rounds` times, each from a place of its own on: what a card gives when all its
+// multiprocessors stream the same weights. One block a multiprocessor, and more words than its own cache holds:
+// what it reads comes out of the second-level cache.
+struct StreamRate {
+    uint64_t from;  // 16 bytes each [words]
+    uint64_t sums;  // out: u32 [blocks * threads], modulo 2^32
+    uint32_t words; // a multiple of `copies` times the threads of a block
+    uint32_t rounds;
+};
+static_assert(sizeof(StreamRate) == 24, "the same as in src/engine/cuda/ops/rates.rs");
+
+KERNEL(stream_rate, StreamRate, 1024, 1) {
+    const uint4* from = reinterpret_cast<const uint4*>(p.from);
+    const uint32_t start = uint32_t(uint64_t(block_index()) * p.words / block_count());
+    uint32_t total = 0;
+    for (uint32_t round = 0; round < p.rounds; ++round) {
+        for (uint32_t at = thread_index(); at < p.words; at += copies * block_threads()) {
+            uint4 words[copies];
+#pragma unroll
+            for (uint32_t i = 0; i < copies; ++i) {
+                const uint32_t place = at + i * block_threads() + start;
+                words[i] = from[place < p.words ? place : place - p.words];
+            }
+#pragma unroll
+            for (uint32_t i = 0; i < copies; ++i) total += words[i].x ^ words[i].y ^ words[i].z ^ words[i].w;
+        }
+    }
+    reinterpret_cast<uint32_t*>(p.sums)[block_index() * block_threads() + thread_index()] = total;
 }
 
 // Every warp multiplies fragments out of its registers `rounds` times: what mma.m16n8k16 can reach when nothing

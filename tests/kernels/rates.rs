@@ -5,7 +5,8 @@ use std::sync::Arc;
 use half::bf16;
 use sarm::engine::cuda::device::Memory;
 use sarm::engine::cuda::ops::rates::{
-    OPERANDS, copy_rate, matrix_operations, matrix_rate, matrix_sums,
+    OPERANDS, STREAM_STEP, copy_rate, matrix_operations, matrix_rate, matrix_sums, stream_rate,
+    stream_sums,
 };
 use sarm::random::{Purpose, normal, words};
 
@@ -44,6 +45,51 @@ fn copying(words_to_copy: usize, checked: bool) -> Case {
                     ..Work::default()
                 },
                 memory: vec![Box::new(from), Box::new(to)],
+            }
+        }),
+    }
+}
+
+/// What thread `thread` of block `block` adds up in one round, modulo 2^32.
+fn stream_sum(words: &[[u32; 4]], block: usize, blocks: usize, thread: usize) -> u32 {
+    let start = block * words.len() / blocks;
+    (thread..words.len())
+        .step_by(STREAM_STEP as usize / 4)
+        .map(|at| words[(start + at) % words.len()])
+        .fold(0, |sum, w| sum.wrapping_add(w[0] ^ w[1] ^ w[2] ^ w[3]))
+}
+
+fn streaming(steps: u32, rounds: u32, checked: bool) -> Case {
+    Case {
+        name: format!("stream_rate/{steps} steps, {rounds} rounds"),
+        prepare: Box::new(move |device| {
+            let words = steps * STREAM_STEP;
+            let hash = |i: u32| i.wrapping_mul(0x9E37_79B9) ^ i.rotate_left(7);
+            let values: Vec<[u32; 4]> = (0..words)
+                .map(|i| [0, 1, 2, 3].map(|j| hash(4 * i + j)))
+                .collect();
+            let from = Memory::from(device, &values).unwrap();
+            let properties = device.properties().clone();
+            let sums = Arc::new(poisoned::<u32>(device, stream_sums(&properties)));
+            let launch = stream_rate(&properties, from.address(), sums.address(), words, rounds);
+            let output = || {
+                let blocks = properties.multiprocessors as usize;
+                let threads = sums.len() / blocks;
+                let sum = |i| stream_sum(&values, i / threads, blocks, i % threads);
+                let exact = (0..sums.len())
+                    .map(|i| f64::from(sum(i).wrapping_mul(rounds)))
+                    .collect();
+                Output::exactly("sums", &sums, exact)
+            };
+            Prepared {
+                launches: vec![launch],
+                outputs: checked.then(output).into_iter().collect(),
+                // From device memory once; the rest comes out of the cache.
+                work: Work {
+                    bytes: 16.0 * f64::from(words),
+                    ..Work::default()
+                },
+                memory: vec![Box::new(from), Box::new(sums)],
             }
         }),
     }
@@ -110,8 +156,17 @@ fn multiplying(rounds: u32, checked: bool) -> Case {
 /// The cases of the table.
 pub fn cases(size: Size) -> Vec<Case> {
     match size {
-        Size::Small => vec![copying(1, true), copying(9001, true), multiplying(3, true)],
+        Size::Small => vec![
+            copying(1, true),
+            copying(9001, true),
+            streaming(3, 2, true),
+            multiplying(3, true),
+        ],
         // Copies that no cache holds; a fifth of a second of products at most.
-        Size::Full => vec![copying(1 << 26, false), multiplying(1 << 16, false)],
+        Size::Full => vec![
+            copying(1 << 26, false),
+            streaming(1 << 7, 16, false),
+            multiplying(1 << 16, false),
+        ],
     }
 }
