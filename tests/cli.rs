@@ -28,7 +28,7 @@ const VERBS: [(&str, &str); 7] = [
         "--model --data --select --out --limit --force --json",
     ),
     ("info", "--devices --json"),
-    ("bench", "--config --seconds --skip-naive --json"),
+    ("bench", "--config --seconds --skip-naive --dir --json"),
     ("completions", ""),
 ];
 

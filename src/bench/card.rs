@@ -1,15 +1,18 @@
-//! A card: its matrix and copy rates, and training.
+//! A card: its matrix, stream and copy rates, training, and sampling (`card_sampling.rs`).
 
 use std::sync::Arc;
 
+use super::card_sampling::{self, Setting};
 use super::paper::{PaperConfig, Work};
-use super::{BenchError, CardReport, CardTrainingResult, Options, rate};
+use super::{BenchError, CardReport, CardTrainingResult, Options, middle, rate};
+use crate::engine::cuda::CudaEngine;
 use crate::engine::cuda::device::{Device, Launch, Memory};
+use crate::engine::cuda::driver::{self, Energy};
 use crate::engine::cuda::ops::linear::ADAM_BYTES;
 use crate::engine::cuda::ops::rates::{
-    OPERANDS, copy_rate, matrix_operations, matrix_rate, matrix_sums,
+    OPERANDS, STREAM_STEP, copy_rate, matrix_operations, matrix_rate, matrix_sums, stream_rate,
+    stream_sums,
 };
-use crate::engine::cuda::{CudaEngine, driver};
 use crate::engine::{DeviceChoice, Engine, EngineError, Trainer};
 use crate::model::Model;
 use crate::random::{Purpose, words};
@@ -20,16 +23,23 @@ const BATCHES: [usize; 3] = [128, 1024, 8192];
 const IMAGES: usize = 1 << 16;
 /// Repeats of a figure by the card's own clock.
 const REPEATS: usize = 21;
+
+/// A card, behind its number as the driver counts.
+type Numbered = (usize, Arc<dyn Device>);
+
 /// The card that `choice` asks for; none for the CPU, nor where `auto` finds none, which `progress` is told.
 pub fn open(
     choice: &DeviceChoice,
     progress: &dyn Fn(&str),
-) -> Result<Option<Arc<dyn Device>>, EngineError> {
+) -> Result<Option<Numbered>, EngineError> {
     match choice {
         DeviceChoice::Cpu => Ok(None),
-        DeviceChoice::Cuda(cards) => driver::open(cards.one("sarm bench")?).map(Some),
+        DeviceChoice::Cuda(cards) => {
+            let number = cards.one("sarm bench")?;
+            Ok(Some((number, driver::open(number)?)))
+        }
         DeviceChoice::Auto => match driver::open(0) {
-            Ok(card) => Ok(Some(card)),
+            Ok(card) => Ok(Some((0, card))),
             Err(problem) => {
                 if driver::BUILT {
                     progress(&format!("the CPU alone: {problem}"));
@@ -52,11 +62,6 @@ fn median(card: &Arc<dyn Device>, launch: Launch) -> Result<f64, EngineError> {
         })
         .collect::<Result<Vec<f64>, _>>()?;
     Ok(middle(times))
-}
-
-fn middle(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// bf16 matrix products out of registers, operations a second.
@@ -85,6 +90,23 @@ fn copying(card: &Arc<dyn Device>) -> Result<f64, EngineError> {
     Ok(2.0 * bytes as f64 / median(card, launch)?)
 }
 
+/// Reading what all multiprocessors read, as weights are streamed, bytes a second of all together.
+fn streaming(card: &Arc<dyn Device>) -> Result<f64, EngineError> {
+    const ROUNDS: u32 = 16;
+    let properties = card.properties();
+    // What a second-level cache holds beside other things, and no multiprocessor's own cache does.
+    let words = (properties.l2 / 4).clamp(1 << 20, 8 << 20) as u32 / 16;
+    let words = words / STREAM_STEP * STREAM_STEP;
+    let numbers: Vec<[u32; 4]> = (0..words)
+        .map(|i| [0, 1, 2, 3].map(|j| (4 * i + j).wrapping_mul(0x9E37_79B9)))
+        .collect();
+    let from = Memory::from(card, &numbers)?;
+    let sums = Memory::<u32>::zeros(card, stream_sums(properties))?;
+    let launch = stream_rate(properties, from.address(), sums.address(), words, ROUNDS);
+    let bytes = 16.0 * f64::from(words) * f64::from(ROUNDS) * f64::from(properties.multiprocessors);
+    Ok(bytes / median(card, launch)?)
+}
+
 /// Operations on unmasked weights, forward and backward: every image goes through every output.
 fn operations(model: &Model, occupancy: f64) -> f64 {
     let maps: usize = model
@@ -97,21 +119,34 @@ fn operations(model: &Model, occupancy: f64) -> f64 {
     6.0 * (layers + occupancy * maps as f64)
 }
 
-/// Measure; `progress` is told what is being measured.
+/// Measure card number `number`; `progress` is told what is being measured.
 pub fn run(
     options: &Options,
+    number: usize,
     card: &Arc<dyn Device>,
     progress: &dyn Fn(&str),
 ) -> Result<CardReport, BenchError> {
     let engine = CudaEngine::new(Arc::clone(card));
-    progress("the card's matrix and copy rates");
+    progress("the card's matrix, stream and copy rates");
     let mut report = CardReport {
         device: engine.describe(),
         matrix_teraflops: matrix(card)? / 1e12,
         copy_gigabytes: copying(card)? / 1e9,
+        stream_gigabytes: streaming(card)? / 1e9,
         training: Vec::new(),
+        sampling: Vec::new(),
+    };
+    let energy = Energy::of(number);
+    let setting = Setting {
+        card: card.as_ref(),
+        energy: energy.as_ref(),
+        seconds: options.seconds,
+        folder: options.dir.as_deref(),
     };
     for paper in options.chosen() {
+        progress(&format!("{}: sampling on the card", paper.name));
+        let sampling = card_sampling::run(&setting, &engine, paper, &report)?;
+        report.sampling.push(sampling);
         train(&engine, paper, options.seconds, &mut report, progress)?;
     }
     Ok(report)

@@ -1,17 +1,21 @@
 //! Speed of this machine on the paper's four configurations, beside the paper's figures.
 
 mod card;
+mod card_sampling;
 mod cpu;
 mod paper;
 
+pub use card_sampling::{CardSamplingResult, DrawingRate, SamplingBounds};
 pub use cpu::gemm_gflops;
 pub use paper::{PAPER, PaperConfig, Work};
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::engine::{DeviceChoice, EngineError};
+use crate::generate::GenerateError;
 use crate::model::ConfigError;
 
 /// What was run where.
@@ -97,8 +101,13 @@ pub struct CardReport {
     pub matrix_teraflops: f64,
     /// Copying in device memory, 10^9 bytes read and written a second.
     pub copy_gigabytes: f64,
+    /// Reading the same weights on all multiprocessors out of the second-level cache, 10^9 bytes a second of all
+    /// together.
+    pub stream_gigabytes: f64,
     /// Training.
     pub training: Vec<CardTrainingResult>,
+    /// Sampling.
+    pub sampling: Vec<CardSamplingResult>,
 }
 
 /// Everything `sarm bench` measures.
@@ -132,6 +141,8 @@ pub struct Options {
     pub seconds: f64,
     /// Leave the naive sampler out.
     pub skip_naive: bool,
+    /// Directory for the images that a card draws onto disk; none: the temporary directory.
+    pub dir: Option<PathBuf>,
 }
 
 /// Why a measurement could not be made.
@@ -148,6 +159,17 @@ pub enum BenchError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Images could not be drawn onto disk.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// Where they were to go.
+    #[error("cannot measure drawing onto disk: {path} ({source}); choose another directory with --dir", path = path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// Median of at least three timings of `f`, repeated until `seconds` are spent; images per second.
@@ -164,8 +186,13 @@ fn rate(
         f()?;
         times.push(one.elapsed().as_secs_f64());
     }
+    Ok(images as f64 / middle(times))
+}
+
+/// Median of `times`, of which there is at least one.
+fn middle(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
-    Ok(images as f64 / times[times.len() / 2])
+    times[times.len() / 2]
 }
 
 /// Name of the processor.
@@ -195,7 +222,7 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchEr
     }
     let card = match card::open(&options.device, progress)? {
         None => None,
-        Some(card) => Some(card::run(options, &card, progress)?),
+        Some((number, card)) => Some(card::run(options, number, &card, progress)?),
     };
     let mut report = Report {
         machine: Machine {

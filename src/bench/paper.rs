@@ -83,6 +83,19 @@ impl PaperConfig {
     }
 }
 
+/// Unmasked weights: of the hidden layers and gates, and of the values.
+pub fn unmasked_weights(model: &Model) -> [f64; 2] {
+    let (mut always, mut values) = (0.0, 0.0);
+    for t in model.tensors.iter().filter(|t| t.is_weight()) {
+        if t.name.contains(".value.") {
+            values += t.unmasked() as f64;
+        } else if !t.name.contains(".levels.") {
+            always += t.unmasked() as f64;
+        }
+    }
+    [always, values]
+}
+
 /// Multiply-adds of one image, drawn incrementally.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Work {
@@ -95,14 +108,8 @@ pub struct Work {
 impl Work {
     /// For a model whose images have `occupancy` of their pixels nonzero.
     pub fn of(model: &Model, occupancy: f64) -> Self {
-        let (mut always, mut where_nonzero) = (0.0, 0.0);
-        for t in model.tensors.iter().filter(|t| t.is_weight()) {
-            if t.name.contains(".value.") {
-                where_nonzero += occupancy * t.unmasked() as f64;
-            } else if !t.name.contains(".levels.") {
-                always += t.unmasked() as f64;
-            }
-        }
+        let [always, values] = unmasked_weights(model);
+        let mut where_nonzero = occupancy * values;
         for stage in &model.stages {
             where_nonzero += occupancy * (stage.pixels * stage.levels * stage.values) as f64;
         }

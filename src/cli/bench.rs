@@ -1,14 +1,16 @@
 //! `sarm bench`
 
+use std::path::PathBuf;
+
 use super::{Global, print_json};
-use crate::bench::{CardReport, Options, Report, run};
+use crate::bench::{CardReport, DrawingRate, Options, Report, run};
 
 /// Measure images per second beside the paper's tables.
 ///
 /// Random weights with the paper's sparsity; images stay in memory. The bound is what this machine's own
 /// measured matrix rate allows for the multiply-adds that no exact sampler can avoid; for the naive sampler,
-/// for whole matrices once a pixel. With a card, training on it at three sizes of batch; with --device cuda,
-/// that alone.
+/// for whole matrices once a pixel. With a card, sampling on it (1 to 1 000 000 images, on the card alone, into
+/// memory and onto disk) and training at three sizes of batch; with --device cuda, those alone.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  sarm bench --json > bench.json")]
 pub struct Bench {
@@ -26,6 +28,10 @@ pub struct Bench {
     /// Leave the naive sampler out (it takes minutes).
     #[arg(long)]
     skip_naive: bool,
+    /// Directory for the images that a card draws onto disk; they are deleted again [default: the temporary
+    /// directory].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -45,6 +51,7 @@ impl Bench {
             seconds: self.seconds,
             skip_naive: self.skip_naive,
             device: global.device.clone(),
+            dir: self.dir,
         };
         let report = run(&options, &|what| global.say(format!("measuring {what}")))?;
         if self.json {
@@ -55,11 +62,57 @@ impl Bench {
     }
 }
 
+/// A rate, with what was drawn where that is less than what was asked for.
+fn drawing(rate: &DrawingRate) -> String {
+    match rate.drawn < rate.images {
+        true => format!("{:.0} ({} drawn)", rate.images_per_second, rate.drawn),
+        false => format!("{:.0}", rate.images_per_second),
+    }
+}
+
+fn card_sampling_table(card: &CardReport) -> String {
+    let mut text = String::from(
+        "| sampling, images at a time | on the card, images/s | into memory | onto disk |\n|---|--:|--:|--:|\n",
+    );
+    for s in &card.sampling {
+        for ((on_card, memory), disk) in s.on_card.iter().zip(&s.into_memory).zip(&s.onto_disk) {
+            text += &format!(
+                "| {}, {} | {} | {} | {} |\n",
+                s.config,
+                on_card.images,
+                drawing(on_card),
+                drawing(memory),
+                drawing(disk)
+            );
+        }
+    }
+    text += "\n| sampling | paper, 4 TITAN X | events per GPU-hour | images per joule | W | one image, ms | MB/s to disk | bound by weights | by products | by latency | of bound |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+    let known = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.0}"));
+    for s in &card.sampling {
+        text += &format!(
+            "| {} | {:.0} | {:.3e} | {} | {} | {:.2} | {:.0} | {:.3e} | {:.3e} | {:.3e} | {:.1} % |\n",
+            s.config,
+            s.paper_images_per_second,
+            s.events_per_gpu_hour,
+            known(s.images_per_joule),
+            known(s.watts),
+            s.one_image_milliseconds,
+            s.disk_bytes_per_second / 1e6,
+            s.bounds.weights,
+            s.bounds.matrix,
+            s.bounds.latency,
+            100.0 * s.fraction_of_bound,
+        );
+    }
+    text + "\n"
+}
+
 fn card_table(card: &CardReport) -> String {
     let mut text = format!(
-        "{}\nbf16 mma.sync rate {:.0} TFLOP/s, copying {:.0} GB/s read and written\n\n",
-        card.device, card.matrix_teraflops, card.copy_gigabytes
+        "{}\nbf16 mma.sync rate {:.0} TFLOP/s, copying {:.0} GB/s read and written, {:.0} GB/s out of the second-level cache\n\n",
+        card.device, card.matrix_teraflops, card.copy_gigabytes, card.stream_gigabytes
     );
+    text += &card_sampling_table(card);
     text += "| training, batch | images/s | us a step | on the card | TFLOP/s unmasked | bound | of bound |\n|---|--:|--:|--:|--:|--:|--:|\n";
     for t in &card.training {
         text += &format!(

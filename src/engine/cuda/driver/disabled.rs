@@ -18,6 +18,21 @@ pub fn open(_ordinal: usize) -> Result<Arc<dyn Device>, EngineError> {
     Err(absent())
 }
 
+/// The counter of a card's energy: there is none.
+pub enum Energy {}
+
+impl Energy {
+    /// None: there are no cards.
+    pub fn of(_ordinal: usize) -> Option<Self> {
+        None
+    }
+
+    /// Joules used.
+    pub fn joules(&self) -> Option<f64> {
+        match *self {}
+    }
+}
+
 fn absent() -> EngineError {
     EngineError::Device(
         "this sarm was built without CUDA (feature 'cuda'); build it with `make cuda` or use --device cpu".into(),

@@ -2,6 +2,7 @@
 
 mod aside;
 mod card;
+mod energy;
 mod graph;
 mod library;
 
@@ -18,6 +19,7 @@ use crate::engine::cuda::device::{
 };
 use aside::{Event, Pinned};
 use card::{Card, HALF, lock};
+pub use energy::Energy;
 use graph::Graph;
 use library::{error, failure};
 

@@ -114,7 +114,7 @@ fn no_cards<T>() -> Result<T, EngineError> {
 }
 
 /// Whether the driver's library has a symbol. The library must be present.
-fn has(symbol: &str) -> bool {
+pub fn has(symbol: &str) -> bool {
     // SAFETY: the library is present, by `start`, and the symbol is looked up, not called.
     unsafe { sys::culib().get::<unsafe extern "C" fn()>(symbol.as_bytes()) }.is_ok()
 }

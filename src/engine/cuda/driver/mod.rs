@@ -5,7 +5,7 @@
 #[cfg_attr(not(feature = "cuda"), path = "disabled.rs")]
 mod implementation;
 
-pub use implementation::{BUILT, cards, open};
+pub use implementation::{BUILT, Energy, cards, open};
 
 /// Oldest compute capability that the kernels are compiled for.
 pub const OLDEST_CARD: (u32, u32) = (8, 0);
