@@ -18,103 +18,19 @@ compilation is not in them.
 """
 
 import argparse
-import json
-import math
 import time
 
 import torch
-import torch.nn.functional as F
 
-SQUARE, SIZE, LAYERS, UNITS = 9, 625, 5, (5, 1)  # pixels of the first stage and in all; hidden layers; units per pixel
-COMPONENTS, LATENTS, LEVELS, MAXIMUM = 5, 10, 300, 285.0
-OCCUPANCY = 0.1
-
-
-class Masked(torch.nn.Module):
-    """A linear layer whose row r reads the first reads[r] columns: weight times mask, as the reference code does."""
-
-    def __init__(self, columns, reads):
-        super().__init__()
-        rows = len(reads)
-        self.weight = torch.nn.Parameter(torch.randn(rows, columns) / math.sqrt(columns))
-        self.bias = torch.nn.Parameter(torch.zeros(rows))
-        mask = (torch.arange(columns) < torch.as_tensor(reads)[:, None]).float()
-        self.register_buffer("mask", mask)
-
-    def forward(self, x):
-        return F.linear(x, self.weight * self.mask, self.bias)
-
-
-class Stage(torch.nn.Module):
-    """Pixels [earlier, earlier + n) given all before."""
-
-    def __init__(self, earlier, n, units, values, levels):
-        super().__init__()
-        h = n * units
-        self.earlier, self.n, self.values = earlier, n, values
-        degree = torch.arange(h) // units
-        self.input = Masked(earlier + n, earlier + degree)
-        self.hidden = torch.nn.ModuleList(Masked(h, (degree + 1) * units) for _ in range(LAYERS))
-        pixel = torch.arange(n)
-        self.gate = Masked(h, (pixel + 1) * units)
-        self.value = Masked(h, ((pixel + 1) * units).repeat_interleave(values))
-        self.levels = torch.nn.Linear(values, levels) if levels else None
-
-    def forward(self, shown, target, mask):
-        h = F.gelu(self.input(shown[:, : self.earlier + self.n]), approximate="tanh")
-        for layer in self.hidden:
-            h = F.gelu(layer(h), approximate="tanh")
-        gate = self.gate(h).float()
-        value = self.value(h).float().unflatten(1, (self.n, self.values))
-        there = slice(self.earlier, self.earlier + self.n)
-        nonzero, target = mask[:, there], target[:, there]
-        gates = torch.where(nonzero, F.softplus(gate), F.softplus(-gate)).sum()
-        if self.levels is None:
-            log_f = log_density(target, value)
-            return gates - torch.where(nonzero, log_f, 0.0).sum()
-        # Logits of the positive pixels alone: of all of them they would not fit. A fixed room for them, so that a graph can be
-        # captured; what is left over counts for nothing.
-        room = int(1.5 * OCCUPANCY * nonzero.numel()) + 64
-        at = torch.nonzero_static(nonzero.flatten(), size=room, fill_value=-1).squeeze(1)
-        taken = at >= 0
-        at = at.clamp(min=0)
-        logits = self.levels(value.flatten(0, 1)[at]).float()
-        log_f = -F.cross_entropy(logits, target.flatten()[at].long(), reduction="none")
-        return gates - torch.where(taken, log_f, 0.0).sum()
-
-
-def log_density(x, value):
-    """ln f of a mixture of logistics truncated to x > 0."""
-    logits, mean, log_scale = value.chunk(3, dim=-1)
-    log_scale = log_scale.clamp(-9, 9)
-    z = (x[..., None] - mean) * torch.exp(-log_scale)
-    low = -mean * torch.exp(-log_scale)
-    terms = logits - z - 2 * F.softplus(-z) - log_scale + F.softplus(low)
-    return torch.logsumexp(terms, -1) - torch.logsumexp(logits, -1)
-
-
-class Network(torch.nn.Module):
-    def __init__(self, kind):
-        super().__init__()
-        values, levels = (3 * COMPONENTS, 0) if kind == "dc" else (LATENTS, LEVELS)
-        self.stages = torch.nn.ModuleList(
-            [Stage(0, SQUARE, UNITS[0], values, levels), Stage(SQUARE, SIZE - SQUARE, UNITS[1], values, levels)]
-        )
-
-    def forward(self, shown, target):
-        mask = shown > 0
-        return sum(stage(shown, target, mask) for stage in self.stages) / len(shown)
-
-    def unmasked(self):
-        return int(sum(m.mask.sum() for m in self.modules() if isinstance(m, Masked)))
+from common import JETS, LEVELS, MAXIMUM, OCCUPANCY, Network, elapsed, say
 
 
 class Data:
     """Random sparse images in device memory, and the next batch of them."""
 
     def __init__(self, kind, count, device):
-        there = torch.rand(count, SIZE, device=device) < OCCUPANCY
-        energy = -10.0 * torch.log(1.0 - torch.rand(count, SIZE, device=device))
+        there = torch.rand(count, JETS.pixels, device=device) < OCCUPANCY
+        energy = -10.0 * torch.log(1.0 - torch.rand(count, JETS.pixels, device=device))
         self.shown = torch.where(there, torch.log1p(energy), 0.0)
         level = (energy / MAXIMUM * LEVELS).clamp(0, LEVELS - 1).int()
         self.target = torch.where(there, energy, 0.0) if kind == "dc" else torch.where(there, level, 0)
@@ -122,22 +38,6 @@ class Data:
     def batch(self, size):
         rows = torch.randint(0, len(self.shown), (size,), device=self.shown.device)
         return self.shown[rows], self.target[rows]
-
-
-def elapsed(device, run, repeats):
-    """Seconds of one of `repeats` runs."""
-    if device.type == "cpu":
-        start = time.perf_counter()
-        for _ in range(repeats):
-            run()
-        return (time.perf_counter() - start) / repeats
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
-    for _ in range(repeats):
-        run()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1e3 / repeats
 
 
 def seconds_of(device, run):
@@ -202,10 +102,6 @@ def rates(device):
     target = torch.empty_like(source)
     copy = seconds_of(device, lambda: target.copy_(source))
     return {"rates": {"bf16_teraflops": 2 * n**3 / product / 1e12, "copy_terabytes_per_second": 2 * 2**30 / copy / 1e12}}
-
-
-def say(record):
-    print(json.dumps(record), flush=True)
 
 
 def main():
