@@ -22,7 +22,10 @@ train*) for word; do out=$word; done
     case "$*" in *"--device cpu"*) nll=250.0 ;; *) nll=250.5 ;; esac
     printf 'epoch,train_nll\n1,%s\n' $nll >"$out/metrics.csv" ;;
 bench*) echo '{"card": {"matrix_teraflops": 500.0, "copy_gigabytes": 2000.0, "training": [{"config": "jets-dc", "batch": 8192, "images_per_second": 8192000.0, "step_microseconds": 1000.0,
-    "operations_per_image": 2.5e7, "teraflops": 204.8, "bytes_per_step": 1e8}]}}' ;;
+    "operations_per_image": 2.5e7, "teraflops": 204.8, "bytes_per_step": 1e8}], "sampling": [{"config": "jets-dc", "paper_images_per_second": 2480.0,
+    "on_card": [{"images": 1000000, "drawn": 1000000, "images_per_second": 6e6}], "into_memory": [{"images": 1000000, "drawn": 1000000, "images_per_second": 4.96e6}],
+    "onto_disk": [{"images": 1000000, "drawn": 400000, "images_per_second": 800000.0}], "disk_bytes_per_second": 2.96e8, "one_image_milliseconds": 0.5,
+    "events_per_gpu_hour": 1.7856e10, "images_per_joule": null, "watts": null, "bounds": {"weights": 2e7, "matrix": 9e7, "latency": 8e6}, "fraction_of_bound": 0.75}]}}' ;;
 esac"#;
 
 const PEERS: &str = r#"
@@ -30,6 +33,14 @@ print('{"torch": "2", "device": "Imitation"}')
 print('{"rates": {"bf16_teraflops": 512.0, "copy_terabytes_per_second": 2.0}}')
 print('{"config": "jets-dc", "batch": 8192, "way": "eager", "images_per_second": 409600.0}')
 print('{"config": "jets-dc", "batch": 8192, "way": "compiled", "error": "out of memory"}')"#;
+
+const SAMPLING_PEERS: &str = r#"
+print('{"torch": "2", "device": "Imitation"}')
+print('{"config": "jets-dc", "batch": 4096, "way": "naive-bf16", "images_per_second": 20000.0}')
+print('{"config": "jets-dc", "batch": 1024, "way": "naive-bf16", "images_per_second": 10000.0}')
+print('{"config": "jets-dc", "batch": 65536, "way": "graph", "images_per_second": 1500000.0}')
+print('{"config": "jets-dd", "batch": 65536, "way": "graph", "images_per_second": 9000000.0}')
+print('{"config": "jets-dc", "batch": 65536, "way": "compiled-graph", "skipped": "60 s were over"}')"#;
 
 const CRITERION: &str = r#"
 mkdir -p "$CRITERION_HOME/linear_forward/new"
@@ -54,9 +65,12 @@ fn check(
     script(&bin, "sarm", SARM);
     script(&bin, "kernels", PASSED);
     script(&bin, "cuda_engine", engine);
+    script(&bin, "cuda_sampler", PASSED);
     script(&bin, "kernels-bench", CRITERION);
     fs::create_dir_all(kit.join("peers")).unwrap();
     fs::write(kit.join("peers/train.py"), peers).unwrap();
+    let sampling = if peers.is_empty() { "" } else { SAMPLING_PEERS };
+    fs::write(kit.join("peers/sample.py"), sampling).unwrap();
     fs::write(kit.join("kit.json"), r#"{"version": "1.2.3"}"#).unwrap();
     script(
         &machine,
@@ -107,7 +121,11 @@ fn a_report_is_written_whatever_fails() {
     // What takes long, and may leave no time, comes after the race detector.
     let all = phases(&report, |_| true);
     let at = |name| all.iter().position(|phase| *phase == name).unwrap();
-    assert!(at("racecheck") < at("peers") && at("racecheck") < at("criterion"));
+    assert!(
+        at("racecheck") < at("peers")
+            && at("racecheck") < at("peers, sampling")
+            && at("racecheck") < at("criterion")
+    );
     let figures = &report["figures"];
     let number = |v: &serde_json::Value| v.as_f64().unwrap_or(f64::NAN);
     let training = &figures["sarm"][0];
@@ -116,6 +134,10 @@ fn a_report_is_written_whatever_fails() {
     assert!((number(&training["fraction_of_bound"]) - 0.4).abs() < 1e-9);
     assert!((number(&training["fraction_of_matrix_rate"]) - 0.4).abs() < 1e-9);
     assert!((number(&training["times_faster_than"]["eager"]) - 20.0).abs() < 1e-9);
+    // Beside the best of each kind, of the same network, that was measured.
+    let faster = &figures["sampling"][0]["times_faster_than"];
+    assert!((number(&faster["naive"]) - 300.0).abs() < 1e-9);
+    assert!((number(&faster["incremental"]) - 4.0).abs() < 1e-9);
     let kernel = &figures["kernels"][0];
     // 4e6 bytes at 2 TB/s: 2 us of 8.
     assert_eq!(kernel["bound_by"], "memory");
@@ -129,6 +151,9 @@ fn a_report_is_written_whatever_fails() {
         "a test that fails",
         "| 40.0 % |",
         "| 20.0 |",
+        "| 300.0 | 4.0 | graph, 65536 |",
+        "| jets-dc, 1000000 | 6000000 | 4960000 | 800000 (400000 drawn) |",
+        "| jets-dc | 0.50 | 2000 | 1.79e+10 | - | - | 296 |",
         "by PyTorch 2 in this run: bf16 products 512 TFLOP/s (8192^3",
     ] {
         assert!(page.contains(words), "no '{words}' in\n{page}");
@@ -155,6 +180,7 @@ fn without_pytorch_bounds_are_of_our_own_instruction() {
     // 409.6 us at 500 TFLOP/s; but that is not the card's matrix rate.
     assert!((training["fraction_of_bound"].as_f64().unwrap() - 0.4096).abs() < 1e-9);
     assert!(training["fraction_of_matrix_rate"].is_null(), "{training}");
+    assert!(figures["sampling"][0]["times_faster_than"].is_null());
     let words = "by sarm bench in this run: bf16 products 500 TFLOP/s (mma.sync out of registers";
     assert!(page.contains(words), "no '{words}' in\n{page}");
     assert!(!page.contains("8192^3"), "{page}");

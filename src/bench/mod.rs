@@ -3,10 +3,12 @@
 mod card;
 mod card_sampling;
 mod cpu;
+mod drawing;
 mod paper;
 
-pub use card_sampling::{CardSamplingResult, DrawingRate, SamplingBounds};
+pub use card_sampling::{CardSamplingResult, SamplingBounds};
 pub use cpu::gemm_gflops;
+pub use drawing::DrawingRate;
 pub use paper::{PAPER, PaperConfig, Work};
 
 use std::path::PathBuf;
