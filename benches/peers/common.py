@@ -62,6 +62,10 @@ class Stage(torch.nn.Module):
             h = F.gelu(layer(h), approximate="tanh")
         return self.gate(h), self.value(h).unflatten(1, (self.n, self.values))
 
+    def map(self):
+        """D+D's shared map and its bias; None for D+C."""
+        return self.levels and (self.levels.weight, self.levels.bias)
+
     def forward(self, shown, target, mask):
         gate, value = (number.float() for number in self.numbers(shown))
         there = slice(self.earlier, self.earlier + self.n)

@@ -72,11 +72,28 @@ def level_value(value, pick, weight, bias):
     return (level + 1).to(pick.dtype) * (MAXIMUM / LEVELS)
 
 
+def pixel_value(value, uniform, levels):
+    """GeV of nonzero pixels from their numbers and uniform numbers; levels: D+D's map and its bias, None for D+C."""
+    if levels is None:
+        return mixture_value(value.to(uniform.dtype), uniform[1], uniform[2])
+    return level_value(value, uniform[1], *levels)
+
+
+def value_where_open(opens, value, uniform, levels, room):
+    """GeV of a pixel in all images, computed in at most `room` of them; and a number below the count of images if that was too few."""
+    images = len(opens)
+    # A fixed room, so that a graph can be recorded; what is left over goes to an image beyond the last.
+    at = torch.nonzero_static(opens, size=room, fill_value=images).squeeze(1)
+    taken = at.clamp(max=images - 1)
+    x = pixel_value(value[:, taken], uniform[:, taken], levels)
+    return torch.zeros(images + 1, device=x.device, dtype=x.dtype).index_copy(0, at, x)[:-1], at[-1]
+
+
 class Naive:
     """Full forward passes."""
 
-    def __init__(self, network, kind):
-        self.network, self.kind = network, kind
+    def __init__(self, network):
+        self.network = network
 
     def draw(self, uniform):
         """Images [pixels, images] in GeV from uniform numbers [pixels, 3, images]: gate, component or level, quantile."""
@@ -88,15 +105,10 @@ class Naive:
                 place = stage.earlier + i
                 gate, value = stage.numbers(shown)
                 opens = uniform[place, 0] >= torch.sigmoid(gate[:, i].to(uniform.dtype))
-                x = self.value(stage, value[:, i].T, uniform[place])
+                x = pixel_value(value[:, i].T.contiguous(), uniform[place], stage.map())
                 drawn[place] = torch.where(opens, x, 0.0)
                 shown[:, place] = torch.log1p(drawn[place]).to(shown.dtype)
         return drawn
-
-    def value(self, stage, value, uniform):
-        if self.kind == "dc":
-            return mixture_value(value.to(uniform.dtype), uniform[1], uniform[2])
-        return level_value(value.contiguous(), uniform[1], stage.levels.weight, stage.levels.bias)
 
 
 def gelu(x):
@@ -156,12 +168,15 @@ class Incremental:
         self.drawn = row(self.pixels, torch.float64 if self.dtype == torch.float64 else torch.float32)
         # The last image whose value each pixel had room for: none, if the room was enough.
         self.last = torch.full((self.pixels,), images, device=self.device)
-        self.compiled = None
+        self.compiled, self.where_open = None, value_where_open
         if compiled:
             torch._dynamo.config.recompile_limit = 64
             torch._inductor.config.max_fusion_size = 512
             pixel = pixel_of_dc if kind == "dc" else pixel_of_dd
             self.compiled = torch.compile(pixel, dynamic=False, fullgraph=True)
+            self.where_open = torch.compile(value_where_open, dynamic=False, fullgraph=True)
+            # One room for all, which is compiled once.
+            self.rooms = rooms and [max(rooms)] * len(rooms)
         self.plans = []
         for stage, start in zip(network.stages, starts):
             self.plans.append(self.plan(stage, start, row))
@@ -278,18 +293,9 @@ class Incremental:
     def values(self, stage, place, opens, value, uniform):
         """GeV of a pixel in all images."""
         if self.rooms is None:
-            return torch.where(opens, self.value(stage, value, uniform), 0.0)
-        # A fixed room, so that a graph can be recorded; what is left over goes to an image beyond the last.
-        at = torch.nonzero_static(opens, size=self.rooms[place], fill_value=self.images).squeeze(1)
-        self.last[place] = at[-1]
-        taken = at.clamp(max=self.images - 1)
-        x = self.value(stage, value[:, taken], uniform[:, taken])
-        return torch.zeros(self.images + 1, device=self.device, dtype=x.dtype).index_copy_(0, at, x)[:-1]
-
-    def value(self, stage, value, uniform):
-        if self.kind == "dc":
-            return mixture_value(value.to(uniform.dtype), uniform[1], uniform[2])
-        return level_value(value, uniform[1], stage.levels.weight, stage.levels.bias)
+            return torch.where(opens, pixel_value(value, uniform, stage.map()), 0.0)
+        x, self.last[place] = self.where_open(opens, value, uniform, stage.map(), self.rooms[place])
+        return x
 
     def check_rooms(self):
         if self.rooms is not None and not bool((self.last == self.images).all()):
@@ -309,7 +315,7 @@ def runner(way, kind, images, device, sizes):
     made = network(kind, sizes, device, torch.float32 if precise else torch.bfloat16)
     uniform = torch.empty(sizes.pixels, 3, images, device=device)
     if way.startswith("naive"):
-        naive = Naive(made, kind)
+        naive = Naive(made)
         return lambda: naive.draw(uniform.uniform_()), lambda: None
     rooms = None
     if way == "graph-gate-first" or (way, kind) == ("compiled-graph", "dd"):
@@ -355,11 +361,11 @@ def check_ways(kind):
     made = network(kind, sizes, torch.device("cpu"), torch.float64)
     uniform = torch.rand(sizes.pixels, 3, images, dtype=torch.float64)
     with torch.no_grad():
-        wanted = Naive(made, kind).draw(uniform)
+        wanted = Naive(made).draw(uniform)
         occupancy = float((wanted > 0).double().mean())
         assert 0.03 < occupancy < 0.4, occupancy
         # Other random numbers are other images: the comparison can fail.
-        assert not torch.equal(wanted > 0, Naive(made, kind).draw(uniform.roll(1, 2)) > 0)
+        assert not torch.equal(wanted > 0, Naive(made).draw(uniform.roll(1, 2)) > 0)
         ways = {
             "graph": Incremental(made, kind, images),
             "graph-gate-first": Incremental(made, kind, images, rooms_of(wanted)),
