@@ -138,7 +138,6 @@ pub fn run(
     };
     let energy = Energy::of(number);
     let setting = Setting {
-        card: card.as_ref(),
         energy: energy.as_ref(),
         seconds: options.seconds,
         folder: options.dir.as_deref(),

@@ -126,6 +126,11 @@ impl CudaSampler {
         Ok(seconds)
     }
 
+    /// Images that read each weight together, and images on the whole device at once.
+    pub fn tile_and_wave(&self) -> (usize, usize) {
+        (self.drawing.tile(), self.drawing.wave())
+    }
+
     /// Nothing is announced any more; what is under way is waited for.
     fn forget(&mut self) -> Result<(), EngineError> {
         self.announced.clear();
