@@ -5,12 +5,13 @@ mod decisions;
 mod rounded;
 
 use common::conditions;
+use decisions::entropy::Balance;
 use decisions::models::{MODELS, model};
 use decisions::naive::{self, Defect};
 use decisions::{Drawn, Report, check};
 use sarm::data::SparseImages;
-use sarm::engine::Conditions;
-use sarm::model::{Model, Values};
+use sarm::engine::{Conditions, reference};
+use sarm::model::{Model, StageTensor, Values};
 
 const SEED: u64 = 11;
 /// Beyond 32 bits, so that both halves of an image's number count.
@@ -167,5 +168,40 @@ fn defects_of_a_sampler_are_found() {
             let case = drawn(i, count, Defect::None);
             assert!(case.check(&case.images).wrong.is_empty());
         }
+    }
+}
+
+/// The statistics that the sampler's own test holds to zero, of images of the model and of one that opens its gates more
+/// often.
+#[test]
+fn costs_are_what_is_expected_of_the_models_own_images_alone() {
+    for i in [1, 2, 8] {
+        let model = model(i);
+        let conditions = conditions(&model, ROWS, 3);
+        let mut other = model.clone();
+        for stage in 0..other.stages.len() {
+            let gates = other.index(stage, StageTensor::GateBias);
+            other.parameters[gates].iter_mut().for_each(|b| *b -= 0.5);
+        }
+        let sigmas = [&model, &other].map(|from| {
+            let images = naive::draw(from, SEED, &conditions, FIRST, 1000, Defect::None);
+            let mut image = vec![0.0; model.pixels()];
+            let mut balance = Balance::new(&model);
+            for index in 0..images.len() {
+                images.dense_into(index, &mut image);
+                let condition = conditions.row(FIRST + index as u64);
+                let cost = reference::nll(&model, &image, condition).unwrap();
+                balance.add(&image, condition, cost);
+            }
+            [balance.costs.sigmas(), balance.all_zeros().sigmas()]
+        });
+        println!("{sigmas:.2?} sigma: {}", MODELS[i].0);
+        let [own, others] = sigmas.map(|found| found.map(f64::abs));
+        assert!(own.iter().all(|s| *s < 4.0), "{}: {own:?}", MODELS[i].0);
+        assert!(
+            others.iter().all(|s| *s > 4.0),
+            "{}: {others:?}",
+            MODELS[i].0
+        );
     }
 }

@@ -10,6 +10,7 @@
 mod network;
 mod values;
 
+pub mod entropy;
 pub mod models;
 pub mod naive;
 

@@ -1,5 +1,6 @@
 //! The slowest sampler with a card's roundings: a whole network for each pixel, in f32, one sum after another. To try the
 //! checker on, also with a defect.
+#![allow(dead_code)]
 
 use half::bf16;
 use sarm::data::SparseImages;
@@ -41,7 +42,7 @@ fn narrow(x: f32) -> f32 {
 }
 
 fn gelu(x: f32) -> f32 {
-    let t = 1.595_769_1 * x * (1.0 + 0.044_715 * x * x);
+    let t = 1.595_769 * x * (1.0 + 0.044_715 * x * x);
     x / (1.0 + (-t).exp())
 }
 

@@ -138,7 +138,7 @@ fn within(mixture: &Mixture, mean: Uncertain, log_scale: Uncertain, place: f64, 
 
 /// The value in units that a logistic truncated to (0, upper) exceeds with chance `place`, and how far off an
 /// evaluation in f32 may be.
-fn quantile(mean: f64, scale: f64, upper: f64, place: f64) -> (f64, f64) {
+pub fn quantile(mean: f64, scale: f64, upper: f64, place: f64) -> (f64, f64) {
     // From the end that the mean is nearer to, so that no chance is near 1.
     let mirrored = upper.is_finite() && mean > 0.5 * upper;
     let (mean, place) = match mirrored {
