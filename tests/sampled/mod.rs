@@ -63,7 +63,11 @@ pub fn drawn(i: usize) -> &'static Images {
     static DRAWN: [OnceLock<Images>; MODELS.len()] = [const { OnceLock::new() }; MODELS.len()];
     DRAWN[i].get_or_init(|| {
         let model = model(i);
-        let plan = plan(&model);
+        let plan = SamplingPlan {
+            // Models that share their random words would share a fluctuation.
+            seed: SEED + i as u64,
+            ..plan(&model)
+        };
         let count = if on_card() { 4000 } else { 250 };
         let mut sampler = engine().sampler(&model, &plan).unwrap();
         let images = sampler.sample(FIRST, count).unwrap();
@@ -120,6 +124,10 @@ impl Sampler for PlainSampler {
 impl Engine for Plain {
     fn describe(&self) -> String {
         "plain loops".into()
+    }
+
+    fn arithmetic(&self) -> String {
+        self.describe()
     }
 
     fn trainer(
