@@ -418,6 +418,7 @@ fn run(engine: &dyn Engine, out: &Path, model: &Model, resume: bool) -> Result<u
         count: 100,
         height: height as u32,
         width: width as u32,
+        arithmetic: engine.arithmetic(),
     };
     let mut generation = GeneratePlan::new(out, identity, Layout::Sparse);
     generation.resume = resume;

@@ -105,6 +105,8 @@ fn onto_disk(
         count,
         height: size.height as u32,
         width: size.width as u32,
+        // The file is deleted, and nothing resumes it.
+        arithmetic: String::new(),
     };
     let plan = GeneratePlan::new(&out, identity, Layout::Sparse);
     let begun = Instant::now();

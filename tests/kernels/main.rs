@@ -31,7 +31,6 @@ pub(crate) mod likelihood;
 pub(crate) mod linear;
 pub(crate) mod mixture;
 pub(crate) mod rates;
-#[allow(dead_code)]
 #[path = "../rounded/mod.rs"]
 pub(crate) mod rounded;
 pub(crate) mod sample;

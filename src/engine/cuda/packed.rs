@@ -157,13 +157,13 @@ impl PackedStage {
                     packed.value_bias.extend(bias);
                 }
                 // The value to the input layer's rows, then the units of each layer to those of the next.
-                for m in 0..=layers {
+                for (m, maker) in makers.iter().enumerate() {
                     for j in 0..if m == 0 { 1 } else { u } {
                         let source = match m {
                             0 => column_of(0, block, q),
                             _ => column_of(m, block, q * u + j),
                         };
-                        let weight = |i| makers[m].at(row_of(m, block, i), source);
+                        let weight = |i| maker.at(row_of(m, block, i), source);
                         let words = (0..8).map(|r| pair(weight(r), weight(r + 8)));
                         packed.pushes.extend(words);
                     }
