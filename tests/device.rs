@@ -460,4 +460,32 @@ mod imitation {
         let error = program::one_error(&none, &on_card(&lab, "", &none).output().unwrap());
         assert!(error.contains("--max-memory"), "{error}");
     }
+
+    /// Under `auto` a network that the card cannot draw is drawn on the CPU, which is said.
+    #[test]
+    fn what_a_card_cannot_draw_the_cpu_does() {
+        let lab = Lab::new();
+        lab.file(
+            "config.toml",
+            "epochs = 1\n[[stage]]\nlayers = 1\nunits_per_pixel = 20",
+        );
+        lab.ok(&format!("{TRAIN} --device cpu"));
+        let draw = "generate --model run/model.safetensors --count 20 --out";
+        let output = on_card(&lab, "", &format!("{draw} auto.h5"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        for words in [
+            "running on the CPU",
+            "up to 16 units per pixel, this one has 20",
+        ] {
+            assert!(said.contains(words), "no '{words}' in: {said}");
+        }
+        lab.ok(&format!("{draw} cpu.h5 --device cpu"));
+        program::assert_same(&lab.read("auto.h5"), &lab.read("cpu.h5"), "auto");
+        let line = format!("{draw} cuda.h5 --device cuda");
+        let error = program::one_error(&line, &on_card(&lab, "", &line).output().unwrap());
+        assert!(error.contains("--device cpu"), "{error}");
+    }
 }

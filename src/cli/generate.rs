@@ -19,7 +19,7 @@ use super::{
 };
 use crate::data::journal::Identity;
 use crate::data::{Layout, Provenance, Selection, SparseImages};
-use crate::engine::{Engine, Opened, SamplingPlan, Work};
+use crate::engine::{Engine, Opened, SamplingPlan};
 use crate::generate::{Ending, GeneratePlan, Outcome, generate};
 use crate::physics::{DEFAULT_RANGE, Geometry, observables};
 
@@ -171,12 +171,17 @@ impl Generate {
             (None, Some(_)) => given.rows() as u64,
             (None, None) => bail!("how many images? give --count N"),
         };
-        let Opened { engine, remark } = global.engine(Work::Sampling)?;
-        let conditions = given.standardised(model);
+        let sampling = SamplingPlan {
+            seed: self.seed,
+            conditions: given.standardised(model),
+            max_memory: self.max_memory,
+            ..SamplingPlan::default()
+        };
+        let (Opened { engine, remark }, mut sampler) = global.sampler(model, &sampling)?;
         let size = model.config.image;
         let identity = Identity {
             model: sha256_bytes(&checkpoint.sha256)?,
-            condition: given::hash(&conditions),
+            condition: given::hash(&sampling.conditions),
             seed: self.seed,
             first: self.first,
             count,
@@ -197,15 +202,6 @@ impl Generate {
         {
             plan.constants.insert("signal".into(), *signal);
         }
-        let mut sampler = engine.sampler(
-            model,
-            &SamplingPlan {
-                seed: self.seed,
-                conditions,
-                max_memory: self.max_memory,
-                ..SamplingPlan::default()
-            },
-        )?;
         let geometry = Geometry::new(size.height, size.width, self.range)?;
         // Names that belong to observables, written this time or not.
         let none = SparseImages::new(size.height, size.width).unwrap_or_default();

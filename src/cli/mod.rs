@@ -16,7 +16,8 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::data::Selection;
-use crate::engine::{self, DeviceChoice, Opened, Work};
+use crate::engine::{self, DeviceChoice, Opened, Sampler, SamplingPlan, Work};
+use crate::model::Model;
 use crate::model::checkpoint::Checkpoint;
 
 /// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
@@ -182,6 +183,18 @@ impl Global {
         let opened = engine::open(&self.device, self.threads(), work)?;
         log::info!("{}", opened.engine.describe());
         Ok(opened)
+    }
+
+    /// The same for drawing `model`, with the sampler.
+    fn sampler(
+        &self,
+        model: &Model,
+        plan: &SamplingPlan,
+    ) -> anyhow::Result<(Opened, Box<dyn Sampler>)> {
+        self.start_threads()?;
+        let (opened, sampler) = engine::open_sampler(&self.device, self.threads(), model, plan)?;
+        log::info!("{}", opened.engine.describe());
+        Ok((opened, sampler))
     }
 
     /// Print a line for a person.

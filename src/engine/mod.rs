@@ -7,7 +7,7 @@ mod open;
 pub mod reference;
 pub mod several;
 
-pub use open::{Cards, DeviceChoice, Opened, Work, open};
+pub use open::{Cards, DeviceChoice, Opened, Work, open, open_sampler};
 
 use std::sync::Arc;
 

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::cpu::CpuEngine;
 use super::cuda::{CudaEngine, driver};
 use super::several::SeveralEngines;
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, Sampler, SamplingPlan};
+use crate::model::Model;
 
 /// What `--device` asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -162,6 +163,32 @@ pub fn open(choice: &DeviceChoice, threads: usize, work: Work) -> Result<Opened,
             Err(problem) => cpu(Some(format!("running on the CPU: {problem}"))),
         },
         (DeviceChoice::Auto | DeviceChoice::Cpu, _) => cpu(None),
+    }
+}
+
+/// What [`open`] gives for drawing, with a sampler of `model`.
+///
+/// Under `auto` a model that the card cannot draw is drawn on the CPU, unless `plan` limits the card's memory.
+///
+/// # Errors
+///
+/// As for [`open`] and [`Engine::sampler`].
+pub fn open_sampler(
+    choice: &DeviceChoice,
+    threads: usize,
+    model: &Model,
+    plan: &SamplingPlan,
+) -> Result<(Opened, Box<dyn Sampler>), EngineError> {
+    let opened = open(choice, threads, Work::Sampling)?;
+    let chosen_here = *choice == DeviceChoice::Auto && opened.engine.cards() > 0;
+    match opened.engine.sampler(model, plan) {
+        Err(EngineError::Device(problem)) if chosen_here && plan.max_memory.is_none() => {
+            let mut opened = open(&DeviceChoice::Cpu, threads, Work::Sampling)?;
+            opened.remark = Some(format!("running on the CPU: {problem}"));
+            let sampler = opened.engine.sampler(model, plan)?;
+            Ok((opened, sampler))
+        }
+        sampler => Ok((opened, sampler?)),
     }
 }
 
