@@ -467,7 +467,7 @@ mod imitation {
         let lab = Lab::new();
         lab.file(
             "config.toml",
-            "epochs = 1\n[[stage]]\nlayers = 1\nunits_per_pixel = 20",
+            "stage = [{layers = 1, units_per_pixel = 20}]\n[train]\nepochs = 1",
         );
         lab.ok(&format!("{TRAIN} --device cpu"));
         let draw = "generate --model run/model.safetensors --count 20 --out";
