@@ -2,8 +2,8 @@
 
 mod common;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use sarm::data::{Layout, ReadOptions, WriteOptions, read, write};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use sarm::data::{Layout, ReadOptions, SparseImages, WriteOptions, read, write};
 use sarm::evaluate::{Resampling, distance, w1};
 use sarm::physics::{DEFAULT_RANGE, Geometry, observables};
 use sarm::random::{Purpose, normal, words};
@@ -35,6 +35,26 @@ fn files(c: &mut Criterion) {
     }
 }
 
+/// What a card's images cost on the host, once they are there.
+fn arrays(c: &mut Criterion) {
+    let count = common::size(50_000, 300);
+    let images = common::images(&common::jets("jets-dc"), count);
+    let (starts, pixels, values) = images.csr();
+    let copy = || (starts.to_vec(), pixels.to_vec(), values.to_vec());
+    let mut group = c.benchmark_group("sparse images");
+    group.throughput(Throughput::Elements(count as u64));
+    group.bench_function("of arrays", |b| {
+        b.iter_batched(
+            copy,
+            |(starts, pixels, values)| {
+                let (height, width) = (images.height(), images.width());
+                SparseImages::from_csr(height, width, starts, pixels, values).unwrap()
+            },
+            BatchSize::LargeInput,
+        )
+    });
+}
+
 fn evaluation(c: &mut Criterion) {
     let count = common::size(20_000, 300);
     let images = common::images(&common::jets("jets-dc"), count);
@@ -56,5 +76,5 @@ fn evaluation(c: &mut Criterion) {
     });
 }
 
-criterion_group! { name = benches; config = common::criterion(); targets = files, evaluation }
+criterion_group! { name = benches; config = common::criterion(); targets = files, arrays, evaluation }
 criterion_main!(benches);

@@ -15,6 +15,7 @@ struct SampleParams {
     const uint16_t* order;    // [places] row-major pixel of each place
     const float* conditions;  // [condition rows][conditions]; image i has row i % rows
     const float* grid;        // D+D: GeV of each level
+    bf16* history;            // [blocks of threads][images of a tile][pitch], where it is not in shared memory
     uint32_t* queue;          // the next tile; 0 before and after a launch
     uint16_t* slot_pixel;     // out [images, places]: nonzero pixels of each image in drawing order
     float* slot_value;        // out, likewise: GeV
@@ -36,13 +37,14 @@ struct SampleParams {
     TileLayout layout;
     SampleStage stages[MOST_STAGES];
 };
-static_assert(sizeof(SampleParams) == 160 + 80 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
+static_assert(sizeof(SampleParams) == 168 + 80 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
 
 // A warp that draws 8 images. A lane has two of them, in columns 2 c and 2 c + 1 of the fragments with c = lane % 4, and looks
 // after one, `mine`, when their ways part: four lanes then do the same.
-template <uint32_t TILES> struct Drawer {
+template <class Memory> struct Drawer {
+    static constexpr uint32_t TILES = Memory::TILES;
     const SampleParams& p;
-    TileMemory<TILES> memory;
+    Memory memory;
     const SampleStage& stage;
     uint32_t image;  // of the launch: mine
     uint32_t count;  // of its nonzero pixels so far
@@ -65,7 +67,7 @@ template <uint32_t TILES> struct Drawer {
                 const uint32_t l = first + i;
                 if (l <= stage.layers && block > 0) {
                     const uint32_t last = block - 1 + (l == 0 ? stage.context_steps : 0);
-                    weights[i] = load_streamed(stage.rows + (row_fragment(stage, block, l) + last) * FRAGMENT + lane());
+                    weights[i] = load_streamed(lanes_part(stage.rows, row_fragment(stage, block, l) + last));
                 }
             }
 #pragma unroll
@@ -134,7 +136,7 @@ template <uint32_t TILES> struct Drawer {
         // Weights from far away are asked for before anybody waits for them.
         const uint32_t ahead = value_blocks_ahead(stage, pixel, value_lead(p.value_tiles));
         const uint4* const weights =
-            stage.values + (value_fragment(stage, pixel, block, p.value_tiles, 0) + ahead) * FRAGMENT + lane();
+            lanes_part(stage.values, value_fragment(stage, pixel, block, p.value_tiles, 0) + ahead);
         const uint4 first_weights = load_streamed(weights);
         const uint4 second_weights = ahead < block ? load_streamed(weights + FRAGMENT) : first_weights;
 
@@ -219,16 +221,16 @@ template <uint32_t TILES> struct Drawer {
 };
 
 // The whole block: sets columns from `from` on to zero. Units and pixels that are not there must be numbers.
-template <uint32_t TILES> DEVICE void clear(const TileMemory<TILES>& memory, uint32_t from) {
+template <class Memory> DEVICE void clear(const Memory& memory, uint32_t from) {
     const uint32_t pieces = (memory.layout.pitch - from) / 8;
-    for (uint32_t i = thread_index(); i < TILES * 8 * pieces; i += block_threads())
+    for (uint32_t i = thread_index(); i < Memory::TILES * 8 * pieces; i += block_threads())
         *reinterpret_cast<uint4*>(memory.image(i / pieces) + from + i % pieces * 8) = make_uint4(0, 0, 0, 0);
 }
 
 // The whole block: conditions of the tile's images.
-template <uint32_t TILES> DEVICE void show_conditions(const SampleParams& p, const TileMemory<TILES>& memory, uint32_t first) {
+template <class Memory> DEVICE void show_conditions(const SampleParams& p, const Memory& memory, uint32_t first) {
     const uint32_t each = p.conditions_each;
-    for (uint32_t i = thread_index(); i < TILES * 8 * each; i += block_threads()) {
+    for (uint32_t i = thread_index(); i < Memory::TILES * 8 * each; i += block_threads()) {
         const uint32_t image = i / each, condition = i % each;
         const uint64_t row = (p.first_image + first + image) % p.condition_rows;
         memory.image(image)[condition] = to_bf16(p.conditions[row * each + condition]);
@@ -236,8 +238,8 @@ template <uint32_t TILES> DEVICE void show_conditions(const SampleParams& p, con
 }
 
 // The whole block: a stage's pixels become context of the next.
-template <uint32_t TILES> DEVICE void show_pixels(const SampleParams& p, const TileMemory<TILES>& memory, const SampleStage& stage) {
-    for (uint32_t i = thread_index(); i < TILES * 8 * stage.pixels; i += block_threads()) {
+template <class Memory> DEVICE void show_pixels(const SampleParams& p, const Memory& memory, const SampleStage& stage) {
+    for (uint32_t i = thread_index(); i < Memory::TILES * 8 * stage.pixels; i += block_threads()) {
         const uint32_t pixel = i % stage.pixels, block = stage.divide_by_block(pixel);
         bf16* const row = memory.image(i / stage.pixels);
         row[p.conditions_each + stage.first_place + pixel] = row[memory.plane(stage, 0) + block * 16 + pixel - block * stage.block];
@@ -245,11 +247,11 @@ template <uint32_t TILES> DEVICE void show_pixels(const SampleParams& p, const T
 }
 
 // Draws a stage of the images from `first` on; `count`: nonzero pixels of mine.
-template <uint32_t TILES>
-DEVICE void draw_stage(const SampleParams& p, const TileMemory<TILES>& memory, const SampleStage& stage, uint32_t first, uint32_t& count) {
-    const bool draws = warp() < TILES;
-    Drawer<TILES> drawer{p, memory, stage, first + warp() * 8 + Drawer<TILES>::mine(), count};
-    Worker<TILES> worker{memory, stage, warp() - TILES, p.value_tiles};
+template <class Memory>
+DEVICE void draw_stage(const SampleParams& p, const Memory& memory, const SampleStage& stage, uint32_t first, uint32_t& count) {
+    const bool draws = warp() < Memory::TILES;
+    Drawer<Memory> drawer{p, memory, stage, first + warp() * 8 + Drawer<Memory>::mine(), count};
+    Worker<Memory> worker{memory, stage, warp() - Memory::TILES, p.value_tiles};
     // Pixel q of the block is drawn while the workers prepare the one after it; before the first of all, they alone work.
     uint32_t block = 0, q = 0, in_block = 0;
     for (uint32_t next = 0; next <= stage.pixels; next++) {
@@ -278,9 +280,10 @@ DEVICE void draw_stage(const SampleParams& p, const TileMemory<TILES>& memory, c
     count = drawer.count;
 }
 
-template <uint32_t TILES> DEVICE void sample(const SampleParams& p) {
-    const TileMemory<TILES> memory{p.layout};
-    uint32_t* const taken = TileMemory<TILES>::template at<uint32_t>(p.layout.taken);
+template <uint32_t TILES, bool SHARED> DEVICE void sample(const SampleParams& p) {
+    using Memory = TileMemory<TILES, SHARED>;
+    const Memory memory{p.layout, p.history + static_cast<uint64_t>(block_index()) * TILES * 8 * p.layout.pitch};
+    uint32_t* const taken = Memory::template at<uint32_t>(p.layout.taken);
     const uint32_t tiles = divide_up(p.images, TILES * 8);
     while (true) {
         if (thread_index() == 0) *taken = atomic_add(p.queue, 1);
@@ -305,12 +308,14 @@ template <uint32_t TILES> DEVICE void sample(const SampleParams& p) {
                 clear(memory, p.layout.context_columns);
             }
         }
-        const uint32_t image = first + warp() * 8 + Drawer<TILES>::mine();
+        const uint32_t image = first + warp() * 8 + Drawer<Memory>::mine();
         if (warp() < TILES && lane() < 8 && image < p.images) p.counts[image] = count;
     }
 }
 
-KERNEL(sample_8, SampleParams, 32 * (1 + WORKERS), 1) { sample<1>(p); }
-KERNEL(sample_16, SampleParams, 32 * (2 + WORKERS), 1) { sample<2>(p); }
-KERNEL(sample_24, SampleParams, 32 * (3 + WORKERS), 1) { sample<3>(p); }
-KERNEL(sample_32, SampleParams, 32 * (4 + WORKERS), 1) { sample<4>(p); }
+KERNEL(sample_8, SampleParams, 32 * (1 + WORKERS), 1) { sample<1, true>(p); }
+KERNEL(sample_16, SampleParams, 32 * (2 + WORKERS), 1) { sample<2, true>(p); }
+KERNEL(sample_24, SampleParams, 32 * (3 + WORKERS), 1) { sample<3, true>(p); }
+KERNEL(sample_32, SampleParams, 32 * (4 + WORKERS), 1) { sample<4, true>(p); }
+// For networks of which shared memory does not hold 8 images.
+KERNEL(sample_32_global, SampleParams, 32 * (4 + WORKERS), 1) { sample<4, false>(p); }

@@ -27,7 +27,7 @@ struct SampleStage {
     uint32_t first_place;    // of the stage's pixels in the order
     uint32_t inverse_block;  // 2^31 / block, rounded up
 
-    // n / block, for n below 2^16
+    // n / block, for n below 2^27
     DEVICE uint32_t divide_by_block(uint32_t n) const {
         return static_cast<uint32_t>(static_cast<uint64_t>(n) * inverse_block >> 31);
     }
@@ -40,7 +40,8 @@ constexpr uint32_t MOST_LAYERS = 8;
 constexpr uint32_t WORKERS = 8;
 constexpr uint32_t FRAGMENT = 32;  // vectors of 16 bytes
 
-// What a block of threads keeps of its tile in shared memory, by bytes from its beginning, where the history lies.
+// What a block of threads keeps of its tile in shared memory, by bytes from its beginning, where the history lies; a
+// history that is too large lies in global memory, a block's behind another's.
 //
 // A row of the history is an image: context columns, own inputs, then each layer's units, 16 columns a block. A row is an
 // odd multiple of 16 bytes, so that the 8 rows x 4 words of a fragment's half lie in 32 banks.
@@ -56,14 +57,16 @@ struct TileLayout {
 };
 static_assert(sizeof(TileLayout) == 32, "Layout in src/engine/cuda/ops/sample.rs");
 
-// The same with its types. `TILES`: groups of 8 images.
-template <uint32_t TILES> struct TileMemory {
+// The same with its types. `TILES_`: groups of 8 images. SHARED: the history lies in shared memory.
+template <uint32_t TILES_, bool SHARED> struct TileMemory {
+    static constexpr uint32_t TILES = TILES_;
     const TileLayout& layout;
+    bf16* history;  // in global memory, if it is there
 
     template <class T> DEVICE static T* at(uint32_t bytes) { return reinterpret_cast<T*>(shared_memory<unsigned char>() + bytes); }
 
-    // First column of an image: of the tile's, and the images' distance.
-    DEVICE bf16* image(uint32_t number) const { return at<bf16>(0) + number * layout.pitch; }
+    // First column of an image of the tile.
+    DEVICE bf16* image(uint32_t number) const { return (SHARED ? at<bf16>(0) : history) + number * layout.pitch; }
     // Where this lane finds its two halves of a fragment of 16 columns of 8 images.
     DEVICE const bf16* fragment(uint32_t images, uint32_t column) const {
         return image(images * 8 + lane() / 4) + lane() % 4 * 2 + column;
@@ -93,7 +96,7 @@ DEVICE void multiply_columns(float (&sum)[4], const uint4& weights, const bf16* 
 // The same for all images of a tile and `steps` times 16 columns; `weights` and `columns` are this lane's.
 template <uint32_t TILES>
 DEVICE void multiply_steps(float (&sum)[TILES][4], const uint4* weights, const bf16* columns, uint32_t pitch, uint32_t steps) {
-    constexpr uint32_t BATCH = 4;  // loads under way at a time
+    constexpr uint32_t BATCH = TILES < 4 ? 4 : 3;  // loads under way at a time, as registers allow
     for (uint32_t first = 0; first < steps; first += BATCH) {
         uint4 a[BATCH];
 #pragma unroll
@@ -117,13 +120,18 @@ template <uint32_t TILES> DEVICE void start_from_bias(float (&sum)[TILES][4], co
 
 DEVICE float4 vector_of(const float (&v)[4]) { return make_float4(v[0], v[1], v[2], v[3]); }
 
-// First fragment of row tile `tile` (a layer's rows, or the gates) of a block. With context steps and blocks before it.
+// This lane's part of fragment number `number`.
+DEVICE const uint4* lanes_part(const uint4* fragments, uint32_t number) {
+    return fragments + static_cast<uint64_t>(number) * FRAGMENT + lane();
+}
+
+// Number of the first fragment of row tile `tile` (a layer's rows, or the gates) of a block.
 DEVICE uint32_t row_fragment(const SampleStage& stage, uint32_t block, uint32_t tile) {
     const uint32_t before = stage.context_steps * block + (stage.layers + 1) * (block * (block - 1) / 2);
     return before + (tile == 0 ? 0 : stage.context_steps + tile * block);
 }
 
-// First fragment of value tile `tile` of a pixel of `block`, which has one for each block up to its own.
+// The same of value tile `tile` of a pixel of `block`, which has one for each block up to its own.
 DEVICE uint32_t value_fragment(const SampleStage& stage, uint32_t pixel, uint32_t block, uint32_t tiles, uint32_t tile) {
     const uint32_t before = stage.block * (block * (block + 1) / 2) + (pixel - block * stage.block) * (block + 1);
     return tiles * before + tile * (block + 1);
@@ -142,8 +150,9 @@ DEVICE uint32_t value_blocks_ahead(const SampleStage& stage, uint32_t pixel, uin
 }
 
 // A warp that works ahead: with what is finished it computes the next block's rows and the next pixels' numbers.
-template <uint32_t TILES> struct Worker {
-    TileMemory<TILES> memory;
+template <class Memory> struct Worker {
+    static constexpr uint32_t TILES = Memory::TILES;
+    Memory memory;
     const SampleStage& stage;
     uint32_t number;             // of this warp among the workers
     uint32_t value_tiles;
@@ -168,7 +177,7 @@ template <uint32_t TILES> struct Worker {
                     sum[t][0] = v.x, sum[t][1] = v.y, sum[t][2] = v.z, sum[t][3] = v.w;
                 }
             }
-            const uint4* const weights = stage.rows + row_fragment(stage, block, tile) * FRAGMENT + lane();
+            const uint4* const weights = lanes_part(stage.rows, row_fragment(stage, block, tile));
             // Context columns first, which lie apart.
             for (uint32_t step = begin; step < end;) {
                 const bool own = step >= context;
@@ -195,7 +204,7 @@ template <uint32_t TILES> struct Worker {
         const uint32_t begin = steps * part >> lead, end = steps * (part + 1) >> lead, block = stage.divide_by_block(pixel);
         for (uint32_t tile = lead == 0 ? number : number % value_tiles; tile < value_tiles; tile += WORKERS) {
             if (part == 0 || next == 0) start_from_bias(value, stage.value_bias + (pixel * value_tiles + tile) * 16);
-            const uint4* const weights = stage.values + (value_fragment(stage, pixel, block, value_tiles, tile) + begin) * FRAGMENT + lane();
+            const uint4* const weights = lanes_part(stage.values, value_fragment(stage, pixel, block, value_tiles, tile) + begin);
             const bf16* const columns = memory.fragment(0, memory.plane(stage, stage.layers) + begin * 16);
             multiply_steps(value, weights, columns, memory.layout.pitch, end - begin);
             if (pixel == next) {

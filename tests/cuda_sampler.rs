@@ -207,7 +207,7 @@ fn images_are_the_same_within_less_memory() {
                 Ok(one) => one,
                 Err(e) => {
                     let text = e.to_string();
-                    assert!(text.contains("memory") && text.contains("MiB"), "{text}");
+                    assert!(text.contains("memory") && text.contains("iB"), "{text}");
                     break;
                 }
             };
@@ -375,27 +375,21 @@ fn too_little_memory_is_said_with_figures() {
         ..plan
     };
     let text = refusal(Emulation::new().device(), &model, &limited);
-    assert!(text.contains("memory") && text.contains("MiB"), "{text}");
+    assert!(text.contains("memory") && text.contains("iB"), "{text}");
 }
 
 #[test]
-fn models_and_plans_that_do_not_fit_are_refused_with_what_would() {
+fn models_and_plans_that_do_not_fit_in_memory_are_refused_with_what_would() {
     if plain() {
         return;
     }
-    // The activations of the fewest images that a block draws would fill more than its shared memory.
     let one = "[likelihood]\nkind = 'dc'\ncomponents = 1";
     let of = |stage: &str, side| {
         common::model(&format!("stage = [{{{stage}}}]\n{one}"), side, side, 1, 0.3)
     };
-    let large = of("units_per_pixel = 2, layers = 7", 29);
     let deep = of("layers = 8", 5);
     let wide = of("units_per_pixel = 17", 3);
-    for (model, what) in [
-        (&large, "shared memory"),
-        (&deep, "layers"),
-        (&wide, "units per pixel"),
-    ] {
+    for (model, what) in [(&deep, "layers"), (&wide, "units per pixel")] {
         let text = refusal(under_test(), model, &plan(model));
         assert!(
             text.contains(what) && text.contains("--device cpu"),
@@ -403,6 +397,26 @@ fn models_and_plans_that_do_not_fit_are_refused_with_what_would() {
         );
         assert!(text.chars().any(|c| c.is_ascii_digit()), "{text}");
     }
+    // The activations of the fewest images that a block draws would fill more than its shared memory: they lie
+    // in the device's.
+    let large = of("units_per_pixel = 2, layers = 7", 29);
+    let plan_of_large = plan(&large);
+    let images = draw(
+        &mut *engine().sampler(&large, &plan_of_large).unwrap(),
+        FIRST,
+        9,
+    );
+    check(&Drawn {
+        model: &large,
+        seed: SEED,
+        conditions: &plan_of_large.conditions,
+        first: FIRST,
+        images: &images,
+    })
+    .assert_right("history in global memory");
+    let little = Emulation::with(Kernels::project(), 1, 8 << 20).device();
+    let text = refusal(little, &large, &plan_of_large);
+    assert!(text.contains("what is drawn at a time"), "{text}");
     let model = model(4);
     let foreign = SamplingPlan {
         conditions: Conditions::new(2, vec![0.0; 4]),

@@ -17,6 +17,8 @@ use crate::decisions::{Drawn, check};
 const WAVES: usize = 4;
 /// Of an H100, bytes.
 const SHARED: u32 = 227 * 1024;
+/// Too little for the history of 8 of the paper's images.
+const LITTLE: u32 = 48 * 1024;
 
 /// What to draw: configuration, size of the images, how many, and the shared memory that a block may take.
 #[derive(Clone, Copy)]
@@ -28,7 +30,7 @@ struct Shape {
     shared: u32,
 }
 
-const SMALL: [Shape; 14] = {
+const SMALL: [Shape; 15] = {
     const fn shape(name: &'static str, size: [usize; 2], toml: &'static str) -> Shape {
         Shape {
             name,
@@ -55,6 +57,18 @@ const SMALL: [Shape; 14] = {
         within(shape("8 images", [6, 7], PLAIN), 20_000),
         within(shape("16 images", [6, 7], PLAIN), 36_000),
         within(shape("24 images", [6, 7], PLAIN), 54_000),
+        // Of which shared memory does not hold 8.
+        within(
+            Shape {
+                images: 70,
+                ..shape(
+                    "global history",
+                    [12, 14],
+                    "stage = [{square = 2, units_per_pixel = 5, layers = 1}, {layers = 5}]\n[condition]\nnames = ['a']",
+                )
+            },
+            30_000,
+        ),
         shape(
             "no hidden layer",
             [5, 8],
@@ -110,12 +124,16 @@ pub fn cases(size: Size) -> Vec<Case> {
             .collect(),
         Size::Full => PAPER
             .iter()
-            .map(|paper| Case {
-                name: format!("sample/{}", paper.name),
+            .flat_map(|paper| {
+                [("", SHARED), ("/global history", LITTLE)].map(|place| (paper, place))
+            })
+            .map(|(paper, (place, shared))| Case {
+                name: format!("sample/{}{place}", paper.name),
                 prepare: Box::new(move |device| {
                     let model = paper.model().unwrap();
                     let plan = SamplingPlan::default();
-                    let drawing = Drawing::new(device, &model, &plan).unwrap();
+                    let shared = device.properties().shared_per_block.min(shared);
+                    let drawing = Drawing::within(device, &model, &plan, shared).unwrap();
                     let images = WAVES * drawing.wave();
                     launched(device, &model, drawing, images, paper.occupancy).0
                 }),

@@ -6,11 +6,10 @@ use super::device::{Address, Device, Launch, Memory};
 use super::ops::compact::Compact;
 use super::ops::sample::{
     Blocks, FRAGMENT, MOST_LAYERS, MOST_STAGES, Sample, SamplePlan, StageWeights, Unfit, ValueKind,
-    WARP_IMAGES,
 };
 use super::packed::PackedStage;
 use super::room::check_room;
-use crate::engine::{Conditions, EngineError, SamplingPlan};
+use crate::engine::{EngineError, SamplingPlan};
 use crate::model::config::Transform;
 use crate::model::{Model, Values};
 
@@ -118,9 +117,11 @@ pub struct Drawing {
     order: Memory<u16>,
     conditions: Memory<f32>,
     condition_rows: u64,
+    history: Memory<u16>,
     queue: Memory<u32>,
     seed: u64,
     pixels: usize,
+    bytes: u64,
 }
 
 fn blocks(model: &Model) -> Vec<Blocks> {
@@ -144,20 +145,12 @@ fn unfit(device: &Arc<dyn Device>, why: Unfit) -> EngineError {
             "models are drawn on CUDA devices with up to {FRAGMENT} units per pixel, this one has {n}; use --device cpu"
         ),
         Unfit::Shared { needed, available } => format!(
-            "the network is too large to be drawn on {name}: {WARP_IMAGES} images at a time need {needed} bytes of shared memory, a block has {available}; a network that draws there has at most {:.0} % of this one's pixels x (layers + 2); {REMEDY}",
-            (100.0 * available as f64 / needed as f64).floor()
+            "the network is too large to be drawn on {name}: its layers, units and numbers per pixel need {needed} bytes of shared memory, a block of threads has {available}; {REMEDY}"
         ),
     })
 }
 
 impl Drawing {
-    /// Bytes of device memory that `model` takes with `conditions`.
-    pub fn bytes(model: &Model, conditions: &Conditions) -> u64 {
-        let weights: u64 = blocks(model).iter().map(PackedStage::bytes).sum();
-        let numbers = conditions.rows() * conditions.width() + model.pixels();
-        weights + 4 * numbers as u64
-    }
-
     /// Pack `model` and send it to `device`.
     pub fn new(
         device: &Arc<dyn Device>,
@@ -177,14 +170,17 @@ impl Drawing {
         let multiprocessors = device.properties().multiprocessors;
         let sample_plan = SamplePlan::new(&blocks(model), shared, multiprocessors)
             .map_err(|why| unfit(device, why))?;
-        check_room(
-            device,
-            &[(
-                Self::bytes(model, &plan.conditions),
-                "the packed weights and the conditions".into(),
-            )],
-            REMEDY,
-        )?;
+        let weights: u64 = blocks(model).iter().map(PackedStage::bytes).sum();
+        let numbers = plan.conditions.rows() * plan.conditions.width() + model.pixels();
+        let needed = [
+            (weights, "the packed weights".to_string()),
+            (4 * numbers as u64, "the conditions".into()),
+            (
+                2 * sample_plan.history() as u64,
+                "what is drawn at a time".into(),
+            ),
+        ];
+        check_room(device, &needed, REMEDY)?;
         let stages =
             (0..model.stages.len()).map(|s| StageMemory::new(device, &PackedStage::new(model, s)));
         let stages = stages.collect::<Result<Vec<_>, _>>()?;
@@ -209,10 +205,17 @@ impl Drawing {
             order: Memory::from(device, &model.order.concat())?,
             conditions: Memory::from(device, &conditions)?,
             condition_rows: rows,
+            history: Memory::zeros(device, sample_plan.history())?,
+            bytes: needed.iter().map(|part| part.0).sum(),
             queue: Memory::zeros(device, 1)?,
             seed: plan.seed,
             pixels: model.pixels(),
         })
+    }
+
+    /// Bytes of device memory that it takes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Images that the card draws at a time.
@@ -242,6 +245,7 @@ impl Drawing {
             order: self.order.address(),
             conditions: self.conditions.address(),
             condition_rows: self.condition_rows,
+            history: self.history.address(),
             queue: self.queue.address(),
             slot_pixel: slots.pixel.address(),
             slot_value: slots.value.address(),

@@ -30,3 +30,11 @@ pub fn check_room(
         mib(free),
     )))
 }
+
+/// Bytes for a person: KiB where MiB would be too coarse.
+pub fn size(bytes: u64) -> String {
+    match bytes.div_ceil(1 << 10) {
+        kib @ 0..16_384 => format!("{kib} KiB"),
+        kib => format!("{} MiB", kib.div_ceil(1 << 10)),
+    }
+}

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 
 use super::device::{Device, HostMemory, Mark, Memory};
 use super::drawing::{Drawing, Rows, Slots, bytes_per_image};
-use super::room::check_room;
+use super::room::{check_room, size};
 use crate::data::SparseImages;
 use crate::engine::{EngineError, Sampler, SamplingPlan};
 use crate::model::Model;
@@ -59,7 +59,7 @@ impl CudaSampler {
         let each = bytes_per_image(pixels, AHEAD);
         let free = device.free_memory()?;
         let free = free - free / SPARE;
-        let weights = Drawing::bytes(model, &plan.conditions);
+        let weights = drawing.bytes();
         let allowed = plan
             .max_memory
             .map_or(free, |most| most.saturating_sub(weights).min(free));
@@ -72,12 +72,11 @@ impl CudaSampler {
                 .max_memory
                 .filter(|limit| *limit < weights + each * tile as u64)
             {
-                let mib = |bytes: u64| bytes.div_ceil(1 << 20);
                 return Err(EngineError::Device(format!(
-                    "the limit on device memory is {} MiB, {} MiB are needed at the least ({} MiB for the weights); raise --max-memory",
-                    mib(limit),
-                    mib(weights) + mib(each * tile as u64),
-                    mib(weights),
+                    "the limit on device memory is {}, {} are needed at the least ({} for the weights); raise --max-memory",
+                    size(limit),
+                    size(weights + each * tile as u64),
+                    size(weights),
                 )));
             }
             check_room(
@@ -204,11 +203,14 @@ fn read<T: Pod>(
         let bytes = &mut host[..piece * size_of::<T>()];
         // SAFETY: the range lies in the memory, by the minima above; what wrote it is done.
         unsafe { device.read_aside(memory.at(values.len()), bytes)? };
-        values.extend(
-            bytes
-                .chunks_exact(size_of::<T>())
-                .map(bytemuck::pod_read_unaligned::<T>),
-        );
+        match bytemuck::try_cast_slice(bytes) {
+            Ok(piece) => values.extend_from_slice(piece),
+            // Memory of the host that is not aligned for T; a driver's is.
+            Err(_) => {
+                let each = bytes.chunks_exact(size_of::<T>());
+                values.extend(each.map(bytemuck::pod_read_unaligned::<T>));
+            }
+        }
     }
     Ok(values)
 }

@@ -16,11 +16,14 @@ pub const FRAGMENT: usize = 16;
 /// Warps of a block that work ahead.
 const WORKERS: usize = 8;
 /// Images of a drawing warp.
-pub const WARP_IMAGES: usize = 8;
+const WARP_IMAGES: usize = 8;
 /// Levels that a warp's vectors of four hold.
 pub const LEVEL_GROUP: usize = 128;
 
+/// By warps that draw, the history in shared memory.
 const KERNELS: [&str; 4] = ["sample_8", "sample_16", "sample_24", "sample_32"];
+/// With as many as the last, the history in global memory.
+const GLOBAL: &str = "sample_32_global";
 
 /// How a stage is cut for drawing: blocks of pixels with at most [`FRAGMENT`] units a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +79,7 @@ pub enum Unfit {
     Layers(usize),
     /// More units per pixel than [`FRAGMENT`].
     Units(usize),
-    /// Bytes of shared memory that eight images need, and those that a block may have.
+    /// Bytes of shared memory that a block needs besides its images' history, and those that it may have.
     Shared {
         /// Needed.
         needed: u64,
@@ -102,8 +105,11 @@ struct Layout {
 /// How a model is drawn on a card: what a block of threads takes on, and where it keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SamplePlan {
+    kernel: &'static str,
     /// Warps that draw, 8 images each: 1 to 4.
     warps: usize,
+    /// Whether the history is in shared memory.
+    shared_history: bool,
     value_tiles: usize,
     level_groups: usize,
     layout: Layout,
@@ -135,8 +141,7 @@ impl SamplePlan {
         // An odd multiple of 16 bytes: the rows that a fragment takes lie in different banks.
         let pitch = context_columns + most(&|s| s.columns()) + 8;
         let push_words = most(&|s| s.push_words() * s.pixels());
-        let mut needed = 0;
-        for warps in (1..=KERNELS.len()).rev() {
+        let fit = |kernel, warps: usize, shared_history: bool| {
             let mut end = 0u64;
             let mut take = |bytes: usize| {
                 let start = end;
@@ -146,7 +151,11 @@ impl SamplePlan {
             };
             let fragments = warps * 32 * size_of::<[f32; 4]>();
             let images = warps * WARP_IMAGES;
-            take(2 * images * pitch);
+            take(if shared_history {
+                2 * images * pitch
+            } else {
+                0
+            });
             let layout = Layout {
                 pitch: pitch as u32,
                 context_columns: context_columns as u32,
@@ -157,22 +166,34 @@ impl SamplePlan {
                 random: take(4 * 2 * 3 * images),
                 taken: take(16),
             };
-            needed = end;
-            if end <= u64::from(shared) {
-                return Ok(Self {
+            (end <= u64::from(shared))
+                .then_some(Self {
+                    kernel,
                     warps,
+                    shared_history,
                     value_tiles,
                     level_groups,
                     layout,
                     shared: end as u32,
                     blocks: multiprocessors,
-                });
-            }
+                })
+                .ok_or(Unfit::Shared {
+                    needed: end,
+                    available: shared.into(),
+                })
+        };
+        let held = KERNELS.iter().enumerate().rev();
+        held.map(|(kernel, name)| fit(*name, kernel + 1, true))
+            .find(Result::is_ok)
+            .unwrap_or_else(|| fit(GLOBAL, KERNELS.len(), false))
+    }
+
+    /// Numbers of the history in global memory, of a launch of the whole card.
+    pub fn history(&self) -> usize {
+        match self.shared_history {
+            true => 0,
+            false => self.wave() * self.layout.pitch as usize,
         }
-        Err(Unfit::Shared {
-            needed,
-            available: shared.into(),
-        })
     }
 
     /// Images that a block draws at a time.
@@ -229,6 +250,8 @@ pub struct Sample<'a> {
     pub conditions: Address,
     /// Rows of conditions, at least 1 where there are conditions.
     pub condition_rows: u64,
+    /// bf16 `[`[`SamplePlan::history`]`]`, where it is not in shared memory.
+    pub history: Address,
     /// u32, 0.
     pub queue: Address,
     /// Out: u16 `[images, places]`: row-major nonzero pixels of each image in drawing order.
@@ -272,6 +295,7 @@ struct Params {
     order: Address,
     conditions: Address,
     grid: Address,
+    history: Address,
     queue: Address,
     slot_pixel: Address,
     slot_value: Address,
@@ -321,6 +345,7 @@ impl Sample<'_> {
             order: self.order,
             conditions: self.conditions,
             grid,
+            history: self.history,
             queue: self.queue,
             slot_pixel: self.slot_pixel,
             slot_value: self.slot_value,
@@ -371,8 +396,12 @@ impl Sample<'_> {
         }
         let tiles = self.images.div_ceil(plan.tile()) as u32;
         let threads = 32 * (plan.warps + WORKERS) as u32;
-        let kernel = KERNELS[plan.warps - 1];
-        Launch::new(kernel, tiles.min(plan.blocks), threads, &parameter).with_shared(plan.shared)
+        assert!(
+            plan.shared_history
+                || self.history.0.is_multiple_of(16) && self.history != Address::NULL
+        );
+        Launch::new(plan.kernel, tiles.min(plan.blocks), threads, &parameter)
+            .with_shared(plan.shared)
     }
 }
 
@@ -383,7 +412,7 @@ mod tests {
     #[test]
     fn parameters_are_as_large_as_the_kernel_says() {
         assert_eq!(size_of::<Stage>(), 80);
-        assert_eq!(size_of::<Params>(), 160 + 80 * MOST_STAGES);
+        assert_eq!(size_of::<Params>(), 168 + 80 * MOST_STAGES);
     }
 
     fn stage(pixels: usize, units_per_pixel: usize, layers: usize, earlier: usize) -> Blocks {
@@ -414,8 +443,11 @@ mod tests {
             assert_eq!(plan.tile(), tile, "{plan:?}");
             assert_eq!(plan.layout.pitch % 16, 8);
         }
+        let large = SamplePlan::new(&jets, 60 * 1024, 132).unwrap();
+        assert_eq!((large.kernel, large.tile()), (GLOBAL, 32));
+        assert!(large.history() > 0);
         assert!(matches!(
-            SamplePlan::new(&jets, 60 * 1024, 132),
+            SamplePlan::new(&jets, 16 * 1024, 132),
             Err(Unfit::Shared { .. })
         ));
         assert_eq!(
