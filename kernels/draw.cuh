@@ -9,7 +9,7 @@ constexpr float LEAST_MASS = 1e-9f;
 // The smallest pixel that is drawn, in units: a positive pixel stays one.
 constexpr float SMALLEST = 1e-6f;
 
-// What the network is shown of a pixel, by number as in `InputKind` (src/engine/cuda/ops/sample.rs).
+// What the network is shown of a pixel: numbers that `Sample::launch` (src/engine/cuda/ops/sample.rs) gives.
 enum : uint32_t { INPUT_RAW = 0, INPUT_LOG1P = 1, INPUT_SQRT = 2 };
 
 DEVICE float shown_value(float x, uint32_t kind, float inverse_unit) {
@@ -95,7 +95,7 @@ DEVICE uint32_t highest_bit(uint32_t word) {
 // The level that the quantile `pick` falls on, of a softmax over levels; a whole warp for one pixel.
 //
 // Lane l has the levels l c .. (l + 1) c with c = 4 `groups`. `map`: [latents + 1][groups][32 lanes] of 4 levels, the bias
-// first, which is -1e30 where there is no level. `latent(u)`: latents.
+// first, which is -infinity where there is no level. `latent(u)`: latents.
 template <class Latents>
 DEVICE uint32_t draw_level(const Latents& latent, uint32_t latents, const float4* map, uint32_t groups, float pick) {
     // 512 levels at a time, in registers; what goes beyond is computed anew in each of the three passes.
@@ -105,7 +105,7 @@ DEVICE uint32_t draw_level(const Latents& latent, uint32_t latents, const float4
     const auto logits = [&](uint32_t first) {
 #pragma unroll
         for (uint32_t g = 0; g < BATCH; g++)
-            batch[g] = first + g < groups ? map[(first + g) * 32] : make_float4(-1e30f, -1e30f, -1e30f, -1e30f);
+            batch[g] = first + g < groups ? map[(first + g) * 32] : make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
         for (uint32_t u = 0; u < latents; u++) {
             const float z = latent(u);
 #pragma unroll
@@ -118,7 +118,7 @@ DEVICE uint32_t draw_level(const Latents& latent, uint32_t latents, const float4
             }
         }
     };
-    float largest = -1e30f;
+    float largest = -INFINITY;
     for (uint32_t first = 0; first < groups; first += BATCH) {
         logits(first);
 #pragma unroll

@@ -317,5 +317,6 @@ KERNEL(sample_8, SampleParams, 32 * (1 + WORKERS), 1) { sample<1, true>(p); }
 KERNEL(sample_16, SampleParams, 32 * (2 + WORKERS), 1) { sample<2, true>(p); }
 KERNEL(sample_24, SampleParams, 32 * (3 + WORKERS), 1) { sample<3, true>(p); }
 KERNEL(sample_32, SampleParams, 32 * (4 + WORKERS), 1) { sample<4, true>(p); }
-// For networks of which shared memory does not hold 8 images.
+// For networks of which shared memory does not hold 8 images; the second for those with very many numbers.
 KERNEL(sample_32_global, SampleParams, 32 * (4 + WORKERS), 1) { sample<4, false>(p); }
+KERNEL(sample_8_global, SampleParams, 32 * (1 + WORKERS), 1) { sample<1, false>(p); }

@@ -30,7 +30,7 @@ struct Shape {
     shared: u32,
 }
 
-const SMALL: [Shape; 15] = {
+const SMALL: [Shape; 16] = {
     const fn shape(name: &'static str, size: [usize; 2], toml: &'static str) -> Shape {
         Shape {
             name,
@@ -104,6 +104,17 @@ const SMALL: [Shape; 15] = {
             [3, 6],
             "[[stage]]\nlayers = 1\n[likelihood]\nkind = 'dd'\nlatents = 4\nlevels = 700",
         ),
+        within(
+            Shape {
+                images: 20,
+                ..shape(
+                    "global history, nine tiles",
+                    [12, 14],
+                    "[[stage]]\nlayers = 1\n[likelihood]\nkind = 'dc'\ncomponents = 47",
+                )
+            },
+            16_000,
+        ),
         shape(
             "nine tiles",
             [4, 5],
@@ -161,7 +172,11 @@ fn launched(
             matrix_operations: 2.0 * weights * images as f64,
             bytes: 6.0 * occupancy * (pixels * images) as f64,
         },
-        memory: vec![Box::new(drawing), Box::new(slots)],
+        memory: vec![
+            Box::new(drawing),
+            Box::new(slots),
+            Box::new(Arc::clone(&rows)),
+        ],
     };
     (prepared, rows)
 }

@@ -8,8 +8,8 @@ use super::ops::sample::{
     Blocks, FRAGMENT, MOST_LAYERS, MOST_STAGES, Sample, SamplePlan, StageWeights, Unfit, ValueKind,
 };
 use super::packed::PackedStage;
-use super::room::check_room;
-use crate::engine::{EngineError, SamplingPlan};
+use super::room::{check_limit, check_room};
+use crate::engine::{EngineError, SamplingPlan, check_conditions};
 use crate::model::config::Transform;
 use crate::model::{Model, Values};
 
@@ -145,7 +145,7 @@ fn unfit(device: &Arc<dyn Device>, why: Unfit) -> EngineError {
             "models are drawn on CUDA devices with up to {FRAGMENT} units per pixel, this one has {n}; use --device cpu"
         ),
         Unfit::Shared { needed, available } => format!(
-            "the network is too large to be drawn on {name}: its layers, units and numbers per pixel need {needed} bytes of shared memory, a block of threads has {available}; {REMEDY}"
+            "the network is too large to be drawn on {name}: its layers, units and numbers per pixel need {needed} bytes of shared memory, a block of threads has {available}; use fewer components or latents, another card or --device cpu"
         ),
     })
 }
@@ -167,6 +167,7 @@ impl Drawing {
         plan: &SamplingPlan,
         shared: u32,
     ) -> Result<Self, EngineError> {
+        check_conditions(model, &plan.conditions)?;
         let multiprocessors = device.properties().multiprocessors;
         let sample_plan = SamplePlan::new(&blocks(model), shared, multiprocessors)
             .map_err(|why| unfit(device, why))?;
@@ -180,6 +181,8 @@ impl Drawing {
                 "what is drawn at a time".into(),
             ),
         ];
+        let bytes = needed.iter().map(|part| part.0).sum();
+        check_limit(plan.max_memory, bytes)?;
         check_room(device, &needed, REMEDY)?;
         let stages =
             (0..model.stages.len()).map(|s| StageMemory::new(device, &PackedStage::new(model, s)));
@@ -206,7 +209,7 @@ impl Drawing {
             conditions: Memory::from(device, &conditions)?,
             condition_rows: rows,
             history: Memory::zeros(device, sample_plan.history())?,
-            bytes: needed.iter().map(|part| part.0).sum(),
+            bytes,
             queue: Memory::zeros(device, 1)?,
             seed: plan.seed,
             pixels: model.pixels(),
@@ -231,7 +234,10 @@ impl Drawing {
     /// The launches that draw the images number `first .. first + images` into `slots` and compact them into `rows`,
     /// both with room for as many. Launches of one drawing may not run at the same time.
     pub fn launches(&self, first: u64, images: usize, slots: &Slots, rows: &Rows) -> Vec<Launch> {
+        let numbers = images * self.pixels;
         assert!(slots.counts.len() >= images && rows.starts.len() > images);
+        assert!(slots.pixel.len() >= numbers && slots.value.len() >= numbers);
+        assert!(rows.pixels.len() >= numbers && rows.values.len() >= numbers);
         let stages: Vec<StageWeights> = self.stages.iter().map(StageMemory::weights).collect();
         let sample = Sample {
             stages: &stages,

@@ -23,10 +23,7 @@ pub use trainer::CudaTrainer;
 
 use std::sync::Arc;
 
-use super::{
-    ConditionedImages, Engine, EngineError, Sampler, SamplingPlan, Trainer, check_conditions,
-    check_images,
-};
+use super::{ConditionedImages, Engine, EngineError, Sampler, SamplingPlan, Trainer, check_images};
 use crate::model::Model;
 use device::Device;
 
@@ -57,12 +54,6 @@ impl CudaEngine {
         model: &Model,
         plan: &SamplingPlan,
     ) -> Result<CudaSampler, EngineError> {
-        check_conditions(model, &plan.conditions)?;
-        if plan.naive {
-            return Err(EngineError::Device(
-                "the naive sampler, a reference, runs on the CPU alone; use --device cpu".into(),
-            ));
-        }
         CudaSampler::new(&self.device, model, plan)
     }
 }

@@ -13,8 +13,8 @@ use crate::model::{Model, StageTensor};
 /// A fragment: 32 lanes of four words.
 type Fragment = [[u32; 4]; 32];
 
-/// Logit of a level that is not there.
-const NO_LEVEL: f32 = -1e30;
+/// Logit of a level that is not there: without mass beside any number, and beside none.
+const NO_LEVEL: f32 = f32::NEG_INFINITY;
 
 /// One stage's weights, packed.
 pub struct PackedStage {

@@ -31,8 +31,20 @@ pub fn check_room(
     )))
 }
 
+/// Refuse what would take more of the device's memory than a user allows it.
+pub fn check_limit(limit: Option<u64>, needed: u64) -> Result<(), EngineError> {
+    match limit.filter(|limit| *limit < needed) {
+        None => Ok(()),
+        Some(limit) => Err(EngineError::Device(format!(
+            "the limit on device memory is {}, {} are needed at the least; raise --max-memory",
+            size(limit),
+            size(needed),
+        ))),
+    }
+}
+
 /// Bytes for a person: KiB where MiB would be too coarse.
-pub fn size(bytes: u64) -> String {
+fn size(bytes: u64) -> String {
     match bytes.div_ceil(1 << 10) {
         kib @ 0..16_384 => format!("{kib} KiB"),
         kib => format!("{} MiB", kib.div_ceil(1 << 10)),

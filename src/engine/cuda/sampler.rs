@@ -7,7 +7,7 @@ use bytemuck::Pod;
 
 use super::device::{Device, HostMemory, Mark, Memory};
 use super::drawing::{Drawing, Rows, Slots, bytes_per_image};
-use super::room::{check_room, size};
+use super::room::{check_limit, check_room};
 use crate::data::SparseImages;
 use crate::engine::{EngineError, Sampler, SamplingPlan};
 use crate::model::Model;
@@ -32,7 +32,6 @@ struct Running {
 /// Draws images on a device.
 pub struct CudaSampler {
     device: Arc<dyn Device>,
-    // Before what launches under way use: dropped first, it is waited for.
     running: VecDeque<Running>,
     drawing: Drawing,
     slots: Slots,
@@ -48,12 +47,17 @@ pub struct CudaSampler {
 }
 
 impl CudaSampler {
-    /// Prepare `model` for drawing on `device`; `plan.naive` and `plan.block` are the CPU's.
-    pub fn new(
+    /// Prepare `model` for drawing on `device`; `plan.block` is the CPU's.
+    pub(super) fn new(
         device: &Arc<dyn Device>,
         model: &Model,
         plan: &SamplingPlan,
     ) -> Result<Self, EngineError> {
+        if plan.naive {
+            return Err(EngineError::Device(
+                "the naive sampler, a reference, runs on the CPU alone; use --device cpu".into(),
+            ));
+        }
         let drawing = Drawing::new(device, model, plan)?;
         let pixels = model.pixels();
         let each = bytes_per_image(pixels, AHEAD);
@@ -68,23 +72,11 @@ impl CudaSampler {
         let most =
             (allowed / each).min((u64::from(u32::MAX) / pixels as u64).min(1 << 24)) as usize;
         if most < tile {
-            if let Some(limit) = plan
-                .max_memory
-                .filter(|limit| *limit < weights + each * tile as u64)
-            {
-                return Err(EngineError::Device(format!(
-                    "the limit on device memory is {}, {} are needed at the least ({} for the weights); raise --max-memory",
-                    size(limit),
-                    size(weights + each * tile as u64),
-                    size(weights),
-                )));
-            }
+            let needed = each * tile as u64;
+            check_limit(plan.max_memory, weights + needed)?;
             check_room(
                 device,
-                &[(
-                    each * tile as u64 * SPARE / (SPARE - 1),
-                    format!("{tile} images"),
-                )],
+                &[(needed * SPARE / (SPARE - 1), format!("{tile} images"))],
                 "use another card or --device cpu",
             )?;
         }
@@ -134,21 +126,26 @@ impl CudaSampler {
     fn forget(&mut self) -> Result<(), EngineError> {
         self.announced.clear();
         self.waiting.clear();
-        while let Some(running) = self.running.pop_front() {
-            running.mark.wait()?;
+        self.running.clear();
+        self.device.synchronise()
+    }
+
+    /// The same after a failure, which is the one to report.
+    fn abandon(&mut self, failure: EngineError) -> EngineError {
+        if let Err(problem) = self.forget() {
+            log::debug!("{problem}");
         }
-        Ok(())
+        failure
     }
 
     /// Start launches as long as there is a buffer for their rows.
     fn start(&mut self) -> Result<(), EngineError> {
-        while self.running.len() < AHEAD
+        let free = |running: &VecDeque<Running>| {
+            (0..AHEAD).find(|buffer| running.iter().all(|r| r.buffer != *buffer))
+        };
+        while let Some(buffer) = free(&self.running)
             && let Some((first, images)) = self.waiting.pop_front()
         {
-            let taken = |buffer: &usize| self.running.iter().any(|r| r.buffer == *buffer);
-            let Some(buffer) = (0..AHEAD).find(|b| !taken(b)) else {
-                return Ok(());
-            };
             let rows = &self.rows[buffer];
             for launch in self.drawing.launches(first, images, &self.slots, rows) {
                 // SAFETY: `launches` asserts that slots and rows have room; nothing reads these rows any more, for
@@ -163,6 +160,31 @@ impl CudaSampler {
             });
         }
         Ok(())
+    }
+
+    /// The images of the range that was announced first.
+    fn announced_images(&mut self, first: u64, count: usize) -> Result<SparseImages, EngineError> {
+        let (height, width) = self.size;
+        let mut images: Option<SparseImages> = None;
+        for expected in launches_of(first, count, self.capacity) {
+            self.start()?;
+            let next = self.running.pop_front();
+            let Some(running) = next.filter(|r| (r.first, r.images) == expected) else {
+                return Err(EngineError::Device(
+                    "a launch is missing (this is a fault of sarm); please report it".into(),
+                ));
+            };
+            let part = self.take(&running)?;
+            // Its buffer is free: the next launch need not wait until this part is looked at.
+            self.start()?;
+            match &mut images {
+                None => images = Some(part),
+                Some(images) => images.extend(&part),
+            }
+        }
+        images
+            .or_else(|| SparseImages::new(height, width))
+            .ok_or_else(|| EngineError::Device(format!("image size {height} x {width}")))
     }
 
     /// The images of a launch that is done.
@@ -181,9 +203,8 @@ impl CudaSampler {
         let (height, width) = self.size;
         SparseImages::from_csr(height, width, starts, pixels, values).map_err(|why| {
             EngineError::Device(format!(
-                "images {} to {} came out wrong ({why}: a network with numbers beyond float32, or a fault of sarm)",
-                running.first,
-                running.first + running.images as u64 - 1,
+                "{} images from number {} on came out wrong ({why}: a network with numbers beyond float32, or a fault of sarm)",
+                running.images, running.first,
             ))
         })
     }
@@ -217,9 +238,12 @@ fn read<T: Pod>(
 
 /// The launches that `count` images from `first` on come in.
 fn launches_of(first: u64, count: usize, capacity: usize) -> impl Iterator<Item = (u64, usize)> {
-    (0..count)
-        .step_by(capacity)
-        .map(move |start| (first + start as u64, capacity.min(count - start)))
+    (0..count).step_by(capacity).map(move |start| {
+        (
+            first.wrapping_add(start as u64),
+            capacity.min(count - start),
+        )
+    })
 }
 
 impl Sampler for CudaSampler {
@@ -227,7 +251,7 @@ impl Sampler for CudaSampler {
         self.announced.push_back((first, count));
         self.waiting
             .extend(launches_of(first, count, self.capacity));
-        self.start()
+        self.start().map_err(|failure| self.abandon(failure))
     }
 
     fn sample(&mut self, first: u64, count: usize) -> Result<SparseImages, EngineError> {
@@ -236,28 +260,8 @@ impl Sampler for CudaSampler {
             self.announce(first, count)?;
         }
         self.announced.pop_front();
-        let (height, width) = self.size;
-        let mut images: Option<SparseImages> = None;
-        let mut left = count;
-        while left > 0 {
-            self.start()?;
-            let Some(running) = self.running.pop_front() else {
-                return Err(EngineError::Device(
-                    "a launch is missing (this is a fault of sarm); please report it".into(),
-                ));
-            };
-            let part = self.take(&running)?;
-            left = left.saturating_sub(running.images);
-            // Its buffer is free: the next launch need not wait until this part is looked at.
-            self.start()?;
-            match &mut images {
-                None => images = Some(part),
-                Some(images) => images.extend(&part),
-            }
-        }
-        images
-            .or_else(|| SparseImages::new(height, width))
-            .ok_or_else(|| EngineError::Device(format!("image size {height} x {width}")))
+        self.announced_images(first, count)
+            .map_err(|failure| self.abandon(failure))
     }
 
     fn preferred_count(&self) -> usize {

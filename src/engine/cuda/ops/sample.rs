@@ -22,8 +22,9 @@ pub const LEVEL_GROUP: usize = 128;
 
 /// By warps that draw, the history in shared memory.
 const KERNELS: [&str; 4] = ["sample_8", "sample_16", "sample_24", "sample_32"];
-/// With as many as the last, the history in global memory.
-const GLOBAL: &str = "sample_32_global";
+/// The history in global memory, with the warps that draw: for large networks, and for those with very many numbers
+/// per pixel besides.
+const GLOBAL: [(&str, usize); 2] = [("sample_32_global", 4), ("sample_8_global", 1)];
 
 /// How a stage is cut for drawing: blocks of pixels with at most [`FRAGMENT`] units a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +120,7 @@ pub struct SamplePlan {
 
 impl SamplePlan {
     /// For a model of `stages` on a card with `multiprocessors`: as many images a block as its `shared` bytes of
-    /// shared memory hold.
+    /// shared memory hold; where that is not even 8, their history lies in global memory.
     ///
     /// Depends on the model and on the kind of card alone, so that an image's bits do.
     pub fn new(stages: &[Blocks], shared: u32, multiprocessors: u32) -> Result<Self, Unfit> {
@@ -183,9 +184,11 @@ impl SamplePlan {
                 })
         };
         let held = KERNELS.iter().enumerate().rev();
+        let [large, many] = GLOBAL.map(|(kernel, warps)| fit(kernel, warps, false));
         held.map(|(kernel, name)| fit(*name, kernel + 1, true))
+            .chain([large])
             .find(Result::is_ok)
-            .unwrap_or_else(|| fit(GLOBAL, KERNELS.len(), false))
+            .unwrap_or(many)
     }
 
     /// Numbers of the history in global memory, of a launch of the whole card.
@@ -444,7 +447,7 @@ mod tests {
             assert_eq!(plan.layout.pitch % 16, 8);
         }
         let large = SamplePlan::new(&jets, 60 * 1024, 132).unwrap();
-        assert_eq!((large.kernel, large.tile()), (GLOBAL, 32));
+        assert_eq!((large.kernel, large.tile()), (GLOBAL[0].0, 32));
         assert!(large.history() > 0);
         assert!(matches!(
             SamplePlan::new(&jets, 16 * 1024, 132),

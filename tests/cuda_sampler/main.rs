@@ -5,32 +5,33 @@
 //! `SARM_TEST_SAMPLER=naive` these tests try themselves on a plain sampler. What needs an emulation alone has "memory"
 //! in its name.
 
+#[path = "../common/mod.rs"]
 mod common;
+#[path = "../decisions/mod.rs"]
 mod decisions;
+#[path = "../devices/mod.rs"]
 mod devices;
-#[path = "emulation/mod.rs"]
+#[path = "../emulation/mod.rs"]
 mod emulation;
+mod faults;
+#[path = "../rounded/mod.rs"]
 mod rounded;
+#[path = "../sampled/mod.rs"]
 mod sampled;
 
-use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
 use decisions::entropy::Balance;
 use decisions::models::{MODELS, model};
 use decisions::{Drawn, check};
-use devices::{Failing, under_test};
-use emulation::{Emulation, Kernels};
-use sampled::{Blocks, FIRST, SEED, drawn, engine, kolmogorov_smirnov, on_card, plain, plan};
-use sarm::data::journal::Identity;
-use sarm::data::{Layout, ReadOptions, SparseImages, read};
+use emulation::Emulation;
+use sampled::{FIRST, SEED, drawn, engine, kolmogorov_smirnov, on_card, plain, plan};
+use sarm::bench::PAPER;
+use sarm::data::SparseImages;
 use sarm::engine::cpu::CpuEngine;
 use sarm::engine::cuda::CudaEngine;
-use sarm::engine::cuda::device::Device;
 use sarm::engine::{ConditionedImages, Conditions, Engine, Sampler, SamplingPlan};
-use sarm::generate::{Ending, GeneratePlan, generate};
-use sarm::model::Model;
+use sarm::model::{Model, StageTensor, Values};
 
 #[test]
 fn every_decision_is_the_references() {
@@ -338,7 +339,7 @@ fn distributions_are_the_cpu_engines() {
         // A model that opens its gates a little more often is another.
         let mut other = model.clone();
         for stage in 0..other.stages.len() {
-            let gates = other.index(stage, sarm::model::StageTensor::GateBias);
+            let gates = other.index(stage, StageTensor::GateBias);
             other.parameters[gates].iter_mut().for_each(|b| *b -= 0.3);
         }
         let other = of_cpu(&other);
@@ -350,136 +351,60 @@ fn distributions_are_the_cpu_engines() {
     }
 }
 
-fn refusal(device: Arc<dyn Device>, model: &Model, plan: &SamplingPlan) -> String {
-    let refused = CudaEngine::new(device).sampler(model, plan).err();
-    let shape = &model.stages[0];
-    refused
-        .unwrap_or_else(|| panic!("{shape:?} is not refused"))
-        .to_string()
-}
-
+/// The networks of the paper, at full size.
 #[test]
-fn too_little_memory_is_said_with_figures() {
-    if plain() {
-        return;
-    }
-    let (model, plan) = (model(4), plan(&model(4)));
-    let tiny = Emulation::with(Kernels::project(), 1, 1 << 16).device();
-    let text = refusal(tiny, &model, &plan);
-    assert!(
-        text.contains("too little free memory") && text.contains("MiB are free"),
-        "{text}"
-    );
-    let limited = SamplingPlan {
-        max_memory: Some(1 << 10),
-        ..plan
-    };
-    let text = refusal(Emulation::new().device(), &model, &limited);
-    assert!(text.contains("memory") && text.contains("iB"), "{text}");
-}
-
-#[test]
-fn models_and_plans_that_do_not_fit_in_memory_are_refused_with_what_would() {
-    if plain() {
-        return;
-    }
-    let one = "[likelihood]\nkind = 'dc'\ncomponents = 1";
-    let of = |stage: &str, side| {
-        common::model(&format!("stage = [{{{stage}}}]\n{one}"), side, side, 1, 0.3)
-    };
-    let deep = of("layers = 8", 5);
-    let wide = of("units_per_pixel = 17", 3);
-    for (model, what) in [(&deep, "layers"), (&wide, "units per pixel")] {
-        let text = refusal(under_test(), model, &plan(model));
+fn the_papers_networks_draw_right() {
+    let count = if on_card() { 200 } else { 25 };
+    for paper in PAPER.iter().filter(|p| p.name != "muons-dd") {
+        let model = paper.model().unwrap();
+        let plan = SamplingPlan {
+            seed: SEED,
+            ..SamplingPlan::default()
+        };
+        let images = draw(&mut *sampler(&model, &plan), FIRST, count);
+        let report = check(&Drawn {
+            model: &model,
+            seed: SEED,
+            conditions: &plan.conditions,
+            first: FIRST,
+            images: &images,
+        });
+        let wrong = report.wrong.join("\n");
+        assert!(report.wrong.is_empty(), "{}: {wrong}", paper.name);
+        let occupancy = report.values as f64 / report.gates as f64;
         assert!(
-            text.contains(what) && text.contains("--device cpu"),
-            "{text}"
+            (occupancy / paper.occupancy - 1.0).abs() < 0.2,
+            "{occupancy}"
         );
-        assert!(text.chars().any(|c| c.is_ascii_digit()), "{text}");
+        let cpu = CpuEngine::new(2).unwrap();
+        let want = cpu.sampler(&model, &plan).unwrap().sample(FIRST, count);
+        let want = want.unwrap();
+        let same = (0..count).filter(|i| images.image(*i).0 == want.image(*i).0);
+        let same = same.count() as f64 / count as f64;
+        println!(
+            "{}: {same} of {count} images have the CPU's pixels",
+            paper.name
+        );
+        assert!(same > 0.7, "{}: {same}", paper.name);
     }
-    // The activations of the fewest images that a block draws would fill more than its shared memory: they lie
-    // in the device's.
-    let large = of("units_per_pixel = 2, layers = 7", 29);
-    let plan_of_large = plan(&large);
-    let images = draw(
-        &mut *engine().sampler(&large, &plan_of_large).unwrap(),
-        FIRST,
-        9,
-    );
-    check(&Drawn {
-        model: &large,
-        seed: SEED,
-        conditions: &plan_of_large.conditions,
-        first: FIRST,
-        images: &images,
-    })
-    .assert_right("history in global memory");
-    let little = Emulation::with(Kernels::project(), 1, 8 << 20).device();
-    let text = refusal(little, &large, &plan_of_large);
-    assert!(text.contains("what is drawn at a time"), "{text}");
-    let model = model(4);
-    let foreign = SamplingPlan {
-        conditions: Conditions::new(2, vec![0.0; 4]),
-        ..plan(&model)
-    };
-    let text = refusal(under_test(), &model, &foreign);
-    assert!(text.contains("conditions"), "{text}");
 }
 
-fn run(engine: &dyn Engine, out: &Path, model: &Model, resume: bool) -> Result<u64, String> {
-    let (height, width) = (model.config.image.height, model.config.image.width);
-    let identity = Identity {
-        model: [3; 32],
-        condition: [0; 32],
-        seed: SEED,
-        first: FIRST,
-        count: 100,
-        height: height as u32,
-        width: width as u32,
-        arithmetic: engine.arithmetic(),
-    };
-    let mut generation = GeneratePlan::new(out, identity, Layout::Sparse);
-    generation.resume = resume;
-    let sampler = engine
-        .sampler(model, &plan(model))
-        .map_err(|e| e.to_string())?;
-    let mut blocks = Blocks { sampler, count: 16 };
-    let nothing = |_, _: &SparseImages| Default::default();
-    let outcome = generate(&generation, &mut blocks, &nothing, &mut |_| {
-        ControlFlow::Continue(())
-    })
-    .map_err(|e| e.to_string())?;
-    assert_eq!(outcome.ending, Ending::Complete);
-    Ok(outcome.replayed)
-}
-
-/// A card that is lost at any moment leaves a run that goes on, on it or on another.
+/// A network whose numbers overflow draws some level that there is.
 #[test]
-fn a_lost_card_leaves_a_run_that_goes_on() {
-    if plain() {
-        return;
+fn levels_without_a_number_are_levels() {
+    let mut model = model(7);
+    let values = model.index(0, StageTensor::ValueBias);
+    model.parameters[values].fill(1e30);
+    let map = model.index(0, StageTensor::LevelsWeight);
+    for row in model.parameters[map].chunks_exact_mut(3) {
+        row.copy_from_slice(&[1e30, -1e30, 0.0]);
     }
-    let model = model(4);
-    let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole.h5");
-    run(&*engine(), &whole, &model, false).unwrap();
-    let content = |path: &Path| read(path, &ReadOptions::default()).unwrap().images;
-    let want = content(&whole);
-    let (mut failures, mut resumed) = (0, 0);
-    for calls in std::iter::successors(Some(0), |n: &usize| Some(n + n / 6 + 1)) {
-        let out = folder.path().join(format!("{calls}.h5"));
-        let failing = CudaEngine::new(Failing::after(under_test(), calls));
-        match run(&failing, &out, &model, false) {
-            Ok(_) => break,
-            Err(text) => assert!(text.contains("device is lost"), "{text}"),
-        }
-        failures += 1;
-        assert!(!out.exists(), "nothing half done under its name");
-        let journal = folder.path().join(format!("{calls}.h5.partial")).exists();
-        let replayed = run(&*engine(), &out, &model, journal).unwrap();
-        resumed += usize::from(replayed > 0);
-        assert!(content(&out) == want, "lost after {calls} calls");
-    }
-    println!("{failures} losses, {resumed} with images that were kept");
-    assert!(failures > 4 && resumed > 0);
+    let images = draw(&mut *sampler(&model, &plan(&model)), FIRST, 40);
+    assert!(images.nonzeros() > 40);
+    let Values::Levels(grid) = model.values() else {
+        panic!("model 7 has levels");
+    };
+    let lowest = grid.value(0);
+    let values = images.csr().2;
+    assert!(values.iter().all(|v| *v == lowest), "{values:?}");
 }
