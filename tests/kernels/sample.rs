@@ -56,7 +56,7 @@ const SMALL: [Shape; 16] = {
         },
         within(shape("8 images", [6, 7], PLAIN), 20_000),
         within(shape("16 images", [6, 7], PLAIN), 36_000),
-        within(shape("24 images", [6, 7], PLAIN), 54_000),
+        within(shape("24 images", [6, 7], PLAIN), 45_000),
         // Of which shared memory does not hold 8.
         within(
             Shape {
@@ -195,6 +195,13 @@ fn drawn(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         ..SamplingPlan::default()
     };
     let drawing = Drawing::within(device, &model, &plan, shape.shared).unwrap();
+    if let Some(tile) = shape.name.strip_suffix(" images") {
+        assert_eq!(
+            drawing.tile().to_string(),
+            tile,
+            "the case is of another kernel"
+        );
+    }
     let (images, pixels) = (shape.images, model.pixels());
     let (mut prepared, rows) = launched(device, &model, drawing, images, 0.3);
 
