@@ -15,8 +15,8 @@ use crate::model::Model;
 /// What bounds sampling on a card, in images a second.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct SamplingBounds {
-    /// Weights at the measured rate of the second-level cache: every tile of images reads all that are not masked,
-    /// those of a pixel's value where a gate of the tile opens.
+    /// Weights at the measured rate of the second-level cache: every tile of images must read all that are not masked,
+    /// those of a pixel's value where a gate of the tile opens. (The kernel reads those of every pixel, ahead.)
     pub weights: f64,
     /// Multiply-adds on the same weights, image by image, at the measured bf16 matrix rate.
     pub matrix: f64,
@@ -30,6 +30,15 @@ impl SamplingBounds {
     /// The lowest.
     pub fn lowest(&self) -> f64 {
         self.weights.min(self.matrix).min(self.latency)
+    }
+
+    /// `rate`, in images a second, over each.
+    fn fractions(&self, rate: f64) -> Self {
+        Self {
+            weights: rate / self.weights,
+            matrix: rate / self.matrix,
+            latency: rate / self.latency,
+        }
     }
 }
 
@@ -61,7 +70,9 @@ pub struct CardSamplingResult {
     pub watts: Option<f64>,
     /// What bounds the rate on the card.
     pub bounds: SamplingBounds,
-    /// Rate on the card, a million images in one go, over the lowest bound.
+    /// Rate on the card, a million images in one go, over each bound.
+    pub fractions_of_bounds: SamplingBounds,
+    /// The same over the lowest.
     pub fraction_of_bound: f64,
 }
 
@@ -131,6 +142,7 @@ pub fn run(
         events_per_gpu_hour: 3600.0 * memory,
         images_per_joule: measured.energy.map(|e| e.0),
         watts: measured.energy.map(|e| e.1),
+        fractions_of_bounds: bounds.fractions(largest(&measured.on_card)),
         fraction_of_bound: largest(&measured.on_card) / bounds.lowest(),
         bounds,
         on_card: measured.on_card,
