@@ -134,11 +134,12 @@ template <class Memory> struct Drawer {
         const uint32_t pixel = block * stage.block + q;
         const uint32_t* const pushes = memory.pushes(block) + q * (1 + stage.layers * stage.units) * 8 + lane() / 4;
         // Weights from far away are asked for before anybody waits for them.
-        const uint32_t ahead = value_blocks_ahead(stage, pixel, value_lead(p.value_tiles));
-        const uint4* const weights =
-            lanes_part(stage.values, value_fragment(stage, pixel, block, p.value_tiles, 0) + ahead);
+        const uint2 left = *memory.pixel(pixel);
+        const uint32_t ahead = left.y;
+        const uint4* const weights = lanes_part(stage.values, left.x);
         const uint4 first_weights = load_streamed(weights);
-        const uint4 second_weights = ahead < block ? load_streamed(weights + FRAGMENT) : first_weights;
+        // Not the first where there is no second: that would wait for it here.
+        const uint4 second_weights = ahead < block ? load_streamed(weights + FRAGMENT) : make_uint4(0, 0, 0, 0);
 
         const float2 gate = stage.units == 1 ? units<true>(q, pushes) : units<false>(q, pushes);
 
@@ -270,7 +271,7 @@ DEVICE void draw_stage(const SampleParams& p, const Memory& memory, const Sample
             }
             if (next < stage.pixels) {
                 worker.values(next);
-                worker.random(next, p.first_image + first, p.seed_low, p.seed_high);
+                worker.look_up(next, p.first_image + first, p.seed_low, p.seed_high);
             }
             if (next == 0 || q + 1 == in_block) copy_async_wait<0>();
         }
@@ -283,7 +284,7 @@ DEVICE void draw_stage(const SampleParams& p, const Memory& memory, const Sample
 template <uint32_t TILES, bool SHARED> DEVICE void sample(const SampleParams& p) {
     using Memory = TileMemory<TILES, SHARED>;
     const Memory memory{p.layout, p.history + static_cast<uint64_t>(block_index()) * TILES * 8 * p.layout.pitch};
-    uint32_t* const taken = Memory::template at<uint32_t>(p.layout.taken);
+    uint32_t* const taken = memory.tile();
     const uint32_t tiles = divide_up(p.images, TILES * 8);
     while (true) {
         if (thread_index() == 0) *taken = atomic_add(p.queue, 1);

@@ -53,7 +53,7 @@ struct TileLayout {
     uint32_t pushes;           // u32 [2][push words]: this block's, and the next one's
     uint32_t push_words;       // most of any block
     uint32_t random;           // u32 [2][3][TILES * 8]: random words of this pixel's images, and the next one's
-    uint32_t taken;            // u32: the tile
+    uint32_t control;          // u32 [4]: the tile, and nothing; u32 [2][2]: `pixel` below
 };
 static_assert(sizeof(TileLayout) == 32, "Layout in src/engine/cuda/ops/sample.rs");
 
@@ -82,6 +82,9 @@ template <uint32_t TILES_, bool SHARED> struct TileMemory {
     }
     DEVICE uint32_t* pushes(uint32_t block) const { return at<uint32_t>(layout.pushes) + block % 2 * layout.push_words; }
     DEVICE uint32_t* random(uint32_t pixel) const { return at<uint32_t>(layout.random) + pixel % 2 * 3 * TILES * 8; }
+    DEVICE uint32_t* tile() const { return at<uint32_t>(layout.control); }
+    // Of a pixel's numbers: the first fragment that is left to the drawing warps, and the block that it is of.
+    DEVICE uint2* pixel(uint32_t pixel) const { return at<uint2>(layout.control) + 2 + pixel % 2; }
 };
 
 DEVICE uint32_t pair_at(const bf16* at) { return *reinterpret_cast<const uint32_t*>(at); }
@@ -225,8 +228,9 @@ template <class Memory> struct Worker {
         copy_async_commit();
     }
 
-    // Random words of pixel `next`, of the tile's images, which begin with number `image`.
-    DEVICE void random(uint32_t next, uint64_t image, uint32_t seed_low, uint32_t seed_high) const {
+    // What the drawing warps need at once for pixel `next`, and would be long in finding out: random words of the tile's
+    // images, which begin with number `image`, and where to go on with the pixel's numbers.
+    DEVICE void look_up(uint32_t next, uint64_t image, uint32_t seed_low, uint32_t seed_high) const {
         // The last worker has the least to do.
         if (number != WORKERS - 1 || lane() >= TILES * 8) return;
         uint32_t words[3];
@@ -234,5 +238,10 @@ template <class Memory> struct Worker {
         uint32_t* const to = memory.random(next) + lane();
 #pragma unroll
         for (uint32_t w = 0; w < 3; w++) to[w * TILES * 8] = words[w];
+        if (lane() == 0) {
+            const uint32_t ahead = value_blocks_ahead(stage, next, value_lead(value_tiles));
+            const uint32_t first = value_fragment(stage, next, stage.divide_by_block(next), value_tiles, 0);
+            *memory.pixel(next) = make_uint2(first + ahead, ahead);
+        }
     }
 };

@@ -100,7 +100,7 @@ struct Layout {
     pushes: u32,
     push_words: u32,
     random: u32,
-    taken: u32,
+    control: u32,
 }
 
 /// How a model is drawn on a card: what a block of threads takes on, and where it keeps it.
@@ -165,7 +165,7 @@ impl SamplePlan {
                 pushes: take(4 * 2 * push_words),
                 push_words: push_words as u32,
                 random: take(4 * 2 * 3 * images),
-                taken: take(16),
+                control: take(32),
             };
             (end <= u64::from(shared))
                 .then_some(Self {
