@@ -449,8 +449,10 @@ mod tests {
         let large = SamplePlan::new(&jets, 60 * 1024, 132).unwrap();
         assert_eq!((large.kernel, large.tile()), (GLOBAL[0].0, 32));
         assert!(large.history() > 0);
+        let small = SamplePlan::new(&jets, 16 * 1024, 132).unwrap();
+        assert_eq!((small.kernel, small.tile()), (GLOBAL[1].0, 8));
         assert!(matches!(
-            SamplePlan::new(&jets, 16 * 1024, 132),
+            SamplePlan::new(&jets, 8 * 1024, 132),
             Err(Unfit::Shared { .. })
         ));
         assert_eq!(
