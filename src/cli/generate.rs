@@ -89,8 +89,8 @@ pub struct Generate {
     /// Half-width of the image in eta and phi, for the observables written beside it.
     #[arg(long, value_name = "R", default_value_t = DEFAULT_RANGE, allow_negative_numbers = true)]
     range: f64,
-    /// Memory of a card to use at most, of each where there are several: 4GiB, 512MiB, or bytes
-    /// [default: what is free]. Does not change the images.
+    /// Memory of a card to use at most, of each where there are several, besides what its driver takes: 4GiB,
+    /// 512MiB, or bytes [default: what is free]. Does not change the images.
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes)]
     max_memory: Option<u64>,
     /// Go on with an unfinished run of the same images.
