@@ -152,3 +152,51 @@ fn a_lost_card_leaves_a_run_that_goes_on() {
     println!("{failures} losses, {resumed} with images that were kept");
     assert!(failures > 4 && resumed > 0);
 }
+
+/// After any call that fails, images are those that were asked for, or an error.
+#[test]
+fn nothing_is_left_of_what_failed() {
+    if plain() {
+        return;
+    }
+    let model = model(0);
+    // Launches of 32 images: a range is several.
+    let little = SamplingPlan {
+        max_memory: Some(20 << 10),
+        ..plan(&model)
+    };
+    let (device, calls) = Failing::once(under_test());
+    let mut sampler = CudaEngine::new(device).sampler(&model, &little).unwrap();
+    let ranges = [(FIRST, 100), (FIRST + 100, 90)];
+    let want = ranges.map(|(first, count)| {
+        draw(
+            &mut *engine().sampler(&model, &plan(&model)).unwrap(),
+            first,
+            count,
+        )
+    });
+    assert!(
+        sampler.preferred_count() < 50,
+        "{}",
+        sampler.preferred_count()
+    );
+    let mut failures = 0;
+    for after in 0.. {
+        calls.fail_after(after);
+        let mut failed = false;
+        for (first, count) in ranges {
+            failed |= sampler.announce(first, count).is_err();
+        }
+        for ((first, count), want) in ranges.iter().zip(&want) {
+            match sampler.sample(*first, *count) {
+                Ok(images) => assert!(images == *want, "after {after} calls"),
+                Err(_) => failed = true,
+            }
+        }
+        if !failed {
+            break;
+        }
+        failures += 1;
+    }
+    assert!(failures > 20, "{failures}");
+}

@@ -22,31 +22,62 @@ pub fn under_test() -> Arc<dyn Device> {
     }
 }
 
-/// A device that does so many calls and then fails at every one, as a card that is lost does.
+/// A device that does so many calls and then fails: at every one, as a card that is lost does, or once.
 pub struct Failing {
     device: Arc<dyn Device>,
-    left: Arc<AtomicUsize>,
+    left: Arc<Calls>,
+}
+
+/// Calls until a failure.
+pub struct Calls {
+    left: AtomicUsize,
+    once: bool,
+}
+
+impl Calls {
+    /// Fail after so many calls from now on.
+    pub fn fail_after(&self, calls: usize) {
+        self.left.store(calls, Ordering::Relaxed);
+    }
 }
 
 impl Failing {
     /// Lost after `calls` calls.
     pub fn after(device: Arc<dyn Device>, calls: usize) -> Arc<dyn Device> {
-        Arc::new(Self {
-            device,
-            left: Arc::new(AtomicUsize::new(calls)),
-        })
+        let left = Arc::new(Calls {
+            left: AtomicUsize::new(calls),
+            once: false,
+        });
+        Arc::new(Self { device, left })
+    }
+
+    /// One that fails once, when it is told to, and goes on.
+    pub fn once(device: Arc<dyn Device>) -> (Arc<dyn Device>, Arc<Calls>) {
+        let left = Arc::new(Calls {
+            left: AtomicUsize::new(usize::MAX),
+            once: true,
+        });
+        let calls = Arc::clone(&left);
+        (Arc::new(Self { device, left }), calls)
     }
 }
 
-fn count(left: &AtomicUsize) -> Result<(), EngineError> {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+fn count(calls: &Calls) -> Result<(), EngineError> {
+    let less = |n: usize| n.checked_sub(1);
+    let counted = calls
+        .left
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    if counted.is_err() && calls.once {
+        calls.fail_after(usize::MAX);
+    }
+    counted
         .map(drop)
         .map_err(|_| EngineError::Device("the device is lost".into()))
 }
 
 struct FailingRecording {
     recording: Box<dyn Recording>,
-    left: Arc<AtomicUsize>,
+    left: Arc<Calls>,
 }
 
 impl Recording for FailingRecording {
@@ -58,7 +89,7 @@ impl Recording for FailingRecording {
 
 struct FailingMark {
     mark: Box<dyn Mark>,
-    left: Arc<AtomicUsize>,
+    left: Arc<Calls>,
 }
 
 impl Mark for FailingMark {
