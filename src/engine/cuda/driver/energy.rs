@@ -14,7 +14,7 @@ type Handle = *mut c_void;
 
 /// The counter of one card's energy, started by the driver, in all programs together.
 pub struct Energy {
-    library: Library,
+    nvml: Library,
     card: Handle,
 }
 
@@ -35,17 +35,17 @@ impl Energy {
     /// NVML counts cards in another order than the driver: the identifier is what they share.
     fn of_uuid(uuid: [u8; 16]) -> Option<Self> {
         // SAFETY: a library of NVML's name is opened, as the loader does for any program.
-        let library = unsafe { Library::new("libnvidia-ml.so.1") }.ok()?;
+        let nvml = unsafe { Library::new("libnvidia-ml.so.1") }.ok()?;
         // SAFETY: NVML's interface, which has not changed since the function is there: int nvmlInit_v2(void).
         unsafe {
-            let start = library.get::<unsafe extern "C" fn() -> c_uint>(b"nvmlInit_v2");
+            let start = nvml.get::<unsafe extern "C" fn() -> c_uint>(b"nvmlInit_v2");
             if start.ok()?() != 0 {
                 return None;
             }
         }
         // From here on an early return shuts NVML down.
         let mut energy = Self {
-            library,
+            nvml,
             card: null_mut(),
         };
         let name = CString::new(name(uuid)).ok()?;
@@ -53,7 +53,7 @@ impl Energy {
         // what lives until it returns.
         let found = unsafe {
             let find = energy
-                .library
+                .nvml
                 .get::<unsafe extern "C" fn(*const c_char, *mut Handle) -> c_uint>(
                     b"nvmlDeviceGetHandleByUUID",
                 );
@@ -69,7 +69,7 @@ impl Energy {
         // came from NVML, which runs until this is dropped, and the pointer is to a local integer.
         let outcome = unsafe {
             let read = self
-                .library
+                .nvml
                 .get::<unsafe extern "C" fn(Handle, *mut c_ulonglong) -> c_uint>(
                     b"nvmlDeviceGetTotalEnergyConsumption",
                 );
@@ -84,7 +84,7 @@ impl Drop for Energy {
         // SAFETY: as above: int nvmlShutdown(void), once for the start in `of_uuid`.
         unsafe {
             if let Ok(stop) = self
-                .library
+                .nvml
                 .get::<unsafe extern "C" fn() -> c_uint>(b"nvmlShutdown")
             {
                 stop();
