@@ -26,6 +26,8 @@ def read_checkpoint(path):
         data = file.read()
     config = json.loads(header.pop("__metadata__")["config"])
     numbers = lambda t: np.frombuffer(data[slice(*t["data_offsets"])], "<f4").reshape(t["shape"]).astype(float)
+    if any(t["dtype"] == "BF16" for t in header.values()):
+        sys.exit(f"error: {path} is packed (docs/formats.md), which this script does not read")
     return config, {name: numbers(t) for name, t in header.items() if name.startswith("stage.")}
 
 
@@ -90,8 +92,9 @@ def log_likelihood(config, parameters, images, conditions):
     shown = images.copy()  # what the network sees of a pixel: its level's GeV in D+D, transformed
     if likelihood["kind"] == "dd":
         shown[images > 0] = grid(images[images > 0], **likelihood)[1]
-    transform = {"raw": np.array, "log1p": np.log1p, "sqrt": np.sqrt}[config["input"]["transform"]]
-    shown = transform(shown / config["input"]["unit"])
+    transforms = {"raw": np.array, "log1p": np.log1p, "sqrt": np.sqrt}
+    channels = [config["input"], *config["input"].get("also", [])]
+    shown = np.stack([c.get("scale", 1.0) * transforms[c["transform"]](shown / c["unit"]) for c in channels], axis=2)
 
     total, seen = np.zeros(len(images)), conditions
     for s, (stage, order) in enumerate(zip(config["stage"], pixel_order(config))):
@@ -100,9 +103,9 @@ def log_likelihood(config, parameters, images, conditions):
         # pixel i reads units up to i.
         pixel = np.arange(len(order))
         unit = np.repeat(pixel, stage["units_per_pixel"])
-        before = np.full(seen.shape[1], -1)
-        seen = np.concatenate([seen, shown[:, order]], axis=1)
-        h = gelu(seen @ (get("input.weight") * (np.r_[before, pixel] < unit[:, None])).T + get("input.bias"))
+        degree = np.r_[np.full(seen.shape[1], -1), np.repeat(pixel, len(channels))]
+        seen = np.concatenate([seen, shown[:, order].reshape(len(images), -1)], axis=1)
+        h = gelu(seen @ (get("input.weight") * (degree < unit[:, None])).T + get("input.bias"))
         for layer in range(stage["layers"]):
             weight = get(f"hidden.{layer}.weight") * (unit <= unit[:, None])
             h = gelu(h @ weight.T + get(f"hidden.{layer}.bias"))

@@ -7,7 +7,7 @@
 struct GatherParams {
     const uint64_t* start;  // [images + 1]
     const uint16_t* place;  // a positive pixel
-    const bf16* shown;      // a positive pixel
+    const bf16* shown;      // [channels] a positive pixel
     const uint32_t* target; // a positive pixel
     const bf16* conditions; // [images, condition_count]
     const uint32_t* rows;   // images of one batch after another
@@ -15,9 +15,11 @@ struct GatherParams {
     bf16* shown_out;        // [batch, pitch]
     uint32_t* target_out;   // [batch, places]
     uint32_t batch, places, condition_count;
-    uint32_t pitch; // a multiple of 8
+    uint32_t pitch;    // a multiple of 8
+    uint32_t channels; // numbers shown of a pixel
+    uint32_t padding;
 };
-static_assert(sizeof(GatherParams) == 88, "as in gather.rs");
+static_assert(sizeof(GatherParams) == 96, "as in gather.rs");
 
 // The warp's share of zeros in `count` words, which need not begin nor end at 16 bytes.
 DEVICE void zero(uint32_t* words, uint32_t count) {
@@ -47,7 +49,9 @@ KERNEL(gather_batch, GatherParams, 128, 8) {
     }
     for (uint64_t i = start + lane(); i < end; i += 32) {
         const uint32_t place = p.place[i];
-        shown[p.condition_count + place] = p.shown[i];
+        for (uint32_t c = 0; c < p.channels; c++) {
+            shown[p.condition_count + place * p.channels + c] = p.shown[i * p.channels + c];
+        }
         target[place] = p.target[i];
     }
 }

@@ -10,6 +10,8 @@
 
 // Stages of a model that can be drawn: MOST_STAGES in src/engine/cuda/ops/sample.rs
 constexpr uint32_t MOST_STAGES = 16;
+// Numbers that are shown of a pixel: MOST_CHANNELS in src/model/config/mod.rs
+constexpr uint32_t MOST_CHANNELS = 4;
 
 struct SampleParams {
     const uint16_t* order;    // [places] row-major pixel of each place
@@ -32,12 +34,13 @@ struct SampleParams {
     uint32_t components;      // D+C; 0: D+D
     uint32_t level_groups;    // D+D: 128 levels each
     float unit, upper;        // D+C: GeV; in units
-    uint32_t input_kind;
-    float inverse_input_unit;
+    uint32_t input_kind[MOST_CHANNELS];
+    float inverse_input_unit[MOST_CHANNELS];
+    float input_scale[MOST_CHANNELS];
     TileLayout layout;
     SampleStage stages[MOST_STAGES];
 };
-static_assert(sizeof(SampleParams) == 168 + 80 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
+static_assert(sizeof(SampleParams) == 208 + 88 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
 
 // A warp that draws 8 images. A lane has two of them, in columns 2 c and 2 c + 1 of the fragments with c = lane % 4, and looks
 // after one, `mine`, when their ways part: four lanes then do the same.
@@ -66,7 +69,7 @@ template <class Memory> struct Drawer {
             for (uint32_t i = 0; i < BATCH; i++) {
                 const uint32_t l = first + i;
                 if (l <= stage.layers && block > 0) {
-                    const uint32_t last = block - 1 + (l == 0 ? stage.context_steps : 0);
+                    const uint32_t last = l == 0 ? stage.context_steps + (block - 1) * stage.channels : block - 1;
                     weights[i] = load_streamed(lanes_part(stage.rows, row_fragment(stage, block, l) + last));
                 }
             }
@@ -76,10 +79,16 @@ template <class Memory> struct Drawer {
                 if (l <= stage.layers) {
                     const float4 v = memory.rows(l)[warp() * 32];
                     rows[l][0] = v.x, rows[l][1] = v.y, rows[l][2] = v.z, rows[l][3] = v.w;
-                    if (block > 0)
-                        multiply_columns(rows[l], weights[i], memory.fragment(warp(), memory.plane(stage, l) + (block - 1) * 16));
+                    const uint32_t last = (l == 0 ? stage.channels : 1) * (block - 1);
+                    if (block > 0) multiply_columns(rows[l], weights[i], memory.fragment(warp(), memory.plane(stage, l) + last * 16));
                 }
             }
+        }
+        // The other channels of the last block's pixels.
+        for (uint32_t c = 1; block > 0 && c < stage.channels; c++) {
+            const uint32_t last = (block - 1) * stage.channels + c;
+            const uint4 weights = load_streamed(lanes_part(stage.rows, row_fragment(stage, block, 0) + stage.context_steps + last));
+            multiply_columns(rows[0], weights, memory.fragment(warp(), memory.plane(stage, 0) + last * 16));
         }
     }
 
@@ -116,7 +125,7 @@ template <class Memory> struct Drawer {
         for (uint32_t l = 0; l < MOST_LAYERS; l++) {
             if (l < stage.layers) {
                 for (uint32_t j = 0; j < count; j++) {
-                    const uint32_t weights = pushes[(1 + l * count + j) * 8];
+                    const uint32_t weights = pushes[(stage.channels + l * count + j) * 8];
                     const float2 z = row_of(rows[l], q * count + j);
                     const uint32_t pair = pack_bf16(gelu(z.x), gelu(z.y));
                     push(rows[l + 1], weights, pair);
@@ -132,7 +141,7 @@ template <class Memory> struct Drawer {
     // Draws pixel `q` of the block.
     DEVICE void step(uint32_t q) {
         const uint32_t pixel = block * stage.block + q;
-        const uint32_t* const pushes = memory.pushes(block) + q * (1 + stage.layers * stage.units) * 8 + lane() / 4;
+        const uint32_t* const pushes = memory.pushes(block) + q * (stage.channels + stage.layers * stage.units) * 8 + lane() / 4;
         // Weights from far away are asked for before anybody waits for them.
         const uint2 left = *memory.pixel(pixel);
         const uint32_t ahead = left.y;
@@ -169,11 +178,14 @@ template <class Memory> struct Drawer {
             p.slot_value[at] = value;
         }
         if (open) count++;
-        const float shown = open ? shown_value(value, p.input_kind, p.inverse_input_unit) : 0.0f;
-        const float first = shuffle(shown, lane() % 4), second = shuffle(shown, lane() % 4 + 4);
-        const uint32_t pair = pack_bf16(first, second);
-        keep(column_at(memory.plane(stage, 0) + block * 16 + q), pair);
-        push(rows[0], pushes[0], pair);
+        bf16* at = column_at(memory.plane(stage, 0) + block * 16 * stage.channels + q);
+        for (uint32_t c = 0; c < stage.channels; c++, at += 16) {
+            const float shown = open ? p.input_scale[c] * shown_value(value, p.input_kind[c], p.inverse_input_unit[c]) : 0.0f;
+            const float first = shuffle(shown, lane() % 4), second = shuffle(shown, lane() % 4 + 4);
+            const uint32_t pair = pack_bf16(first, second);
+            keep(at, pair);
+            push(rows[0], pushes[c * 8], pair);
+        }
     }
 
     // Where number `number` of this warp's images lies once laid out: 8 images from there on.
@@ -240,10 +252,12 @@ template <class Memory> DEVICE void show_conditions(const SampleParams& p, const
 
 // The whole block: a stage's pixels become context of the next.
 template <class Memory> DEVICE void show_pixels(const SampleParams& p, const Memory& memory, const SampleStage& stage) {
-    for (uint32_t i = thread_index(); i < Memory::TILES * 8 * stage.pixels; i += block_threads()) {
-        const uint32_t pixel = i % stage.pixels, block = stage.divide_by_block(pixel);
-        bf16* const row = memory.image(i / stage.pixels);
-        row[p.conditions_each + stage.first_place + pixel] = row[memory.plane(stage, 0) + block * 16 + pixel - block * stage.block];
+    const uint32_t shown = stage.pixels * stage.channels;
+    for (uint32_t i = thread_index(); i < Memory::TILES * 8 * shown; i += block_threads()) {
+        const uint32_t pixel = i % shown / stage.channels, channel = i % stage.channels, block = stage.divide_by_block(pixel);
+        bf16* const row = memory.image(i / shown);
+        const uint32_t from = (block * stage.channels + channel) * 16 + pixel - block * stage.block;
+        row[p.conditions_each + stage.first_place * stage.channels + i % shown] = row[memory.plane(stage, 0) + from];
     }
 }
 

@@ -14,7 +14,7 @@
 struct SampleStage {
     const uint4* rows;       // of each block: fragments of its input rows, then of each further layer, then of its gates
     const uint4* values;     // of each pixel and 16 of its numbers: fragments
-    const uint32_t* pushes;  // of each pixel: [1 + layers * units][8], what its value and units add to rows r and r + 8
+    const uint32_t* pushes;  // of each pixel: [channels + layers * units][8], what its channels and units add to rows r and r + 8
     const float* row_bias;   // [blocks][layers + 1][16]
     const float* value_bias; // [pixels][value tiles][16]
     const float4* map;       // D+D: as `draw_level` reads it
@@ -26,13 +26,15 @@ struct SampleStage {
     uint32_t context_steps;  // 16 columns each: conditions and earlier stages' pixels
     uint32_t first_place;    // of the stage's pixels in the order
     uint32_t inverse_block;  // 2^31 / block, rounded up
+    uint32_t channels;       // numbers that are shown of a pixel
+    uint32_t padding;
 
     // n / block, for n below 2^27
     DEVICE uint32_t divide_by_block(uint32_t n) const {
         return static_cast<uint32_t>(static_cast<uint64_t>(n) * inverse_block >> 31);
     }
 };
-static_assert(sizeof(SampleStage) == 80, "Stage in src/engine/cuda/ops/sample.rs");
+static_assert(sizeof(SampleStage) == 88, "Stage in src/engine/cuda/ops/sample.rs");
 
 // Layers that a drawing warp keeps in registers, the input layer included: MOST_LAYERS in src/engine/cuda/ops/sample.rs
 constexpr uint32_t MOST_LAYERS = 8;
@@ -43,7 +45,8 @@ constexpr uint32_t FRAGMENT = 32;  // vectors of 16 bytes
 // What a block of threads keeps of its tile in shared memory, by bytes from its beginning, where the history lies; a
 // history that is too large lies in global memory, a block's behind another's.
 //
-// A row of the history is an image: context columns, own inputs, then each layer's units, 16 columns a block. A row is an
+// A row of the history is an image: context columns, own inputs (16 columns a block and channel), then each layer's units
+// (16 columns a block). A row is an
 // odd multiple of 16 bytes, so that the 8 rows x 4 words of a fragment's half lie in 32 banks.
 struct TileLayout {
     uint32_t pitch;            // columns of a row
@@ -73,7 +76,7 @@ template <uint32_t TILES_, bool SHARED> struct TileMemory {
     }
     // First column of a stage's own inputs (0) or of a layer's units.
     DEVICE uint32_t plane(const SampleStage& stage, uint32_t number) const {
-        return layout.context_columns + number * 16 * stage.blocks;
+        return layout.context_columns + (number == 0 ? 0 : stage.channels + number - 1) * 16 * stage.blocks;
     }
     // This lane's of the first of TILES fragments.
     DEVICE float4* rows(uint32_t tile) const { return at<float4>(layout.rows) + tile * TILES * 32 + lane(); }
@@ -130,8 +133,8 @@ DEVICE const uint4* lanes_part(const uint4* fragments, uint32_t number) {
 
 // Number of the first fragment of row tile `tile` (a layer's rows, or the gates) of a block.
 DEVICE uint32_t row_fragment(const SampleStage& stage, uint32_t block, uint32_t tile) {
-    const uint32_t before = stage.context_steps * block + (stage.layers + 1) * (block * (block - 1) / 2);
-    return before + (tile == 0 ? 0 : stage.context_steps + tile * block);
+    const uint32_t before = stage.context_steps * block + (stage.layers + stage.channels) * (block * (block - 1) / 2);
+    return before + (tile == 0 ? 0 : stage.context_steps + (stage.channels + tile - 1) * block);
 }
 
 // The same of value tile `tile` of a pixel of `block`, which has one for each block up to its own.
@@ -166,7 +169,8 @@ template <class Memory> struct Worker {
     DEVICE void rows(uint32_t block, uint32_t part, bool all) const {
         const uint32_t finished = block == 0 ? 0 : block - 1;
         for (uint32_t tile = number; tile <= stage.layers; tile += WORKERS) {
-            const uint32_t context = tile == 0 ? stage.context_steps : 0, steps = context + finished;
+            const uint32_t context = tile == 0 ? stage.context_steps : 0;
+            const uint32_t steps = context + (tile == 0 ? stage.channels : 1) * finished;
             const uint32_t begin = all ? 0 : stage.divide_by_block(steps * part);
             const uint32_t end = all ? steps : stage.divide_by_block(steps * (part + 1));
             float4* const slot = memory.rows(tile);
@@ -220,7 +224,7 @@ template <class Memory> struct Worker {
 
     // Starts copying what the pixels and units of a block push.
     DEVICE void pushes(uint32_t block) const {
-        const uint32_t words = (1 + stage.layers * stage.units) * 8;  // of a pixel
+        const uint32_t words = (stage.channels + stage.layers * stage.units) * 8;  // of a pixel
         const uint32_t first = block * stage.block, pixels = min(stage.block, stage.pixels - first);
         const uint32_t* const from = stage.pushes + first * words;
         uint32_t* const to = memory.pushes(block);

@@ -29,7 +29,7 @@ fn independent_nll(model: &Model, train: &Dataset, test: &Dataset) -> f64 {
     let rows: Vec<u32> = (0..train.images.len() as u32).collect();
     let statistics = Statistics::of(&train.images, &rows);
     let mut independent = Model::new(model.config.clone()).unwrap();
-    independent.initialise(1, &statistics);
+    independent.initialise(1, &statistics, 0.0);
     let Values::Mixture(mixture) = independent.values() else {
         panic!("the demo is D+C");
     };

@@ -1,5 +1,8 @@
 //! Whole models against vectors that PyTorch made in float64 (tests/golden/network.py).
 
+#[path = "common/mod.rs"]
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -261,16 +264,65 @@ fn printed(list: &[u8]) -> Vec<f64> {
     lines.map(|line| -line.parse::<f64>().unwrap()).collect()
 }
 
+/// Several numbers shown of a pixel: the Python example knows no line of this program.
+#[test]
+fn python_example_reads_channels() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let toml = "stage = [{square = 3, units_per_pixel = 2, layers = 1}, {layers = 2}]\n\
+        [likelihood]\nkind = 'dc'\ncomponents = 3\nupper = 60.0\n\
+        [input]\nunit = 30.0\nalso = [{transform = 'log1p', unit = 0.5, scale = 0.3}, {transform = 'sqrt'}]";
+    let (height, width, count) = (4, 5, 6);
+    let model = common::model(toml, height, width, 17, 0.4);
+    let checkpoint = folder.path().join("model.safetensors");
+    model.save(&checkpoint, &Default::default()).unwrap();
+    let images: Vec<f32> = (0..count * height * width)
+        .map(|i| {
+            if i % 3 == 0 {
+                0.1 + (i * 7 % 50) as f32
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let want = images
+        .chunks(height * width)
+        .map(|image| reference::nll(&model, image, &[]).unwrap());
+    let file = folder.path().join("i.npy");
+    let wide: Vec<f64> = images.iter().map(|v| f64::from(*v)).collect();
+    std::fs::write(&file, npy(&[count, height, width], &wide)).unwrap();
+    let output = Command::new(python(root))
+        .arg(root.join("docs/loglikelihood.py"))
+        .args([&checkpoint, &file])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for (got, want) in printed(&output.stdout).into_iter().zip(want) {
+        assert!(
+            (got - want).abs() < 1e-8 * want.abs().max(1.0),
+            "{got} {want}"
+        );
+    }
+}
+
+/// With numpy: what `make setup` installed, or the machine's.
+fn python(root: &Path) -> PathBuf {
+    let installed = root.join(".tools/venv/bin/python3");
+    if installed.exists() {
+        installed
+    } else {
+        PathBuf::from("python3")
+    }
+}
+
 /// docs/loglikelihood.py, the description of the checkpoint that can be run, says the same, and so does `sarm score`.
 #[test]
 fn python_example_agrees() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let installed = root.join(".tools/venv/bin/python3");
-    let python = if installed.exists() {
-        installed
-    } else {
-        PathBuf::from("python3")
-    };
     let folder = tempfile::tempdir().unwrap();
     for golden in Golden::all() {
         let size = golden.model.config.image;
@@ -297,7 +349,7 @@ fn python_example_agrees() {
         std::fs::write(&image_file, npy(&[count, size.height, size.width], &images)).unwrap();
         std::fs::write(&given_file, npy(&[count, condition.names.len()], &given)).unwrap();
         let checkpoint = root.join(format!("tests/golden/{}.safetensors", golden.name));
-        let output = Command::new(&python)
+        let output = Command::new(python(root))
             .arg(root.join("docs/loglikelihood.py"))
             .arg(&checkpoint)
             .args([&image_file, &given_file])

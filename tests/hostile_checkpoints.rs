@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use program::{DC, DD, Lab, conditioned};
 use sarm::engine::cpu::CpuEngine;
 use sarm::engine::{Conditions, Engine, SamplingPlan};
-use sarm::model::checkpoint::{Checkpoint, Named, write_tensors};
+use sarm::model::checkpoint::{Checkpoint, Named, Numbers, write_tensors};
 use sarm::model::config::ImageSize;
 use sarm::model::{Config, Model};
 use sarm::train::{Silent, TrainPlan, train};
@@ -127,7 +127,7 @@ fn forged(
         .map(|(name, shape, values)| Named {
             name: name.clone(),
             shape: shape.clone(),
-            values,
+            values: Numbers::F32(values),
         })
         .collect();
     write_tensors(path, &named, about).unwrap();

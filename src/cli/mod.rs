@@ -5,6 +5,7 @@ mod evaluate;
 mod generate;
 mod info;
 mod interrupt;
+mod pack;
 mod progress;
 mod score;
 mod train;
@@ -61,6 +62,8 @@ enum Verb {
     Evaluate(evaluate::Evaluate),
     /// Exact log-likelihood of each image of a file, in nats.
     Score(score::Score),
+    /// Make a model small enough to ship.
+    Pack(pack::Pack),
     /// Say what is in a data file, a checkpoint or a configuration.
     Info(info::Info),
     /// Measure images per second beside the paper's tables.
@@ -92,6 +95,7 @@ pub fn run() -> ExitCode {
         Verb::Generate(verb) => return ended(verb.run(global)),
         Verb::Evaluate(verb) => verb.run(global),
         Verb::Score(verb) => verb.run(global),
+        Verb::Pack(verb) => verb.run(global),
         Verb::Info(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(global),
         Verb::Completions { shell } => {

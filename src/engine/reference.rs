@@ -38,17 +38,18 @@ fn linear(
         .collect()
 }
 
-/// What the network shows itself of an image: the condition, then its pixels in drawing order.
+/// What the network shows itself of an image: the condition, then its pixels in drawing order, all channels of each.
 ///
 /// `image`: row-major, GeV; D+D replaces pixels by their levels. `None` for a pixel beyond the grid.
 fn inputs(model: &Model, image: &[f32], condition: &[f32]) -> Option<Vec<f64>> {
     let mut x: Vec<f64> = condition.iter().map(|c| f64::from(*c)).collect();
+    let channels = model.config.input.channels();
     for pixel in model.order.iter().flatten() {
         let mut v = image[*pixel as usize];
         if let (Values::Levels(grid), true) = (model.values(), v > 0.0) {
             v = grid.value(grid.level(v)?);
         }
-        x.push(f64::from(model.config.input.apply(v)));
+        x.extend(channels.iter().map(|c| f64::from(c.apply(v))));
     }
     Some(x)
 }

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+use half::bf16;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::TensorSpec;
-use super::{ConfigError, Model, ModelConfig};
+use super::packing::{pack, unpack};
+use super::{ConfigError, Model, ModelConfig, TensorSpec};
 
 /// What `format` says in the metadata of every file of this kind.
 const FORMAT: &str = "sarm";
 /// Version of the layout that this program writes.
 const FORMAT_VERSION: &str = "1";
+/// What `packed` says in the metadata of a packed model.
+const PACKED: &str = "bf16";
 
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +82,38 @@ pub struct Named<'a> {
     /// Shape, row-major.
     pub shape: Vec<usize>,
     /// The numbers.
-    pub values: &'a [f32],
+    pub values: Numbers<'a>,
+}
+
+/// Numbers of a tensor to write.
+pub enum Numbers<'a> {
+    /// As they are.
+    F32(&'a [f32]),
+    /// Packed.
+    Bf16(Vec<bf16>),
+}
+
+impl Numbers<'_> {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Numbers::F32(_) => Dtype::F32,
+            Numbers::Bf16(_) => Dtype::BF16,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Numbers::F32(values) => 4 * values.len(),
+            Numbers::Bf16(values) => 2 * values.len(),
+        }
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        match self {
+            Numbers::F32(values) => to.extend(values.iter().flat_map(|v| v.to_le_bytes())),
+            Numbers::Bf16(values) => to.extend(values.iter().flat_map(|v| v.to_le_bytes())),
+        }
+    }
 }
 
 /// Write tensors and metadata: to a temporary name, flushed, renamed.
@@ -96,10 +130,10 @@ pub fn write_tensors(
     let mut end = 0;
     for t in tensors {
         let start = end;
-        end += 4 * t.values.len();
+        end += t.values.bytes();
         header.insert(
             t.name.clone(),
-            serde_json::json!({"dtype": "F32", "shape": t.shape, "data_offsets": [start, end]}),
+            serde_json::json!({"dtype": t.values.dtype(), "shape": t.shape, "data_offsets": [start, end]}),
         );
     }
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
@@ -109,7 +143,7 @@ pub fn write_tensors(
     content.extend((header.len() as u64).to_le_bytes());
     content.extend(header);
     for t in tensors {
-        content.extend(t.values.iter().flat_map(|v| v.to_le_bytes()));
+        t.values.write(&mut content);
     }
     write_atomically(path, &content)
 }
@@ -181,6 +215,11 @@ impl Tensors {
             path: path.to_path_buf(),
             source,
         })?;
+        Self::of(path, bytes)
+    }
+
+    /// The file `bytes`; `path` is what errors call it.
+    pub fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
         let (length, header) =
             SafeTensors::read_metadata(&bytes).map_err(|e| CheckpointError::Damaged {
                 path: path.to_path_buf(),
@@ -220,8 +259,28 @@ impl Tensors {
         &self.bytes
     }
 
+    /// Whether its weights are packed.
+    fn packed(&self) -> Result<bool, CheckpointError> {
+        match self.metadata("packed") {
+            Err(_) => Ok(false),
+            Ok(PACKED) => Ok(true),
+            Ok(other) => Err(self.damaged(format!(
+                "its weights are packed as '{other}', this program reads '{PACKED}'; use the version of sarm that wrote it"
+            ))),
+        }
+    }
+
     /// A tensor like `spec`, under `name`. Its masked weights must be 0, as every engine relies on.
     pub fn masked(&self, name: &str, spec: &TensorSpec) -> Result<Vec<f32>, CheckpointError> {
+        if spec.is_weight() && self.packed()? {
+            let bytes = self.numbers(name, Dtype::BF16, &[spec.unmasked()])?;
+            let numbers: Vec<bf16> = (bytes.chunks_exact(2))
+                .map(|b| bf16::from_le_bytes([b[0], b[1]]))
+                .collect();
+            let values = unpack(spec, &numbers)
+                .ok_or_else(|| self.damaged(format!("tensor `{name}` was cut short")))?;
+            return self.finite(name, values);
+        }
         let values = self.tensor(name, &spec.shape)?;
         match spec.row_beyond_mask(&values) {
             None => Ok(values),
@@ -233,21 +292,31 @@ impl Tensors {
 
     /// The f32 tensor `name`, which must have `shape`; every number finite.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
-        let found = self
+        let values = self
+            .numbers(name, Dtype::F32, shape)?
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        self.finite(name, values)
+    }
+
+    /// The bytes of the tensor `name`, which must be of this kind and shape.
+    fn numbers(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&[u8], CheckpointError> {
+        let found: &TensorInfo = self
             .header
             .info(name)
             .ok_or_else(|| self.damaged(format!("tensor `{name}` is missing")))?;
-        if found.dtype != Dtype::F32 || found.shape != shape {
+        if found.dtype != dtype || found.shape != shape {
             return Err(self.damaged(format!(
-                "tensor `{name}` is {:?} {:?}, its configuration asks for F32 {shape:?}",
+                "tensor `{name}` is {:?} {:?}, its configuration asks for {dtype:?} {shape:?}",
                 found.dtype, found.shape
             )));
         }
         let (from, to) = found.data_offsets;
-        let values: Vec<f32> = self.bytes[self.start + from..self.start + to]
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
+        Ok(&self.bytes[self.start + from..self.start + to])
+    }
+
+    fn finite(&self, name: &str, values: Vec<f32>) -> Result<Vec<f32>, CheckpointError> {
         match values.iter().position(|v| !v.is_finite()) {
             Some(at) => Err(self.damaged(format!("tensor `{name}` holds {} at {at}", values[at]))),
             None => Ok(values),
@@ -265,10 +334,35 @@ impl Model {
             .map(|(spec, values)| Named {
                 name: spec.name.clone(),
                 shape: spec.shape.clone(),
-                values,
+                values: Numbers::F32(values),
             })
             .collect();
         write_tensors(path, &tensors, self.metadata(record))
+    }
+
+    /// Write the model to `path` with packed weights: some four times smaller, weights rounded to bfloat16. Biases stay
+    /// as they are.
+    pub fn save_packed(&self, path: &Path, record: &Record) -> Result<(), CheckpointError> {
+        let tensors: Vec<Named> = self
+            .tensors
+            .iter()
+            .zip(&self.parameters)
+            .map(|(spec, values)| match spec.is_weight() {
+                true => Named {
+                    name: spec.name.clone(),
+                    shape: vec![spec.unmasked()],
+                    values: Numbers::Bf16(pack(spec, values)),
+                },
+                false => Named {
+                    name: spec.name.clone(),
+                    shape: spec.shape.clone(),
+                    values: Numbers::F32(values),
+                },
+            })
+            .collect();
+        let mut metadata = self.metadata(record);
+        metadata.insert("packed".into(), PACKED.into());
+        write_tensors(path, &tensors, metadata)
     }
 
     /// The metadata of a checkpoint of this model.
@@ -306,7 +400,12 @@ impl Model {
             .map_err(|e| file.damaged(format!("its training record does not parse: {e}")))?;
         // The parameters of a hostile configuration may not fit in memory: ask the file first.
         let expected = config.parameters();
-        if expected > file.bytes.len() as u64 / 4 {
+        // Packed numbers have two bytes, and little more than half of them may be masked.
+        let most = match file.packed()? {
+            true => 3 * (file.bytes.len() as u64 / 2),
+            false => file.bytes.len() as u64 / 4,
+        };
+        if expected > most {
             return Err(file.damaged(format!(
                 "its configuration has {expected} parameters, more than the file can hold"
             )));
@@ -319,7 +418,11 @@ impl Model {
 impl Checkpoint {
     /// Read a checkpoint.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let file = Tensors::read(path)?;
+        Self::of(Tensors::read(path)?)
+    }
+
+    /// The checkpoint in a file's tensors.
+    pub fn of(file: Tensors) -> Result<Self, CheckpointError> {
         let (mut model, record) = Model::from_metadata(&file)?;
         if file.metadata("progress").is_ok() {
             return Err(

@@ -1,6 +1,6 @@
 //! The parameters that training starts from.
 
-use super::config::LikelihoodConfig;
+use super::config::{Channel, LikelihoodConfig};
 use super::{Model, StageTensor};
 use crate::data::SparseImages;
 use crate::random::{self, Purpose};
@@ -70,6 +70,19 @@ impl Statistics {
         (self.zeros[pixel] as f64 + 0.5) / (self.images as f64 + 1.0)
     }
 
+    /// Sum over the pixels of an average image as `channel` shows them.
+    pub(super) fn total(&self, channel: &Channel) -> f64 {
+        let pixels = self.positive.iter().enumerate();
+        let total: f64 = pixels
+            .map(|(pixel, kept)| {
+                let shown: f64 = kept.iter().map(|x| f64::from(channel.apply(*x))).sum();
+                (1.0 - self.zero_fraction(pixel)) * shown / kept.len().max(1) as f64
+            })
+            .sum();
+        // Of images without a positive pixel: any, for nothing is ever shown.
+        if total > 0.0 { total } else { 1.0 }
+    }
+
     /// The value below which a fraction `q` of a pixel's positive values lie; `None` if there are none.
     pub fn quantile(&self, pixel: usize, q: f64) -> Option<f32> {
         let kept = &self.positive[pixel];
@@ -80,8 +93,9 @@ impl Statistics {
 
 impl Model {
     /// Set the parameters that training starts from: weights normal with the variance that keeps a
-    /// GELU layer's output in scale (He et al. 2015), outputs near zero around biases from `statistics`.
-    pub fn initialise(&mut self, seed: u64, statistics: &Statistics) {
+    /// GELU layer's output in scale (He et al. 2015), outputs near zero around biases from `statistics`. With
+    /// `running_sums` above 0 the input layer starts from that many times random sums over the pixels so far.
+    pub fn initialise(&mut self, seed: u64, statistics: &Statistics, running_sums: f64) {
         for t in 0..self.tensors.len() {
             let spec = self.tensors[t].clone();
             if !spec.is_weight() {
@@ -110,6 +124,9 @@ impl Model {
         }
         for stage in 0..self.stages.len() {
             self.initialise_biases(stage, seed, statistics);
+            if running_sums > 0.0 {
+                self.add_running_sums(stage, seed, statistics, running_sums);
+            }
         }
     }
 

@@ -5,6 +5,8 @@ pub mod config;
 mod initial;
 pub mod likelihood;
 pub mod order;
+mod packing;
+mod running_sums;
 pub mod shape;
 
 pub use checkpoint::{CheckpointError, Record};
@@ -13,7 +15,7 @@ pub use initial::Statistics;
 pub use shape::{StageShape, StageTensor, TensorSpec};
 
 use crate::data::SparseImages;
-use config::{InputConfig, LikelihoodConfig, Transform};
+use config::{Channel, LikelihoodConfig, Transform};
 use likelihood::{Grid, Mixture, Support};
 
 /// A model: its configuration, what follows from it, and its parameters.
@@ -77,6 +79,12 @@ impl Model {
     /// Pixels in an image.
     pub fn pixels(&self) -> usize {
         self.config.image.height * self.config.image.width
+    }
+
+    /// Numbers that the network is shown of an image: the condition, then all channels of every pixel in drawing order.
+    pub fn inputs(&self) -> usize {
+        let channels = self.config.input.channels().len();
+        self.config.condition.names.len() + channels * self.pixels()
     }
 
     /// Where each row-major pixel is drawn: (stage, place in the stage).
@@ -173,17 +181,19 @@ impl Values {
     }
 }
 
-impl InputConfig {
+impl Channel {
     /// What the network is shown of a pixel of `x` GeV.
     #[inline]
     pub fn apply(&self, x: f32) -> f32 {
         let y = x / self.unit as f32;
-        match self.transform {
-            Transform::Raw => y,
-            // One rounding of 1 + y costs nothing that a network would see, and keeps to functions
-            // whose bits do not depend on the platform.
-            Transform::Log1p => crate::numeric::ln(1.0 + y),
-            Transform::Sqrt => y.sqrt(),
-        }
+        let scale = self.scale as f32;
+        scale
+            * match self.transform {
+                Transform::Raw => y,
+                // One rounding of 1 + y costs nothing that a network would see, and keeps to functions
+                // whose bits do not depend on the platform.
+                Transform::Log1p => crate::numeric::ln(1.0 + y),
+                Transform::Sqrt => y.sqrt(),
+            }
     }
 }

@@ -22,6 +22,8 @@ pub struct StageShape {
     pub layers: usize,
     /// Numbers in the condition vector.
     pub conditions: usize,
+    /// Numbers that the network is shown of a pixel (c).
+    pub channels: usize,
     /// Numbers the network gives for a pixel besides its gate (3K or U).
     pub values: usize,
     /// Positive levels of D+D (N), 0 for D+C.
@@ -43,6 +45,7 @@ impl StageShape {
                     units_per_pixel: stage.units_per_pixel,
                     layers: stage.layers,
                     conditions: config.condition.names.len(),
+                    channels: config.input.channels().len(),
                     values: config.likelihood.values(),
                     levels: match config.likelihood {
                         LikelihoodConfig::Dc { .. } => 0,
@@ -60,14 +63,14 @@ impl StageShape {
         self.pixels * self.units_per_pixel
     }
 
-    /// Inputs that every unit sees: the condition vector, then the earlier pixels.
+    /// Inputs that every unit sees: the condition vector, then the earlier pixels, all channels of one after another.
     pub fn context(&self) -> usize {
-        self.conditions + self.earlier
+        self.conditions + self.channels * self.earlier
     }
 
     /// Columns of the input layer: context, then this stage's own pixels.
     pub fn inputs(&self) -> usize {
-        self.context() + self.pixels
+        self.context() + self.channels * self.pixels
     }
 
     /// Degree of hidden unit `unit`: the pixel whose numbers are the first to read it.
@@ -77,7 +80,7 @@ impl StageShape {
 
     /// Columns of the input layer that unit `unit` reads: a prefix.
     pub fn inputs_read(&self, unit: usize) -> usize {
-        self.context() + self.degree(unit)
+        self.context() + self.channels * self.degree(unit)
     }
 
     /// Units of the layer below that anything of degree `degree` reads: a prefix.

@@ -184,7 +184,7 @@ pub fn train(
         (progress, record) = (resumed.progress, resumed.record);
         state = Some(resumed.state);
     } else {
-        model.initialise(train_config.seed, &statistics);
+        model.initialise(train_config.seed, &statistics, train_config.running_sums);
     }
     drop(statistics);
     // A device may lack the room: nothing of an old run is thrown away before it has been found.

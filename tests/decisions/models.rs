@@ -58,6 +58,17 @@ pub const MODELS: &[(&str, usize, usize)] = &[
         3,
         4,
     ),
+    // Several numbers shown of a pixel.
+    (
+        "stage = [{square = 3, units_per_pixel = 5, layers = 1}, {layers = 2}]\n[likelihood]\nkind = 'dc'\ncomponents = 5\nupper = 60.0\n[input]\nunit = 30.0\nalso = [{transform = 'log1p', unit = 0.5, scale = 0.3}]\n[condition]\nnames = ['a']",
+        5,
+        7,
+    ),
+    (
+        "order = {kind = 'random', seed = 2}\nstage = [{square = 2, layers = 0}, {units_per_pixel = 2, layers = 3}]\n[likelihood]\nkind = 'dd'\nlatents = 4\nlevels = 20\n[input]\ntransform = 'sqrt'\nalso = [{}, {transform = 'log1p'}, {unit = 9.0}]",
+        4,
+        5,
+    ),
 ];
 
 /// Model number `i`, random, four pixels in ten of its images nonzero.

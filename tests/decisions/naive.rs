@@ -134,6 +134,7 @@ pub fn draw(
     let mut images = SparseImages::new(size.height, size.width).unwrap();
     let mut image = vec![0.0; model.pixels()];
     for number in (first..).take(count) {
+        let channels = model.config.input.channels();
         let mut shown = vec![];
         let mut place = 0;
         for (s, (stage, order)) in stages.iter().zip(&model.order).enumerate() {
@@ -189,7 +190,7 @@ pub fn draw(
                     };
                 }
                 image[usize::from(*pixel)] = value;
-                shown.push(model.config.input.apply(value));
+                shown.extend(channels.iter().map(|c| c.apply(value)));
             }
         }
         images.push_dense(&image);

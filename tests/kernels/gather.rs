@@ -13,6 +13,7 @@ struct Shape {
     images: usize,
     places: usize,
     conditions: usize,
+    channels: usize,
     /// Columns beyond those needed.
     padding: usize,
     batch: usize,
@@ -23,25 +24,29 @@ struct Shape {
 
 /// Cases of `kernels/gather.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
-    let shape = |images, places, conditions, padding, batch, step, occupancy| Shape {
-        images,
-        places,
-        conditions,
-        padding,
-        batch,
-        step,
-        occupancy,
-    };
+    let shape =
+        |images, places, [conditions, channels]: [usize; 2], padding, batch, step, occupancy| {
+            Shape {
+                images,
+                places,
+                conditions,
+                channels,
+                padding,
+                batch,
+                step,
+                occupancy,
+            }
+        };
     let shapes = match size {
         Size::Small => vec![
-            shape(5, 1, 0, 0, 3, None, 0.5),
-            shape(9, 17, 2, 8, 7, Some(1), 0.3),
-            shape(12, 40, 1, 0, 4, Some(2), 1.0),
-            shape(6, 625, 3, 16, 5, Some(0), 0.1),
-            shape(4, 9, 40, 0, 2, Some(1), 0.0),
+            shape(5, 1, [0, 1], 0, 3, None, 0.5),
+            shape(9, 17, [2, 2], 8, 7, Some(1), 0.3),
+            shape(12, 40, [1, 3], 0, 4, Some(2), 1.0),
+            shape(6, 625, [3, 1], 16, 5, Some(0), 0.1),
+            shape(4, 9, [40, 4], 0, 2, Some(1), 0.0),
         ],
         Size::Full => [128, 1024, 8192]
-            .map(|batch| shape(20_000, 625, 2, 0, batch, Some(1), 0.1))
+            .map(|batch| shape(20_000, 625, [2, 1], 0, batch, Some(1), 0.1))
             .into(),
     };
     shapes.into_iter().map(case).collect()
@@ -50,15 +55,15 @@ pub fn cases(size: Size) -> Vec<Case> {
 fn case(shape: Shape) -> Case {
     Case {
         name: format!(
-            "gather/{}x{}+{}",
-            shape.batch, shape.places, shape.conditions
+            "gather/{}x{}x{}+{}",
+            shape.batch, shape.places, shape.channels, shape.conditions
         ),
         prepare: Box::new(move |device| prepare(device, &shape)),
     }
 }
 
 fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
-    let (n, c) = (shape.places, shape.conditions);
+    let (n, c, channels) = (shape.places, shape.conditions, shape.channels);
     let random = |i: usize, item: usize| {
         let w = words(21, Purpose::Synthetic, i as u64, item as u32);
         [unit(w[1]), unit(w[2])]
@@ -69,7 +74,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
             let [a, b] = random(image, p);
             if a < shape.occupancy {
                 place.push(p as u16);
-                shown.push(bf16::from_f32(b));
+                shown.extend((0..channels).map(|k| bf16::from_f32(b + k as f32)));
                 target.push(1 + (b * 1e6) as u32);
             }
         }
@@ -84,7 +89,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         .cycle()
         .take(steps * shape.batch)
         .collect();
-    let pitch = (n + c).next_multiple_of(8) + shape.padding;
+    let pitch = (channels * n + c).next_multiple_of(8) + shape.padding;
 
     let (mut shown_wanted, mut target_wanted) = (vec![], vec![]);
     let first = shape.step.unwrap_or(0) as usize * shape.batch;
@@ -96,7 +101,9 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
             *to = v.to_f64();
         }
         for i in start[row] as usize..start[row + 1] as usize {
-            s[c + usize::from(place[i])] = shown[i].to_f64();
+            for k in 0..channels {
+                s[c + channels * usize::from(place[i]) + k] = shown[channels * i + k].to_f64();
+            }
             t[usize::from(place[i])] = f64::from(target[i]);
         }
         shown_wanted.extend(s);
@@ -125,6 +132,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
                 Address::NULL
             },
             condition_count: c,
+            channels,
             places: n,
         },
         rows: rows.address(),
@@ -143,7 +151,8 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         ],
         work: Work {
             matrix_operations: 0.0,
-            bytes: (shape.batch * (2 * pitch + 4 * n + 2 * c + 12) + positives * 8) as f64,
+            bytes: (shape.batch * (2 * pitch + 4 * n + 2 * c + 12) + positives * (6 + 2 * channels))
+                as f64,
         },
         memory: vec![
             Box::new((starts, places, showns, targets)),

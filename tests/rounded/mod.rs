@@ -56,12 +56,13 @@ pub fn tensors(level: usize) -> (StageTensor, StageTensor) {
 /// `image`: row-major, GeV, no pixel beyond the model's range.
 pub fn shown(model: &Model, image: &[f32], condition: &[f32]) -> Vec<f64> {
     let mut shown: Vec<f64> = condition.iter().map(|c| f64::from(*c)).collect();
+    let channels = model.config.input.channels();
     for pixel in model.order.iter().flatten() {
         let mut x = image[usize::from(*pixel)];
         if let (Values::Levels(grid), true) = (model.values(), x > 0.0) {
             x = grid.value(grid.level(x).unwrap());
         }
-        shown.push(f64::from(model.config.input.apply(x)));
+        shown.extend(channels.iter().map(|c| f64::from(c.apply(x))));
     }
     shown
 }

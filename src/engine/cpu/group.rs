@@ -79,7 +79,7 @@ impl Group {
     pub fn new(model: &Model, images: usize) -> Self {
         let blocks = images.div_ceil(LANES);
         let lanes = blocks * LANES;
-        let inputs = model.config.condition.names.len() + model.pixels();
+        let inputs = model.inputs();
         let stage = |s: &StageShape| {
             let units = vec![0.0; lanes * s.units()];
             let by_image = vec![0.0; lanes * padded(s.units())];
@@ -113,7 +113,8 @@ impl Group {
     ) -> Result<(), (usize, usize, f32)> {
         let model = shared.model;
         let conditions = model.config.condition.names.len();
-        let width = conditions + model.pixels();
+        let width = model.inputs();
+        let channels = model.config.input.channels();
         let stride = padded(width);
         self.images = rows.len();
         self.inputs.fill(0.0);
@@ -167,10 +168,10 @@ impl Group {
                     level = grid.level(*x).ok_or((*row as usize, *pixel as usize, *x))?;
                     shown = grid.value(level);
                 }
-                put(
-                    conditions + model.stages[s].earlier + place,
-                    model.config.input.apply(shown),
-                );
+                let column = conditions + channels.len() * (model.stages[s].earlier + place);
+                for (c, channel) in channels.iter().enumerate() {
+                    put(column + c, channel.apply(shown));
+                }
                 let work = &mut self.stages[s];
                 work.sides[(block * model.stages[s].pixels + place) * LANES + lane] = 1.0;
                 work.entries[next[s][place]] = Entry {

@@ -103,7 +103,8 @@ impl Kernel for Tile<'_> {
     fn run<V: Vector>(self) -> Self::Output {
         let model = &self.sampler.model;
         let blocks = self.images.div_ceil(LANES);
-        let width = model.config.condition.names.len() + model.pixels();
+        let width = model.inputs();
+        let channels = model.config.input.channels();
         let mut inputs = vec![0.0f32; blocks * width * LANES];
         let mut drawn = vec![Vec::new(); self.images];
         for image in 0..self.images {
@@ -134,8 +135,10 @@ impl Kernel for Tile<'_> {
                         .draw
                         .draw::<V>(&numbers, [w[1][0], w[2][0]], &mut scratch);
                     drawn.push((model.order[s][pixel], x));
-                    let column = shape.conditions + place;
-                    inputs[(block * width + column) * LANES + lane] = model.config.input.apply(x);
+                    for (c, channel) in channels.iter().enumerate() {
+                        let column = shape.conditions + channels.len() * place + c;
+                        inputs[(block * width + column) * LANES + lane] = channel.apply(x);
+                    }
                 }
             }
         }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::data::SparseImages;
 use crate::engine::{Conditions, EngineError, Sampler, SamplingPlan};
-use crate::model::config::InputConfig;
+use crate::model::config::Channel;
 use crate::model::{Model, StageShape, StageTensor};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
@@ -36,7 +36,7 @@ struct StageTables {
     /// Panels of `history` that belong to each block: `[layer][block]` ranges.
     panels: Vec<Vec<std::ops::Range<usize>>>,
     biases: Vec<Vec<f32>>,
-    /// What a unit (for the input layer: a pixel) adds inside its block, `[layer][source]`.
+    /// What a unit (for the input layer: a channel of a pixel) adds inside its block, `[layer][source]`.
     pushes: Vec<Vec<Push>>,
     /// Values of each pixel: `[unit read][padded values]`, and their biases.
     values: Vec<Vec<f32>>,
@@ -71,7 +71,7 @@ impl StageTables {
             let mut packed = Packed::plan(&row_cuts, isa.tile_rows(), |first, _| {
                 let start = cuts[first / per_pixel / block.max(1)];
                 0..if layer == 0 {
-                    shape.context() + start
+                    shape.context() + shape.channels * start
                 } else {
                     start * u
                 }
@@ -89,10 +89,11 @@ impl StageTables {
             history.push(packed);
             biases.push(model.parameters[model.index(stage, tensor) + 1].clone());
             pushes.push(if layer == 0 {
-                (0..shape.pixels)
-                    .map(|pixel| {
+                (0..shape.channels * shape.pixels)
+                    .map(|source| {
+                        let pixel = source / shape.channels;
                         let first = (pixel + 1) * u;
-                        let column = shape.context() + pixel;
+                        let column = shape.context() + source;
                         let rows = first..end_of_block(pixel) * u;
                         Push {
                             first,
@@ -159,7 +160,7 @@ pub struct BlockedSampler {
     stages: Vec<StageTables>,
     order: Vec<u16>,
     size: (usize, usize),
-    input: InputConfig,
+    channels: Vec<Channel>,
     seed: u64,
     conditions: Conditions,
 }
@@ -179,7 +180,7 @@ impl BlockedSampler {
             pool,
             order: model.order.concat(),
             size: (model.config.image.height, model.config.image.width),
-            input: model.config.input.clone(),
+            channels: model.config.input.channels(),
             seed: plan.seed,
             conditions: plan.conditions.clone(),
         }
@@ -254,7 +255,7 @@ impl Work {
         let conditions = sampler.stages.first().map_or(0, |s| s.shape.conditions);
         Self {
             blocks,
-            inputs: vec![0.0; lanes * (conditions + sampler.order.len())],
+            inputs: vec![0.0; lanes * (conditions + sampler.channels.len() * sampler.order.len())],
             hidden: vec![vec![0.0; lanes * most(StageShape::units)]; most(|s| s.layers) + 1],
             gates: vec![0.0; lanes * most(|s| s.pixels)],
         }
@@ -390,7 +391,7 @@ impl Tile<'_> {
                 }
             }
         }
-        let column = (shape.conditions + place) * LANES;
+        let column = (shape.conditions + shape.channels * place) * LANES;
         let mut touched = [false; TILE_BLOCKS];
         let mut scratch = Vec::new();
         let hidden = &work.hidden[shape.layers];
@@ -401,18 +402,23 @@ impl Tile<'_> {
             for (o, numbers) in group.iter().zip(numbers.chunks_exact(stride)) {
                 let x = tables.draw.draw::<V>(numbers, o.words, &mut scratch);
                 drawn[o.block * LANES + o.lane].push((self.sampler.order[place], x));
-                work.inputs[o.block * width * LANES + column + o.lane] =
-                    self.sampler.input.apply(x);
+                let inputs = &mut work.inputs[o.block * width * LANES + column + o.lane..];
+                for (to, channel) in inputs.iter_mut().step_by(LANES).zip(&self.sampler.channels) {
+                    *to = channel.apply(x);
+                }
                 touched[o.block] = true;
             }
         }
         // A block of lanes without an open gate adds zero to all: left out.
         for lanes in (0..work.blocks).filter(|b| touched[*b]) {
-            let x = &work.inputs[lanes * width * LANES + column..][..LANES];
-            // SAFETY: `x` holds LANES numbers.
-            let x = unsafe { V::load(x.as_ptr()) };
+            let shown = &work.inputs[lanes * width * LANES + column..];
             let target = &mut work.hidden[0][lanes * units * LANES..(lanes + 1) * units * LANES];
-            push::<V>(&tables.pushes[0][pixel], x, target);
+            let pushes = &tables.pushes[0][pixel * shape.channels..(pixel + 1) * shape.channels];
+            for (x, weights) in shown.chunks_exact(LANES).zip(pushes) {
+                // SAFETY: `x` holds LANES numbers.
+                let x = unsafe { V::load(x.as_ptr()) };
+                push::<V>(weights, x, target);
+            }
         }
     }
 }

@@ -72,7 +72,7 @@ impl Chunk {
 }
 
 pub(super) fn shown_pitch(model: &Model) -> usize {
-    pitch(model.config.condition.names.len() + model.pixels())
+    pitch(model.inputs())
 }
 
 /// The likelihood of a model, as a batch runs it.

@@ -14,12 +14,13 @@ use crate::model::{Model, Values};
 pub struct ResidentImages {
     images: usize,
     condition_count: usize,
+    channels: usize,
     places: usize,
     /// Entries of image i: `start[i] .. start[i + 1]`.
     start: Memory<u64>,
     /// Place of each entry in the drawing order, all stages one after another.
     place: Memory<u16>,
-    /// What the network is shown of it.
+    /// What the network is shown of it, all channels.
     shown: Memory<bf16>,
     /// D+C: bits of the pixel in GeV (f32). D+D: its level, counted from 1.
     target: Memory<u32>,
@@ -28,9 +29,17 @@ pub struct ResidentImages {
 }
 
 impl ResidentImages {
-    /// Bytes on the device of `images` images with `nonzeros` positive pixels and `conditions` conditions each.
-    pub fn bytes(images: usize, nonzeros: usize, conditions: usize) -> u64 {
-        (8 * (images + 1) + (2 + 2 + 4) * nonzeros + 2 * conditions * images) as u64
+    /// Bytes on the device of `images` images of `model` with `nonzeros` positive pixels in all.
+    pub fn bytes(model: &Model, images: usize, nonzeros: usize) -> u64 {
+        let (conditions, channels) = (
+            model.config.condition.names.len(),
+            model.config.input.channels().len(),
+        );
+        Self::bytes_of(images, nonzeros, conditions, channels)
+    }
+
+    fn bytes_of(images: usize, nonzeros: usize, conditions: usize, channels: usize) -> u64 {
+        (8 * (images + 1) + (2 + 2 * channels + 4) * nonzeros + 2 * conditions * images) as u64
     }
 
     /// Copy the images `rows` of `data`, which are `model`'s, to the device.
@@ -47,13 +56,15 @@ impl ResidentImages {
             .iter()
             .map(|(stage, place)| (model.stages[usize::from(*stage)].earlier as u16) + place)
             .collect();
-        let input = &model.config.input;
-        let shown_of = |x: f32| bf16::from_f32(input.apply(x));
+        let channels = model.config.input.channels();
+        let shown_of = |x: f32| channels.iter().map(move |c| bf16::from_f32(c.apply(x)));
         let values = model.values();
         // What is shown of each level, worked out once for all pixels.
         let levels: Vec<bf16> = match &values {
             Values::Mixture(_) => Vec::new(),
-            Values::Levels(grid) => (0..grid.len()).map(|k| shown_of(grid.value(k))).collect(),
+            Values::Levels(grid) => (0..grid.len())
+                .flat_map(|k| shown_of(grid.value(k)))
+                .collect(),
         };
         let mut start = Vec::with_capacity(rows.len() + 1);
         start.push(0u64);
@@ -63,17 +74,19 @@ impl ResidentImages {
             let (pixels, numbers) = data.images.image(row);
             for (pixel, x) in pixels.iter().zip(numbers) {
                 place.push(places[usize::from(*pixel)]);
-                let (seen, bits) = match &values {
-                    Values::Mixture(_) => (shown_of(*x), x.to_bits()),
+                match &values {
+                    Values::Mixture(_) => {
+                        shown.extend(shown_of(*x));
+                        target.push(x.to_bits());
+                    }
                     Values::Levels(grid) => {
                         let level = grid.level(*x).ok_or_else(|| {
                             EngineError::beyond(model, row, usize::from(*pixel), *x)
                         })?;
-                        (levels[level], level as u32 + 1)
+                        shown.extend(&levels[level * channels.len()..][..channels.len()]);
+                        target.push(level as u32 + 1);
                     }
-                };
-                shown.push(seen);
-                target.push(bits);
+                }
             }
             start.push(place.len() as u64);
             let row = data.conditions.row(row as u64);
@@ -82,6 +95,7 @@ impl ResidentImages {
         Ok(Self {
             images: rows.len(),
             condition_count: data.conditions.width(),
+            channels: channels.len(),
             places: model.pixels(),
             start: Memory::from(device, &start)?,
             place: Memory::from(device, &place)?,
@@ -93,7 +107,8 @@ impl ResidentImages {
 
     /// Bytes that they take.
     pub fn bytes_taken(&self) -> u64 {
-        Self::bytes(self.images, self.place.len(), self.condition_count)
+        let nonzeros = self.place.len();
+        Self::bytes_of(self.images, nonzeros, self.condition_count, self.channels)
     }
 
     /// Check that there is an image for each of `rows`.
@@ -124,6 +139,7 @@ impl ResidentImages {
                 _ => self.conditions.address(),
             },
             condition_count: self.condition_count,
+            channels: self.channels,
             places: self.places,
         }
     }

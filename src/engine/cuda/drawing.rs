@@ -10,7 +10,7 @@ use super::ops::sample::{
 use super::packed::PackedStage;
 use super::room::{check_limit, check_room};
 use crate::engine::{EngineError, SamplingPlan, check_conditions};
-use crate::model::config::Transform;
+use crate::model::config::Channel;
 use crate::model::{Model, Values};
 
 const REMEDY: &str = "use a smaller network, another card or --device cpu";
@@ -113,7 +113,7 @@ pub struct Drawing {
     plan: SamplePlan,
     grid: Option<Memory<f32>>,
     values: Values,
-    input: (Transform, f32),
+    channels: Vec<Channel>,
     order: Memory<u16>,
     conditions: Memory<f32>,
     condition_rows: u64,
@@ -204,7 +204,7 @@ impl Drawing {
             plan: sample_plan,
             grid,
             values,
-            input: (model.config.input.transform, model.config.input.unit as f32),
+            channels: model.config.input.channels(),
             order: Memory::from(device, &model.order.concat())?,
             conditions: Memory::from(device, &conditions)?,
             condition_rows: rows,
@@ -247,7 +247,7 @@ impl Drawing {
                     ValueKind::Levels(grid.as_ref().map_or(Address::NULL, Memory::address))
                 }
             },
-            input: self.input,
+            channels: &self.channels,
             order: self.order.address(),
             conditions: self.conditions.address(),
             condition_rows: self.condition_rows,

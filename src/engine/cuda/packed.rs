@@ -105,9 +105,11 @@ impl PackedStage {
             true => pixel(block, i),
             false => unit(block, i),
         };
-        // Columns that a maker reads of a block.
-        let column_of = |maker: usize, block, i| match maker {
-            0 => pixel(block, i).map(|p| context + p),
+        // Columns that a maker reads of a block: channel by channel of its pixels, or its units.
+        let channels = shape.channels;
+        let sources = |maker: usize| if maker == 0 { channels } else { 1 };
+        let column_of = |maker: usize, source: usize, block, i| match maker {
+            0 => pixel(block, i).map(|p| context + channels * p + source),
             _ => unit(block, i),
         };
 
@@ -132,10 +134,12 @@ impl PackedStage {
                     }
                 }
                 for earlier in 0..block {
-                    let column = |k| column_of(m, earlier, k);
-                    packed
-                        .rows
-                        .extend(fragment(|r, k| maker.at(row(r), column(k))));
+                    for source in 0..sources(m) {
+                        let column = |k| column_of(m, source, earlier, k);
+                        packed
+                            .rows
+                            .extend(fragment(|r, k| maker.at(row(r), column(k))));
+                    }
                 }
                 let bias = (0..FRAGMENT).map(|i| row(i).map_or(0.0, |r| maker.bias[r]));
                 packed.row_bias.extend(bias);
@@ -156,12 +160,12 @@ impl PackedStage {
                     let bias = (0..FRAGMENT).map(|i| number(i).map_or(0.0, |n| values.bias[n]));
                     packed.value_bias.extend(bias);
                 }
-                // The value to the input layer's rows, then the units of each layer to those of the next.
+                // The channels to the input layer's rows, then the units of each layer to those of the next.
                 for (m, maker) in makers.iter().enumerate() {
-                    for j in 0..if m == 0 { 1 } else { u } {
+                    for j in 0..if m == 0 { channels } else { u } {
                         let source = match m {
-                            0 => column_of(0, block, q),
-                            _ => column_of(m, block, q * u + j),
+                            0 => column_of(0, j, block, q),
+                            _ => column_of(m, 0, block, q * u + j),
                         };
                         let weight = |i| maker.at(row_of(m, block, i), source);
                         let words = (0..8).map(|r| pair(weight(r), weight(r + 8)));
@@ -178,7 +182,8 @@ impl PackedStage {
         let shape = &blocks.shape;
         let (count, layers) = (blocks.count() as u64, blocks.layers() as u64);
         let triangle = count * count.saturating_sub(1) / 2;
-        let rows = blocks.context_steps() as u64 * count + (layers + 1) * triangle;
+        let rows =
+            blocks.context_steps() as u64 * count + (shape.channels as u64 + layers) * triangle;
         let tiles = shape.values.div_ceil(FRAGMENT) as u64;
         let mut values = 0;
         for block in 0..blocks.count() {

@@ -102,7 +102,7 @@ impl Layout {
                 let mut layers = vec![matrix(
                     units,
                     shape.inputs(),
-                    Mask::input(shape.context() as u32, u as u32),
+                    Mask::input(shape.context() as u32, u as u32, shape.channels as u32),
                 )];
                 layers.extend(
                     (0..shape.layers).map(|_| matrix(units, units, Mask::hidden(u as u32))),

@@ -100,7 +100,7 @@ pub fn score(
         .map(|first| first..images.min(first + RESIDENT));
     let largest = parts.clone().map(|part| {
         let nonzeros = (starts[part.end] - starts[part.start]) as usize;
-        ResidentImages::bytes(part.len(), nonzeros, data.conditions.width())
+        ResidentImages::bytes(model, part.len(), nonzeros)
     });
     let mut scorer = Scorer::new(device, model, &layout, images, largest.max().unwrap_or(0))?;
     let mut scores = Vec::with_capacity(images);

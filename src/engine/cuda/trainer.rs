@@ -48,8 +48,7 @@ impl CudaTrainer {
     ) -> Result<Self, EngineError> {
         let layout = Layout::of(model);
         let images = &data.images;
-        let resident =
-            ResidentImages::bytes(images.len(), images.nonzeros(), data.conditions.width());
+        let resident = ResidentImages::bytes(model, images.len(), images.nonzeros());
         check_room(
             device,
             &[

@@ -1,6 +1,8 @@
 //! Reading a configuration and checking that it makes sense: every mistake is named with its key.
 
-use super::{Config, ImageSize, LikelihoodConfig, ModelConfig, StageConfig, TrainConfig};
+use super::{
+    Config, ImageSize, LikelihoodConfig, MOST_CHANNELS, ModelConfig, StageConfig, TrainConfig,
+};
 use crate::data::MAX_PIXELS;
 use crate::model::likelihood::Grid;
 use crate::model::likelihood::mixture::MOST_COMPONENTS;
@@ -144,6 +146,13 @@ impl TrainConfig {
         within("train.batch", self.batch, 1, 1 << 20)?;
         within("train.epochs", self.epochs, 1, 1_000_000)?;
         positive("train.learning_rate", self.learning_rate)?;
+        if !(0.0..=1e3).contains(&self.running_sums) {
+            impossible(
+                "train.running_sums",
+                self.running_sums,
+                "it must be 0 to 1000",
+            )?;
+        }
         if !(0.0..0.9).contains(&self.validation) {
             impossible("train.validation", self.validation, "it must be 0 to 0.9")?;
         }
@@ -255,7 +264,17 @@ impl ModelConfig {
                 "it must be below 2^32; lower units_per_pixel, layers or latents",
             )?;
         }
+        within(
+            "number of [[input.also]]",
+            self.input.also.len(),
+            0,
+            MOST_CHANNELS - 1,
+        )?;
         factor("input.unit", self.input.unit)?;
+        for (i, channel) in self.input.also.iter().enumerate() {
+            factor(&format!("input.also[{i}].unit"), channel.unit)?;
+            factor(&format!("input.also[{i}].scale"), channel.scale)?;
+        }
         let c = &self.condition;
         within("number of conditions", c.names.len(), 0, 256)?;
         for (i, name) in c.names.iter().enumerate() {
@@ -320,7 +339,8 @@ impl ModelConfig {
             };
             let n = after - before;
             let units = n * stage.units_per_pixel as u64;
-            let inputs = self.condition.names.len() as u64 + after;
+            let inputs =
+                self.condition.names.len() as u64 + self.input.channels().len() as u64 * after;
             let outputs = n * (1 + self.likelihood.values() as u64);
             total += units * (inputs + 1)
                 + stage.layers as u64 * units * (units + 1)

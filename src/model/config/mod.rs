@@ -179,7 +179,29 @@ pub enum Transform {
     Sqrt,
 }
 
-/// `[input]`: what the network is shown of a pixel, `transform(pixel / unit)`.
+/// One number that the network is shown of a pixel: `scale transform(pixel / unit)`. Zero shows as zero.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Channel {
+    /// The function.
+    pub transform: Transform,
+    /// GeV that count as 1.
+    pub unit: f64,
+    /// Factor that brings it to the size of the others: Adam moves all weights alike.
+    pub scale: f64,
+}
+
+impl Default for Channel {
+    fn default() -> Self {
+        Self {
+            transform: Transform::Raw,
+            unit: 1.0,
+            scale: 1.0,
+        }
+    }
+}
+
+/// `[input]`: what the network is shown of a pixel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InputConfig {
@@ -187,16 +209,41 @@ pub struct InputConfig {
     pub transform: Transform,
     /// GeV that count as 1.
     pub unit: f64,
+    /// Further numbers of the same pixel.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Channel>,
 }
 
 impl Default for InputConfig {
     fn default() -> Self {
+        let Channel {
+            transform, unit, ..
+        } = Channel::default();
         Self {
-            transform: Transform::Raw,
-            unit: 1.0,
+            transform,
+            unit,
+            also: Vec::new(),
         }
     }
 }
+
+impl InputConfig {
+    /// All that is shown of a pixel, at least one and at most [`MOST_CHANNELS`].
+    pub fn channels(&self) -> Vec<Channel> {
+        let first = Channel {
+            transform: self.transform,
+            unit: self.unit,
+            scale: 1.0,
+        };
+        [first]
+            .into_iter()
+            .chain(self.also.iter().copied())
+            .collect()
+    }
+}
+
+/// The most numbers that a network may be shown of a pixel.
+pub const MOST_CHANNELS: usize = 4;
 
 /// `[condition]`: per-row data sets, standardised to `(value - mean) / scale`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -212,6 +259,17 @@ pub struct ConditionConfig {
     pub scale: Vec<f64>,
 }
 
+/// How Adam's step size falls over the epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Halved every `halve_every` epochs; the paper's.
+    #[default]
+    Halving,
+    /// Along half a cosine, from `learning_rate` in the first epoch towards 0 after the last.
+    Cosine,
+}
+
 /// `[train]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -222,8 +280,13 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Adam's step size.
     pub learning_rate: f64,
+    /// How it falls.
+    pub schedule: Schedule,
     /// Epochs after which the step size is halved, again and again; 0: never.
     pub halve_every: usize,
+    /// Strength of the sums over the pixels so far that the units of the input layer start from; 0: the paper's start,
+    /// none. See [`Model::initialise`](super::Model::initialise).
+    pub running_sums: f64,
     /// Seed of the initial parameters, the split and the shuffles.
     pub seed: u64,
     /// Fraction of the images held out for validation.
@@ -238,7 +301,9 @@ impl Default for TrainConfig {
             epochs: 100,
             batch: 128,
             learning_rate: 3e-4,
+            schedule: Schedule::Halving,
             halve_every: 50,
+            running_sums: 0.0,
             seed: 1,
             validation: 0.05,
             patience: 0,
@@ -249,7 +314,17 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// Step size in epoch `epoch`, counted from 0.
     pub fn learning_rate_at(&self, epoch: usize) -> f32 {
-        let halvings = epoch.checked_div(self.halve_every).unwrap_or(0);
-        (self.learning_rate * 0.5f64.powi(halvings.min(1000) as i32)) as f32
+        let factor = match self.schedule {
+            Schedule::Halving => {
+                let halvings = epoch.checked_div(self.halve_every).unwrap_or(0);
+                0.5f64.powi(halvings.min(1000) as i32)
+            }
+            Schedule::Cosine => {
+                let done = epoch as f64 / self.epochs.max(1) as f64;
+                // The last epoch is no standstill, were there only one.
+                (0.5 + 0.5 * (std::f64::consts::PI * done.min(1.0)).cos()).max(1e-3)
+            }
+        };
+        (self.learning_rate * factor) as f32
     }
 }

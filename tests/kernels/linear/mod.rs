@@ -55,10 +55,11 @@ fn ragged() -> Vec<(&'static str, u32, Vec<Spec>)> {
     vec![
         ("one", 1, vec![spec(1, 1, Mask::none(1))]),
         ("dense", 40, vec![spec(33, 70, Mask::none(70))]),
-        ("input", 17, vec![spec(45, 9, Mask::input(0, 5))]),
+        ("input", 17, vec![spec(45, 9, Mask::input(0, 5, 1))]),
         // Whole tiles of rows that read nothing, but have a bias.
         ("silent", 5, vec![spec(260, 5, silent)]),
-        ("context", 35, vec![spec(40, 47, Mask::input(7, 1))]),
+        ("context", 35, vec![spec(40, 47, Mask::input(7, 1, 1))]),
+        ("channels", 19, vec![spec(20, 27, Mask::input(7, 2, 2))]),
         ("output", 33, vec![spec(144, 45, Mask::output(5, 16))]),
         // Nothing reads the last columns.
         ("unread", 9, vec![spec(20, 90, nobody)]),
@@ -94,8 +95,8 @@ fn jets_hidden() -> Vec<Spec> {
 
 fn jets_input() -> Vec<Spec> {
     vec![
-        spec(616, 625, Mask::input(9, 1)),
-        spec(45, 9, Mask::input(0, 5)),
+        spec(616, 625, Mask::input(9, 1, 1)),
+        spec(45, 9, Mask::input(0, 5, 1)),
     ]
 }
 

@@ -11,7 +11,7 @@ pub struct Resident {
     pub start: Address,
     /// u16 a positive pixel: its place in the drawing order, distinct within an image.
     pub place: Address,
-    /// bf16 a positive pixel: what the network is shown of it.
+    /// bf16 `[channels]` a positive pixel: what the network is shown of it.
     pub shown: Address,
     /// 32 bits a positive pixel, not 0: GeV as f32 (D+C), level + 1 as u32 (D+D).
     pub target: Address,
@@ -19,6 +19,8 @@ pub struct Resident {
     pub conditions: Address,
     /// Conditions of an image.
     pub condition_count: usize,
+    /// Numbers that are shown of a pixel, at least 1.
+    pub channels: usize,
     /// Pixels of an image.
     pub places: usize,
 }
@@ -34,7 +36,7 @@ pub struct Gather {
     pub cursor: Address,
     /// Images in it.
     pub batch: usize,
-    /// Out: bf16 `[batch, pitch]`: conditions, then the pixels in drawing order, then zeros.
+    /// Out: bf16 `[batch, pitch]`: conditions, then all channels of the pixels in drawing order, then zeros.
     pub shown: Address,
     /// Columns of `shown` in memory, a multiple of 8.
     pub pitch: usize,
@@ -59,6 +61,8 @@ struct Params {
     places: u32,
     condition_count: u32,
     pitch: u32,
+    channels: u32,
+    padding: u32,
 }
 
 /// A warp gathers an image; few warps a block spread a small batch over the card.
@@ -71,7 +75,8 @@ impl Gather {
     /// On sizes and addresses that the kernel does not take.
     pub fn launch(&self) -> Launch {
         let data = &self.data;
-        assert!(self.pitch.is_multiple_of(8) && self.pitch >= data.condition_count + data.places);
+        let columns = data.condition_count + data.channels * data.places;
+        assert!(self.pitch.is_multiple_of(8) && self.pitch >= columns && data.channels >= 1);
         assert!((1..=1 << 16).contains(&data.places), "places are u16");
         assert!(self.shown.0.is_multiple_of(16) && self.target.0.is_multiple_of(4));
         assert!(data.condition_count == 0 || data.conditions != Address::NULL);
@@ -89,6 +94,8 @@ impl Gather {
             places: data.places as u32,
             condition_count: data.condition_count as u32,
             pitch: self.pitch as u32,
+            channels: data.channels as u32,
+            padding: 0,
         };
         let images_per_block = THREADS / 32;
         let blocks = parameter.batch.div_ceil(images_per_block);
@@ -102,6 +109,6 @@ mod tests {
 
     #[test]
     fn parameter_is_as_large_as_the_kernel_says() {
-        assert_eq!(size_of::<Params>(), 88);
+        assert_eq!(size_of::<Params>(), 96);
     }
 }

@@ -27,12 +27,12 @@ impl Mask {
         }
     }
 
-    /// The input layer: the context, then the pixels of a lower degree.
-    pub const fn input(context: u32, units_per_pixel: u32) -> Self {
+    /// The input layer: the context, then all channels of the pixels of a lower degree.
+    pub const fn input(context: u32, units_per_pixel: u32, channels: u32) -> Self {
         Self {
             base: context,
             rows: units_per_pixel,
-            columns: 1,
+            columns: channels,
         }
     }
 
@@ -92,8 +92,8 @@ mod tests {
     fn readers_are_the_inverse_of_what_is_read() {
         let masks = [
             Mask::none(13),
-            Mask::input(0, 3),
-            Mask::input(5, 1),
+            Mask::input(0, 3, 1),
+            Mask::input(5, 1, 2),
             Mask::hidden(4),
             Mask::output(2, 7),
         ];
@@ -121,11 +121,12 @@ mod tests {
             units_per_pixel: 3,
             layers: 1,
             conditions: 2,
+            channels: 2,
             values: 7,
             levels: 0,
         };
         let masks = [
-            ("input.weight", Mask::input(6, 3)),
+            ("input.weight", Mask::input(10, 3, 2)),
             ("hidden.0.weight", Mask::hidden(3)),
             ("gate.weight", Mask::output(3, 1)),
             ("value.weight", Mask::output(3, 7)),

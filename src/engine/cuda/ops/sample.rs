@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::engine::cuda::device::{Address, Launch};
 use crate::model::StageShape;
-use crate::model::config::Transform;
+use crate::model::config::{Channel, MOST_CHANNELS, Transform};
 use crate::model::likelihood::Mixture;
 
 /// Stages that a launch can draw.
@@ -60,14 +60,14 @@ impl Blocks {
         self.shape.context().div_ceil(FRAGMENT)
     }
 
-    /// Words of what one pixel pushes inside its block: its value, then its units layer by layer, to 2 x 8 rows each.
+    /// Words of what one pixel pushes inside its block: its channels, then its units layer by layer, to 2 x 8 rows each.
     pub fn push_words(&self) -> usize {
-        8 * (1 + self.layers() * self.shape.units_per_pixel)
+        8 * (self.shape.channels + self.layers() * self.shape.units_per_pixel)
     }
 
-    /// Columns of an image's history: own inputs, then the units of each layer.
+    /// Columns of an image's history: own inputs, a block's channels one after another, then the units of each layer.
     fn columns(&self) -> usize {
-        (1 + self.layers()) * FRAGMENT * self.count()
+        (self.shape.channels + self.layers()) * FRAGMENT * self.count()
     }
 }
 
@@ -245,8 +245,8 @@ pub struct Sample<'a> {
     pub stages: &'a [StageWeights],
     /// How they are drawn.
     pub values: ValueKind,
-    /// What the network is shown of a pixel: the function, and the GeV that count as 1.
-    pub input: (Transform, f32),
+    /// What the network is shown of a pixel.
+    pub channels: &'a [Channel],
     /// u16 `[places]`: row-major pixel of each place.
     pub order: Address,
     /// f32 `[rows, width]`, standardised; image number `i` has row `i % rows`.
@@ -289,6 +289,8 @@ struct Stage {
     context_steps: u32,
     first_place: u32,
     inverse_block: u32,
+    channels: u32,
+    padding: u32,
 }
 
 /// `SampleParams` of `kernels/sample.cu`.
@@ -316,8 +318,9 @@ struct Params {
     level_groups: u32,
     unit: f32,
     upper: f32,
-    input_kind: u32,
-    inverse_input_unit: f32,
+    input_kind: [u32; MOST_CHANNELS],
+    inverse_input_unit: [f32; MOST_CHANNELS],
+    input_scale: [f32; MOST_CHANNELS],
     layout: Layout,
     stages: [Stage; MOST_STAGES],
 }
@@ -331,10 +334,12 @@ impl Sample<'_> {
         let shapes = self.stages.iter().map(|s| s.blocks.shape);
         let places: usize = shapes.clone().map(|s| s.pixels).sum();
         let conditions = shapes.clone().map(|s| s.conditions).max().unwrap_or(0);
+        assert!(shapes.clone().all(|s| s.channels == self.channels.len()));
         let numbers = shapes.map(|s| s.values).max().unwrap_or(0);
         assert!((1..=MOST_STAGES).contains(&self.stages.len()) && self.images >= 1);
         assert!(u32::try_from(self.images * places).is_ok());
         assert!(conditions == 0 || self.condition_rows >= 1);
+        assert!((1..=MOST_CHANNELS).contains(&self.channels.len()));
         assert!(self.slot_pixel.0.is_multiple_of(2) && self.slot_value.0.is_multiple_of(4));
         let (components, unit, upper, grid) = match self.values {
             ValueKind::Mixture(m) => {
@@ -366,15 +371,21 @@ impl Sample<'_> {
             level_groups: plan.level_groups as u32,
             unit,
             upper,
-            input_kind: match self.input.0 {
-                Transform::Raw => 0,
-                Transform::Log1p => 1,
-                Transform::Sqrt => 2,
-            },
-            inverse_input_unit: 1.0 / self.input.1,
+            input_kind: [0; MOST_CHANNELS],
+            inverse_input_unit: [0.0; MOST_CHANNELS],
+            input_scale: [0.0; MOST_CHANNELS],
             layout: plan.layout,
             stages: Zeroable::zeroed(),
         };
+        for (i, channel) in self.channels.iter().enumerate() {
+            parameter.input_kind[i] = match channel.transform {
+                Transform::Raw => 0,
+                Transform::Log1p => 1,
+                Transform::Sqrt => 2,
+            };
+            parameter.inverse_input_unit[i] = 1.0 / channel.unit as f32;
+            parameter.input_scale[i] = channel.scale as f32;
+        }
         for (to, stage) in parameter.stages.iter_mut().zip(self.stages) {
             let (blocks, shape) = (stage.blocks, stage.blocks.shape);
             let vectors = [stage.rows, stage.values, stage.pushes, stage.map];
@@ -395,6 +406,8 @@ impl Sample<'_> {
                 context_steps: blocks.context_steps() as u32,
                 first_place: shape.earlier as u32,
                 inverse_block: (1u32 << 31).div_ceil(blocks.pixels() as u32),
+                channels: shape.channels as u32,
+                padding: 0,
             };
         }
         let tiles = self.images.div_ceil(plan.tile()) as u32;
@@ -414,8 +427,8 @@ mod tests {
 
     #[test]
     fn parameters_are_as_large_as_the_kernel_says() {
-        assert_eq!(size_of::<Stage>(), 80);
-        assert_eq!(size_of::<Params>(), 168 + 80 * MOST_STAGES);
+        assert_eq!(size_of::<Stage>(), 88);
+        assert_eq!(size_of::<Params>(), 208 + 88 * MOST_STAGES);
     }
 
     fn stage(pixels: usize, units_per_pixel: usize, layers: usize, earlier: usize) -> Blocks {
@@ -426,6 +439,7 @@ mod tests {
                 units_per_pixel,
                 layers,
                 conditions: 0,
+                channels: 1,
                 values: 15,
                 levels: 0,
             },

@@ -1,0 +1,44 @@
+//! `sarm pack`
+
+use std::path::PathBuf;
+
+use super::{Global, grouped, read_checkpoint, refuse_existing, refuse_input};
+
+/// Make a model small enough to ship: weights as bfloat16, masked ones left out.
+///
+/// Every verb reads a packed model like any other. Its numbers are rounded: it is another model than the one it was made
+/// from, by little; judge the packed one. (A card rounds weights so in any case.)
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  sarm pack --model runs/w/model.safetensors --out jets-w.safetensors"
+)]
+pub struct Pack {
+    /// Checkpoint of the model.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Output file.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Overwrite --out.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Pack {
+    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        refuse_input(&self.out, [&self.model])?;
+        refuse_existing(&self.out, self.force)?;
+        let checkpoint = read_checkpoint(&self.model)?;
+        checkpoint
+            .model
+            .save_packed(&self.out, &checkpoint.record)?;
+        if let Ok(file) = std::fs::metadata(&self.out) {
+            global.say(format!(
+                "{}: {} bytes",
+                self.out.display(),
+                grouped(file.len())
+            ));
+        }
+        Ok(())
+    }
+}
