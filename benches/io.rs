@@ -3,10 +3,11 @@
 mod common;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use sarm::data::{Layout, ReadOptions, SparseImages, WriteOptions, read, write};
-use sarm::evaluate::{Resampling, distance, w1};
+use sarm::data::{Dataset, Layout, ReadOptions, SparseImages, WriteOptions, read, write};
+use sarm::evaluate::{Options, Resampling, distance, evaluate, w1};
 use sarm::physics::{DEFAULT_RANGE, Geometry, observables};
 use sarm::random::{Purpose, normal, words};
+use sarm::synthetic;
 
 fn files(c: &mut Criterion) {
     let count = common::size(20_000, 300);
@@ -76,5 +77,26 @@ fn evaluation(c: &mut Criterion) {
     });
 }
 
-criterion_group! { name = benches; config = common::criterion(); targets = files, arrays, evaluation }
+/// Everything that `sarm evaluate` computes, without reading files and drawing figures.
+fn whole(c: &mut Criterion) {
+    let count = common::size(20_000, 300);
+    let model = common::jets("jets-dc");
+    let size = model.config.image;
+    let side = |seed| {
+        let images =
+            synthetic::images(size.height, size.width, count, seed, common::OCCUPANCY).unwrap();
+        Dataset {
+            images,
+            ..Dataset::default()
+        }
+    };
+    let (truth, generated) = (side(3), side(4));
+    let mut group = c.benchmark_group("evaluation");
+    group.throughput(Throughput::Elements(2 * count as u64));
+    group.bench_function("all metrics", |b| {
+        b.iter(|| evaluate(&truth, &generated, &Options::default()).unwrap())
+    });
+}
+
+criterion_group! { name = benches; config = common::criterion(); targets = files, arrays, evaluation, whole }
 criterion_main!(benches);

@@ -77,8 +77,24 @@ fn identical_samples_are_at_zero() {
             let m = &found[class][observable.name];
             assert_eq!(m["w1"], 0.0, "{class} {}", observable.name);
             assert!(m["w1_floor"].as_f64().unwrap() >= 0.0);
+            assert_eq!(m["separation"], 0.0);
+            // Batches are drawn with replacement: never at zero.
+            assert!(m["w1_jetnet"]["mean"].as_f64().unwrap() > 0.0);
+            assert_eq!(
+                m["halves"]["sizes"][0],
+                if class == "all" { 100 } else { 50 }
+            );
         }
-        assert_eq!(found["images"][class]["mean_image_max_abs_difference"], 0.0);
+        let images = &found["images"][class];
+        for key in ["max_abs_difference", "mean_abs_difference", "mse"] {
+            assert_eq!(images[format!("mean_image_{key}")], 0.0);
+        }
+        assert_eq!(images["mean_image_ssim"], 1.0);
+        for key in ["zero_fraction_max_abs_difference", "zero_fraction_chi2"] {
+            assert_eq!(images[key], 0.0);
+        }
+        assert_eq!(images["pixel_spectrum_separation"], 0.0);
+        assert!(images["halves"]["mean_image_mse"].as_f64().unwrap() > 0.0);
     }
     assert_eq!(found["images"]["signal"]["count"]["truth"], 100);
 }
@@ -97,6 +113,65 @@ fn independent_truth_is_near_the_floor_and_a_scaled_one_is_not() {
     assert!(get(&far, "jet_pt", "w1") > limit);
     let shift = 0.05 * get(&far, "jet_pt", "truth_mean");
     assert!((get(&far, "jet_pt", "w1") / shift - 1.0).abs() < 0.1);
+}
+
+#[test]
+fn vectors_of_features_tell_truth_from_a_scaled_copy() {
+    let (truth, same) = (toy(4000, 1, 1.0), toy(2000, 2, 1.0));
+    let near = json(&evaluate(&truth, &same, &quick()).unwrap());
+    let far = json(&evaluate(&truth, &toy(2000, 2, 1.1), &quick()).unwrap());
+    let get = |v: &serde_json::Value, path: &str| {
+        v.pointer(&format!("/features/all/{path}"))
+            .and_then(|v| v.as_f64())
+            .unwrap()
+    };
+    for key in ["fpd", "kpd"] {
+        let halves = get(&near, &format!("halves/{key}/value"));
+        let (value, error) = (
+            get(&near, &format!("{key}/value")),
+            get(&near, &format!("{key}/error")),
+        );
+        let shifted = get(&far, &format!("{key}/value"));
+        assert!(
+            shifted > value.max(halves) + 10.0 * error,
+            "{key}: {value}, {shifted}"
+        );
+    }
+    assert_eq!(near["features"]["all"]["fpd"]["sizes"][9], 2000);
+    assert_eq!(near["features"]["all"]["neighbours"]["count"], 2000);
+    for key in ["precision", "recall", "coverage"] {
+        let truth = get(&near, &format!("halves/neighbours/{key}"));
+        // 2 000 points each: a share of about 0.97 strays by 0.004.
+        assert!(
+            (get(&near, &format!("neighbours/{key}")) - truth).abs() < 0.03,
+            "{key}"
+        );
+    }
+    // Wider ones still reach the truth: recall stays.
+    for key in ["precision", "coverage"] {
+        let (near, far) = [&near, &far]
+            .map(|v| get(v, &format!("neighbours/{key}")))
+            .into();
+        assert!(far < near - 0.05, "{key}: {near}, {far}");
+    }
+    assert!((get(&near, "neighbours/density") - 1.0).abs() < 0.05);
+}
+
+#[test]
+fn distances_say_how_many_events_they_want() {
+    let found = json(&evaluate(&toy(60, 1, 1.0), &toy(40, 2, 1.0), &quick()).unwrap());
+    let features = &found["features"]["all"];
+    for (side, count) in [(features, "60 and 40"), (&features["halves"], "30 and 30")] {
+        for (key, wants) in [("fpd", "1000"), ("kpd", "100"), ("neighbours", "100")] {
+            assert!(side[key].is_null());
+            let reason = side["reasons"][key].as_str().unwrap();
+            assert!(
+                reason.contains(&format!("wants {wants} events")),
+                "{reason}"
+            );
+            assert!(reason.contains(count), "{reason}");
+        }
+    }
 }
 
 #[test]
@@ -124,7 +199,11 @@ fn a_class_of_one_event_has_no_distance_but_a_reason() {
     let found = json(&evaluate(&truth, &generated, &quick()).unwrap());
     let m = &found["signal"]["jet_mass"];
     assert!(m["w1"].is_null() && m["w1_error"].is_null() && m["w1_floor"].is_null());
-    assert!(m["reason"].as_str().unwrap().contains("2 events"));
+    assert!(m["w1_jetnet"].is_null() && m["separation"].is_null());
+    for key in ["w1", "w1_jetnet", "separation"] {
+        let reason = m["reasons"][key].as_str().unwrap();
+        assert!(reason.contains("wants 2 events"), "{reason}");
+    }
     assert!(m["generated_mean"].is_number());
     assert!(found["background"]["jet_mass"]["w1"].is_number());
 }
@@ -133,28 +212,78 @@ fn a_class_of_one_event_has_no_distance_but_a_reason() {
 fn degenerate_images_give_numbers_and_a_report() {
     let mut empty = SparseImages::new(25, 25).unwrap();
     let mut same = SparseImages::new(25, 25).unwrap();
-    for _ in 0..10 {
+    let mut huge = SparseImages::new(25, 25).unwrap();
+    // Enough for every distance.
+    for k in 0..2100u16 {
         empty.push([]);
         same.push([(312u16, 5.0f32)]);
+        huge.push([(k % 625, f32::MAX)]);
     }
     let of = |images: &SparseImages| Dataset {
         images: images.clone(),
         columns: BTreeMap::new(),
-        rows: (0..10).collect(),
+        rows: (0..2100).collect(),
     };
+    let normal = toy(2100, 1, 1.0).images;
     let home = tempfile::tempdir().unwrap();
-    for (k, (a, b)) in [(&empty, &empty), (&empty, &same), (&same, &same)]
-        .into_iter()
-        .enumerate()
-    {
+    let cases = [
+        (&empty, &empty),
+        (&empty, &same),
+        (&same, &same),
+        (&normal, &empty),
+        (&empty, &normal),
+        (&normal, &huge),
+        (&huge, &normal),
+    ];
+    for (k, (a, b)) in cases.into_iter().enumerate() {
         let evaluation = evaluate(&of(a), &of(b), &quick()).unwrap();
-        json(&evaluation);
+        let found = json(&evaluation);
+        let (images, features) = (&found["images"]["all"], &found["features"]["all"]);
+        let why = |v: &serde_json::Value, key: &str| v["reasons"][key].as_str().map(str::to_string);
+        if k < 3 {
+            for key in ["fpd", "kpd", "neighbours"] {
+                assert!(features[key].is_null());
+                assert!(why(features, key).unwrap().contains("constant"));
+            }
+        }
+        if k == 0 {
+            assert!(why(images, "mean_image_ssim").unwrap().contains("constant"));
+            let spectrum = why(images, "pixel_spectrum_separation").unwrap();
+            assert!(spectrum.contains("no nonzero pixel"));
+            assert!(why(images, "zero_fraction_chi2").is_some());
+        }
+        if k == 3 {
+            assert_eq!(features["neighbours"]["coverage"], 0.0);
+            assert!(features["fpd"]["value"].as_f64().unwrap() > 0.1);
+        }
         let extras = Extras::default();
         let place = home.path().join(k.to_string());
         write_report(&evaluation, &extras, &place, false).unwrap();
         let page = std::fs::read_to_string(place.join("index.html")).unwrap();
         assert!(!page.contains("NaN") && !page.contains("inf "));
+        assert!(page.contains("not available: ") || k >= 5);
     }
+}
+
+#[test]
+fn images_smaller_than_the_window_have_no_ssim() {
+    let small = |seed| {
+        let mut data = toy(200, seed, 1.0);
+        let mut images = SparseImages::new(6, 9).unwrap();
+        for (index, value) in data.images.iter() {
+            images.push((0u16..).zip(value[..index.len().min(54)].iter().copied()));
+        }
+        data.images = images;
+        data
+    };
+    let found = json(&evaluate(&small(1), &small(2), &quick()).unwrap());
+    let images = &found["images"]["all"];
+    assert!(images["mean_image_ssim"].is_null() && images["mean_image_mse"].is_number());
+    let reason = images["reasons"]["mean_image_ssim"].as_str().unwrap();
+    assert_eq!(
+        reason,
+        "images of 6 x 9 pixels are smaller than the 7 x 7 window"
+    );
 }
 
 #[test]
@@ -186,7 +315,8 @@ fn what_cannot_be_compared_is_an_error() {
 
 #[test]
 fn numbers_depend_on_the_seed_alone() {
-    let (truth, generated) = (toy(300, 1, 1.0), toy(200, 2, 1.0));
+    // Enough for every distance that draws.
+    let (truth, generated) = (toy(2400, 1, 1.0), toy(1200, 2, 1.0));
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         json(

@@ -7,7 +7,7 @@ use crate::data::{self, ReadOptions, Selection};
 use crate::evaluate::report::{
     Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, write_report,
 };
-use crate::evaluate::{Options, Resampling, Sides, evaluate};
+use crate::evaluate::{ClassEvaluation, Options, Reasons, Resampling, Sides, evaluate};
 use crate::model::Record;
 use crate::model::checkpoint::Checkpoint;
 use crate::physics::DEFAULT_RANGE;
@@ -16,7 +16,9 @@ use crate::train::read_metrics;
 /// Judge generated images against true ones: metrics.json and a page of plots.
 ///
 /// Both sides are judged by their pixels. Each Wasserstein distance (W1) comes with its bootstrap error
-/// and with the floor: what two samples of truth of the same sizes would give.
+/// and with the floor: what two samples of truth of the same sizes would give. Beside it stand separation
+/// powers, average images, zero fractions, Fréchet and kernel physics distances (FPD, KPD), precision, recall,
+/// density and coverage, each with its value for one half of the truth against the other.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm evaluate --truth test.h5 --select signal=1 --generated w.h5 --out report/"
@@ -107,14 +109,8 @@ impl Evaluate {
         };
         write_report(&evaluation, &extras, &self.out, self.force)?;
         for class in &evaluation.classes {
-            for o in &class.observables {
-                let m = &o.metrics;
-                if let (Some(w1), Some(error), Some(floor)) = (m.w1, m.w1_error, m.w1_floor) {
-                    global.say(format!(
-                        "{:>10}  W1 {:<13} {w1:>9.4} +- {error:.4} {:<4} floor {floor:.4}",
-                        class.name, o.observable.name, m.unit
-                    ));
-                }
+            for line in summary(class) {
+                global.say(format!("{:>10}  {line}", class.name));
             }
         }
         global.say(format!("report: {}", self.out.join("index.html").display()));
@@ -180,4 +176,107 @@ impl Evaluate {
             }
         }
     }
+}
+
+/// The lines of one class. Truth in brackets: one half of it against the other.
+fn summary(class: &ClassEvaluation) -> Vec<String> {
+    let mut lines = Vec::new();
+    for o in &class.observables {
+        let m = &o.metrics;
+        let (Some(w1), Some(floor)) = (m.w1, m.w1_floor) else {
+            continue;
+        };
+        let error = m.w1_error.map_or(String::new(), |e| format!("+- {e:.4}"));
+        let separation = m
+            .distances
+            .separation
+            .map_or(String::new(), |s| format!("  separation {s:.6}"));
+        lines.push(format!(
+            "W1 {:<13} {w1:>9.4} {error} {:<4} floor {floor:.4}{separation}",
+            o.observable.name, m.unit
+        ));
+    }
+    let images = [
+        Some(&class.images.distances),
+        class.images.halves.as_ref().map(|h| &h.found),
+    ];
+    let features = [&class.features, &class.feature_halves.found];
+    let mut line =
+        |name: &str, cells: [Option<String>; 2], key: &str, reasons: [Option<&Reasons>; 2]| {
+            let [generated, truth] = [0, 1].map(|k| {
+                let why = reasons[k].and_then(|r| r.get(key));
+                let why = why.map_or("not available".to_string(), |w| {
+                    format!("not available: {w}")
+                });
+                (cells[k].clone()).unwrap_or(why)
+            });
+            lines.push(format!("{name:<16} {generated} (truth: {truth})"));
+        };
+    let reasons = images.map(|d| d.map(|d| &d.reasons));
+    line(
+        "average image",
+        images.map(|d| {
+            let d = d?;
+            Some(format!(
+                "largest difference {:.4} GeV, mean {:.5} GeV, MSE {:.3e} GeV^2",
+                d.mean_image_max_abs_difference, d.mean_image_mean_abs_difference, d.mean_image_mse
+            ))
+        }),
+        "",
+        reasons,
+    );
+    line(
+        "SSIM",
+        images.map(|d| d?.mean_image_ssim.map(|v| format!("{v:.6}"))),
+        "mean_image_ssim",
+        reasons,
+    );
+    line(
+        "zero fraction",
+        images.map(|d| {
+            let d = d?;
+            Some(format!(
+                "largest difference {:.4}",
+                d.zero_fraction_max_abs_difference
+            ))
+        }),
+        "",
+        reasons,
+    );
+    line(
+        "pixel spectrum",
+        images.map(|d| {
+            d?.pixel_spectrum_log_separation
+                .map(|v| format!("separation {v:.6}"))
+        }),
+        "pixel_spectrum_log_separation",
+        reasons,
+    );
+    let reasons = features.map(|d| Some(&d.reasons));
+    let thousandths = |v: f64, e: f64| format!("{:.4} +- {:.4}", 1e3 * v, 1e3 * e);
+    line(
+        "FPD x 1000",
+        features.map(|d| d.fpd.as_ref().map(|f| thousandths(f.value, f.error))),
+        "fpd",
+        reasons,
+    );
+    line(
+        "KPD x 1000",
+        features.map(|d| d.kpd.map(|k| thousandths(k.value, k.error))),
+        "kpd",
+        reasons,
+    );
+    line(
+        "neighbours",
+        features.map(|d| {
+            let n = d.neighbours?;
+            Some(format!(
+                "precision {:.4}, recall {:.4}, density {:.4}, coverage {:.4}",
+                n.precision, n.recall, n.density, n.coverage
+            ))
+        }),
+        "neighbours",
+        reasons,
+    );
+    lines
 }

@@ -3,10 +3,14 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::distance::{self, Distance};
+use super::distance::{self, Batched, Distance, Resampling};
+use super::features::Points;
 use super::histogram::{Binning, Comparison};
 use super::images::ImageEvaluation;
-use super::{EvaluateError, Options, Sides};
+use super::resample::{Use, class_stream, halves};
+use super::separation::separation;
+use super::vectors::{FeatureDistances, Source, feature_distances};
+use super::{EvaluateError, Halves, Options, Reasons, Sides, Unavailable, noted};
 use crate::data::{Dataset, SparseImages};
 use crate::physics::{Geometry, ImageObservables, observables};
 
@@ -115,6 +119,10 @@ pub struct ClassEvaluation {
     pub observables: Vec<ObservableEvaluation>,
     /// Average images, sparsity, pixel spectra.
     pub images: ImageEvaluation,
+    /// Distances of the vectors of features.
+    pub features: FeatureDistances,
+    /// The same of truth against itself.
+    pub feature_halves: Halves<FeatureDistances>,
     /// The first few images, for a look.
     pub samples: Sides<SparseImages>,
 }
@@ -132,7 +140,7 @@ pub struct ObservableEvaluation {
 
 /// The numbers of one observable as they stand in `metrics.json`; see `docs/metrics.md`.
 ///
-/// No field is ever NaN: what cannot be computed is absent (`null`) and `reason` says why.
+/// No field is ever NaN: what cannot be computed is absent (`null`) and `reasons` say why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "docs/metrics.md defines each key")]
 pub struct Metrics {
@@ -142,14 +150,31 @@ pub struct Metrics {
     pub w1_floor: Option<f64>,
     pub w1_floor_std: Option<f64>,
     pub w1_floor_sizes: Option<[usize; 2]>,
+    #[serde(flatten)]
+    pub distances: ObservableDistances,
+    pub halves: Halves<ObservableDistances>,
     pub truth_mean: f64,
+    pub truth_mean_error: f64,
     pub truth_std: f64,
+    pub truth_std_error: f64,
     pub generated_mean: f64,
+    pub generated_mean_error: f64,
     pub generated_std: f64,
+    pub generated_std_error: f64,
     pub truth_count: usize,
     pub generated_count: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+}
+
+/// Distances of one observable that are given of truth against itself too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObservableDistances {
+    /// W1 as JetNet reports it.
+    pub w1_jetnet: Option<Batched>,
+    /// Separation power of the histograms.
+    pub separation: Option<f64>,
+    /// Why one of them, or `w1`, is absent.
+    #[serde(default, skip_serializing_if = "Reasons::is_empty")]
+    pub reasons: Reasons,
 }
 
 /// Compare two data sets by their pixels.
@@ -229,6 +254,15 @@ fn members(data: &Dataset, label: Option<f32>) -> Vec<usize> {
     }
 }
 
+/// The rows of one class, and how to compare them.
+struct Class<'a> {
+    rows: &'a Sides<&'a [ImageObservables]>,
+    members: &'a Sides<Vec<usize>>,
+    /// Two halves of the true members, by their places among them.
+    halves: &'a [Vec<usize>; 2],
+    resampling: Resampling,
+}
+
 fn class(
     name: &'static str,
     number: u32,
@@ -237,29 +271,33 @@ fn class(
     members: &Sides<Vec<usize>>,
     options: &Options,
 ) -> ClassEvaluation {
-    let observables = (OBSERVABLES.par_iter().enumerate())
-        .map(|(k, observable)| {
-            let pick = |rows: &[ImageObservables], members: &[usize]| -> Vec<f32> {
-                members
-                    .iter()
-                    .map(|m| (observable.pick)(&rows[*m]))
-                    .collect()
-            };
-            let truth = pick(rows.truth, &members.truth);
-            let generated = pick(rows.generated, &members.generated);
-            let stream = number * OBSERVABLES.len() as u32 + k as u32;
-            let found = distance::distance(&truth, &generated, &options.resampling, stream);
-            ObservableEvaluation {
-                observable: *observable,
-                metrics: metrics(observable, &truth, &generated, found),
-                histogram: Comparison::new(
-                    &observable.binning.edges(&truth, &generated),
-                    &truth,
-                    &generated,
-                ),
-            }
-        })
-        .collect();
+    let source = Source {
+        seed: options.resampling.seed,
+        stream: class_stream(number),
+    };
+    let of = Class {
+        rows,
+        members,
+        halves: &halves(source.seed, source.stream, members.truth.len()),
+        resampling: options.resampling,
+    };
+    let observables = || {
+        (OBSERVABLES.par_iter().enumerate())
+            .map(|(k, observable)| {
+                of.observable(observable, number * OBSERVABLES.len() as u32 + k as u32)
+            })
+            .collect()
+    };
+    let vectors = || {
+        let points = Sides {
+            truth: Points::features(rows.truth, &members.truth),
+            generated: Points::features(rows.generated, &members.generated),
+        };
+        feature_distances(&points, of.halves, source)
+    };
+    let images = || ImageEvaluation::new(&data.map(|d| &d.images), members, of.halves);
+    let (observables, ((features, feature_halves), images)) =
+        rayon::join(observables, || rayon::join(vectors, images));
     let sample = |data: &Dataset, members: &[usize]| {
         data.images
             .gather(members.iter().copied().take(options.samples))
@@ -268,11 +306,55 @@ fn class(
         name,
         counts: members.map(Vec::len),
         observables,
-        images: ImageEvaluation::new(&data.map(|d| &d.images), members),
+        images,
+        features,
+        feature_halves,
         samples: Sides {
             truth: sample(data.truth, &members.truth),
             generated: sample(data.generated, &members.generated),
         },
+    }
+}
+
+impl Class<'_> {
+    fn observable(&self, observable: &Observable, stream: u32) -> ObservableEvaluation {
+        let pick = |rows: &[ImageObservables], members: &[usize]| -> Vec<f32> {
+            let pick = |m: &usize| (observable.pick)(&rows[*m]);
+            members.iter().map(pick).collect()
+        };
+        let truth = pick(self.rows.truth, &self.members.truth);
+        let generated = pick(self.rows.generated, &self.members.generated);
+        let edges = observable.binning.edges(&truth, &generated);
+        let histogram = Comparison::new(&edges, &truth, &generated);
+        let [first, second] = (self.halves.each_ref())
+            .map(|half| half.iter().map(|k| truth[*k]).collect::<Vec<f32>>());
+        let half_histogram = Comparison::new(&edges, &first, &second);
+        let seed = self.resampling.seed;
+        let apart = |a: &[f32], b: &[f32], histogram: &Comparison, usage: Use| {
+            let mut reasons = Reasons::new();
+            let few = Unavailable::few(2, a.len(), b.len());
+            let found = (a.len().min(b.len()) >= 2).then(|| {
+                let w1 = distance::jetnet(a, b, seed, stream, usage);
+                (w1, separation(&histogram.truth, &histogram.generated))
+            });
+            let (w1, separation) = found.unwrap_or((None, None));
+            ObservableDistances {
+                w1_jetnet: noted(&mut reasons, "w1_jetnet", w1.ok_or(few.clone())),
+                separation: noted(&mut reasons, "separation", separation.ok_or(few)),
+                reasons,
+            }
+        };
+        let distances = apart(&truth, &generated, &histogram, Use::Jetnet);
+        let halves = Halves {
+            sizes: [first.len(), second.len()],
+            found: apart(&first, &second, &half_histogram, Use::JetnetHalves),
+        };
+        let found = distance::distance(&truth, &generated, &self.resampling, stream);
+        ObservableEvaluation {
+            observable: *observable,
+            metrics: metrics(observable, &truth, &generated, found, distances, halves),
+            histogram,
+        }
     }
 }
 
@@ -281,11 +363,17 @@ fn metrics(
     truth: &[f32],
     generated: &[f32],
     found: Option<Distance>,
+    mut distances: ObservableDistances,
+    halves: Halves<ObservableDistances>,
 ) -> Metrics {
     let few = truth.len() < 2 || generated.len() < 2;
-    let found = found.filter(|_| !few);
-    let ((truth_mean, truth_std), (generated_mean, generated_std)) =
-        (mean_and_width(truth), mean_and_width(generated));
+    let why = Unavailable::few(2, truth.len(), generated.len());
+    let found = noted(
+        &mut distances.reasons,
+        "w1",
+        found.filter(|_| !few).ok_or(why),
+    );
+    let (t, g) = (Spread::of(truth), Spread::of(generated));
     Metrics {
         unit: observable.unit.to_string(),
         w1: found.map(|d| d.w1),
@@ -293,20 +381,56 @@ fn metrics(
         w1_floor: found.and_then(|d| d.floor).map(|f| f.mean),
         w1_floor_std: found.and_then(|d| d.floor).map(|f| f.std),
         w1_floor_sizes: found.and_then(|d| d.floor).map(|f| f.sizes),
-        truth_mean,
-        truth_std,
-        generated_mean,
-        generated_std,
+        distances,
+        halves,
+        truth_mean: t.mean,
+        truth_mean_error: t.mean_error,
+        truth_std: t.std,
+        truth_std_error: t.std_error,
+        generated_mean: g.mean,
+        generated_mean_error: g.mean_error,
+        generated_std: g.std,
+        generated_std_error: g.std_error,
         truth_count: truth.len(),
         generated_count: generated.len(),
-        reason: few.then(|| "fewer than 2 events of this class on one side".to_string()),
     }
 }
 
-/// Mean and standard deviation (of the values: divided by n), 0 and 0 of nothing.
-fn mean_and_width(values: &[f32]) -> (f64, f64) {
-    let n = values.len().max(1) as f64;
-    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum();
-    (mean, (squares / n).sqrt())
+/// Mean and standard deviation of a sample, with their errors.
+struct Spread {
+    mean: f64,
+    /// `std / sqrt(n)`
+    mean_error: f64,
+    /// Of the values: divided by n.
+    std: f64,
+    /// `sqrt((m4 - std^4) / n) / (2 std)` with the fourth moment about the mean: right for any
+    /// shape, `std / sqrt(2n)` for a normal one.
+    std_error: f64,
+}
+
+impl Spread {
+    /// All 0 of nothing.
+    fn of(values: &[f32]) -> Self {
+        let n = values.len().max(1) as f64;
+        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        let moment = |power: i32| {
+            (values.iter())
+                .map(|v| (f64::from(*v) - mean).powi(power))
+                .sum::<f64>()
+                / n
+        };
+        let (m2, m4) = (moment(2), moment(4));
+        let std = m2.sqrt();
+        let std_error = if std > 0.0 {
+            ((m4 - m2 * m2).max(0.0) / n).sqrt() / (2.0 * std)
+        } else {
+            0.0
+        };
+        Self {
+            mean,
+            mean_error: std / n.sqrt(),
+            std,
+            std_error,
+        }
+    }
 }

@@ -5,8 +5,9 @@
 //! `wasserstein_distance`.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use crate::random::{self, Purpose};
+use super::resample::{Random, Use, moments};
 
 /// How often to resample, and from which seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +80,45 @@ pub fn distance(
     let seed = resampling.seed;
     Some(Distance {
         w1: merged.plain(),
-        error: (enough && resampling.bootstrap >= 2)
-            .then(|| moments(&merged.bootstrap(resampling.bootstrap, seed, stream)).1),
+        error: (enough && resampling.bootstrap >= 2).then(|| {
+            let sizes = [truth.len(), generated.len()];
+            moments(&merged.drawn(resampling.bootstrap, sizes, seed, stream, Use::Error)).1
+        }),
         floor: (enough && resampling.splits >= 1)
             .then(|| floor(truth, generated.len(), resampling.splits, seed, stream)),
+    })
+}
+
+/// W1 as JetNet's `w1m` and `w1p` report it (arXiv 2106.11535): mean and standard deviation
+/// (divided by the number of batches) over batches drawn with replacement from either side.
+///
+/// A batch has its own noise beside the samples', so the mean lies above W1 of the samples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Batched {
+    /// Mean over the batches, in the unit of the observable.
+    pub mean: f64,
+    /// Standard deviation over the batches.
+    pub std: f64,
+    /// Number of batches.
+    pub batches: usize,
+    /// Events of either side in a batch.
+    pub batch: usize,
+}
+
+/// JetNet's number of batches and their size.
+const JETNET: (usize, usize) = (5, 50_000);
+
+/// W1 of `b` from `a` as JetNet reports it; `None` as in [`w1`].
+pub(super) fn jetnet(a: &[f32], b: &[f32], seed: u64, stream: u32, usage: Use) -> Option<Batched> {
+    let (batches, batch) = JETNET;
+    let found = Merged::new(a, b)?.drawn(batches, [batch; 2], seed, stream, usage);
+    let mean = found.iter().sum::<f64>() / batches as f64;
+    let squares: f64 = found.iter().map(|w| (w - mean).powi(2)).sum();
+    Some(Batched {
+        mean,
+        std: (squares / batches as f64).sqrt(),
+        batches,
+        batch,
     })
 }
 
@@ -126,15 +162,16 @@ impl Merged {
     }
 
     fn plain(&self) -> f64 {
-        self.weighted(&vec![1; self.n + self.m])
+        self.weighted(&vec![1; self.n + self.m], [self.n, self.m])
     }
 
-    /// W1 when event `k` is there `counts[k]` times; the totals must be `n` and `m`.
+    /// W1 when event `k` is there `counts[k]` times; `totals` are the sums of the counts of
+    /// either sample.
     ///
     /// The difference of the distribution functions is kept as a whole number of `1 / (n m)`, so
     /// equal samples are at exactly 0.
-    fn weighted(&self, counts: &[u32]) -> f64 {
-        let (n, m) = (self.n as i64, self.m as i64);
+    fn weighted(&self, counts: &[u32], totals: [usize; 2]) -> f64 {
+        let [n, m] = totals.map(|total| total as i64);
         let (mut difference, mut sum) = (0i64, 0.0f64);
         for (&event, gap) in self.order.iter().zip(&self.gap) {
             let weight = if (event as usize) < self.n { m } else { -n };
@@ -144,22 +181,29 @@ impl Merged {
         sum / (n as f64 * m as f64)
     }
 
-    /// W1 of `replicas` pairs of samples drawn with replacement.
-    fn bootstrap(&self, replicas: usize, seed: u64, stream: u32) -> Vec<f64> {
+    /// W1 of `replicas` pairs of samples of these sizes, drawn with replacement.
+    fn drawn(
+        &self,
+        replicas: usize,
+        sizes: [usize; 2],
+        seed: u64,
+        stream: u32,
+        usage: Use,
+    ) -> Vec<f64> {
         (0..replicas)
             .into_par_iter()
             .map_init(
                 || vec![0u32; self.n + self.m],
                 |counts, replica| {
                     counts.fill(0);
-                    let mut random = Random::new(seed, stream, Use::Error, replica);
+                    let mut random = Random::new(seed, stream, usage, replica);
                     let (truth, generated) = counts.split_at_mut(self.n);
-                    for side in [truth, generated] {
-                        for _ in 0..side.len() {
+                    for (side, size) in [truth, generated].into_iter().zip(sizes) {
+                        for _ in 0..size {
                             side[random.below(side.len())] += 1;
                         }
                     }
-                    self.weighted(counts)
+                    self.weighted(counts, sizes)
                 },
             )
             .collect()
@@ -209,56 +253,6 @@ fn floor(truth: &[f32], generated: usize, splits: usize, seed: u64, stream: u32)
         std,
         sizes: [first, second],
         scale,
-    }
-}
-
-/// Mean and standard deviation (of a sample: divided by n - 1; 0 for one value).
-fn moments(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    (mean, (squares / (n - 1.0).max(1.0)).sqrt())
-}
-
-/// What random numbers are for; each has its own run of counters.
-#[derive(Debug, Clone, Copy)]
-enum Use {
-    Error = 0,
-    Floor = 1,
-}
-
-/// The random numbers of one repeat: words of [`crate::random`] one after another, so that every
-/// repeat has its own whatever thread works on it.
-struct Random {
-    seed: u64,
-    /// Counter of the next four words; its top bits tell observables and uses apart.
-    next: u64,
-    repeat: u32,
-    left: usize,
-    words: [u32; 4],
-}
-
-impl Random {
-    fn new(seed: u64, stream: u32, usage: Use, repeat: usize) -> Self {
-        Self {
-            seed,
-            next: u64::from(stream) << 32 | (usage as u64) << 31,
-            repeat: repeat as u32,
-            left: 0,
-            words: [0; 4],
-        }
-    }
-
-    /// A whole number below `n`, for `0 < n < 2^32`; its bias is below `n / 2^32`.
-    fn below(&mut self, n: usize) -> usize {
-        if self.left == 0 {
-            self.words = random::words(self.seed, Purpose::Bootstrap, self.next, self.repeat);
-            self.next += 1;
-            self.left = self.words.len();
-        }
-        self.left -= 1;
-        let word = self.words[self.left];
-        ((u64::from(word) * n as u64) >> 32) as usize
     }
 }
 

@@ -35,6 +35,18 @@ impl Histogram {
         out
     }
 
+    /// Both in one; `other` must have the same edges.
+    pub(super) fn with(mut self, other: &Self) -> Self {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        for (count, more) in self.outside.iter_mut().zip(&other.outside) {
+            *count += more;
+        }
+        self.events += other.events;
+        self
+    }
+
     /// Entries per event and unit of x in bin `i`, and its Poisson error.
     pub fn density(&self, i: usize) -> (f64, f64) {
         let norm = self.events.max(1) as f64 * (self.edges[i + 1] - self.edges[i]);

@@ -1,27 +1,47 @@
 //! Judging generated images against truth.
 //!
 //! [`evaluate`] compares two data sets by their pixels: Wasserstein distances of observables with
-//! errors and floors, histograms, average images, sparsity. [`report`] writes it down and draws
-//! it. The conventions are in `docs/metrics.md`.
+//! errors and floors, separation powers, average images, sparsity, and distances of vectors of
+//! features. [`report`] writes it down and draws it. The conventions are in `docs/metrics.md`.
 
 mod compare;
 pub mod distance;
+pub mod features;
+pub mod frechet;
+#[cfg(test)]
+mod golden;
 pub mod histogram;
 mod images;
+pub mod kernel;
+pub mod neighbours;
 pub mod report;
+mod resample;
+mod separation;
+mod ssim;
+mod vectors;
 
 pub use compare::{
     ClassEvaluation, Evaluation, OBSERVABLES, Observable, ObservableEvaluation, evaluate,
 };
-pub use distance::{Distance, Floor, Resampling, w1};
+pub use distance::{Batched, Distance, Floor, Resampling, w1};
+pub use features::{FEATURES, Points};
+pub use frechet::Fpd;
 pub use histogram::{Binning, Comparison, Histogram, Ratio};
-pub use images::ImageEvaluation;
+pub use images::{ImageDistances, ImageEvaluation};
+pub use kernel::Kpd;
+pub use neighbours::Neighbours;
+pub use separation::separation;
+pub use ssim::ssim;
+pub use vectors::FeatureDistances;
+
+use std::collections::BTreeMap;
 
 use crate::physics::{DEFAULT_RANGE, GeometryError};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A value for each side of the comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Sides<T> {
     /// Of the truth.
     pub truth: T,
@@ -37,6 +57,73 @@ impl<T> Sides<T> {
             generated: rule(&self.generated),
         }
     }
+}
+
+/// Why numbers are absent, by their keys in `metrics.json`.
+pub type Reasons = BTreeMap<String, String>;
+
+/// Numbers of truth against itself: two disjoint random halves, compared as truth and generated are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Halves<T> {
+    /// Events of either half.
+    pub sizes: [usize; 2],
+    /// What was found.
+    #[serde(flatten)]
+    pub found: T,
+}
+
+/// A number that has no meaning here.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum Unavailable {
+    /// Not enough events.
+    #[error("wants {wants} events on either side (there are {} and {})", counts[0], counts[1])]
+    Few {
+        /// How many would do.
+        wants: usize,
+        /// How many there are.
+        counts: [usize; 2],
+    },
+    /// All feature vectors of the truth are equal.
+    #[error("every feature is constant in the truth (nothing to scale by)")]
+    Constant,
+    /// An image that a window does not fit into.
+    #[error("images of {height} x {width} pixels are smaller than the {window} x {window} window")]
+    SmallImage {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// Side of the window.
+        window: usize,
+    },
+    /// Two images of one and the same value.
+    #[error("the average images are constant (their range of values is 0)")]
+    Flat,
+    /// No pixel to fill a histogram with.
+    #[error("a side has no nonzero pixel (its spectrum is empty)")]
+    NoPixels,
+    /// Each pixel is zero in all images or in none.
+    #[error("each pixel is zero in all images or in none (there is no spread to compare with)")]
+    Decided,
+    /// Arithmetic left the numbers that can be written down.
+    #[error("some values are too large for this distance (it is not a finite number)")]
+    Beyond,
+}
+
+impl Unavailable {
+    fn few(wants: usize, first: usize, second: usize) -> Self {
+        Self::Few {
+            wants,
+            counts: [first, second],
+        }
+    }
+}
+
+/// The number, or nothing and a note under `key` that says why.
+fn noted<T>(reasons: &mut Reasons, key: &str, found: Result<T, Unavailable>) -> Option<T> {
+    found
+        .map_err(|why| reasons.insert(key.to_string(), why.to_string()))
+        .ok()
 }
 
 /// What [`evaluate`] may be told.

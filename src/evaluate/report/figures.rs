@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::Extras;
 use super::plot::{
-    Figure, HistogramPlot, Scale, histogram_page, map_page, sample_page, training_curve,
+    Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, sample_page, signed_map,
+    training_curve,
 };
 use crate::evaluate::compare::{ClassEvaluation, Evaluation, ObservableEvaluation};
 use crate::evaluate::histogram::Comparison;
@@ -40,6 +41,10 @@ pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
         }));
         jobs.push(Box::new(move || mean_images(evaluation, class)));
         jobs.push(Box::new(move || zeros(evaluation, class)));
+        jobs.push(Box::new(move || zero_pulls(evaluation, class)));
+        if class.features.fpd.is_some() || class.feature_halves.found.fpd.is_some() {
+            jobs.push(Box::new(move || frechet(class)));
+        }
         jobs.push(Box::new(move || samples(class)));
     }
     if let Some(curve) = &extras.training {
@@ -142,13 +147,11 @@ fn mean_images(evaluation: &Evaluation, class: &ClassEvaluation) -> Drawn {
         &title,
         "Average pixel pT [GeV]",
     );
-    let (most, pixel) = class.images.mean_max_difference;
-    let width = evaluation.geometry.width();
+    let most = class.images.distances.mean_image_max_abs_difference;
+    let [row, column] = class.images.distances.mean_image_max_abs_difference_at;
     let caption = format!(
-        "Average images and their difference; it is largest, {most:.3} GeV, at row {}, column {}. \
-         Pixels that are never hit are grey. The difference is logarithmic in its size.",
-        pixel / width,
-        pixel % width
+        "Average images and their difference; it is largest, {most:.3} GeV, at row {row}, column \
+         {column}. Pixels that are never hit are grey. The difference is logarithmic in its size."
     );
     drawn("average_image", class.name, caption, true, figure)
 }
@@ -170,6 +173,36 @@ fn zeros(evaluation: &Evaluation, class: &ClassEvaluation) -> Drawn {
         100.0 * sparsity.generated
     );
     drawn("zero_fraction", class.name, caption, true, figure)
+}
+
+fn zero_pulls(evaluation: &Evaluation, class: &ClassEvaluation) -> Drawn {
+    let title = format!("{}: zero fraction, pull", class_title(class.name));
+    let figure = signed_map(
+        &class.images.zero_pulls,
+        &evaluation.geometry,
+        &title,
+        "(generated − truth) / error",
+    );
+    let found = &class.images.distances;
+    let [row, column] = found.zero_fraction_max_abs_difference_at;
+    let caption = format!(
+        "Difference of the zero fractions in units of its statistical error. The difference itself is \
+         largest, {:.4}, at row {row}, column {column}.",
+        found.zero_fraction_max_abs_difference
+    );
+    drawn("zero_pull", class.name, caption, false, figure)
+}
+
+fn frechet(class: &ClassEvaluation) -> Drawn {
+    let title = format!("{}: Fréchet physics distance", class_title(class.name));
+    let figure = extrapolation(
+        class.features.fpd.as_ref(),
+        class.feature_halves.found.fpd.as_ref(),
+        &title,
+    );
+    let caption = "Fréchet distance of samples of several sizes, and the line that takes it to samples \
+                   without end: its value there is the FPD (thick: its error).";
+    drawn("fpd", class.name, caption, false, figure)
 }
 
 fn samples(class: &ClassEvaluation) -> Drawn {

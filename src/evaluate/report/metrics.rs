@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Extras, Meta, Nll};
 use crate::evaluate::compare::Metrics;
-use crate::evaluate::{Evaluation, Sides};
+use crate::evaluate::{Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Sides};
 
 /// The file as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct MetricsFile {
     pub nll: Option<Nll>,
     /// Per class what is not an observable of one image.
     pub images: BTreeMap<String, ImageMetrics>,
+    /// Per class the distances of vectors of features.
+    pub features: BTreeMap<String, FeatureMetrics>,
     /// Per class (`all`, `signal`, `background`) and observable.
     #[serde(flatten)]
     pub classes: BTreeMap<String, BTreeMap<String, Metrics>>,
@@ -30,25 +32,43 @@ pub struct ImageMetrics {
     pub count: Sides<usize>,
     /// Fraction of zeros among all pixels.
     pub sparsity: Sides<f64>,
-    /// Largest absolute difference of the average images, GeV.
-    pub mean_image_max_abs_difference: f64,
-    /// Row and column of the pixel it is at.
-    pub mean_image_max_abs_difference_at: [usize; 2],
+    /// Generated from truth.
+    #[serde(flatten)]
+    pub distances: ImageDistances,
+    /// Truth from itself; `None` of a single image.
+    pub halves: Option<Halves<ImageDistances>>,
+}
+
+/// Numbers of the vectors of features of one class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureMetrics {
+    /// What the vectors hold.
+    pub names: Vec<String>,
+    /// Generated from truth.
+    #[serde(flatten)]
+    pub distances: FeatureDistances,
+    /// Truth from itself.
+    pub halves: Halves<FeatureDistances>,
 }
 
 impl MetricsFile {
     /// Of an evaluation. A likelihood that is not finite is left out.
     pub fn new(evaluation: &Evaluation, extras: &Extras) -> Self {
-        let width = evaluation.geometry.width();
-        let (mut images, mut classes) = (BTreeMap::new(), BTreeMap::new());
+        let (mut images, mut features) = (BTreeMap::new(), BTreeMap::new());
+        let mut classes = BTreeMap::new();
         for class in &evaluation.classes {
-            let (difference, pixel) = class.images.mean_max_difference;
             let of_images = ImageMetrics {
                 count: class.counts,
                 sparsity: class.images.sparsity,
-                mean_image_max_abs_difference: difference,
-                mean_image_max_abs_difference_at: [pixel / width, pixel % width],
+                distances: class.images.distances.clone(),
+                halves: class.images.halves.clone(),
             };
+            let of_features = FeatureMetrics {
+                names: FEATURES.iter().map(|(name, _)| name.to_string()).collect(),
+                distances: class.features.clone(),
+                halves: class.feature_halves.clone(),
+            };
+            features.insert(class.name.to_string(), of_features);
             images.insert(class.name.to_string(), of_images);
             let observables = (class.observables.iter())
                 .map(|o| (o.observable.name.to_string(), o.metrics.clone()))
@@ -60,6 +80,7 @@ impl MetricsFile {
             nll: (extras.nll)
                 .filter(|n| n.train.is_finite() && n.validation.is_none_or(f64::is_finite)),
             images,
+            features,
             classes,
         }
     }

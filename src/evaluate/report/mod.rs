@@ -5,13 +5,14 @@ mod figures;
 mod html;
 mod metrics;
 pub mod plot;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use metrics::{ImageMetrics, MetricsFile};
+pub use metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
 pub use plot::{Figure, sample_page};
 
 use super::{Evaluation, Sides};

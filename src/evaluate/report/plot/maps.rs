@@ -69,6 +69,16 @@ pub fn map_page(
     canvas.finish()
 }
 
+/// One map of `[height * width]` signed values, row 0 at the top, blue below and red above zero.
+pub fn signed_map(values: &[f64], geometry: &Geometry, title: &str, quantity: &str) -> Figure {
+    let mut canvas = Canvas::new(WIDTH / 2.0, HEIGHT);
+    canvas.bold((72.0, 24.0), Tie::Start, 15, title);
+    let most = values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let colours = Colours::signed(Scale::Linear, most);
+    panel(&mut canvas, 72.0, "", values, geometry, &colours, quantity);
+    canvas.finish()
+}
+
 fn panel(
     canvas: &mut Canvas,
     left: f64,

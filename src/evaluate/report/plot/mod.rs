@@ -5,13 +5,15 @@ mod axis;
 mod canvas;
 mod colour;
 mod curve;
+mod extrapolation;
 mod histogram;
 mod maps;
 mod samples;
 
 pub use canvas::Figure;
 pub use curve::training_curve;
+pub use extrapolation::extrapolation;
 pub(super) use histogram::thousands;
 pub use histogram::{HistogramPlot, histogram_page};
-pub use maps::{Scale, map_page};
+pub use maps::{Scale, map_page, signed_map};
 pub use samples::sample_page;

@@ -1,0 +1,274 @@
+//! The tables of `index.html`.
+
+use std::fmt::Write;
+
+use super::figures::value_with_error;
+use super::html::escape;
+use super::metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
+use super::plot::thousands;
+use crate::evaluate::compare::Metrics;
+use crate::evaluate::{
+    FeatureDistances, ImageDistances, Neighbours, OBSERVABLES, Observable, Reasons,
+};
+
+/// All tables of one class.
+pub(super) fn write(out: &mut String, metrics: &MetricsFile, class: &str) {
+    let Some(observables) = metrics.classes.get(class) else {
+        return;
+    };
+    let found =
+        || (OBSERVABLES.iter()).filter_map(|o| observables.get(o.name).map(|metrics| (o, metrics)));
+    distances(out, found());
+    if let Some(images) = metrics.images.get(class) {
+        let _ = writeln!(
+            out,
+            "<p class=\"note\">{} true and {} generated images; {:.2} % and {:.2} % of their \
+             pixels are zero.</p>",
+            thousands(images.count.truth),
+            thousands(images.count.generated),
+            100.0 * images.sparsity.truth,
+            100.0 * images.sparsity.generated
+        );
+    }
+    spreads(out, found());
+    if let (Some(images), Some(features)) = (metrics.images.get(class), metrics.features.get(class))
+    {
+        whole(out, images, features);
+    }
+}
+
+/// An observable's name, symbol and unit.
+fn named(observable: &Observable) -> String {
+    let unit = match observable.unit {
+        "" => String::new(),
+        unit => format!(" [{unit}]"),
+    };
+    format!("{} <i>{}</i>{unit}", observable.title, observable.symbol)
+}
+
+fn number(value: Option<f64>, error: Option<f64>) -> String {
+    value.map_or("–".to_string(), |v| value_with_error(v, error))
+}
+
+fn distances<'a>(out: &mut String, rows: impl Iterator<Item = (&'a Observable, &'a Metrics)>) {
+    out.push_str(
+        "<div class=\"scroll\"><table><thead><tr><th>Observable</th><th>W1</th><th>Floor</th>\
+         <th>W1 / floor</th><th></th><th>W1, JetNet</th><th>Truth</th><th>Separation</th>\
+         <th>Truth</th></tr></thead><tbody>\n",
+    );
+    for (observable, m) in rows {
+        let times = match (m.w1, m.w1_floor) {
+            (Some(w1), Some(floor)) if floor > 0.0 => format!("{:.1}", w1 / floor),
+            _ => "–".to_string(),
+        };
+        let (tag, word) = verdict(m);
+        let reason = m.distances.reasons.get("w1").map_or("", |r| r);
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{times}</td>\
+             <td><span class=\"tag {tag}\">{word}</span>{}</td>",
+            named(observable),
+            number(m.w1, m.w1_error),
+            number(m.w1_floor, m.w1_floor_std),
+            escape(reason),
+        );
+        let both = [&m.distances, &m.halves.found];
+        for found in both {
+            let w1 = found.w1_jetnet;
+            let _ = write!(
+                out,
+                "<td>{}</td>",
+                number(w1.map(|w| w.mean), w1.map(|w| w.std))
+            );
+        }
+        for found in both {
+            let _ = write!(out, "<td>{}</td>", number(found.separation, None));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
+}
+
+fn spreads<'a>(out: &mut String, rows: impl Iterator<Item = (&'a Observable, &'a Metrics)>) {
+    out.push_str(
+        "<h3>Mean and width</h3><p class=\"note\">Mean and standard deviation with their statistical \
+         errors, as in table 2 of arXiv 2009.04842.</p>\n<div class=\"scroll\"><table><thead><tr>\
+         <th>Observable</th><th>Truth: mean</th><th>Generated: mean</th><th>Truth: width</th>\
+         <th>Generated: width</th></tr></thead><tbody>\n",
+    );
+    for (observable, m) in rows {
+        let _ = write!(out, "<tr><td>{}</td>", named(observable));
+        for (value, error) in [
+            (m.truth_mean, m.truth_mean_error),
+            (m.generated_mean, m.generated_mean_error),
+            (m.truth_std, m.truth_std_error),
+            (m.generated_std, m.generated_std_error),
+        ] {
+            let _ = write!(out, "<td>{}</td>", value_with_error(value, Some(error)));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
+}
+
+/// One quantity of generated against truth and of truth against truth; a reason where there is none.
+struct Row {
+    name: &'static str,
+    /// What the number should be, and its unit.
+    note: &'static str,
+    /// Key of its reason.
+    key: &'static str,
+    cells: [Option<String>; 2],
+}
+
+fn whole(out: &mut String, images: &ImageMetrics, features: &FeatureMetrics) {
+    let sizes = features.halves.sizes;
+    let _ = writeln!(
+        out,
+        "<h3>Average images, pixels, vectors of features</h3><p class=\"note\">Truth: one half of it \
+         ({} images) against the other ({}). Features: {}.</p>\n<div class=\"scroll\"><table>\
+         <thead><tr><th>Quantity</th><th>Generated</th><th>Truth</th><th></th></tr></thead><tbody>",
+        thousands(sizes[0]),
+        thousands(sizes[1]),
+        escape(&features.names.join(", "))
+    );
+    let sides = [
+        Some(&images.distances),
+        images.halves.as_ref().map(|h| &h.found),
+    ];
+    for row in image_rows(sides) {
+        row.write(out, sides.map(|d| d.map(|d| &d.reasons)));
+    }
+    let reasons = [&features.distances.reasons, &features.halves.found.reasons].map(Some);
+    for row in feature_rows([&features.distances, &features.halves.found]) {
+        row.write(out, reasons);
+    }
+    out.push_str("</tbody></table></div>\n");
+}
+
+impl Row {
+    fn write(&self, out: &mut String, reasons: [Option<&Reasons>; 2]) {
+        let _ = write!(out, "<tr><td>{}</td>", self.name);
+        for (cell, reasons) in self.cells.iter().zip(reasons) {
+            let why = || match reasons.and_then(|r| r.get(self.key)) {
+                Some(reason) => format!("not available: {}", escape(reason)),
+                None => "not available".to_string(),
+            };
+            let _ = write!(out, "<td>{}</td>", cell.clone().unwrap_or_else(why));
+        }
+        let _ = writeln!(out, "<td>{}</td></tr>", self.note);
+    }
+}
+
+fn image_rows(sides: [Option<&ImageDistances>; 2]) -> Vec<Row> {
+    type Pick = fn(&ImageDistances) -> Option<f64>;
+    let plain: [(&str, &str, &str, Pick); 8] = [
+        ("Average image: largest difference", "GeV", "", |d| {
+            Some(d.mean_image_max_abs_difference)
+        }),
+        ("Average image: mean absolute difference", "GeV", "", |d| {
+            Some(d.mean_image_mean_abs_difference)
+        }),
+        ("Average image: mean squared error", "GeV²", "", |d| {
+            Some(d.mean_image_mse)
+        }),
+        ("Zero fraction: largest difference", "", "", |d| {
+            Some(d.zero_fraction_max_abs_difference)
+        }),
+        ("Zero fraction: mean absolute difference", "", "", |d| {
+            Some(d.zero_fraction_mean_abs_difference)
+        }),
+        (
+            "Zero fraction: χ² per pixel",
+            "1 is expected of truth",
+            "zero_fraction_chi2",
+            |d| d.zero_fraction_chi2,
+        ),
+        (
+            "Pixel intensities: separation",
+            "equal bins",
+            "pixel_spectrum_separation",
+            |d| d.pixel_spectrum_separation,
+        ),
+        (
+            "Pixel intensities: separation",
+            "logarithmic bins",
+            "pixel_spectrum_log_separation",
+            |d| d.pixel_spectrum_log_separation,
+        ),
+    ];
+    let mut rows: Vec<Row> = (plain.into_iter())
+        .map(|(name, note, key, pick)| Row {
+            name,
+            note,
+            key,
+            cells: sides.map(|d| d.and_then(pick).map(|v| value_with_error(v, None))),
+        })
+        .collect();
+    let ssim = Row {
+        name: "Average image: structural similarity (SSIM)",
+        note: "1 for equal images",
+        key: "mean_image_ssim",
+        cells: sides.map(|d| d?.mean_image_ssim.map(|v| format!("{v:.6}"))),
+    };
+    rows.insert(3, ssim);
+    rows
+}
+
+fn feature_rows(sides: [&FeatureDistances; 2]) -> Vec<Row> {
+    let thousandths = |value: f64, error: f64| value_with_error(1e3 * value, Some(1e3 * error));
+    let mut rows = vec![
+        Row {
+            name: "Fréchet physics distance (FPD) · 10³",
+            note: "0 is expected of truth",
+            key: "fpd",
+            cells: sides.map(|d| d.fpd.as_ref().map(|f| thousandths(f.value, f.error))),
+        },
+        Row {
+            name: "Kernel physics distance (KPD) · 10³",
+            note: "0 is expected of truth",
+            key: "kpd",
+            cells: sides.map(|d| d.kpd.map(|k| thousandths(k.value, k.error))),
+        },
+    ];
+    type Pick = fn(&Neighbours) -> f64;
+    let shares: [(&str, &str, Pick); 4] = [
+        ("Precision", "generated images among true ones", |n| {
+            n.precision
+        }),
+        ("Recall", "true images among generated ones", |n| n.recall),
+        ("Density", "1 is expected of truth", |n| n.density),
+        ("Coverage", "true neighbourhoods that are hit", |n| {
+            n.coverage
+        }),
+    ];
+    rows.extend(shares.map(|(name, note, pick)| Row {
+        name,
+        note,
+        key: "neighbours",
+        cells: sides.map(|d| d.neighbours.map(|n| format!("{:.4}", pick(&n)))),
+    }));
+    rows
+}
+
+/// How far W1 is from its floor, as a style and a word.
+fn verdict(m: &Metrics) -> (&'static str, &'static str) {
+    match (m.w1, m.w1_floor, m.w1_floor_std) {
+        (Some(w1), Some(floor), Some(std)) if w1 <= floor + 2.0 * std => ("good", "at the floor"),
+        (Some(w1), Some(floor), _) if w1 <= 5.0 * floor => ("fair", "near"),
+        (Some(_), Some(_), _) => ("far", "far"),
+        _ => ("none", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(value_with_error(0.14321, Some(0.0213)), "0.143 ± 0.021");
+        assert_eq!(value_with_error(0.0, Some(0.0)), "0.00 ± 0.00");
+        assert_eq!(value_with_error(12.3, None), "12");
+    }
+}
