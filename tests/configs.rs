@@ -17,8 +17,12 @@ fn folder() -> &'static Path {
 #[test]
 fn all_of_them_parse_and_fit_their_images() {
     let mut seen = 0;
-    for entry in std::fs::read_dir(folder()).unwrap() {
+    let all = [folder().to_path_buf(), folder().join("paper")];
+    for entry in all.iter().flat_map(|f| std::fs::read_dir(f).unwrap()) {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         assert_eq!(path.extension().unwrap(), "toml", "{}", path.display());
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let side = if name.starts_with("muons") { 32 } else { 25 };
@@ -38,7 +42,7 @@ fn all_of_them_parse_and_fit_their_images() {
 fn defaults_are_those_of_the_paper() {
     for (name, square, layers) in [("jets", 3, 5), ("muons", 7, 3)] {
         for likelihood in ["dc", "dd"] {
-            let config = read(&folder().join(format!("{name}-{likelihood}.toml")));
+            let config = read(&folder().join(format!("paper/{name}-{likelihood}.toml")));
             assert_eq!(config.order.kind, OrderKind::Spiral);
             assert_eq!(config.stage.len(), 2);
             assert_eq!(config.stage[0].square, Some(square));

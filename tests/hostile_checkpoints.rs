@@ -308,7 +308,7 @@ fn damaged_checkpoints_are_survived() {
         read("other/model.safetensors"),
     );
     let state = read("run/state.safetensors");
-    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/paper");
     let mut texts: Vec<String> = (fs::read_dir(configs).unwrap())
         .map(|e| fs::read_to_string(e.unwrap().path()).unwrap())
         .collect();

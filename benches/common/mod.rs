@@ -41,8 +41,8 @@ pub fn jets(name: &str) -> Model {
         return paper.expect("a paper's configuration").model().unwrap();
     }
     let text = match name {
-        "jets-dc" => include_str!("../../configs/jets-dc.toml"),
-        _ => include_str!("../../configs/jets-dd.toml"),
+        "jets-dc" => include_str!("../../configs/paper/jets-dc.toml"),
+        _ => include_str!("../../configs/paper/jets-dd.toml"),
     };
     let size = ImageSize {
         height: 7,

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: the networks of configs/jets-dc.toml and jets-dd.toml as one writes them in PyTorch, and clocks."""
+"""What the scripts of this folder share: the networks of configs/paper/jets-dc.toml and jets-dd.toml as one writes them in PyTorch, and clocks."""
 
 import dataclasses
 import json

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The networks of configs/jets-dc.toml and jets-dd.toml, drawn from in PyTorch: speed, on this machine.
+"""The networks of configs/paper/jets-dc.toml and jets-dd.toml, drawn from in PyTorch: speed, on this machine.
 
     benches/peers/sample.py                  on the card
     benches/peers/sample.py --seconds 60     stop to begin new measurements after that long

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The networks of configs/jets-dc.toml and jets-dd.toml, trained in PyTorch as one writes them there: speed, on this machine.
+"""The networks of configs/paper/jets-dc.toml and jets-dd.toml, trained in PyTorch as one writes them there: speed, on this machine.
 
     benches/peers/train.py                        on the card
     benches/peers/train.py --seconds 300          stop to begin new measurements after that long

@@ -250,7 +250,7 @@ mod tests {
             height: side,
             width: side,
         };
-        let text = include_str!("../../configs/jets-dc.toml");
+        let text = include_str!("../../configs/paper/jets-dc.toml");
         let mut model = Model::new(Config::parse(text).unwrap().resolve(size).unwrap()).unwrap();
         synthetic::randomise(&mut model, 1, OCCUPANCY);
         model

@@ -32,28 +32,28 @@ const MUONS: ImageSize = ImageSize {
 pub const PAPER: [PaperConfig; 4] = [
     PaperConfig {
         name: "jets-dc",
-        toml: include_str!("../../configs/jets-dc.toml"),
+        toml: include_str!("../../configs/paper/jets-dc.toml"),
         size: JETS,
         occupancy: 0.1,
         paper_images_per_second: 2480.0,
     },
     PaperConfig {
         name: "jets-dd",
-        toml: include_str!("../../configs/jets-dd.toml"),
+        toml: include_str!("../../configs/paper/jets-dd.toml"),
         size: JETS,
         occupancy: 0.1,
         paper_images_per_second: 1612.0,
     },
     PaperConfig {
         name: "muons-dc",
-        toml: include_str!("../../configs/muons-dc.toml"),
+        toml: include_str!("../../configs/paper/muons-dc.toml"),
         size: MUONS,
         occupancy: 0.02,
         paper_images_per_second: 1136.0,
     },
     PaperConfig {
         name: "muons-dd",
-        toml: include_str!("../../configs/muons-dd.toml"),
+        toml: include_str!("../../configs/paper/muons-dd.toml"),
         size: MUONS,
         occupancy: 0.02,
         paper_images_per_second: 625.0,

@@ -18,7 +18,7 @@ use crate::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
 /// (a line per epoch), `config.toml` and `state.safetensors`, from which --resume goes on.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  sarm train --data jets.h5 --select signal=1 --config configs/jets-dc.toml --out runs/w"
+    after_help = "Example:\n  sarm train --data jets.h5 --select signal=1 --config configs/paper/jets-dc.toml --out runs/w"
 )]
 pub struct Train {
     /// HDF5 file of images, dense (LAGAN) or sparse.
