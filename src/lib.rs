@@ -22,6 +22,7 @@
 //! | judging generated images | [`evaluate`] |
 
 pub mod bench;
+pub mod classify;
 pub mod cli;
 pub mod data;
 pub mod engine;
