@@ -19,7 +19,7 @@
 //! | how a model is run | [`engine`]; on the CPU, [`engine::cpu`]; the slow float64 truth, [`engine::reference`] |
 //! | files | [`data`], [`model::checkpoint`] |
 //! | observables of an image | [`physics`] |
-//! | judging generated images | [`evaluate`] |
+//! | judging generated images | [`evaluate`]; by classifiers, [`classify`] |
 
 pub mod bench;
 pub mod classify;

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use candle_core::{Result, Tensor};
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 
+use super::adam::Adam;
 use super::input::Labelled;
 use super::network::Classifier;
 use super::{ClassifyError, Options, Stream, score};
@@ -52,7 +52,7 @@ pub(super) struct Run {
 /// Images scored at once.
 const SCORED: usize = 256;
 /// Draws of first parameters before a network without an answer is accepted as it is.
-const ATTEMPTS: u32 = 16;
+const ATTEMPTS: u32 = 8;
 
 /// Mean binary cross entropy in nats of `logits [images]`, stable for any of them.
 pub(super) fn loss(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
@@ -68,69 +68,113 @@ pub(super) fn fit(
     options: &Options,
     progress: Progress,
 ) -> std::result::Result<Fitted, ClassifyError> {
-    let classifier = start(train, run, options)?;
-    let parameters = ParamsAdamW {
-        lr: options.learning_rate,
-        weight_decay: 0.0,
-        ..ParamsAdamW::default()
-    };
-    let mut adam = AdamW::new(classifier.parameters.clone(), parameters)?;
-    let labels = validation.labels();
-    let mut best: Option<(usize, f64, Vec<Tensor>)> = None;
-    let mut epochs = 0;
-    for epoch in 1..=options.epochs {
-        let clock = Instant::now();
-        let diverged = || ClassifyError::Diverged {
-            training: run.name,
-            epoch,
+    let mut attempt = 0;
+    loop {
+        let classifier = start(train, run, options, attempt)?;
+        attempt += 1;
+        let last = attempt == ATTEMPTS;
+        // The paper's last convolution has one filter. Once its ReLU is off for every image nothing can be learnt: that
+        // may be so from the start, or after the first steps.
+        if !last && !answers(&classifier, train, run, options)? {
+            continue;
+        }
+        let trained = Training {
+            run,
+            options,
+            train,
+            validation,
+            last,
         };
-        let mut sum = 0.0;
-        for places in shuffled(train, run, options, epoch).chunks(options.batch) {
-            let (x, y) = train.batch(places)?;
-            let loss = loss(&classifier.logits(&x)?, &y)?;
-            sum += f64::from(loss.to_scalar::<f32>()?) * places.len() as f64;
-            adam.backward_step(&loss)?;
-        }
-        let loss = sum / train.len() as f64;
-        let rate = train.len() as f64 / clock.elapsed().as_secs_f64();
-        if !loss.is_finite() {
-            return Err(diverged());
-        }
-        let scores = scores(&classifier, validation)?;
-        // A score that is no number has no place in a ranking.
-        let auc = score::auc(&scores, &labels).ok_or_else(diverged)?.value;
-        let better = best.as_ref().is_none_or(|(_, b, _)| auc > *b);
-        if better {
-            let kept = classifier.parameters.iter().map(|p| p.as_tensor().copy());
-            best = Some((epoch, auc, kept.collect::<Result<_>>()?));
-        }
-        progress(&Epoch {
-            training: run.name,
-            epoch,
-            epochs: options.epochs,
-            loss,
-            validation_auc: auc,
-            best: better,
-            images_per_second: rate,
-        });
-        epochs = epoch;
-        let since = best.as_ref().map_or(0, |(b, ..)| epoch - b);
-        if options.patience > 0 && since >= options.patience {
-            break;
+        if let Some(fitted) = trained.epochs(classifier, progress)? {
+            return Ok(fitted);
         }
     }
-    let mut best_epoch = 0;
-    if let Some((epoch, _, kept)) = best {
-        best_epoch = epoch;
-        for (parameter, kept) in classifier.parameters.iter().zip(&kept) {
-            parameter.set(kept)?;
+}
+
+struct Training<'a> {
+    run: Run,
+    options: &'a Options,
+    train: &'a Labelled<'a>,
+    validation: &'a Labelled<'a>,
+    /// Whether a network that gives every image the same score is accepted.
+    last: bool,
+}
+
+impl Training<'_> {
+    /// `None`: after the first epoch all images score the same.
+    fn epochs(
+        &self,
+        classifier: Classifier,
+        progress: &mut dyn FnMut(&Epoch),
+    ) -> std::result::Result<Option<Fitted>, ClassifyError> {
+        let Self {
+            run,
+            options,
+            train,
+            validation,
+            last,
+        } = *self;
+        let mut adam = Adam::new(&classifier.parameters, options.learning_rate);
+        let labels = validation.labels();
+        let mut best: Option<(usize, f64, Vec<Tensor>)> = None;
+        let mut epochs = 0;
+        for epoch in 1..=options.epochs {
+            let clock = Instant::now();
+            let diverged = || ClassifyError::Diverged {
+                training: run.name,
+                epoch,
+            };
+            let mut sum = 0.0;
+            for places in shuffled(train, run, options, epoch).chunks(options.batch) {
+                let (x, y) = train.batch(places)?;
+                let loss = loss(&classifier.logits(&x)?, &y)?;
+                sum += f64::from(loss.to_scalar::<f32>()?) * places.len() as f64;
+                adam.step(&loss.backward()?)?;
+            }
+            let loss = sum / train.len() as f64;
+            let rate = train.len() as f64 / clock.elapsed().as_secs_f64();
+            if !loss.is_finite() {
+                return Err(diverged());
+            }
+            let scores = scores(&classifier, validation)?;
+            // A score that is no number has no place in a ranking.
+            let auc = score::auc(&scores, &labels).ok_or_else(diverged)?.value;
+            if epoch == 1 && !last && scores.iter().all(|s| *s == scores[0]) {
+                return Ok(None);
+            }
+            let better = best.as_ref().is_none_or(|(_, b, _)| auc > *b);
+            if better {
+                let kept = classifier.parameters.iter().map(|p| p.as_tensor().copy());
+                best = Some((epoch, auc, kept.collect::<Result<_>>()?));
+            }
+            progress(&Epoch {
+                training: run.name,
+                epoch,
+                epochs: options.epochs,
+                loss,
+                validation_auc: auc,
+                best: better,
+                images_per_second: rate,
+            });
+            epochs = epoch;
+            let since = best.as_ref().map_or(0, |(b, ..)| epoch - b);
+            if options.patience > 0 && since >= options.patience {
+                break;
+            }
         }
+        let mut best_epoch = 0;
+        if let Some((epoch, _, kept)) = best {
+            best_epoch = epoch;
+            for (parameter, kept) in classifier.parameters.iter().zip(&kept) {
+                parameter.set(kept)?;
+            }
+        }
+        Ok(Some(Fitted {
+            classifier,
+            epochs,
+            best_epoch,
+        }))
     }
-    Ok(Fitted {
-        classifier,
-        epochs,
-        best_epoch,
-    })
 }
 
 fn shuffled(train: &Labelled, run: Run, options: &Options, epoch: usize) -> Vec<u32> {
@@ -138,32 +182,40 @@ fn shuffled(train: &Labelled, run: Run, options: &Options, epoch: usize) -> Vec<
     permutation(options.seed, Purpose::Classify, item, train.len())
 }
 
-/// A classifier that answers differently to different images: the paper's last convolution has one filter, whose ReLU may
-/// be off for every image from the start, and then nothing can be learnt.
+/// An untrained classifier whose scores are centred: else the first steps pull all of them to 0, which switches the ReLU of
+/// a single filter off for good.
 fn start(
     train: &Labelled,
     run: Run,
     options: &Options,
+    attempt: u32,
 ) -> std::result::Result<Classifier, ClassifyError> {
     let size = train.size();
-    let few = shuffled(train, run, options, 0);
-    let few = &few[..few.len().min(SCORED)];
-    let mut attempt = 0;
-    loop {
-        let found = Classifier::new(options.network, size, options.seed, run.number, attempt)?;
-        let Some(classifier) = found else {
-            return Err(ClassifyError::TooSmall {
-                height: size.height,
-                width: size.width,
-            });
-        };
-        let logits = classifier.logits(&train.batch(few)?.0)?.to_vec1::<f32>()?;
-        let answers = logits.iter().filter(|l| **l != logits[0]).count();
-        attempt += 1;
-        if answers > few.len() / 2 || attempt == ATTEMPTS {
-            return Ok(classifier);
-        }
+    let found = Classifier::new(options.network, size, options.seed, run.number, attempt)?;
+    let classifier = found.ok_or(ClassifyError::TooSmall {
+        height: size.height,
+        width: size.width,
+    })?;
+    let scores = classifier.logits(&train.batch(&few(train, run, options))?.0)?;
+    if let Some(bias) = classifier.parameters.last() {
+        bias.set(&(bias.as_tensor() - scores.mean(0)?.reshape(1)?)?)?;
     }
+    Ok(classifier)
+}
+
+/// Some training images, to look at an untrained network by.
+fn few(train: &Labelled, run: Run, options: &Options) -> Vec<u32> {
+    let mut places = shuffled(train, run, options, 0);
+    places.truncate(SCORED);
+    places
+}
+
+/// Whether most of a few training images score differently.
+fn answers(classifier: &Classifier, train: &Labelled, run: Run, options: &Options) -> Result<bool> {
+    let few = few(train, run, options);
+    let scores = classifier.logits(&train.batch(&few)?.0)?.to_vec1::<f32>()?;
+    let different = scores.iter().filter(|s| **s != scores[0]).count();
+    Ok(different > few.len() / 2)
 }
 
 /// A score for each image, larger for the positive class.

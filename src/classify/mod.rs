@@ -7,6 +7,7 @@
 //! Networks run on candle, on the CPU. A result depends on images, options and seed, not on the number of threads; it
 //! depends on the machine's instruction set, which decides how matrix products are summed.
 
+mod adam;
 mod calibrate;
 mod fit;
 mod input;
@@ -52,14 +53,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults for `network`; see [`Options::default`].
+    /// The defaults for `network`.
     pub fn of(network: Network) -> Self {
         match network {
-            // The paper's schedule.
+            // Batch and step size are the paper's; so few images keep both trainings of a test within minutes.
             Network::Cnn => Self {
                 network,
-                epochs: 20,
-                patience: 0,
+                epochs: 12,
+                patience: 4,
                 batch: 128,
                 learning_rate: 1e-3,
                 images: 5_000,
@@ -71,7 +72,7 @@ impl Options {
                 patience: 5,
                 batch: 256,
                 learning_rate: 3e-4,
-                images: 50_000,
+                images: 20_000,
                 seed: 0,
             },
         }
@@ -79,8 +80,9 @@ impl Options {
 }
 
 impl Default for Options {
+    /// Of the convolutional network: with a fifth of the images it tells more apart than the dense one.
     fn default() -> Self {
-        Self::of(Network::Dense)
+        Self::of(Network::Cnn)
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a classifier is: layers, their parameters, how they start.
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::Stream;
-use super::layers::{Convolution, Pool, Size, WINDOW_PIXELS};
+use super::layers::{Convolution, Linear, Pool, Size, WINDOW_PIXELS};
 use crate::random::{Purpose, unit_f64, words};
 
 /// Which classifier.
@@ -43,6 +43,7 @@ enum Layer {
         from: usize,
         to: usize,
         relu: bool,
+        inner: bool,
     },
 }
 
@@ -54,8 +55,10 @@ pub(super) struct Classifier {
 }
 
 impl Classifier {
-    /// `network` on images of size `input`, its parameters drawn uniformly from
-    /// `+-sqrt(1 / inputs of a unit)`, PyTorch's default. `Ok(None)`: such images are too small for it.
+    /// `network` on images of size `input`. `Ok(None)`: such images are too small for it.
+    ///
+    /// Weights are uniform with the variance `2 / terms` before a ReLU (He et al. 2015) and `1 / terms` elsewhere, biases
+    /// 0: with smaller weights or random biases the last convolution, of one filter, is often off for every image.
     ///
     /// `run` and `attempt` keep the random numbers of several classifiers apart.
     pub fn new(
@@ -85,21 +88,17 @@ impl Classifier {
             .filter_map(Layer::weights)
             .collect();
         for (tensor, shape) in shapes.into_iter().enumerate() {
-            let spread = (1.0 / shape.terms as f64).sqrt();
-            let draw = |count: usize, tensor: usize| -> Vec<f32> {
-                let item = Stream::Init.item(run, attempt * 16 + tensor as u32);
-                let one = |n| {
-                    let w = words(seed, Purpose::Classify, n, item);
-                    ((2.0 * unit_f64(w[0], w[1]) - 1.0) * spread) as f32
-                };
-                (0..count as u64).map(one).collect()
+            let spread = (3.0 * shape.gain / shape.terms as f64).sqrt();
+            let item = Stream::Init.item(run, attempt * 16 + tensor as u32);
+            let draw = |n| {
+                let w = words(seed, Purpose::Classify, n, item);
+                ((2.0 * unit_f64(w[0], w[1]) - 1.0) * spread) as f32
             };
             let (rows, columns) = shape.matrix;
-            let weights = draw(rows * columns, 2 * tensor);
-            let bias = draw(shape.units, 2 * tensor + 1);
+            let weights: Vec<f32> = (0..(rows * columns) as u64).map(draw).collect();
             classifier.parameters.extend([
                 Var::from_vec(weights, shape.matrix, &Device::Cpu)?,
-                Var::from_vec(bias, shape.units, &Device::Cpu)?,
+                Var::zeros(shape.units, DType::F32, &Device::Cpu)?,
             ]);
         }
         Ok(classifier)
@@ -133,10 +132,23 @@ impl Classifier {
                 }
                 Layer::Pool { input, output } => x.apply_op1(Pool { input, output })?,
                 Layer::Flatten { numbers } => x.reshape(((), numbers))?,
-                Layer::Linear { relu, .. } => {
+                Layer::Linear {
+                    from,
+                    to,
+                    relu,
+                    inner,
+                } => {
                     let (weights, bias) = next()?;
-                    let y = x.matmul(weights)?.broadcast_add(bias)?;
-                    if relu { y.relu()? } else { y }
+                    x.apply_op3(
+                        weights,
+                        bias,
+                        Linear {
+                            from,
+                            to,
+                            relu,
+                            inner,
+                        },
+                    )?
                 }
             };
         }
@@ -148,6 +160,8 @@ impl Classifier {
 struct Weights {
     /// Terms of a unit's sum.
     terms: usize,
+    /// Variance of a weight times `terms`.
+    gain: f64,
     /// Rows and columns of the weights.
     matrix: (usize, usize),
     /// Numbers of the bias.
@@ -156,16 +170,19 @@ struct Weights {
 
 impl Layer {
     fn weights(&self) -> Option<Weights> {
-        let (terms, matrix, units) = match *self {
+        let (terms, gain, matrix, units) = match *self {
             Self::Convolution { input, output, .. } => {
                 let terms = input.channels * WINDOW_PIXELS;
-                (terms, (output.channels, terms), output.channels)
+                (terms, 2.0, (output.channels, terms), output.channels)
             }
-            Self::Linear { from, to, .. } => (from, (from, to), to),
+            Self::Linear { from, to, relu, .. } => {
+                (from, if relu { 2.0 } else { 1.0 }, (from, to), to)
+            }
             Self::Pool { .. } | Self::Flatten { .. } => return None,
         };
         Some(Weights {
             terms,
+            gain,
             matrix,
             units,
         })
@@ -200,6 +217,7 @@ fn cnn(input: Size, filters: usize, hidden: usize) -> Option<Vec<Layer>> {
             from,
             to,
             relu: false,
+            inner: true,
         });
     }
     Some(layers)
@@ -215,6 +233,7 @@ fn dense(input: Size) -> Vec<Layer> {
             from,
             to,
             relu: true,
+            inner: layers.len() > 1,
         });
         from = to;
     }
@@ -222,6 +241,7 @@ fn dense(input: Size) -> Vec<Layer> {
         from,
         to: 1,
         relu: false,
+        inner: true,
     });
     layers
 }
@@ -314,8 +334,7 @@ mod tests {
         assert!(new(Network::Cnn, size(1, 1)).is_none());
         assert!(new(Network::Dense, size(1, 1)).is_some());
         for (height, width) in [(13, 13), (25, 25), (32, 32), (13, 40)] {
-            let x = Tensor::zeros((3, 2, height, width), candle_core::DType::F32, &Device::Cpu)
-                .unwrap();
+            let x = Tensor::zeros((3, 2, height, width), DType::F32, &Device::Cpu).unwrap();
             let logits = new(Network::Cnn, size(height, width))
                 .unwrap()
                 .logits(&x)

@@ -1,6 +1,6 @@
 //! How a SARM is *run*: one trait for training, scoring and sampling, an engine per device beneath it.
 
-mod adam;
+pub(crate) mod adam;
 pub mod cpu;
 pub mod cuda;
 mod open;
