@@ -4,6 +4,9 @@
 //! what has been drawn of them. A network finds such sums late: hundreds of small weights have to agree. Here every unit
 //! starts with a random mixture of them. They are weights like all others: nothing of the model, the sampler or the
 //! checkpoint knows of them.
+//!
+//! Every other unit starts with sums of the first channel and nothing else: the total is then known apart from the noise of
+//! all other weights.
 
 use super::{Model, StageTensor, Statistics};
 use crate::random::{self, Purpose};
@@ -26,7 +29,7 @@ fn moments(pixel: usize, height: usize, width: usize) -> [f64; MOMENTS] {
 impl Model {
     /// Add `strength` times random sums over the pixels that each unit reads: moments of the first channel and totals of
     /// the others, each in units of the average image's total. The bends of the units are spread over the range of the
-    /// totals.
+    /// totals. Even units lose what weights they had, and have moments alone.
     pub(super) fn add_running_sums(
         &mut self,
         stage: usize,
@@ -55,17 +58,22 @@ impl Model {
                 .flat_map(|draw| random::normal(words(draw)).map(f64::from))
                 .collect();
             let row = &mut self.parameters[weight][unit * columns..][..shape.inputs_read(unit)];
+            let alone = unit % 2 == 0;
+            if alone {
+                row[shape.conditions..].fill(0.0);
+            }
+            let others = if alone { 0 } else { channels.len() - 1 };
             let pixels = row[shape.conditions..].chunks_exact_mut(shape.channels);
             for (shown, moments) in pixels.zip(&moments) {
                 let sum: f64 = mixture.iter().zip(moments).map(|(z, m)| z * m).sum();
                 shown[0] += (strength * sum / totals[0]) as f32;
-                for (c, weight) in shown.iter_mut().enumerate().skip(1) {
+                for (c, weight) in shown.iter_mut().enumerate().skip(1).take(others) {
                     *weight += (strength * mixture[MOMENTS + c - 1] / totals[c]) as f32;
                 }
             }
             let word = random::words(seed, Purpose::Init, unit as u64, STREAM + bias as u32)[0];
             let bend = f64::from(random::unit(word));
-            let steepness: f64 = mixture[0] + mixture[MOMENTS..numbers].iter().sum::<f64>();
+            let steepness: f64 = mixture[0] + mixture[MOMENTS..][..others].iter().sum::<f64>();
             self.parameters[bias][unit] -= (strength * steepness * bend) as f32;
         }
     }
@@ -99,12 +107,8 @@ mod tests {
             assert_eq!(row[0], 0.0, "the condition is no pixel");
             assert!(row[read..].iter().all(|w| *w == 0.0), "masked");
             // Of the second channel all pixels count alike; of the first the centre has no moment but the total.
-            assert!(
-                row[2..read]
-                    .iter()
-                    .step_by(2)
-                    .all(|w| *w == row[2] && *w != 0.0)
-            );
+            let other = |w: f32| w == row[2] && (w == 0.0) == (unit % 2 == 0);
+            assert!(row[2..read].iter().step_by(2).all(|w| other(*w)));
             assert!(row[3..read].iter().step_by(2).all(|w| *w != row[1]));
             // The average image's totals: 40 GeV in units of 10, and the logarithms.
             let logarithms = [4.0f32, 2.0, 30.0, 4.0].map(f32::ln_1p).iter().sum::<f32>();
