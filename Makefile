@@ -4,10 +4,11 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build cuda demo test bench bench-cuda budget gpu-kit gpu-check clean
+.PHONY: help setup build cuda demo test bench bench-cuda budget gpu-kit gpu-check clean \
+	simulate-setup simulate-test simulate-jets muons-sample
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing: C compiler, CMake, numpy and h5py
 	@scripts/setup
@@ -43,5 +44,18 @@ gpu-kit: setup ## pack all that scripts/gpu-check needs into target/gpu-kit.tar.
 gpu-check: gpu-kit ## on a machine with a card: kernel tests, sanitizers, comparison with the CPU, benches; within 8 minutes
 	@scripts/gpu-check target/gpu-kit
 
+simulate-setup: setup ## bring Pythia 8 and FastJet and build tools/simulate (15 CPU-minutes, 300 MB)
+	@tools/simulate/setup
+
+simulate-test: simulate-setup ## simulate a few thousand images for real; check facts, resuming, independence of processes
+	@tools/simulate/check
+
+simulate-jets: simulate-setup ## simulate 10 000 jets like the shipped ones into runs/simulate/jets.h5; COUNT, SEED, IMAGE change that
+	@mkdir -p runs/simulate
+	tools/simulate/simulate jets --count $(or $(COUNT),10000) --seed $(or $(SEED),1) --image $(or $(IMAGE),rebinned) --out runs/simulate/jets.h5 --resume
+
+muons-sample: simulate-setup ## make data/muons-sample.h5 anew: the same bytes from the same compiler
+	tools/simulate/simulate muons --count 5000 --seed 1 --layout sparse --out data/muons-sample.h5 --force
+
 clean: ## remove everything that was built or installed here, and the demo's output
-	rm -rf target .tools .cuda runs/demo
+	rm -rf target .tools .cuda runs/demo tools/simulate/.build
