@@ -44,7 +44,7 @@ gpu-kit: setup ## pack all that scripts/gpu-check needs into target/gpu-kit.tar.
 gpu-check: gpu-kit ## on a machine with a card: kernel tests, sanitizers, comparison with the CPU, benches; within 8 minutes
 	@scripts/gpu-check target/gpu-kit
 
-simulate-setup: setup ## bring Pythia 8 and FastJet and build tools/simulate (15 CPU-minutes, 300 MB)
+simulate-setup: setup ## bring Pythia 8 and FastJet and build tools/simulate (13 CPU-minutes)
 	@tools/simulate/setup
 
 simulate-test: simulate-setup ## simulate a few thousand images for real; check facts, resuming, independence of processes
@@ -54,8 +54,8 @@ simulate-jets: simulate-setup ## simulate 10 000 jets like the shipped ones into
 	@mkdir -p runs/simulate
 	tools/simulate/simulate jets --count $(or $(COUNT),10000) --seed $(or $(SEED),1) --image $(or $(IMAGE),rebinned) --out runs/simulate/jets.h5 --resume
 
-muons-sample: simulate-setup ## make data/muons-sample.h5 anew: the same bytes from the same compiler
-	tools/simulate/simulate muons --count 5000 --seed 1 --layout sparse --out data/muons-sample.h5 --force
+muons-sample: simulate-setup ## make data/muons-sample.h5 anew
+	tools/simulate/simulate muons --count 2000 --seed 1 --layout sparse --out data/muons-sample.h5 --force
 
 clean: ## remove everything that was built or installed here, and the demo's output
 	rm -rf target .tools .cuda runs/demo tools/simulate/.build

@@ -50,7 +50,7 @@ class Veto : public EarlyVeto {
         for (int i = 1; i < process_.size(); ++i) {
             if (process_[i].idAbs() != 24) continue;
             const Pythia8::Vec4 w = recoiled(process_, event, 34, i);
-            return w.pT() > 215.0 && w.pT() < 360.0 && std::abs(w.rap()) < 2.3;
+            return w.pT() > 210.0 && w.pT() < 370.0 && std::abs(w.rap()) < 2.3;
         }
         return true;
     }
@@ -64,7 +64,7 @@ class Veto : public EarlyVeto {
         // The jet that leads now may not lead in the end.
         for (const auto& jet : fastjet::sorted_by_pt(sequence.inclusive_jets(200.0))) {
             const fastjet::PseudoJet trimmed = trimmer()(jet);
-            if (trimmed.pt() > 220.0 && trimmed.pt() < 345.0 && trimmed.m() > 35.0 && trimmed.m() < 130.0) return true;
+            if (trimmed.pt() > 205.0 && trimmed.pt() < 365.0 && trimmed.m() > 25.0 && trimmed.m() < 150.0) return true;
         }
         return false;
     }

@@ -32,13 +32,16 @@ class EarlyVeto : public Pythia8::UserHooks {
   public:
     explicit EarlyVeto(bool act) : act_(act) {}
     long vetoed = 0;
-    // Whether the event that Pythia made last would have been given up.
+    // Whether the event that Pythia makes was, or would have been, given up.
     bool hopeless = false;
+    bool doVetoProcessLevel(Pythia8::Event&) override { return hopeless = false; }
+    bool canVetoProcessLevel() override { return true; }
 
   protected:
     bool decide(bool verdict) {
-        hopeless = verdict;
-        if (verdict) ++vetoed;
+        // Pythia may ask more than once in an event.
+        if (verdict && !hopeless) ++vetoed;
+        hopeless = hopeless || verdict;
         return verdict && act_;
     }
 
