@@ -56,6 +56,20 @@ simulate-jets: simulate-setup ## simulate 10 000 jets like the shipped ones into
 
 muons-sample: simulate-setup ## make data/muons-sample.h5 anew
 	tools/simulate/simulate muons --count 2000 --seed 1 --layout sparse --out data/muons-sample.h5 --force
+JETS_CONFIGS = configs/paper/jets-dc.toml,configs/paper/jets-dd.toml,configs/jets.toml
+MUONS_CONFIGS = configs/paper/muons-dc.toml,configs/paper/muons-dd.toml,configs/muons.toml
+STUDY = scripts/study fidelity --count $(or $(COUNT),50000) $(if $(EPOCHS),--epochs $(EPOCHS)) $(STUDY_OPTIONS)
+.PHONY: study-jets study-muons
+
+study-jets: build ## train, judge, write docs/studies/jets.md (hours); TRAIN=, TEST= name the data, EPOCHS=, CONFIGS= shorten it
+	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
+		--configs $(or $(CONFIGS),$(JETS_CONFIGS)) \
+		--out runs/study-jets --page docs/studies/jets.md
+
+study-muons: build ## the same for muons: docs/studies/muons.md
+	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/muons-train.h5) --truth-test $(or $(TEST),runs/simulate/muons-test.h5) \
+		--configs $(or $(CONFIGS),$(MUONS_CONFIGS)) \
+		--range 0.4 --out runs/study-muons --page docs/studies/muons.md
 
 clean: ## remove everything that was built or installed here, and the demo's output
 	rm -rf target .tools .cuda runs/demo tools/simulate/.build

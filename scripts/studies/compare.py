@@ -1,0 +1,124 @@
+"""Pages that compare variants of one configuration: generation order, size of the model, ablations."""
+
+import copy
+import re
+
+from .config import StudyError, flat, put, read_toml, remove, value_text
+from .page import (
+    GENERATED, OBSERVABLES, Table, by_class, configurations, decimals, grouped, heading, how_it_was_made,
+    likelihood_and_speed, metrics_link, nll, test_nll, truth_floors,
+)
+from .runs import Job, tell
+
+ORDERS = ("spiral", "reverse-spiral", "rows", "columns", "random")
+
+
+def changed(base, sets=(), removed=()):
+    config = copy.deepcopy(base)
+    for key in removed:
+        remove(config, key)
+    for key, value in sets:
+        put(config, key, value)
+    return config
+
+
+def stages(config):
+    """The stages, written out: a configuration without any has one."""
+    return config.setdefault("stage", []) or config["stage"].append({}) or config["stage"]
+
+
+def order_jobs(base, options):
+    jobs = []
+    if not options.keep_stages:
+        # With a centre of its own, the centre comes first in every order.
+        last = {k: v for k, v in stages(base)[-1].items() if k != "square"}
+        base["stage"] = [last]
+    for kind in options.orders.split(","):
+        if kind not in ORDERS:
+            raise StudyError(f"'{kind}' is no order (there are {', '.join(ORDERS)}) choose of these with --orders")
+        jobs.append(Job(kind, changed(base, [("order.kind", kind)]), note=kind))
+    return jobs
+
+
+def size_jobs(base, options):
+    jobs = []
+    for size in options.sizes.split(","):
+        found = re.fullmatch(r"(\d+)x(\d+)", size)
+        if not found:
+            raise StudyError(f"'{size}' is no size (it is not UNITSxLAYERS) write e.g. --sizes 1x1,1x3,2x3")
+        units, layers = map(int, found.groups())
+        config = copy.deepcopy(base)
+        for stage in stages(config):
+            stage["layers"] = layers
+        config["stage"][-1]["units_per_pixel"] = units
+        jobs.append(Job(size, config, note=f"{units} a pixel, {layers} layer{'s' if layers != 1 else ''}"))
+    return jobs
+
+
+def ablation_jobs(base, options):
+    jobs = [Job("base", base, note="the configuration as it is")]
+    variants = read_toml(options.variants).get("variant")
+    if not isinstance(variants, list) or not variants:
+        raise StudyError(f"'{options.variants}' has no [[variant]] (each has a name, and `set` or `remove`) see scripts/study ablation --help")
+    for i, variant in enumerate(variants):
+        name, sets, removed = variant.get("name"), variant.get("set", {}), variant.get("remove", [])
+        unknown = set(variant) - {"name", "set", "remove", "note"}
+        if not (isinstance(name, str) and re.fullmatch(r"[\w.+-]+", name)) or unknown or not isinstance(sets, dict) or not isinstance(removed, list):
+            raise StudyError(
+                f"variant {i + 1} of '{options.variants}' is wrong ({'it knows no ' + ', '.join(sorted(unknown)) if unknown else 'its name is no plain word, or set no table, or remove no list'})"
+                " write: name = \"..\", remove = [\"KEY\"], set = { \"KEY\" = VALUE }"
+            )
+        sets = list(flat(sets))
+        words = [f"no `{k}`" for k in removed] + [f"`{k} = {value_text(v)}`" for k, v in sets]
+        try:
+            jobs.append(Job(name, changed(base, sets, removed), note=variant.get("note") or ", ".join(words)))
+        except StudyError as e:
+            raise StudyError(f"variant '{name}' of '{options.variants}': {e}") from None
+    return jobs
+
+
+STUDIES = {
+    "order": (order_jobs, "Generation order", "One network, trained on the pixels in one order after another."),
+    "size": (size_jobs, "Size of the model", "Hidden units per pixel of the last stage, and layers of all stages."),
+    "ablation": (ablation_jobs, "Ablation", "One configuration, and what becomes of it when something is taken away or changed."),
+}
+
+
+def check_names(jobs):
+    names = [j.name for j in jobs]
+    for name in names:
+        if names.count(name) > 1:
+            raise StudyError(f"'{name}' stands twice (each has a directory of its own) name them differently")
+    return jobs
+
+
+def compare(kind, runner, jobs, page, argv):
+    _, title, about = STUDIES[kind]
+    results, classes = runner.all(jobs), runner.classes
+    parts = [
+        f"# {runner.options.title or title}",
+        f"{GENERATED}\n\n{about} One training each: differences as small as those of two seeds mean nothing. Every metric is defined in {metrics_link(page)}.",
+    ]
+    for cls, rows in by_class(results, classes):
+        table = Table("model", "what it is", "parameters", "NLL, held out", "NLL, test",
+                      *(f"W1 {heading(o)}" for o in OBSERVABLES), words=2)
+        for r in rows:
+            distances = (
+                table.of(r.metrics["all"].get(o), "w1", lambda x: decimals(x, digits), "w1_error")
+                for o, (_, _, digits) in OBSERVABLES.items()
+            )
+            table.row(r.job.name, r.job.note, grouped(r.info["unmasked_parameters"]), nll(table, r, "validation"), test_nll(table, r), *distances)
+        floor = lambda r: tuple(
+            table.of(r.metrics["all"].get(o), "w1_floor", lambda x: decimals(x, digits), "w1_floor_std")
+            for o, (_, _, digits) in OBSERVABLES.items()
+        )
+        for label, (row,) in truth_floors(table, rows, [cls], floor):
+            table.row(label, "", "", "", "", *row)
+        parts.append(f"## {cls.name.capitalize()}\n\n{table}")
+    parts += [
+        "## Likelihood and speed\n\n" + likelihood_and_speed(results, classes),
+        configurations(runner, results),
+        how_it_was_made(runner, results, argv),
+    ]
+    tell(f"the page: {page}")
+    return "\n\n".join(p.strip() for p in parts if p) + "\n"

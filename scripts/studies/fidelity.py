@@ -1,0 +1,185 @@
+"""The page of `scripts/study fidelity`: tables 1 and 3 of the paper, tables 1 to 3 of arXiv 2009.04842, and figures."""
+
+import shutil
+
+from .config import read_toml
+from .page import (
+    GENERATED, OBSERVABLES, Table, by_class, configurations, decimals, figures, heading, how_it_was_made,
+    likelihood_and_speed, metrics_link, truth_floors,
+)
+from .runs import ROOT, tell
+
+FIGURES = ("jet_pt", "jet_mass", "tau_21", "multiplicity", "pixel_spectrum", "pixel_spectrum_log", "average_image",
+           "zero_fraction", "samples", "training")
+
+
+def papers(size):
+    """The paper's numbers for images of this size."""
+    for name, numbers in read_toml(ROOT / "scripts/paper-numbers.toml").items():
+        if (numbers["height"], numbers["width"]) == size:
+            return numbers
+    return {"source": "", "remark": "The paper has no numbers for images of this size."}
+
+
+def w1(results, classes, paper):
+    columns = [f"{heading(o)}, {c.name}" for o in OBSERVABLES for c in classes]
+    table, floors = Table("model", *columns), Table("model", *columns)
+    for name in dict.fromkeys(r.job.name for r in results):
+        of_class = {r.cls: r.metrics["all"] for r in results if r.job.name == name}
+        cells, ratios = [], []
+        for observable, (_, _, digits) in OBSERVABLES.items():
+            for cls in classes:
+                place = of_class[cls].get(observable)
+                cells.append(table.of(place, "w1", lambda x: decimals(x, digits), "w1_error"))
+                if place and place.get("w1") is not None and place.get("w1_floor"):
+                    ratios.append(decimals(place["w1"] / place["w1_floor"], 2))
+                else:
+                    ratios.append(floors.missing("W1 or its floor is not available, or the floor is 0"))
+        table.row(name, *cells)
+        floors.row(name, *ratios)
+
+    def floor(result):
+        return tuple(
+            table.of(result.metrics["all"].get(o), "w1_floor", lambda x: decimals(x, digits), "w1_floor_std")
+            for o, (_, _, digits) in OBSERVABLES.items()
+        )
+
+    for label, row in truth_floors(table, results, classes, floor):
+        table.row(label, *(row[c][o] for o in range(len(OBSERVABLES)) for c in range(len(classes))))
+    for numbers in paper.get("w1", []):
+        # Two decimals, as printed there.
+        cells = [numbers.get(o, {}).get(c.name) for o in OBSERVABLES for c in classes]
+        table.row(numbers["model"], *("" if x is None else decimals(x, 2) for x in cells))
+    source = f"The paper's numbers: {paper['source']}. " if paper.get("w1") else ""
+    return (
+        f"## Distances of the observables\n\nW1 between generated and true images, with its bootstrap error. \"Truth against truth\" is what W1 would be "
+        f"if the generated images were truth (`w1_floor`, ± its spread). {source}{paper['remark']}\n\n{table}\n"
+        f"The same in units of the floor: 1 on average for a perfect generator.\n\n{floors}"
+    )
+
+
+def means(results, classes):
+    observables = ("jet_mass", "jet_pt", "tau_21")
+    table = Table("class", "images", *(f"{heading(o)}, {w}" for o in observables for w in ("mean", "width")), words=2)
+    for cls, rows in by_class(results, classes):
+        sides = [("truth", rows[0], "truth")] + [(r.job.name, r, "generated") for r in rows]
+        for label, r, side in sides:
+            cells = []
+            for o in observables:
+                form = lambda x: decimals(x, 4 if o == "tau_21" else 2)
+                place = r.metrics["all"].get(o)
+                cells += [table.of(place, f"{side}_{w}", form, f"{side}_{w}_error") for w in ("mean", "std")]
+            table.row(cls.name, label, *cells)
+    return f"## Means and widths\n\nAs in table 2 of arXiv 2009.04842.\n\n{table}"
+
+
+def with_halves(table, results, classes, place_of, cells):
+    """Rows of every class and model, then truth against itself."""
+    for cls, rows in by_class(results, classes):
+        for r in rows:
+            table.row(cls.name, r.job.name, *cells(table, place_of(r), r))
+        halves = (place_of(rows[0]) or {}).get("halves")
+        table.row(cls.name, "halves of truth", *cells(table, halves or {"reasons": {}}, None))
+
+
+def images(results, classes):
+    table = Table("class", "model", "SSIM", "MSE / GeV²", "largest difference / GeV", "zeros, true / %", "zeros, generated / %",
+                  "chi² of zero fractions", "separation, pixel spectrum", "the same, logarithmic", words=2)
+
+    def cells(table, place, result):
+        numbers = [("mean_image_ssim", 5), ("mean_image_mse", 3), ("mean_image_max_abs_difference", 3)]
+        row = [table.of(place, k, lambda x: decimals(x, n) if n == 5 else figures(x)) for k, n in numbers]
+        zeros = (place or {}).get("sparsity") if result else None
+        row += [decimals(100 * zeros[side], 2) for side in ("truth", "generated")] if zeros else ["", ""]
+        return row + [table.of(place, k, figures) for k in ("zero_fraction_chi2", "pixel_spectrum_separation", "pixel_spectrum_log_separation")]
+
+    with_halves(table, results, classes, lambda r: r.metrics.get("images", {}).get("all"), cells)
+    return f"## Average images, zeros, pixels\n\nSSIM and MSE are those of the average images.\n\n{table}"
+
+
+def separation(results, classes):
+    table = Table("class", "model", *(OBSERVABLES[o][0] for o in OBSERVABLES), words=2)
+    for cls, rows in by_class(results, classes):
+        for r in rows:
+            table.row(cls.name, r.job.name, *(table.of(r.metrics["all"].get(o), "separation", figures) for o in OBSERVABLES))
+        halves = [(rows[0].metrics["all"].get(o) or {}).get("halves") for o in OBSERVABLES]
+        table.row(cls.name, "halves of truth", *(table.of(h, "separation", figures) for h in halves))
+    return f"## Separation power\n\n0 for equal histograms, 1 for such that share no bin.\n\n{table}"
+
+
+def features(results, classes):
+    table = Table("class", "model", "FPD", "KPD", "precision", "recall", "density", "coverage", words=2)
+
+    def cells(table, place, _):
+        row = []
+        for key in ("fpd", "kpd"):
+            inner = (place or {}).get(key) or {"reasons": {"value": ((place or {}).get("reasons") or {}).get(key, "not in this report's metrics.json")}}
+            row.append(table.of(inner, "value", figures, "error"))
+        inner = (place or {}).get("neighbours")
+        reason = ((place or {}).get("reasons") or {}).get("neighbours", "not in this report's metrics.json")
+        near = ("precision", "recall", "density", "coverage")
+        return row + [table.of(inner or {"reasons": {k: reason}}, k, lambda x: decimals(x, 4)) for k in near]
+
+    with_halves(table, results, classes, lambda r: r.metrics.get("features", {}).get("all"), cells)
+    return f"## Distances of vectors of features\n\n{table}"
+
+
+def two_sample(results, classes):
+    table = Table("class", "model", "AUC", "JSD", "AUC, truth against truth", "JSD, truth against truth", words=2)
+    some = False
+    for cls, rows in by_class(results, classes):
+        for r in rows:
+            told = r.metrics.get("two_sample") or {}
+            told = told if "generated" in told else told.get("all") or {}
+            some |= bool(told)
+            form = lambda x: decimals(x, 4)
+            reasons = {k: told.get("truth_reason", "not in this report's metrics.json") for k in ("auc", "jsd")}
+            place = [told.get(side) or {"reasons": reasons} for side in ("generated", "truth")]
+            table.row(cls.name, r.job.name, *(table.of(p, k, form, f"{k}_error") for p in place for k in ("auc", "jsd")))
+    text = str(table) if some else "These evaluations trained no classifiers: no row for the two-sample test.\n"
+    return f"## Two-sample test\n\nA classifier trained to tell generated images from truth: an AUC of 0.5 is the best.\n\n{text}"
+
+
+def pictures(results, page, wanted):
+    """Copies of the reports' figures, and the text that shows them."""
+    folder = page.parent / "figures" / page.stem
+    shutil.rmtree(folder, ignore_errors=True)
+    text, absent = [], []
+    for figure in wanted:
+        shown = []
+        for r in results:
+            source = r.directory / "report/figures" / ("training.svg" if figure == "training" else f"all-{figure}.svg")
+            if not source.exists():
+                absent.append(f"{figure} of {r.job.name}, {r.cls.name}")
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"{r.job.name}-{r.cls.name}-{figure}.svg"
+            shutil.copyfile(source, folder / name)
+            shown.append(f"![{figure}, {r.job.name}, {r.cls.name}](figures/{page.stem}/{name})")
+        if shown:
+            caption = OBSERVABLES.get(figure, (figure.replace("_", " "),))[0]
+            text += [f"### {caption}", "", *shown, ""]
+    if absent:
+        text += [f"Not drawn by the reports: {'; '.join(absent)}.", ""]
+    return "## Figures\n\n" + "\n".join(text) if text else ""
+
+
+def fidelity(runner, jobs, page, argv):
+    results, classes, options = runner.all(jobs), runner.classes, runner.options
+    wanted = [] if options.figures == "none" else [f for f in options.figures.split(",") if f]
+    parts = [
+        f"# {options.title or 'Fidelity: ' + page.stem}",
+        f"{GENERATED}\n\nGenerated images against the true ones of the test file. Every metric is defined in {metrics_link(page)}.",
+        w1(results, classes, papers(runner.test.size)),
+        means(results, classes),
+        images(results, classes),
+        separation(results, classes),
+        features(results, classes),
+        two_sample(results, classes),
+        "## Likelihood and speed\n\n" + likelihood_and_speed(results, classes),
+        pictures(results, page, wanted),
+        configurations(runner, results),
+        how_it_was_made(runner, results, argv),
+    ]
+    tell(f"the page: {page}")
+    return "\n\n".join(p.strip() for p in parts if p) + "\n"

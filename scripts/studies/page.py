@@ -1,0 +1,210 @@
+"""Markdown: numbers, tables, the part of a page that says how it was made."""
+
+import math
+
+from .config import write_toml
+from .runs import ROOT, shown, shown_command
+
+# Observables of the tables: name, unit, decimals of distances.
+OBSERVABLES = {
+    "jet_pt": ("pT", "GeV", 3),
+    "jet_mass": ("mass", "GeV", 3),
+    "multiplicity": ("multiplicity", "", 3),
+    "tau_21": ("tau_21", "", 5),
+}
+
+
+def heading(observable):
+    label, unit, _ = OBSERVABLES[observable]
+    return f"{label} / {unit}" if unit else label
+
+
+def decimals(x, n):
+    return f"{x:.{n}f}".replace("-", "−", 1) if x < 0 else f"{x:.{n}f}"
+
+
+def figures(x, n=3):
+    """With n significant digits; thousands set apart."""
+    if x == 0:
+        return "0"
+    places = n - 1 - math.floor(math.log10(abs(x)))
+    if places > 7 or places < n - 10:
+        return f"{x:.{n - 1}e}"
+    return decimals(x, places) if places > 0 else f"{round(x, places):,.0f}".replace(",", " ")
+
+
+def grouped(n):
+    return f"{n:,.0f}".replace(",", " ")
+
+
+def duration(seconds):
+    if seconds < 120:
+        return f"{seconds:.{int(seconds < 10)}f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+class Table:
+    """Rows of text under columns, with the reasons of what is not available below."""
+
+    def __init__(self, *columns, words=1):
+        # The first `words` columns are words, the others numbers.
+        self.columns, self.words, self.rows, self.reasons = columns, words, [], []
+
+    def row(self, *cells):
+        assert len(cells) == len(self.columns), cells
+        self.rows.append([str(c).replace("|", "\\|") for c in cells])
+
+    def missing(self, reason):
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+        return f"not available ({self.reasons.index(reason) + 1})"
+
+    def of(self, place, key, form, error=None):
+        """A number of an object of metrics.json, with its error; why it is not there, where it is null."""
+        if not place or place.get(key) is None:
+            return self.missing(((place or {}).get("reasons") or {}).get(key, "not in this report's metrics.json"))
+        number = form(place[key])
+        return number if place.get(error) is None else f"{number} ± {form(place[error])}"
+
+    def __str__(self):
+        lines = ["| " + " | ".join(self.columns) + " |"]
+        lines.append("|" + "|".join("---" if i < self.words else "--:" for i in range(len(self.columns))) + "|")
+        lines += ["| " + " | ".join(r) + " |" for r in self.rows]
+        if self.reasons:
+            lines += ["", "Not available: " + "; ".join(f"({i}) {r}" for i, r in enumerate(self.reasons, 1)) + "."]
+        return "\n".join(lines) + "\n"
+
+
+def by_class(results, classes):
+    for cls in classes:
+        yield cls, [r for r in results if r.cls == cls]
+
+
+def truth_floors(table, results, classes, cells):
+    """Rows of truth against truth: one, or one for each set of sizes that differ."""
+    rows = {}
+    for name in dict.fromkeys(r.job.name for r in results):
+        of_job = {r.cls: r for r in results if r.job.name == name}
+        rows.setdefault(tuple(cells(of_job[c]) for c in classes), []).append(name)
+    for row, names in rows.items():
+        label = "truth against truth" + (f" (as {', '.join(names)})" if len(rows) > 1 else "")
+        yield label, row
+
+
+def nll(table, result, part):
+    return table.of(result.metrics.get("nll") or {"reasons": {part: "the model's record has no such NLL"}}, part, lambda x: decimals(x, 3))
+
+
+def test_nll(table, result):
+    told = result.score["printed"]
+    # NLL is minus the mean log-likelihood.
+    place = {"mean": -told["mean_log_likelihood"], "error": told.get("error_of_mean")} if told.get("mean_log_likelihood") is not None else {
+        "reasons": {"mean": "`sarm score` gave none"}}
+    return table.of(place, "mean", lambda x: decimals(x, 3), "error")
+
+
+def training_seconds(result):
+    """As the training's own table adds up."""
+    return sum(float(e["seconds"]) for e in result.epochs)
+
+
+def likelihood_and_speed(results, classes):
+    table = Table("class", "model", "parameters", "epochs", "NLL, training", "NLL, held out", "NLL, test", "training",
+                  "training images/s", "generated images/s", "of the sampler alone", words=2)
+    for cls, rows in by_class(results, classes):
+        for r in rows:
+            drawn = r.generate["printed"]
+            seconds = training_seconds(r)
+            images = r.info["record"]["images"][0] * len(r.epochs)
+            absent = "no metrics.csv beside the model"
+            table.row(
+                cls.name, r.job.name, grouped(r.info["unmasked_parameters"]), r.info["record"]["epochs"],
+                nll(table, r, "train"), nll(table, r, "validation"), test_nll(table, r),
+                duration(seconds) if r.epochs else table.missing(absent),
+                grouped(images / seconds) if seconds else table.missing(absent),
+                figures(drawn["images_per_second"]), figures(drawn["sampler_images_per_second"]),
+            )
+    return (
+        f"{table}\nParameters are the unmasked ones; epochs those up to the model that was kept. NLL is in nats per image, lower is better: of the "
+        "training as its record has it, of the test file by `sarm score`. The training's time is that of its epochs; "
+        "generated images/s are those into the file, with and without what is not the sampler's own.\n"
+    )
+
+
+def asked(argv):
+    """A study's command line without what the page does not depend on."""
+    words, rest = [], iter(argv)
+    for word in rest:
+        if word in ("--again", "--sarm", "--threads"):
+            next(rest, None)
+        elif word != "--quiet" and not word.startswith(("--again=", "--sarm=", "--threads=")):
+            words.append(word)
+    return shown_command(["scripts/study", *words])
+
+
+def how_it_was_made(runner, results, argv):
+    lines = ["## How this page was made", "", "```", asked(argv), "```", ""]
+    records = [x for r in results for x in r.records]
+    some = lambda values: ", ".join(dict.fromkeys(v for v in values if v))
+    dates = sorted(x["finished"] for x in records)
+    devices = some(r.generate["printed"]["device"] for r in results)
+    lines += [
+        f"- Machine: {some(x['machine'] for x in records)}; images drawn on: {devices}.",
+        f"- Versions: {some(x['version'] for x in records)}; commit {some(x['commit'] for x in records) or 'not known'} (+: with changes).",
+        f"- The steps ended on {some(d[:10] for d in (dates[0], dates[-1]))}.",
+        f"- Generated: {some(grouped(r.generate['key']['count']) for r in results)} images a class, seed {runner.options.seed}; "
+        f"judged against {some(c.name + ': ' + grouped(r.metrics['meta']['images']['truth']) for c in runner.classes for r in results if r.cls == c)} true images.",
+    ]
+    if runner.test.select or (runner.train_data and runner.train_data.select):
+        rows = [f"{n} {' '.join(d.select)}" for n, d in (("training", runner.train_data), ("test", runner.test)) if d and d.select]
+        lines.append(f"- Of the files only: {'; '.join(rows)}.")
+    given = [f"{r.job.name}, {r.cls.name}: SHA-256 `{r.info['sha256']}`, trained by sarm {r.info['record']['version']}" for r in results if r.train is None]
+    if given:
+        lines.append(f"- Models that were given, not trained by this command (the speed of their training is of a machine that is not recorded): {'; '.join(given)}.")
+    lines += ["", "The commands, of every step:", "", "```"]
+    lines += dict.fromkeys(x["command"] for x in records)
+    lines += ["```", "", "## The truth", ""]
+    for name, data in (("Training", runner.train_data), ("Test", runner.test)):
+        if data:
+            about = data.about
+            classes = ", ".join(f"{grouped(n)} with signal = {k}" for k, n in (about.get("classes") or {}).items())
+            lines.append(f"- {name}: `{shown(data.path)}`, {grouped(about['images'])} images of {about['height']} x {about['width']}"
+                         f"{' (' + classes + ')' if classes else ''}, {100 * about['zero_fraction']:.1f} % zeros, SHA-256 `{data.sha256}`.")
+    attributes = runner.test.about.get("attributes") or {}
+    if attributes:
+        table = Table("attribute of the test file", "value", words=2)
+        for key, value in sorted(attributes.items()):
+            if key != "command":
+                table.row(f"`{key}`", " ".join(str(value).split()))
+        lines += ["", str(table)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def configurations(runner, results):
+    """The configurations as they were used."""
+    lines = ["## Configurations", ""]
+    texts = {r.job.name: (runner.out / r.job.name / "config.toml").read_text() for r in results if r.train}
+    for r in results:
+        if not r.train:
+            # Of a model that was given: what it is, not how it was trained.
+            text = write_toml({k: v for k, v in r.info["config"].items() if k != "condition" or v["names"]})
+            texts.setdefault(r.job.name, text)
+    for name, text in texts.items():
+        text = text.strip()
+        lines += [f"<details><summary>{name}</summary>", "", "```toml", text, "```", "", "</details>", ""]
+    if runner.options.epochs and any(r.train for r in results):
+        lines += [f"`--epochs {runner.options.epochs}` took the place of their number of epochs.", ""]
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+GENERATED = "<!-- Written by scripts/study; every number comes from files that the commands below wrote. Do not edit. -->"
+METRICS = "docs/metrics.md"
+
+
+def metrics_link(page):
+    """Link from a page to the definitions of the metrics; their path alone from pages elsewhere."""
+    try:
+        depth = len(page.resolve().parent.relative_to(ROOT).parts)
+    except ValueError:
+        return f"`{METRICS}`"
+    return f"[{METRICS}]({'../' * depth}{METRICS})"
