@@ -56,6 +56,7 @@ simulate-jets: simulate-setup ## simulate 10 000 jets like the shipped ones into
 
 muons-sample: simulate-setup ## make data/muons-sample.h5 anew
 	tools/simulate/simulate muons --count 2000 --seed 1 --layout sparse --out data/muons-sample.h5 --force
+
 JETS_CONFIGS = configs/paper/jets-dc.toml,configs/paper/jets-dd.toml,configs/jets.toml
 MUONS_CONFIGS = configs/paper/muons-dc.toml,configs/paper/muons-dd.toml,configs/muons.toml
 STUDY = scripts/study fidelity --count $(or $(COUNT),50000) $(if $(EPOCHS),--epochs $(EPOCHS)) $(STUDY_OPTIONS)
