@@ -5,8 +5,9 @@ mod program;
 use std::collections::BTreeMap;
 use std::fs;
 
-use program::{DC, DD, Lab, assert_same, column, conditioned};
-use sarm::data::{WriteOptions, write};
+use program::{DC, DD, Lab, assert_same, column, conditioned, write_images};
+use sarm::data::{Dataset, WriteOptions, write};
+use sarm::evaluate::report::MetricsFile;
 
 #[test]
 fn the_main_path() {
@@ -214,6 +215,148 @@ fn reports_name_the_model_that_drew_the_images() {
         &format!("{evaluate} --model run/model.safetensors"),
         &["run/model.safetensors"],
     );
+}
+
+/// Write a file of 7 x 7 images.
+fn put(lab: &Lab, name: &str, data: &Dataset) {
+    let options = WriteOptions {
+        height: 7,
+        width: 7,
+        ..WriteOptions::default()
+    };
+    write(&lab.path(name), &data.images, &data.columns, &options).unwrap();
+}
+
+#[test]
+fn several_files_count_as_one() {
+    let lab = Lab::new();
+    write_images(&lab.path("a.h5"), 120, 7, 2, &[]);
+    write_images(&lab.path("b.h5"), 90, 7, 3, &[]);
+    let mut joint = lab.read("a.h5");
+    assert!(joint.extend(lab.read("b.h5")).is_empty());
+    put(&lab, "joint.h5", &joint);
+    let evaluate = "evaluate --json --bootstrap 5 --force --out report";
+    let without_meta = |line: &str| {
+        let mut told = lab.json(&format!("{evaluate} --quiet {line}"));
+        let meta = told.as_object_mut().unwrap().remove("meta").unwrap();
+        (told, meta["files"].clone())
+    };
+    let (one, _) = without_meta("--truth data.h5 --generated joint.h5");
+    let (two, files) = without_meta("--truth data.h5 --generated a.h5 --generated b.h5");
+    assert!(one == two && one["signal"].is_object());
+    assert_eq!(files["generated"], "a.h5, b.h5");
+    let (one, _) = without_meta("--truth joint.h5 --generated data.h5");
+    let (two, files) = without_meta("--truth a.h5 --truth b.h5 --generated data.h5");
+    assert!(one == two);
+    assert_eq!(files["truth"], "a.h5, b.h5");
+    // Labels of some images only tell no classes apart.
+    let mut bare = lab.read("b.h5");
+    bare.columns.clear();
+    put(&lab, "bare.h5", &bare);
+    for files in [["a.h5", "bare.h5"], ["bare.h5", "a.h5"]] {
+        let [first, second] = files;
+        let output = lab.ok(&format!(
+            "{evaluate} --truth data.h5 --generated {first} --generated {second}"
+        ));
+        let warning = String::from_utf8_lossy(&output.stderr);
+        assert!(warning.contains("'signal' is not used"), "{warning}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["all"]["jet_pt"]["generated_count"], 210);
+        assert!(told["signal"].is_null());
+    }
+    write_images(&lab.path("other.h5"), 20, 6, 3, &[]);
+    lab.refuses(
+        "evaluate --truth data.h5 --generated a.h5 --generated other.h5 --out no",
+        &["other.h5", "7 x 7"],
+    );
+}
+
+#[test]
+fn classifiers_judge_where_asked_for() {
+    let lab = Lab::new();
+    write_images(&lab.path("g.h5"), 300, 7, 2, &[]);
+    let evaluate =
+        "evaluate --json --truth data.h5 --generated g.h5 --bootstrap 2 --force --out report";
+    let told = lab.json(&format!("{evaluate} --quiet"));
+    for key in ["two_sample", "transfer", "reasons"] {
+        assert!(told.get(key).is_none(), "{key}");
+    }
+    let output = lab.ok(&format!(
+        "{evaluate} --classifiers --classifier-network dense --classifier-images 100"
+    ));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        lines.contains("truth against generated  epoch  1/20"),
+        "{lines}"
+    );
+    assert!(lines.contains("two-sample       AUC"), "{lines}");
+    for class in ["all", "signal", "background"] {
+        let test = &told["two_sample"][class];
+        assert_eq!(test["options"]["network"], "dense");
+        assert_eq!(test["generated"]["images"]["train"], 60, "{class}");
+        assert!(test["generated"]["auc"].is_f64() && test["generated"]["jsd_error"].is_f64());
+    }
+    assert_eq!(told["two_sample"]["all"]["truth"]["images"]["test"], 20);
+    let reason = &told["two_sample"]["signal"]["truth_reason"];
+    assert!(
+        reason.as_str().unwrap().contains("150 true images"),
+        "{reason}"
+    );
+    for side in ["generated", "truth"] {
+        assert!(told["transfer"][side]["auc"].is_f64());
+        assert_eq!(told["transfer"][side]["roc"].as_array().unwrap().len(), 201);
+    }
+    let text = fs::read_to_string(lab.path("report/metrics.json")).unwrap();
+    let again: MetricsFile = serde_json::from_str(&text).unwrap();
+    assert_eq!(again.to_json(), text);
+    let page = fs::read_to_string(lab.path("report/index.html")).unwrap();
+    for part in [
+        "id=\"classifiers\"",
+        "Trained on truth: AUC",
+        "150 true images",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("NaN"));
+    assert!(lab.path("report/figures/classifiers-transfer.svg").exists());
+}
+
+#[test]
+fn classifiers_that_cannot_be_trained_say_why() {
+    let lab = Lab::new();
+    let evaluate = "evaluate --quiet --json --truth data.h5 --generated data.h5 --bootstrap 2 --classifiers --force --out report";
+    let told = lab.json(&format!("{evaluate} --select row=0..49"));
+    for class in ["all", "signal", "background"] {
+        assert!(told["two_sample"][class].is_null());
+        let reason = told["two_sample"]["reasons"][class].as_str().unwrap();
+        assert!(reason.contains("too few"), "{reason}");
+    }
+    assert!(told["transfer"].is_null());
+    assert!(
+        told["reasons"]["transfer"]
+            .as_str()
+            .unwrap()
+            .contains("true signal: 25")
+    );
+    // All images are signal: one class, once.
+    let told = lab.json(&format!(
+        "{evaluate} --select signal=1 --select-generated signal=1"
+    ));
+    let classes = told["two_sample"]["reasons"].as_object().unwrap();
+    assert_eq!(classes.keys().collect::<Vec<_>>(), ["signal"]);
+    assert!(classes["signal"].as_str().unwrap().contains("13 x 13"));
+    assert!(
+        told["reasons"]["transfer"]
+            .as_str()
+            .unwrap()
+            .contains("both sides")
+    );
+    let page = fs::read_to_string(lab.path("report/index.html")).unwrap();
+    assert!(page.contains("not available: images of 7 x 7 pixels"));
+    for wrong in ["--classifier-images 99", "--classifier-network resnet"] {
+        lab.sarm(&format!("{evaluate} {wrong}")).assert().code(2);
+    }
 }
 
 #[test]

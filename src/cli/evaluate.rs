@@ -1,9 +1,11 @@
 //! `sarm evaluate`
 
+mod classifiers;
+
 use std::path::{Path, PathBuf};
 
 use super::{Global, Select, command_line, read_checkpoint};
-use crate::data::{self, ReadOptions, Selection};
+use crate::data::{self, Dataset, ReadOptions, Selection};
 use crate::evaluate::report::{
     Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, write_report,
 };
@@ -18,21 +20,24 @@ use crate::train::read_metrics;
 /// Both sides are judged by their pixels. Each Wasserstein distance (W1) comes with its bootstrap error
 /// and with the floor: what two samples of truth of the same sizes would give. Beside it stand separation
 /// powers, average images, zero fractions, Fréchet and kernel physics distances (FPD, KPD), precision, recall,
-/// density and coverage, each with its value for one half of the truth against the other.
+/// density and coverage, each with its value for one half of the truth against the other. With --classifiers, which takes
+/// minutes, also how well a classifier tells generated images from true ones, and how well one that learnt from generated
+/// images tells true signal from background.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm evaluate --truth test.h5 --select signal=1 --generated w.h5 --out report/"
 )]
 pub struct Evaluate {
-    /// HDF5 file of true images.
-    #[arg(long, value_name = "FILE")]
-    truth: PathBuf,
+    /// HDF5 file of true images. May be given several times: the files count as one.
+    #[arg(long, value_name = "FILE", required = true)]
+    truth: Vec<PathBuf>,
     #[command(flatten)]
     select: Select,
-    /// HDF5 file of generated images.
-    #[arg(long, value_name = "FILE")]
-    generated: PathBuf,
-    /// Rows of --generated to use.
+    /// HDF5 file of generated images. May be given several times, for models of one class each or for shards: the
+    /// files count as one.
+    #[arg(long, value_name = "FILE", required = true)]
+    generated: Vec<PathBuf>,
+    /// Rows of --generated to use, of each file.
     #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
     select_generated: Vec<Selection>,
     /// Report directory.
@@ -48,7 +53,9 @@ pub struct Evaluate {
     /// Bootstrap replicas behind the errors.
     #[arg(long, value_name = "N", default_value_t = Resampling::default().bootstrap)]
     bootstrap: usize,
-    /// Seed of the resampling.
+    #[command(flatten)]
+    classifiers: classifiers::Classifiers,
+    /// Seed of the resampling and of the classifiers.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Overwrite a report in --out.
@@ -65,17 +72,9 @@ impl Evaluate {
         let (nll, training) = self.training()?;
         // Reading and evaluating use the global pool.
         global.start_threads()?;
-        let read = |path: &Path, selections: &[Selection], size| {
-            let options = ReadOptions {
-                selections: selections.to_vec(),
-                size,
-                ..ReadOptions::default()
-            };
-            data::read(path, &options)
-        };
-        let truth = read(&self.truth, &self.select.select, None)?;
+        let truth = read_all(&self.truth, &self.select.select, None)?;
         let size = (truth.images.height(), truth.images.width());
-        let generated = read(&self.generated, &self.select_generated, Some(size))?;
+        let generated = read_all(&self.generated, &self.select_generated, Some(size))?;
         global.say(format!(
             "comparing {} true with {} generated images",
             super::grouped(truth.images.len() as u64),
@@ -94,24 +93,29 @@ impl Evaluate {
         let typed = |s: &[Selection]| s.iter().map(ToString::to_string).collect();
         let mut meta = Meta::of(&evaluation);
         meta.files = Sides {
-            truth: self.truth.display().to_string(),
-            generated: self.generated.display().to_string(),
+            truth: joined(&self.truth),
+            generated: joined(&self.generated),
         };
         meta.selection = Sides {
             truth: self.select.typed(),
             generated: typed(&self.select_generated),
         };
         meta.command = Some(command_line());
+        let classifiers = (self.classifiers).judge(&truth, &generated, self.seed, global);
         let extras = Extras {
             meta,
             nll,
             training,
+            classifiers,
         };
         write_report(&evaluation, &extras, &self.out, self.force)?;
         for class in &evaluation.classes {
             for line in summary(class) {
                 global.say(format!("{:>10}  {line}", class.name));
             }
+        }
+        for (name, line) in (extras.classifiers.iter()).flat_map(classifiers::summary) {
+            global.say(format!("{name:>10}  {line}"));
         }
         global.say(format!("report: {}", self.out.join("index.html").display()));
         if self.json {
@@ -147,16 +151,13 @@ impl Evaluate {
         Ok((nll, (!complete.is_empty()).then_some(curve)))
     }
 
-    /// The model that the generated file names, if it still is the one that made the file.
+    /// The model that all generated files name, if it still is the one that made them.
     fn named_model(&self) -> Option<(PathBuf, Record)> {
-        // A file without readable attributes names no model; reading its images says what is wrong with it.
-        let mut attributes = data::read_attributes(&self.generated).ok()?;
-        let mut text = |name| match attributes.remove(name)? {
-            data::Attribute::Text(text) => Some(text),
-            _ => None,
-        };
-        let (path, sha256) = (PathBuf::from(text("model")?), text("model_sha256"));
-        if !path.exists() {
+        let (first, others) = self.generated.split_first()?;
+        let (path, sha256) = named_in(first)?;
+        // Files of several models have no one training to show.
+        let same = |other: &PathBuf| named_in(other).is_some_and(|o| o.0 == path && o.1 == sha256);
+        if !others.iter().all(same) || !path.exists() {
             return None;
         }
         let left_out = "its training is left out of the report (name the model with --model)";
@@ -165,7 +166,7 @@ impl Evaluate {
                 log::warn!(
                     "'{}' is no longer the model that '{}' was made with; {left_out}",
                     path.display(),
-                    self.generated.display()
+                    first.display()
                 );
                 None
             }
@@ -176,6 +177,51 @@ impl Evaluate {
             }
         }
     }
+}
+
+/// The images of all files, as if they were one. A column that a file does not have is dropped from the others.
+fn read_all(
+    paths: &[PathBuf],
+    selections: &[Selection],
+    size: Option<(usize, usize)>,
+) -> anyhow::Result<Dataset> {
+    let mut all: Option<Dataset> = None;
+    for path in paths {
+        let options = ReadOptions {
+            selections: selections.to_vec(),
+            size: (all.as_ref()).map_or(size, |d| Some((d.images.height(), d.images.width()))),
+            ..ReadOptions::default()
+        };
+        let more = data::read(path, &options)?;
+        match &mut all {
+            None => all = Some(more),
+            Some(all) => {
+                for name in all.extend(more) {
+                    log::warn!(
+                        "'{name}' is not used: not all of {} have it (a column counts where every file has it)",
+                        joined(paths)
+                    );
+                }
+            }
+        }
+    }
+    Ok(all.unwrap_or_default())
+}
+
+fn joined(paths: &[PathBuf]) -> String {
+    let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// The model that a generated file names, and its hash.
+fn named_in(file: &Path) -> Option<(PathBuf, Option<String>)> {
+    // A file without readable attributes names no model; reading its images says what is wrong with it.
+    let mut attributes = data::read_attributes(file).ok()?;
+    let mut text = |name| match attributes.remove(name)? {
+        data::Attribute::Text(text) => Some(text),
+        _ => None,
+    };
+    Some((PathBuf::from(text("model")?), text("model_sha256")))
 }
 
 /// The lines of one class. Truth in brackets: one half of it against the other.

@@ -35,6 +35,28 @@ pub struct Dataset {
     pub rows: Vec<u64>,
 }
 
+impl Dataset {
+    /// Put the images of `other`, which must have the same size, behind these. Columns that one of the two does not have
+    /// are dropped: their names.
+    pub fn extend(&mut self, other: Dataset) -> Vec<String> {
+        let mut dropped: Vec<String> = (other.columns.keys())
+            .filter(|name| !self.columns.contains_key(*name))
+            .cloned()
+            .collect();
+        self.images.extend(&other.images);
+        self.rows.extend(other.rows);
+        self.columns.retain(|name, values| {
+            let more = other.columns.get(name);
+            match more {
+                Some(more) => values.extend(more),
+                None => dropped.push(name.clone()),
+            }
+            more.is_some()
+        });
+        dropped
+    }
+}
+
 /// How images are laid out in a file; docs/formats.md has every data set of both.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,

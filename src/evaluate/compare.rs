@@ -97,6 +97,13 @@ pub const OBSERVABLES: [Observable; 7] = [
     },
 ];
 
+/// Names of the classes, and the value of `signal` that tells each.
+pub(super) const CLASSES: [(&str, Option<f32>); 3] = [
+    ("all", None),
+    ("signal", Some(1.0)),
+    ("background", Some(0.0)),
+];
+
 /// All that was found.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
@@ -220,12 +227,7 @@ pub fn evaluate(
         generated: observables(b, &geometry)?,
     };
     let data = Sides { truth, generated };
-    let classes = [
-        ("all", None),
-        ("signal", Some(1.0)),
-        ("background", Some(0.0)),
-    ];
-    let classes = (classes.into_par_iter().enumerate())
+    let classes = (CLASSES.into_par_iter().enumerate())
         .filter_map(|(number, (name, label))| {
             let members = Sides {
                 truth: members(truth, label),
@@ -244,7 +246,7 @@ pub fn evaluate(
 }
 
 /// Rows of a class: all of them for no label, none where the labels are unknown.
-fn members(data: &Dataset, label: Option<f32>) -> Vec<usize> {
+pub(super) fn members(data: &Dataset, label: Option<f32>) -> Vec<usize> {
     match (label, data.columns.get("signal")) {
         (None, _) => (0..data.images.len()).collect(),
         (Some(_), None) => Vec::new(),

@@ -4,17 +4,20 @@ use rayon::prelude::*;
 
 use super::Extras;
 use super::plot::{
-    Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, sample_page, signed_map,
-    training_curve,
+    Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, roc_curves, sample_page,
+    signed_map, training_curve,
 };
 use crate::evaluate::compare::{ClassEvaluation, Evaluation, ObservableEvaluation};
 use crate::evaluate::histogram::Comparison;
+
+/// The section of classifiers, in the place of a class.
+pub(super) const CLASSIFIERS: &str = "classifiers";
 
 /// A drawn figure.
 pub(super) struct Drawn {
     /// File name without its ending.
     pub(super) name: String,
-    /// Class it belongs to; empty for the model's own.
+    /// Class it belongs to, or [`CLASSIFIERS`]; empty for the model's own.
     pub(super) class: &'static str,
     pub(super) caption: String,
     /// Whether it takes the page's whole width.
@@ -46,6 +49,13 @@ pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
             jobs.push(Box::new(move || frechet(class)));
         }
         jobs.push(Box::new(move || samples(class)));
+    }
+    if let Some(transfer) = (extras.classifiers.as_ref()).and_then(|c| c.transfer.as_ref()) {
+        jobs.push(Box::new(move || {
+            let caption = "Rejection of background against the efficiency for signal, of classifiers trained on \
+                           generated images and on truth, both tested on truth. Thin: guessing.";
+            drawn("transfer", CLASSIFIERS, caption, false, roc_curves(transfer))
+        }));
     }
     if let Some(curve) = &extras.training {
         jobs.push(Box::new(move || {

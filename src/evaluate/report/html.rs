@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::figures::{Drawn, class_title};
+use super::figures::{CLASSIFIERS, Drawn, class_title};
 use super::metrics::MetricsFile;
 use super::plot::thousands;
-use super::tables;
+use super::{tables, verdicts};
 
 const STYLE: &str = include_str!("style.css");
 /// In the order of the page.
@@ -27,6 +27,9 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
     for class in classes() {
         let _ = write!(out, "<a href=\"#{class}\">{}</a>", class_title(class));
     }
+    if metrics.classifiers.is_some() {
+        let _ = write!(out, "<a href=\"#{CLASSIFIERS}\">Classifiers</a>");
+    }
     if figures.iter().any(|f| f.class.is_empty()) {
         out.push_str("<a href=\"#model\">Training</a>");
     }
@@ -40,6 +43,12 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
         );
         tables::write(&mut out, metrics, class);
         gallery(&mut out, figures, class);
+        out.push_str("</section>\n");
+    }
+    if let Some(found) = &metrics.classifiers {
+        let _ = writeln!(out, "<section id=\"{CLASSIFIERS}\"><h2>Classifiers</h2>");
+        verdicts::write(&mut out, found, &CLASSES);
+        gallery(&mut out, figures, CLASSIFIERS);
         out.push_str("</section>\n");
     }
     if metrics.nll.is_some() || figures.iter().any(|f| f.class.is_empty()) {

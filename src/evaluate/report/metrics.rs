@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Extras, Meta, Nll};
+use super::{Classifiers, Extras, Meta, Nll};
 use crate::evaluate::compare::Metrics;
 use crate::evaluate::{Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Sides};
 
@@ -20,6 +20,9 @@ pub struct MetricsFile {
     pub images: BTreeMap<String, ImageMetrics>,
     /// Per class the distances of vectors of features.
     pub features: BTreeMap<String, FeatureMetrics>,
+    /// Classifiers' verdicts, where asked for: keys `two_sample`, `transfer`, `reasons`.
+    #[serde(flatten)]
+    pub classifiers: Option<Classifiers>,
     /// Per class (`all`, `signal`, `background`) and observable.
     #[serde(flatten)]
     pub classes: BTreeMap<String, BTreeMap<String, Metrics>>,
@@ -81,6 +84,7 @@ impl MetricsFile {
                 .filter(|n| n.train.is_finite() && n.validation.is_none_or(f64::is_finite)),
             images,
             features,
+            classifiers: extras.classifiers.clone(),
             classes,
         }
     }

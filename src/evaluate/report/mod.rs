@@ -1,17 +1,20 @@
 //! The report of an evaluation: `metrics.json`, `index.html` and single figures in one directory.
 
+mod classifiers;
 mod directory;
 mod figures;
 mod html;
 mod metrics;
 pub mod plot;
 mod tables;
+mod verdicts;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use classifiers::{Classifiers, TwoSamples};
 pub use metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
 pub use plot::{Figure, sample_page};
 
@@ -22,7 +25,7 @@ use super::{Evaluation, Sides};
 pub struct Meta {
     /// Program and version that made the report.
     pub program: String,
-    /// The two files.
+    /// The files of either side, several joined by ", ".
     pub files: Sides<String>,
     /// Selections on them, as given; empty for none.
     pub selection: Sides<Vec<String>>,
@@ -117,6 +120,8 @@ pub struct Extras {
     pub nll: Option<Nll>,
     /// Training history, when known.
     pub training: Option<TrainingCurve>,
+    /// Classifiers' verdicts, where asked for.
+    pub classifiers: Option<Classifiers>,
 }
 
 /// Write `metrics.json`, `index.html` and `figures/` into `directory`.

@@ -8,6 +8,7 @@ mod curve;
 mod extrapolation;
 mod histogram;
 mod maps;
+mod roc;
 mod samples;
 
 pub use canvas::Figure;
@@ -16,4 +17,5 @@ pub use extrapolation::extrapolation;
 pub(super) use histogram::thousands;
 pub use histogram::{HistogramPlot, histogram_page};
 pub use maps::{Scale, map_page, signed_map};
+pub use roc::roc_curves;
 pub use samples::sample_page;
