@@ -60,12 +60,15 @@ muons-sample: simulate-setup ## make data/muons-sample.h5 anew
 JETS_CONFIGS = configs/paper/jets-dc.toml,configs/paper/jets-dd.toml,configs/jets.toml
 MUONS_CONFIGS = configs/paper/muons-dc.toml,configs/paper/muons-dd.toml,configs/muons.toml
 STUDY = scripts/study fidelity --count $(or $(COUNT),50000) $(if $(EPOCHS),--epochs $(EPOCHS)) $(STUDY_OPTIONS)
-.PHONY: study-jets study-muons
+.PHONY: study-jets study-muons pretrained
 
 study-jets: build ## train, judge, write docs/studies/jets.md (hours); TRAIN=, TEST= name the data, EPOCHS=, CONFIGS= shorten it
 	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
 		--configs $(or $(CONFIGS),$(JETS_CONFIGS)) \
 		--out runs/study-jets --page docs/studies/jets.md
+
+pretrained: build ## make the models that come with the program anew; TRAIN=, TEST= name the data
+	scripts/pretrain $(or $(TRAIN),runs/simulate/jets-train.h5) $(or $(TEST),runs/simulate/jets-test.h5)
 
 study-muons: build ## the same for muons: docs/studies/muons.md
 	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/muons-train.h5) --truth-test $(or $(TEST),runs/simulate/muons-test.h5) \

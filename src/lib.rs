@@ -19,6 +19,7 @@
 //! | how a model is run | [`engine`]; on the CPU, [`engine::cpu`]; the slow float64 truth, [`engine::reference`] |
 //! | files | [`data`], [`model::checkpoint`] |
 //! | observables of an image | [`physics`] |
+//! | models that come with the program | [`pretrained`] |
 //! | judging generated images | [`evaluate`]; by classifiers, [`classify`] |
 
 pub mod bench;
@@ -31,6 +32,7 @@ pub mod generate;
 pub mod model;
 pub mod numeric;
 pub mod physics;
+pub mod pretrained;
 pub mod random;
 pub mod synthetic;
 pub mod train;

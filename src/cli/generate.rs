@@ -22,6 +22,7 @@ use crate::data::{Layout, Provenance, Selection, SparseImages};
 use crate::engine::{Engine, Opened, SamplingPlan};
 use crate::generate::{Ending, GeneratePlan, Outcome, generate};
 use crate::physics::{DEFAULT_RANGE, Geometry, observables};
+use crate::pretrained;
 
 /// Draw new images from a model.
 ///
@@ -32,11 +33,11 @@ use crate::physics::{DEFAULT_RANGE, Geometry, observables};
 /// on and makes the exit code 130 (143); a second one ends it at once.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270 --count 1000 --out w270.h5"
+    after_help = "Examples:\n  sarm generate --model jets-w --count 100000 --out w.h5\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270 --count 1000 --out w270.h5"
 )]
 pub struct Generate {
-    /// Checkpoint of the model.
-    #[arg(long, value_name = "FILE")]
+    /// Checkpoint of the model, or one that comes with sarm: jets-w, jets-qcd.
+    #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
     /// Images to draw [default with --given-from: one per row].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<1, u64>)]
@@ -165,7 +166,15 @@ impl Generate {
         refuse_existing(&self.out, self.force || self.resume)?;
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
-        let given = GivenRows::new(model, &self.given, self.given_from.as_deref(), &self.select)?;
+        let mut list = self.given.clone();
+        if let (true, None, Some(own)) = (
+            list.is_empty(),
+            &self.given_from,
+            pretrained::named(&self.model),
+        ) {
+            list = Given::of(own);
+        }
+        let given = GivenRows::new(model, &list, self.given_from.as_deref(), &self.select)?;
         let count = match (self.count, &self.given_from) {
             (Some(count), _) => count,
             (None, Some(_)) => given.rows() as u64,

@@ -11,11 +11,12 @@ use crate::engine::cpu::CpuEngine;
 use crate::engine::cuda::driver;
 use crate::model::Config;
 use crate::model::checkpoint::Checkpoint;
+use crate::pretrained;
 
 /// Say what is in a data file, a checkpoint or a configuration; or which devices this machine has.
 #[derive(clap::Args)]
 pub struct Info {
-    /// HDF5, safetensors or TOML.
+    /// HDF5, safetensors or TOML; or a model that comes with sarm: jets-w, jets-qcd.
     #[arg(required_unless_present = "devices")]
     file: Option<PathBuf>,
     /// List what --device can name on this machine.
@@ -61,7 +62,8 @@ impl Info {
         let Some(file) = self.file else {
             return devices(self.json);
         };
-        match kind(&file)? {
+        let known = pretrained::named(&file).map(|_| Kind::Checkpoint);
+        match known.map_or_else(|| kind(&file), Ok)? {
             Kind::Data => {
                 let summary = data::describe(&file)?;
                 if self.json {

@@ -20,6 +20,7 @@ use crate::data::Selection;
 use crate::engine::{self, DeviceChoice, Opened, Sampler, SamplingPlan, Work};
 use crate::model::Model;
 use crate::model::checkpoint::Checkpoint;
+use crate::pretrained;
 
 /// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
 ///
@@ -224,8 +225,18 @@ impl Select {
     }
 }
 
+/// A checkpoint: a file, or a model that comes with the program.
 fn read_checkpoint(path: &Path) -> anyhow::Result<Checkpoint> {
-    Ok(Checkpoint::read(path)?)
+    if let Some(model) = pretrained::named(path) {
+        return Ok(model.checkpoint()?);
+    }
+    Checkpoint::read(path).map_err(|error| {
+        let names: Vec<_> = pretrained::MODELS.iter().map(|m| m.name).collect();
+        match path.exists() {
+            true => error.into(),
+            false => anyhow::anyhow!("{error}; models that come with sarm: {}", names.join(", ")),
+        }
+    })
 }
 
 /// The command line as typed, for provenance.

@@ -1,6 +1,6 @@
 //! `sarm pack`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Global, grouped, read_checkpoint, refuse_existing, refuse_input};
 
@@ -29,9 +29,12 @@ impl Pack {
         refuse_input(&self.out, [&self.model])?;
         refuse_existing(&self.out, self.force)?;
         let checkpoint = read_checkpoint(&self.model)?;
-        checkpoint
-            .model
-            .save_packed(&self.out, &checkpoint.record)?;
+        // Who gets the model learns what it was trained on, not where that lies on this machine.
+        let mut record = checkpoint.record;
+        if let Some(name) = Path::new(&record.data).file_name() {
+            record.data = name.to_string_lossy().into_owned();
+        }
+        checkpoint.model.save_packed(&self.out, &record)?;
         if let Ok(file) = std::fs::metadata(&self.out) {
             global.say(format!(
                 "{}: {} bytes",

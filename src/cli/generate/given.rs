@@ -9,12 +9,24 @@ use sha2::{Digest, Sha256};
 use crate::data::{self, ReadOptions, Selection};
 use crate::engine::Conditions;
 use crate::model::Model;
+use crate::pretrained::Pretrained;
 
 /// NAME=VALUE
 #[derive(Clone)]
 pub struct Given {
     name: String,
     value: f32,
+}
+
+impl Given {
+    /// The conditions that a model of the program's own is drawn with.
+    pub fn of(model: &Pretrained) -> Vec<Self> {
+        let of = |(name, value): &(&str, f32)| Self {
+            name: (*name).into(),
+            value: *value,
+        };
+        model.given.iter().map(of).collect()
+    }
 }
 
 impl std::str::FromStr for Given {

@@ -1,0 +1,68 @@
+//! Models that come with the program: `sarm generate --model jets-w` needs no file.
+//!
+//! They are packed checkpoints in `models/`, made by `scripts/pretrain` and built in.
+
+use std::path::Path;
+
+use crate::model::checkpoint::{Checkpoint, CheckpointError, Tensors};
+
+/// A model of the program's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Pretrained {
+    /// What `--model` calls it.
+    pub name: &'static str,
+    /// What it draws.
+    pub about: &'static str,
+    /// Conditions that make it draw that, unless told otherwise.
+    pub given: &'static [(&'static str, f32)],
+    bytes: &'static [u8],
+}
+
+const JETS: &[u8] = include_bytes!("../models/jets.safetensors");
+
+/// All of them.
+pub const MODELS: &[Pretrained] = &[
+    Pretrained {
+        name: "jets-w",
+        about: "jets of a W boson, 25 x 25 pixels",
+        given: &[("signal", 1.0)],
+        bytes: JETS,
+    },
+    Pretrained {
+        name: "jets-qcd",
+        about: "jets of quarks and gluons, 25 x 25 pixels",
+        given: &[("signal", 0.0)],
+        bytes: JETS,
+    },
+];
+
+/// The model that `path` names: one of [`MODELS`], unless there is a file of that name.
+pub fn named(path: &Path) -> Option<&'static Pretrained> {
+    let found = MODELS.iter().find(|m| path.as_os_str() == m.name)?;
+    (!path.exists()).then_some(found)
+}
+
+impl Pretrained {
+    /// The model.
+    ///
+    /// # Errors
+    /// Never, unless the program is damaged.
+    pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::of(Tensors::of(Path::new(self.name), self.bytes.to_vec())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_whole_trained_and_conditioned_as_they_say() {
+        for model in MODELS {
+            let checkpoint = model.checkpoint().unwrap();
+            assert!(checkpoint.record.validation_nll.is_some(), "{}", model.name);
+            let given: Vec<&str> = model.given.iter().map(|g| g.0).collect();
+            assert_eq!(checkpoint.model.config.condition.names, given);
+        }
+    }
+}
