@@ -20,7 +20,7 @@
 //! | files | [`data`], [`model::checkpoint`] |
 //! | observables of an image | [`physics`] |
 //! | models that come with the program | [`pretrained`] |
-//! | judging generated images | [`evaluate`]; by classifiers, [`classify`]; by classifiers, [`classify`] |
+//! | judging generated images | [`evaluate`]; by classifiers, [`classify`] |
 
 pub mod bench;
 pub mod classify;

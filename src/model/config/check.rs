@@ -382,6 +382,10 @@ mod tests {
             ("[condition]\nnames = ['a', 'a']", "twice"),
             ("[likelihood]\nkind = 'dd'\nlevels = 0", "levels"),
             ("[input]\nunit = 0.0", "input.unit"),
+            ("[input]\nalso = [{unit = -1.0}]", "input.also[0].unit"),
+            ("[input]\nalso = [{}, {scale = 0.0}]", "input.also[1].scale"),
+            ("[input]\nalso = [{}, {}, {}, {}]", "[[input.also]]"),
+            ("[train]\nrunning_sums = -1.0", "train.running_sums"),
             ("[image]\nheight = 0\nwidth = 3", "height"),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();
