@@ -126,18 +126,21 @@ def features(results, classes):
 
 def two_sample(results, classes):
     table = Table("class", "model", "AUC", "JSD", "AUC, truth against truth", "JSD, truth against truth", words=2)
-    some = False
+    some, sizes = False, set()
     for cls, rows in by_class(results, classes):
         for r in rows:
             told = r.metrics.get("two_sample") or {}
-            told = told if "generated" in told else told.get("all") or {}
+            # One class is judged at a time, under its own name where the file names it and as `all` where it does not.
+            told = next((v for k, v in told.items() if k != "reasons" and v), {})
             some |= bool(told)
+            sizes.update(f"{told[side]['images']['train']} images a side" for side in ("generated",) if told)
             form = lambda x: decimals(x, 4)
             reasons = {k: told.get("truth_reason", "not in this report's metrics.json") for k in ("auc", "jsd")}
             place = [told.get(side) or {"reasons": reasons} for side in ("generated", "truth")]
             table.row(cls.name, r.job.name, *(table.of(p, k, form, f"{k}_error") for p in place for k in ("auc", "jsd")))
     text = str(table) if some else "These evaluations trained no classifiers: no row for the two-sample test.\n"
-    return f"## Two-sample test\n\nA classifier trained to tell generated images from truth: an AUC of 0.5 is the best.\n\n{text}"
+    trained = f" Trained on {', '.join(sorted(sizes))}; with more it tells more apart." if sizes else ""
+    return f"## Two-sample test\n\nA classifier trained to tell generated images from truth: an AUC of 0.5 is the best.{trained}\n\n{text}"
 
 
 def pictures(results, page, wanted):
