@@ -21,12 +21,13 @@ const VERBS: [(&str, &str); 7] = [
     ),
     (
         "evaluate",
-        "--truth --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
+        "--truth --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
     ),
     (
         "score",
         "--model --data --select --out --limit --force --json",
     ),
+    ("pack", "--model --out --force"),
     ("info", "--devices --json"),
     ("bench", "--config --seconds --skip-naive --dir --json"),
     ("completions", ""),
