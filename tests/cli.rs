@@ -10,7 +10,7 @@ use program::{DC, Lab, SARM, column};
 /// Options that every verb has.
 const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 
-const VERBS: [(&str, &str); 7] = [
+const VERBS: [(&str, &str); 8] = [
     (
         "train",
         "--data --select --config --out --epochs --seed --limit --resume --force --checkpoint-every --json",
