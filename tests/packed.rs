@@ -90,7 +90,7 @@ fn damage_is_told() {
         ),
         (text("\"packed\"", "\"pecked\""), "asks for F32"),
         (
-            text("\"units_per_pixel\":5", "\"units_per_pixel\":6"),
+            text(r#"units_per_pixel\":5"#, r#"units_per_pixel\":6"#),
             "asks for BF16",
         ),
     ] {
