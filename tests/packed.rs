@@ -88,7 +88,10 @@ fn damage_is_told() {
             text("\"packed\":\"bf16\"", "\"packed\":\"bf17\""),
             "packed as 'bf17'",
         ),
-        (text("\"packed\"", "\"pecked\""), "asks for F32"),
+        (
+            text("\"packed\"", "\"pecked\""),
+            "more than the file can hold",
+        ),
         (
             text(r#"units_per_pixel\":5"#, r#"units_per_pixel\":6"#),
             "asks for BF16",
