@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build cuda demo test bench bench-cuda budget gpu-kit gpu-check clean \
-	simulate-setup simulate-test simulate-jets muons-sample
+	simulate-setup simulate-test simulate-jets muons-sample study-jets study-muons pretrained
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -58,9 +58,8 @@ muons-sample: simulate-setup ## make data/muons-sample.h5 anew
 	tools/simulate/simulate muons --count 2000 --seed 1 --layout sparse --out data/muons-sample.h5 --force
 
 JETS_CONFIGS = configs/paper/jets-dc.toml,configs/paper/jets-dd.toml,configs/jets.toml
-MUONS_CONFIGS = configs/paper/muons-dc.toml,configs/paper/muons-dd.toml,configs/muons.toml
+MUONS_CONFIGS = configs/paper/muons-dc.toml,configs/paper/muons-dd.toml
 STUDY = scripts/study fidelity --count $(or $(COUNT),50000) $(if $(EPOCHS),--epochs $(EPOCHS)) $(STUDY_OPTIONS)
-.PHONY: study-jets study-muons pretrained
 
 study-jets: build ## train, judge, write docs/studies/jets.md (hours); TRAIN=, TEST= name the data, EPOCHS=, CONFIGS= shorten it
 	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \

@@ -11,26 +11,22 @@ use crate::model::checkpoint::{Checkpoint, CheckpointError, Tensors};
 pub struct Pretrained {
     /// What `--model` calls it.
     pub name: &'static str,
-    /// What it draws.
-    pub about: &'static str,
-    /// Conditions that make it draw that, unless told otherwise.
+    /// Conditions that it is drawn under, unless told otherwise.
     pub given: &'static [(&'static str, f32)],
     bytes: &'static [u8],
 }
 
 const JETS: &[u8] = include_bytes!("../models/jets.safetensors");
 
-/// All of them.
+/// All of them: jets of W bosons, and of quarks and gluons.
 pub const MODELS: &[Pretrained] = &[
     Pretrained {
         name: "jets-w",
-        about: "jets of a W boson, 25 x 25 pixels",
         given: &[("signal", 1.0)],
         bytes: JETS,
     },
     Pretrained {
         name: "jets-qcd",
-        about: "jets of quarks and gluons, 25 x 25 pixels",
         given: &[("signal", 0.0)],
         bytes: JETS,
     },

@@ -21,10 +21,10 @@ pub enum Purpose {
     Order = 4,
     /// Resampling for errors: `n` = observable, use and place, `item` = repeat.
     Bootstrap = 5,
-    /// Classifier tests: `n` = place, `item` = use, training and detail.
-    Classify = 8,
     /// Made-up images and weights of benches and tests.
     Synthetic = 6,
+    /// Classifier tests: `n` = place, `item` = use, training and detail.
+    Classify = 8,
 }
 
 /// Multipliers of the two halves of a round.

@@ -25,8 +25,8 @@ use crate::train::{check_range, conditions};
     after_help = "Example:\n  sarm score --model runs/w/model.safetensors --data test.h5 --select signal=1 --out scores.h5"
 )]
 pub struct Score {
-    /// Checkpoint of the model.
-    #[arg(long, value_name = "FILE")]
+    /// Checkpoint of the model, or one that comes with sarm: jets-w, jets-qcd.
+    #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
     /// HDF5 file of images.
     #[arg(long, value_name = "FILE")]
