@@ -56,7 +56,7 @@ fn training(c: &mut Criterion) {
             b.iter(|| trainer.gradients(&rows()).unwrap())
         });
         group.bench_function("training step", |b| {
-            b.iter(|| trainer.step(&rows(), 1e-5).unwrap())
+            b.iter(|| trainer.step(&rows(), 1e-5.into()).unwrap())
         });
     }
 }

@@ -1,12 +1,16 @@
-// Adam (Kingma and Ba 2015), the rule of src/engine/adam.rs and src/engine/cpu/weights.rs.
+// Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), the rule of src/engine/adam.rs and src/engine/cpu/weights.rs.
 #pragma once
 
 #include "device.cuh"
 
-// Constants of one step: the learning rate over 1 - BETA_1^t, and 1 over 1 - BETA_2^t.
+// Constants of one step: the learning rate over 1 - BETA_1^t, 1 over 1 - BETA_2^t, and what decaying weights keep of
+// themselves.
 struct AdamRates {
     float step_size;
     float second_scale;
+    float keep;
+
+    DEVICE AdamRates without_decay() const { return {step_size, second_scale, 1.0f}; }
 };
 
 struct AdamState {
@@ -20,6 +24,6 @@ DEVICE AdamState adam(AdamState s, float gradient, AdamRates rates) {
     constexpr float BETA_1 = 0.9f, BETA_2 = 0.999f, EPSILON = 1e-8f;
     s.first = BETA_1 * s.first + (1.0f - BETA_1) * gradient;
     s.second = BETA_2 * s.second + (1.0f - BETA_2) * gradient * gradient;
-    s.value -= rates.step_size * s.first / (sqrtf(s.second * rates.second_scale) + EPSILON);
+    s.value = rates.keep * s.value - rates.step_size * s.first / (sqrtf(s.second * rates.second_scale) + EPSILON);
     return s;
 }

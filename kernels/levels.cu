@@ -309,7 +309,7 @@ struct UpdateStage {
 static_assert(sizeof(UpdateStage) == 64, "as in levels.rs");
 
 struct UpdateParams {
-    const float* rates;     // [steps, 2]
+    const AdamRates* rates; // [steps]
     const uint32_t* cursor; // which step; NULL: the first
     uint32_t latents, levels, row, map_pitch;
     uint32_t blocks_per_stage;
@@ -342,9 +342,9 @@ KERNEL(levels_update, UpdateParams, CELLS, 4) {
         *value = sum;
         return;
     }
-    const float* rate = p.rates + 2 * static_cast<size_t>(p.cursor ? *p.cursor : 0);
+    const AdamRates rates = p.rates[p.cursor ? *p.cursor : 0].without_decay();
     float *first = (is_bias ? stage.bias_1 : stage.map_1) + at, *second = (is_bias ? stage.bias_2 : stage.map_2) + at;
-    const AdamState state = adam({*value, *first, *second}, sum, {rate[0], rate[1]});
+    const AdamState state = adam({*value, *first, *second}, sum, rates);
     *value = state.value;
     *first = state.first;
     *second = state.second;

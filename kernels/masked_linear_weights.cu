@@ -19,6 +19,7 @@ struct WeightsProblem {
     uint32_t rows, columns;
     Mask mask;
     uint32_t first_block, row_tiles;
+    uint32_t decays, unused;  // whether weight decay applies to the weights
 };
 
 struct WeightsParams {
@@ -32,7 +33,7 @@ struct WeightsParams {
     uint32_t images, count;
     WeightsProblem problems[PROBLEMS];
 };
-static_assert(sizeof(WeightsParams) == 64 + PROBLEMS * 72, "src/engine/cuda/ops/linear/weights.rs");
+static_assert(sizeof(WeightsParams) == 64 + PROBLEMS * 80, "src/engine/cuda/ops/linear/weights.rs");
 
 template <class T> DEVICE float4& four(T* arena, uint64_t at) { return *reinterpret_cast<float4*>(arena + at); }
 
@@ -61,7 +62,7 @@ DEVICE FourStates adam_four(const FourStates& s, float4 gradient, AdamRates rate
 template <class Tile, class Sums>
 DEVICE void finish(const WeightsParams& p, const WeightsProblem& q, uint32_t first_row, uint32_t first_column) {
     const bool store = p.gradient != nullptr;
-    const AdamRates rates = store ? AdamRates{0.0f, 0.0f} : p.rates[*p.cursor];
+    const AdamRates rates = store ? AdamRates{0.0f, 0.0f, 1.0f} : p.rates[*p.cursor];
 
     const uint32_t bias_row = first_row + thread_index();
     if (first_column == 0 && thread_index() < Tile::SIDE && bias_row < q.rows) {
@@ -69,9 +70,10 @@ DEVICE void finish(const WeightsParams& p, const WeightsProblem& q, uint32_t fir
         if (store)
             p.gradient[q.bias + bias_row] = gradient;
         else
-            adam_bias(p, q.bias + bias_row, gradient, rates);
+            adam_bias(p, q.bias + bias_row, gradient, rates.without_decay());
     }
 
+    const AdamRates weight_rates = q.decays ? rates : rates.without_decay();
     const uint32_t group = thread_index() % Tile::GROUPS * 4, column = first_column + group;
     constexpr uint32_t BATCH = Tile::BATCH;
 #pragma unroll 1
@@ -96,7 +98,7 @@ DEVICE void finish(const WeightsParams& p, const WeightsProblem& q, uint32_t fir
                 four(p.gradient, at[j]) = gradient;
                 continue;
             }
-            const FourStates next = adam_four(state[j], gradient, rates);
+            const FourStates next = adam_four(state[j], gradient, weight_rates);
             // Masked weights among the four are 0 with moments 0, and a gradient of 0 leaves them so.
             four(p.value, at[j]) = next.value;
             four(p.first, at[j]) = next.first;

@@ -18,7 +18,7 @@ use sarm::data::Dataset;
 use sarm::engine::cpu::CpuEngine;
 use sarm::engine::cuda::CudaEngine;
 use sarm::engine::cuda::device::Device;
-use sarm::engine::{ConditionedImages, Engine, Trainer, TrainingState};
+use sarm::engine::{ConditionedImages, Engine, Rates, Trainer, TrainingState};
 use sarm::model::{Config, Model};
 use sarm::train::{Silent, TrainPlan, train};
 
@@ -135,10 +135,62 @@ fn the_papers_networks_have_the_cpu_engines_gradients() {
     }
 }
 
+/// Decay takes its fraction of every weight that decays, on top of the step, and nothing of all others.
+#[test]
+fn weights_decay() {
+    let (learning_rate, weight_decay) = (0.01, 2.0);
+    let rows: Vec<u32> = (0..20).collect();
+    for (toml, model, data) in cases() {
+        let cpu = || {
+            CpuEngine::new(1)
+                .unwrap()
+                .trainer(&model, Arc::clone(&data))
+        };
+        let cuda = || engine().trainer(&model, Arc::clone(&data));
+        for mut trainers in [[cpu(), cpu()], [cuda(), cuda()]] {
+            let mut after = |i: usize, weight_decay: f32| {
+                let trainer = trainers[i].as_mut().unwrap();
+                let rates = Rates {
+                    learning_rate,
+                    weight_decay,
+                };
+                trainer.step(&rows, rates).unwrap();
+                trainer.state().unwrap().parameters
+            };
+            let (plain, decayed) = (after(0, 0.0), after(1, weight_decay));
+            for (t, spec) in model.tensors.iter().enumerate() {
+                let weight = [".hidden.", ".gate.", ".value."]
+                    .iter()
+                    .any(|n| spec.name.contains(n) && spec.name.ends_with("weight"));
+                let lost = if weight {
+                    learning_rate * weight_decay
+                } else {
+                    0.0
+                };
+                for (i, start) in model.parameters[t].iter().enumerate() {
+                    let want = plain[t][i] - lost * start;
+                    let close = (decayed[t][i] - want).abs() <= 1e-6 * start.abs().max(1.0);
+                    assert!(
+                        if weight {
+                            close
+                        } else {
+                            decayed[t][i] == plain[t][i]
+                        },
+                        "{toml}, {}: {} became {}, not {want}",
+                        spec.name,
+                        start,
+                        decayed[t][i]
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Some steps of batches of 16, the last one smaller, in calls of `per_call` rows.
 fn run(trainer: &mut dyn Trainer, rows: &[u32], per_call: usize) -> Vec<f64> {
     rows.chunks(per_call)
-        .flat_map(|rows| trainer.steps(rows, 16, 1e-3).unwrap())
+        .flat_map(|rows| trainer.steps(rows, 16, 1e-3.into()).unwrap())
         .collect()
 }
 
@@ -202,12 +254,12 @@ fn a_run_resumed_before_the_last_batch_ends_in_the_same_bits() {
     let data = data(&model, 84, 5, 0.3);
     let rows: Vec<u32> = (0..84).collect();
     let mut straight = engine().cuda_trainer(&model, &data).unwrap();
-    straight.steps(&rows[..64], 64, 1e-3).unwrap();
+    straight.steps(&rows[..64], 64, 1e-3.into()).unwrap();
     let middle = straight.state().unwrap();
-    straight.steps(&rows[64..], 64, 1e-3).unwrap();
+    straight.steps(&rows[64..], 64, 1e-3.into()).unwrap();
     let mut resumed = engine().cuda_trainer(&model, &data).unwrap();
     resumed.restore(&middle).unwrap();
-    resumed.steps(&rows[64..], 64, 1e-3).unwrap();
+    resumed.steps(&rows[64..], 64, 1e-3.into()).unwrap();
     assert!(same_bits(
         &resumed.state().unwrap(),
         &straight.state().unwrap()
@@ -372,12 +424,12 @@ fn too_little_memory_is_said_with_figures() {
         .trainer(&model, Arc::clone(&data))
         .unwrap();
     let rows: Vec<u32> = (0..40).cycle().take(4000).collect();
-    let text = trainer.step(&rows, 1e-3).unwrap_err().to_string();
+    let text = trainer.step(&rows, 1e-3.into()).unwrap_err().to_string();
     assert!(
         text.contains("a batch of 4000 images") && text.contains("smaller batch"),
         "{text}"
     );
-    trainer.step(&rows[..16], 1e-3).unwrap();
+    trainer.step(&rows[..16], 1e-3.into()).unwrap();
 }
 
 /// What is said to be needed is what is allocated.
@@ -390,7 +442,7 @@ fn memory_is_as_announced() {
             .cuda_trainer(&model, &data)
             .unwrap();
         let rows: Vec<u32> = (0..32).collect();
-        trainer.step(&rows, 1e-3).unwrap();
+        trainer.step(&rows, 1e-3.into()).unwrap();
         let taken = before - device.free_memory().unwrap();
         let announced = trainer.bytes(32);
         // Scratch of the backward pass is planned with its launches.
@@ -411,8 +463,8 @@ fn a_step_of_jets_has_18_launches_and_one_more_with_levels() {
         let engine = CudaEngine::new(Arc::clone(&device) as Arc<dyn Device>);
         let mut trainer = engine.cuda_trainer(&model, &data).unwrap();
         let rows: Vec<u32> = (0..128).collect();
-        trainer.step(&rows, 1e-3).unwrap();
-        trainer.step(&rows, 1e-3).unwrap();
+        trainer.step(&rows, 1e-3.into()).unwrap();
+        trainer.step(&rows, 1e-3.into()).unwrap();
         let recordings = device.recordings();
         assert_eq!(recordings.len(), 1, "recorded once");
         assert_eq!(
@@ -432,7 +484,7 @@ fn rows_beyond_the_data_are_refused() {
     let mut trainer = engine().cuda_trainer(&model, &data).unwrap();
     assert!(
         trainer
-            .step(&[0, 5], 1e-3)
+            .step(&[0, 5], 1e-3.into())
             .unwrap_err()
             .to_string()
             .contains("image 5")
@@ -444,11 +496,11 @@ fn rows_beyond_the_data_are_refused() {
             .to_string()
             .contains("image 7")
     );
-    assert!(trainer.steps(&[], 4, 1e-3).unwrap().is_empty());
+    assert!(trainer.steps(&[], 4, 1e-3.into()).unwrap().is_empty());
     assert!(trainer.gradients(&[]).is_err());
     // More images than the kernels can count, before anything is allocated for them.
     let many = vec![0; (1 << 22) + 1];
-    let text = trainer.step(&many, 1e-3).unwrap_err().to_string();
+    let text = trainer.step(&many, 1e-3.into()).unwrap_err().to_string();
     assert!(
         text.contains("a batch of 4194305 images is too large"),
         "{text}"

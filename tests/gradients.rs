@@ -106,7 +106,7 @@ fn steps_do_not_depend_on_threads_or_instruction_set() {
             let mut trainer = engine.trainer(&model, Arc::clone(&data)).unwrap();
             let losses: Vec<f64> = rows
                 .chunks(64)
-                .map(|r| trainer.step(r, 1e-3).unwrap())
+                .map(|r| trainer.step(r, 1e-3.into()).unwrap())
                 .collect();
             (losses, trainer.state().unwrap())
         };

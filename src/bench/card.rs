@@ -171,9 +171,9 @@ fn train(
             paper.name
         ));
         // The first call allocates and records.
-        trainer.steps(&rows[..batch], batch, 1e-4)?;
+        trainer.steps(&rows[..batch], batch, 1e-4.into())?;
         let images_per_second = rate(seconds, rows.len(), || {
-            trainer.steps(&rows, batch, 1e-4).map(drop)
+            trainer.steps(&rows, batch, 1e-4.into()).map(drop)
         })?;
         let on_card = middle(trainer.time_steps(&rows[..batch], REPEATS)?);
         let products = operations * batch as f64 / (1e12 * report.matrix_teraflops);

@@ -123,7 +123,7 @@ pub fn run(
             let start = step % 8 * batch as u32;
             step += 1;
             let rows: Vec<u32> = (start..start + batch as u32).collect();
-            trainer.step(&rows, 1e-4).map(drop)
+            trainer.step(&rows, 1e-4.into()).map(drop)
         })?;
         let work = Work::of(&model, paper.occupancy);
         report.training.push(TrainingResult {

@@ -42,7 +42,7 @@ impl Adam {
     /// One step down `gradients`.
     pub fn step(&mut self, gradients: &GradStore) -> Result<()> {
         self.steps += 1;
-        let rule = AdamRule::new(self.learning_rate, self.steps);
+        let rule = AdamRule::new(self.learning_rate.into(), self.steps);
         for (parameter, moments) in &mut self.parameters {
             if let Some(gradient) = gradients.get(parameter) {
                 let step = Step {

@@ -7,6 +7,7 @@ mod open;
 pub mod reference;
 pub mod several;
 
+pub use adam::Rates;
 pub use open::{Cards, DeviceChoice, Opened, Work, open, open_sampler};
 
 use std::sync::Arc;
@@ -174,16 +175,11 @@ pub trait Trainer {
     /// log-likelihood in nats of each batch before its step.
     ///
     /// The result is the same for any number of threads, and however the rows are shared out among calls.
-    fn steps(
-        &mut self,
-        rows: &[u32],
-        batch: usize,
-        learning_rate: f32,
-    ) -> Result<Vec<f64>, EngineError>;
+    fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<Vec<f64>, EngineError>;
 
     /// One Adam step on the images in `rows`: their mean negative log-likelihood in nats before the step.
-    fn step(&mut self, rows: &[u32], learning_rate: f32) -> Result<f64, EngineError> {
-        let nll = self.steps(rows, rows.len(), learning_rate)?;
+    fn step(&mut self, rows: &[u32], rates: Rates) -> Result<f64, EngineError> {
+        let nll = self.steps(rows, rows.len(), rates)?;
         nll.first()
             .copied()
             .ok_or_else(|| EngineError::Mismatch("a step needs images".into()))

@@ -223,6 +223,13 @@ impl TensorSpec {
         self.name.ends_with(".weight")
     }
 
+    /// Whether weight decay shrinks this tensor: matrices that read units. The input layer holds sums over many pixels
+    /// (their start is [`running_sums`](super::config::TrainConfig::running_sums)), and D+D's map is shared by all pixels:
+    /// neither has weights that few images decide.
+    pub fn decays(&self) -> bool {
+        matches!(self.mask, Mask::Hidden | Mask::Output { .. })
+    }
+
     /// Columns that row `row` reads: those below this number. Weights beyond are 0 and stay 0.
     pub fn read(&self, row: usize) -> usize {
         match self.mask {

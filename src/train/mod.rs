@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
-use crate::engine::{ConditionedImages, Engine, EngineError};
+use crate::engine::{ConditionedImages, Engine, EngineError, Rates};
 use crate::model::checkpoint::write_atomically;
 use crate::model::{CheckpointError, Config, ConfigError, Model, Record, Statistics};
 
@@ -201,6 +201,10 @@ pub fn train(
         let epoch = progress.epoch;
         let started = Instant::now();
         let rate = train_config.learning_rate_at(epoch);
+        let rates = Rates {
+            learning_rate: rate,
+            weight_decay: train_config.weight_decay as f32,
+        };
         let order = shuffles.order(epoch, epoch + 1 < train_config.epochs);
         let done_before = progress.steps_in_epoch;
         let mut left = &order[(done_before * train_config.batch).min(order.len())..];
@@ -211,7 +215,7 @@ pub fn train(
             );
             left = later;
             let called = Instant::now();
-            let losses = trainer.steps(now, train_config.batch, rate)?;
+            let losses = trainer.steps(now, train_config.batch, rates)?;
             steps_per_call =
                 next_steps_per_call(steps_per_call, called.elapsed(), plan.checkpoint_every);
             for (batch, nll) in now.chunks(train_config.batch).zip(losses) {

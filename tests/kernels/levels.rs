@@ -246,7 +246,8 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape, size: Size) -> Prepared {
             .collect()
     };
     let (first, second) = (moments(&mut dice), moments(&mut dice));
-    let rates = [[0.0f32; 2], [1e-3, 1.7]];
+    // What decaying weights keep, 0.5, is nothing to the map.
+    let rates = [[0.0f32; 3], [1e-3, 1.7, 0.5]];
     let cursor = Memory::from(device, &[1u32]).unwrap();
     let rate_memory = Memory::from(device, &rates.concat()).unwrap();
     let updated: Vec<[Arc<Memory<f32>>; 3]> = match goal {
@@ -367,7 +368,7 @@ fn adam<T: Real>(
     first: &[f32],
     second: &[f32],
     gradient: &[T],
-    rates: [f32; 2],
+    rates: [f32; 3],
 ) -> [Vec<f64>; 3] {
     let of = |v: f32| T::of(f64::from(v));
     let (beta_1, beta_2) = (of(0.9), of(0.999));

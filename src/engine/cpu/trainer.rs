@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::engine::adam::AdamRule;
-use crate::engine::{ConditionedImages, EngineError, Trainer, TrainingState};
+use crate::engine::{ConditionedImages, EngineError, Rates, Trainer, TrainingState};
 use crate::model::{Model, StageTensor, Values};
 use crate::numeric::{Isa, Kernel, LANES, Vector};
 
@@ -396,10 +396,10 @@ impl RowGradient<'_> {
 
 impl CpuTrainer {
     /// One Adam step on `rows`: their mean NLL before it.
-    fn one_step(&mut self, rows: &[u32], learning_rate: f32) -> Result<f64, EngineError> {
+    fn one_step(&mut self, rows: &[u32], rates: Rates) -> Result<f64, EngineError> {
         self.pass(rows, Some(1.0 / rows.len() as f32))?;
         self.weights.steps += 1;
-        let rule = AdamRule::new(learning_rate, self.weights.steps);
+        let rule = AdamRule::new(rates, self.weights.steps);
         let isa = self.isa;
         // Gradients read deltas and activations alone, so the weights can move as soon as theirs is known.
         let mut list = std::mem::take(&mut self.weights.list);
@@ -408,6 +408,10 @@ impl CpuTrainer {
             list.par_iter_mut().zip(jobs).for_each(|(p, job)| {
                 let step = rows_per_task(isa, &p.spec);
                 let (spec, stride) = (&p.spec, p.stride);
+                let rule = match spec.decays() {
+                    true => rule,
+                    false => rule.without_decay(),
+                };
                 p.value
                     .par_chunks_mut(step * stride)
                     .zip(p.first.par_chunks_mut(step * stride))
@@ -442,14 +446,9 @@ impl CpuTrainer {
 }
 
 impl Trainer for CpuTrainer {
-    fn steps(
-        &mut self,
-        rows: &[u32],
-        batch: usize,
-        learning_rate: f32,
-    ) -> Result<Vec<f64>, EngineError> {
+    fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<Vec<f64>, EngineError> {
         rows.chunks(batch.max(1))
-            .map(|rows| self.one_step(rows, learning_rate))
+            .map(|rows| self.one_step(rows, rates))
             .collect()
     }
 

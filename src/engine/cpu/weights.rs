@@ -239,7 +239,8 @@ impl Kernel for Adam<'_> {
             let v = BETA_2 * second[i] + (1.0 - BETA_2) * g * g;
             first[i] = m;
             second[i] = v;
-            value[i] -= rule.step_size * m / ((v * rule.second_scale).sqrt() + EPSILON);
+            value[i] = rule.keep * value[i]
+                - rule.step_size * m / ((v * rule.second_scale).sqrt() + EPSILON);
         }
     }
 }

@@ -47,7 +47,7 @@ pub struct Chunk {
     /// Rows of the resident images, batch after batch.
     pub rows: Memory<u32>,
     /// Adam's constants of each step.
-    pub rates: Memory<[f32; 2]>,
+    pub rates: Memory<[f32; 3]>,
     /// Mean cost of each step's batch, nats.
     pub losses: Memory<f64>,
     /// The step to do next.

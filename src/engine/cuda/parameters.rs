@@ -299,7 +299,7 @@ impl Parameters {
     }
 }
 
-/// Adam's constants as the kernels read them: `[step size, second scale]`.
-pub fn rate(rule: AdamRule) -> [f32; 2] {
-    [rule.step_size, rule.second_scale]
+/// Adam's constants as the kernels read them: `AdamRates` of `kernels/adam.cuh`.
+pub fn constants(rule: AdamRule) -> [f32; 3] {
+    [rule.step_size, rule.second_scale, rule.keep]
 }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use super::batch::{Batch, Chunk};
 use super::dataset::ResidentImages;
 use super::device::{Device, Memory};
-use super::parameters::{Layout, Parameters, rate};
+use super::parameters::{Layout, Parameters, constants};
 use super::recorded::RecordedBatch;
 use super::room::check_room;
 use super::scorer::Scorer;
 use super::step::{Around, Goal, Plan};
 use crate::engine::adam::AdamRule;
-use crate::engine::{ConditionedImages, EngineError, Trainer, TrainingState};
+use crate::engine::{ConditionedImages, EngineError, Rates, Trainer, TrainingState};
 use crate::model::Model;
 
 /// Rows that are sent ahead, unless a batch is larger.
@@ -115,14 +115,14 @@ impl CudaTrainer {
         training: &mut RecordedBatch,
         rows: &[u32],
         images: usize,
-        learning_rate: f32,
+        rates: Rates,
     ) -> Result<Vec<f64>, EngineError> {
         let count = rows.len() / images;
         self.chunk.rows.write(0, rows)?;
-        let rates: Vec<[f32; 2]> = (1..=count as u64)
-            .map(|i| rate(AdamRule::new(learning_rate, self.steps + i)))
+        let constants: Vec<[f32; 3]> = (1..=count as u64)
+            .map(|i| constants(AdamRule::new(rates, self.steps + i)))
             .collect();
-        self.chunk.rates.write(0, &rates)?;
+        self.chunk.rates.write(0, &constants)?;
         self.chunk.cursor.write(0, &[0])?;
         let (around, chunk) = (self.around(), &self.chunk);
         let plan = |batch: &Batch| batch.step(&around, chunk, images, Goal::Step);
@@ -144,16 +144,16 @@ impl CudaTrainer {
         training: &mut RecordedBatch,
         rows: &[u32],
         batch: usize,
-        learning_rate: f32,
+        rates: Rates,
     ) -> Result<Vec<f64>, EngineError> {
         let (whole, rest) = rows.split_at(rows.len() - rows.len() % batch);
         let mut losses = Vec::with_capacity(rows.len().div_ceil(batch));
         let steps = (self.chunk.rows.len() / batch).clamp(1, STEPS_AHEAD);
         for rows in whole.chunks(steps * batch) {
-            losses.extend(self.run(training, rows, batch, learning_rate)?);
+            losses.extend(self.run(training, rows, batch, rates)?);
         }
         if !rest.is_empty() {
-            losses.extend(self.run(training, rest, rest.len(), learning_rate)?);
+            losses.extend(self.run(training, rest, rest.len(), rates)?);
         }
         Ok(losses)
     }
@@ -195,7 +195,7 @@ impl CudaTrainer {
     pub fn time_steps(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError> {
         let images = rows.len();
         // Two steps: records them, and leaves rows and rates for two.
-        self.steps(&[rows, rows].concat(), images, 0.0)?;
+        self.steps(&[rows, rows].concat(), images, 0.0.into())?;
         let mut training = self.take_training(images)?;
         let mut times = Vec::with_capacity(repeats);
         for _ in 0..repeats {
@@ -214,18 +214,13 @@ impl CudaTrainer {
 }
 
 impl Trainer for CudaTrainer {
-    fn steps(
-        &mut self,
-        rows: &[u32],
-        batch: usize,
-        learning_rate: f32,
-    ) -> Result<Vec<f64>, EngineError> {
+    fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<Vec<f64>, EngineError> {
         self.data.check_rows(rows)?;
         // Buffers as for whole batches even where only the last, smaller one is left: blocks that share out a sum
         // are as many, and the bits the same.
         let batch = batch.clamp(1, self.data.len().max(rows.len()).max(1));
         let mut training = self.take_training(batch)?;
-        let losses = self.run_all(&mut training, rows, batch, learning_rate);
+        let losses = self.run_all(&mut training, rows, batch, rates);
         self.training = Some(training);
         losses
     }

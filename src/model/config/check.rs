@@ -146,6 +146,14 @@ impl TrainConfig {
         within("train.batch", self.batch, 1, 1 << 20)?;
         within("train.epochs", self.epochs, 1, 1_000_000)?;
         positive("train.learning_rate", self.learning_rate)?;
+        let lost = self.learning_rate * self.weight_decay;
+        if !(self.weight_decay >= 0.0 && lost < 1.0) {
+            impossible(
+                "train.weight_decay",
+                self.weight_decay,
+                "it must be 0 or more, and less than 1 over `train.learning_rate`",
+            )?;
+        }
         if !(0.0..=1e3).contains(&self.running_sums) {
             impossible(
                 "train.running_sums",
@@ -375,6 +383,11 @@ mod tests {
             ("[likelihood]\nkind = 'dc'\nlatents = 3", "latents"),
             ("[train]\nbatch = 0", "train.batch"),
             ("[train]\nlearning_rate = -1.0", "learning_rate"),
+            ("[train]\nweight_decay = -0.1", "weight_decay"),
+            (
+                "[train]\nlearning_rate = 0.5\nweight_decay = 2.0",
+                "weight_decay",
+            ),
             ("[train]\nvalidation = 1.5", "validation"),
             ("[[stage]]\nsquare = 3\n[[stage]]\nsquare = 3", "square"),
             ("[[stage]]\n[[stage]]", "square"),

@@ -284,6 +284,8 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Epochs after which the step size is halved, again and again; 0: never.
     pub halve_every: usize,
+    /// Times the step size: the fraction of themselves that hidden and output weights lose in a step (AdamW); 0: none.
+    pub weight_decay: f64,
     /// Strength of the sums over the pixels so far that the units of the input layer start from; 0: the paper's start,
     /// none. See [`Model::initialise`](super::Model::initialise).
     pub running_sums: f64,
@@ -303,6 +305,7 @@ impl Default for TrainConfig {
             learning_rate: 3e-4,
             schedule: Schedule::Halving,
             halve_every: 50,
+            weight_decay: 0.0,
             running_sums: 0.0,
             seed: 1,
             validation: 0.05,

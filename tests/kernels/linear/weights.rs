@@ -117,22 +117,29 @@ fn gradient(h: &Host, row: usize, column: Option<usize>) -> (f64, f32) {
 
 const STEP_SIZE: f32 = 3e-2;
 const SECOND_SCALE: f32 = 1.75;
+/// What decaying weights keep.
+const KEEP: f32 = 0.8;
+
+/// Whether a layer of the cases decays: wide ones do, tall ones do not.
+fn decays(h: &Host) -> bool {
+    h.columns() >= h.rows()
+}
 
 /// A parameter and its moments after a step, in float64.
-fn exact_adam([value, first, second]: [f32; 3], g: f64) -> [f64; 3] {
+fn exact_adam([value, first, second]: [f32; 3], g: f64, keep: f32) -> [f64; 3] {
     let (b1, b2) = (f64::from(0.9f32), f64::from(0.999f32));
     let first = b1 * f64::from(first) + (1.0 - b1) * g;
     let second = b2 * f64::from(second) + (1.0 - b2) * g * g;
     let root = (second * f64::from(SECOND_SCALE)).sqrt() + 1e-8;
-    let value = f64::from(value) - f64::from(STEP_SIZE) * first / root;
+    let value = f64::from(keep) * f64::from(value) - f64::from(STEP_SIZE) * first / root;
     [value, first, second]
 }
 
 /// The same in float32, as the CPU engine has it.
-fn naive_adam([value, first, second]: [f32; 3], g: f32) -> [f32; 3] {
+fn naive_adam([value, first, second]: [f32; 3], g: f32, keep: f32) -> [f32; 3] {
     let first = 0.9 * first + (1.0 - 0.9) * g;
     let second = 0.999 * second + (1.0 - 0.999) * g * g;
-    let value = value - STEP_SIZE * first / ((second * SECOND_SCALE).sqrt() + 1e-8);
+    let value = keep * value - STEP_SIZE * first / ((second * SECOND_SCALE).sqrt() + 1e-8);
     [value, first, second]
 }
 
@@ -157,6 +164,7 @@ fn prepare(
             input: matrix(&input, h.column_pitch),
             weights: *weights,
             bias: *bias,
+            decays: decays(h),
         });
         memory.push(Box::new((delta, input)));
     }
@@ -177,7 +185,8 @@ fn prepare(
     let stored_gradient = Arc::new(Memory::<f32>::zeros(device, places.len).unwrap());
     // The rates of other steps must not matter.
     let nan = f32::NAN;
-    let rates = Memory::from(device, &[nan, nan, STEP_SIZE, SECOND_SCALE, nan, nan]).unwrap();
+    let step = [STEP_SIZE, SECOND_SCALE, KEEP];
+    let rates = Memory::from(device, &[[nan; 3], step, [nan; 3]].concat()).unwrap();
     let cursor = Memory::from(device, &[1u32]).unwrap();
     let update = match adam {
         false => Update::Store(stored_gradient.address()),
@@ -206,12 +215,16 @@ fn prepare(
             }),
             true => {
                 let old = |i: usize| start.each_ref().map(|a| a[i]);
+                let keep = arena(&hosts, &places, 1.0, |h, _, c| match c {
+                    Some(_) if decays(h) => KEEP,
+                    _ => 1.0,
+                });
                 // Padding and masked weights are 0 with moments 0, and a step leaves them there.
                 let exact: Vec<[f64; 3]> = (0..places.len)
-                    .map(|i| exact_adam(old(i), exact[i]))
+                    .map(|i| exact_adam(old(i), exact[i], keep[i]))
                     .collect();
                 let naive: Vec<[f32; 3]> = (0..places.len)
-                    .map(|i| naive_adam(old(i), naive[i]))
+                    .map(|i| naive_adam(old(i), naive[i], keep[i]))
                     .collect();
                 for (k, name) in ["value", "first", "second"].into_iter().enumerate() {
                     let exact: Vec<f64> = exact.iter().map(|e| e[k]).collect();

@@ -257,7 +257,8 @@ pub struct LevelsUpdate<'a> {
     pub map_pitch: usize,
     /// Of each stage: the sums, and what becomes of them.
     pub stages: &'a [(Address, MapUpdate)],
-    /// f32 `[steps, 2]`: step size and scale of the second moments, as Adam's rule gives them.
+    /// f32 `[steps, 3]`: step size, scale of the second moments and what decaying weights keep, as Adam's rule gives them;
+    /// the map and its bias do not decay.
     pub rates: Address,
     /// u32: which step it is. NULL: the first.
     pub cursor: Address,

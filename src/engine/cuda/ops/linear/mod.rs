@@ -214,6 +214,7 @@ mod tests {
                 input: of_pitch(layer.columns),
                 weights: 0,
                 bias: 0,
+                decays: false,
             };
             let mut layers = vec![problem(hidden); 6];
             layers.push(problem(output));

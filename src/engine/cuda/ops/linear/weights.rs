@@ -21,6 +21,8 @@ pub struct WeightsProblem {
     pub weights: u64,
     /// Where `[rows]` biases begin in each arena, elements, a multiple of 4.
     pub bias: u64,
+    /// Whether weight decay applies to the weights; never to biases.
+    pub decays: bool,
 }
 
 /// Adam's arenas: parameters and moments with the same offsets in each.
@@ -34,7 +36,8 @@ pub struct AdamArenas {
     pub second: Address,
     /// bf16 copies of the weights, for the other kernels; biases have none.
     pub shadow: Address,
-    /// Constants of each step of the chunk: f32 `[steps, 2]`, step size and scale of the second moment.
+    /// Constants of each step of the chunk: f32 `[steps, 3]`: step size, scale of the second moment,
+    /// what decaying weights keep.
     pub rates: Address,
     /// u32: which step of the chunk this is.
     pub cursor: Address,
@@ -64,6 +67,8 @@ struct Entry {
     mask: Mask,
     first_block: u32,
     row_tiles: u32,
+    decays: u32,
+    unused: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -81,7 +86,7 @@ struct Parameter {
     problems: [Entry; PROBLEMS],
 }
 
-const _: () = assert!(size_of::<Entry>() == 72 && size_of::<Parameter>() == 64 + 16 * 72);
+const _: () = assert!(size_of::<Entry>() == 80 && size_of::<Parameter>() == 64 + 16 * 80);
 
 /// Bytes that Adam reads and writes for a weight: three f32 each way and the bf16 copy.
 pub const ADAM_BYTES: f64 = 26.0;
@@ -146,7 +151,7 @@ pub fn backward_weights_tiled(
             aligned("bf16 weights", arenas.shadow)?;
             let AdamArenas { rates, cursor, .. } = arenas;
             need(
-                rates != Address::NULL && rates.0.is_multiple_of(8),
+                rates != Address::NULL && rates.0.is_multiple_of(4),
                 "address of rates",
                 rates.0,
             )?;
@@ -195,6 +200,8 @@ pub fn backward_weights_tiled(
                     mask: p.layer.mask,
                     first_block: total as u32,
                     row_tiles: p.layer.rows.div_ceil(tile.side()),
+                    decays: u32::from(p.decays),
+                    unused: 0,
                 };
                 total += blocks_of(tile, p);
                 need(total <= u64::from(MOST), "blocks in a launch", total)?;
