@@ -25,7 +25,9 @@ fn only_rounding_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, packed) = (folder.path().join("m"), folder.path().join("p"));
     for toml in MODELS {
-        let model = common::model(toml, 6, 7, 5, 0.4);
+        let mut model = common::model(toml, 6, 7, 5, 0.4);
+        let conditions = model.config.condition.names.len();
+        model.population = (0..9 * conditions).map(|i| 0.1 * i as f32).collect();
         model.save(&whole, &Default::default()).unwrap();
         let call = sarm()
             .args(["pack", "--force", "--model"])
@@ -36,6 +38,7 @@ fn only_rounding_is_lost() {
         call.success();
         let read = Checkpoint::read(&packed).unwrap().model;
         assert_eq!(read.config, model.config);
+        assert_eq!(read.population, model.population);
         for ((spec, was), is) in model
             .tensors
             .iter()

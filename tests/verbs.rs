@@ -8,6 +8,7 @@ use std::fs;
 use program::{DC, DD, Lab, assert_same, column, conditioned, write_images};
 use sarm::data::{Dataset, WriteOptions, write};
 use sarm::evaluate::report::MetricsFile;
+use sarm::model::checkpoint::Checkpoint;
 
 #[test]
 fn the_main_path() {
@@ -167,14 +168,48 @@ fn conditions_by_value_and_from_rows() {
         &format!("{generate} --count 5 --given signal=1,signal=0,jet_pt=270 --out no.h5"),
         &["--given names 'signal' twice"],
     );
+    // What is left out is that of training images which agree.
+    let seen = |options: &str| {
+        lab.ok(&format!(
+            "{generate} --count 300 {options} --force --out seen.h5"
+        ));
+        let columns = lab.read("seen.h5").columns;
+        let pairs = columns["signal"].iter().zip(&columns["given_jet_pt"]);
+        pairs.map(|(s, p)| (*s, *p)).collect::<Vec<(f32, f32)>>()
+    };
+    let data = lab.read("data.h5").columns;
+    let trained: Vec<(f32, f32)> = (data["signal"].iter().copied())
+        .zip(data["jet_pt"].iter().copied())
+        .collect();
+    let both = seen("");
+    assert!(both.iter().all(|c| trained.contains(c)));
+    assert!([0.0, 1.0].iter().all(|s| both.iter().any(|c| c.0 == *s)));
+    let ones = seen("--given signal=1");
+    assert!(ones.iter().all(|c| c.0 == 1.0 && trained.contains(c)));
+    assert!(ones.iter().any(|c| c.1 != ones[0].1));
+    assert!(seen("--given signal=1 --seed 5") != ones);
     lab.refuses(
-        &format!("{generate} --count 5 --out no.h5"),
-        &["signal, jet_pt", "--given"],
+        &format!("{generate} --count 5 --given signal=0.5 --out no.h5"),
+        &[
+            "no image that the model was trained on had signal=0.5",
+            "'jet_pt'",
+            "--given-from",
+        ],
     );
-    lab.refuses(
-        &format!("{generate} --count 5 --given signal=1 --out no.h5"),
-        &["--given jet_pt=VALUE"],
-    );
+    // A model that brings none.
+    let mut bare = Checkpoint::read(&lab.path("run/model.safetensors")).unwrap();
+    bare.model.population.clear();
+    bare.model.save(&lab.path("bare"), &bare.record).unwrap();
+    for (given, missing) in [("", "signal"), ("--given signal=1", "jet_pt")] {
+        lab.refuses(
+            &format!("generate --model bare {given} --count 5 --out no.h5"),
+            &[
+                "signal, jet_pt",
+                &format!("--given {missing}=VALUE"),
+                "--given-from",
+            ],
+        );
+    }
     lab.refuses(
         &format!("{generate} --count 5 --given colour=1 --out no.h5"),
         &["no condition 'colour'", "signal, jet_pt"],

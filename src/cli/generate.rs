@@ -64,7 +64,8 @@ pub struct Generate {
     /// Layout of the output: dense (LAGAN, gzip) or sparse (CSR; smaller and faster).
     #[arg(long, default_value = "dense")]
     layout: Layout,
-    /// Value of every condition of the model, for all images.
+    /// Conditions that all images have. Those left out are drawn from the training images that agree [default: a shipped
+    /// model's own, none of others]
     #[arg(
         long,
         value_name = "NAME=VALUE,..",
@@ -167,14 +168,16 @@ impl Generate {
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
         let mut list = self.given.clone();
-        if let (true, None, Some(own)) = (
-            list.is_empty(),
-            &self.given_from,
-            pretrained::named(&self.model),
-        ) {
-            list = Given::of(own);
+        if let (None, Some(own)) = (&self.given_from, pretrained::named(&self.model)) {
+            Given::complete(&mut list, own);
         }
-        let given = GivenRows::new(model, &list, self.given_from.as_deref(), &self.select)?;
+        let given = GivenRows::new(
+            model,
+            &list,
+            self.given_from.as_deref(),
+            &self.select,
+            self.seed,
+        )?;
         let count = match (self.count, &self.given_from) {
             (Some(count), _) => count,
             (None, Some(_)) => given.rows() as u64,

@@ -225,6 +225,7 @@ fn as_json(c: &Checkpoint) -> serde_json::Value {
         "record": c.record,
         "parameters": c.model.tensors.iter().map(|t| t.size()).sum::<usize>(),
         "unmasked_parameters": c.model.unmasked(),
+        "population": c.model.population.len().checked_div(c.model.config.condition.names.len()),
         "tensors": tensors,
     })
 }
@@ -259,6 +260,14 @@ fn as_text(path: &Path, c: &Checkpoint) -> anyhow::Result<String> {
         nats(r.validation_nll),
         r.version,
     );
+    let names = &c.model.config.condition.names;
+    if !names.is_empty() {
+        let rows = c.model.population.len() / names.len();
+        text += &format!(
+            "conditions  {} of training images to draw from\n\n",
+            grouped(rows as u64)
+        );
+    }
     text += &toml::to_string(&c.model.config)?;
     text += "\n";
     for t in &c.model.tensors {

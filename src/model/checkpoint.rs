@@ -16,6 +16,8 @@ use super::{ConfigError, Model, ModelConfig, TensorSpec};
 const FORMAT: &str = "sarm";
 /// Version of the layout that this program writes.
 const FORMAT_VERSION: &str = "1";
+/// The tensor that holds [`Model::population`].
+const POPULATION: &str = "population";
 /// What `packed` says in the metadata of a packed model.
 const PACKED: &str = "bf16";
 
@@ -300,6 +302,15 @@ impl Tensors {
         self.finite(name, values)
     }
 
+    /// The condition vectors of `model`, if the file has any.
+    fn population(&self, model: &Model) -> Result<Vec<f32>, CheckpointError> {
+        let Some(found) = self.header.info(POPULATION) else {
+            return Ok(Vec::new());
+        };
+        let rows = found.shape.first().copied().unwrap_or(0);
+        self.tensor(POPULATION, &[rows, model.config.condition.names.len()])
+    }
+
     /// The bytes of the tensor `name`, which must be of this kind and shape.
     fn numbers(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&[u8], CheckpointError> {
         let found: &TensorInfo = self
@@ -336,8 +347,19 @@ impl Model {
                 shape: spec.shape.clone(),
                 values: Numbers::F32(values),
             })
+            .chain(self.named_population())
             .collect();
         write_tensors(path, &tensors, self.metadata(record))
+    }
+
+    fn named_population(&self) -> Option<Named<'_>> {
+        let conditions = self.config.condition.names.len();
+        let rows = self.population.len().checked_div(conditions).unwrap_or(0);
+        (rows > 0).then(|| Named {
+            name: POPULATION.into(),
+            shape: vec![rows, conditions],
+            values: Numbers::F32(&self.population),
+        })
     }
 
     /// Write the model to `path` with packed weights: some four times smaller, weights rounded to bfloat16. Biases stay
@@ -359,6 +381,7 @@ impl Model {
                     values: Numbers::F32(values),
                 },
             })
+            .chain(self.named_population())
             .collect();
         let mut metadata = self.metadata(record);
         metadata.insert("packed".into(), PACKED.into());
@@ -432,6 +455,7 @@ impl Checkpoint {
         for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
             *values = file.masked(&spec.name, spec)?;
         }
+        model.population = file.population(&model)?;
         let sha256 = Sha256::digest(file.bytes())
             .iter()
             .map(|b| format!("{b:02x}"))

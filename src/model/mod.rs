@@ -31,6 +31,9 @@ pub struct Model {
     pub tensors: Vec<TensorSpec>,
     /// The parameters, one flat row-major tensor each.
     pub parameters: Vec<Vec<f32>>,
+    /// Condition vectors of images that it was trained on, raw, `[rows, conditions]`: images are drawn under these unless
+    /// told otherwise. Empty in a model that has none or was not trained here.
+    pub population: Vec<f32>,
 }
 
 /// The distribution of positive pixels, ready to evaluate.
@@ -57,6 +60,7 @@ impl Model {
             stages,
             tensors,
             parameters,
+            population: Vec::new(),
         })
     }
 

@@ -23,7 +23,7 @@ use crate::engine::{ConditionedImages, Engine, EngineError, Rates};
 use crate::model::checkpoint::write_atomically;
 use crate::model::{CheckpointError, Config, ConfigError, Model, Record, Statistics};
 
-use data::{Shuffles, checksum, complete, split};
+use data::{Shuffles, checksum, complete, population, split};
 use files::{Progress, RunFiles, RunLock, metrics_csv, prepare_directory, resume, save_state};
 
 /// Why training could not start or go on.
@@ -151,6 +151,7 @@ pub fn train(
         &rows,
     )?;
     let conditions = conditions(&model, &plan.dataset)?;
+    model.population = population(&model, &plan.dataset, &rows, train_config.seed)?;
     let mut record = Record {
         data: plan.data,
         select: plan.select,

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use sha2::{Digest, Sha256};
 
 use crate::data::{self, ReadOptions, Selection};
 use crate::engine::Conditions;
 use crate::model::Model;
 use crate::pretrained::Pretrained;
+use crate::random::{self, Purpose};
 
 /// NAME=VALUE
 #[derive(Clone)]
@@ -19,13 +20,16 @@ pub struct Given {
 }
 
 impl Given {
-    /// The conditions that a model of the program's own is drawn with.
-    pub fn of(model: &Pretrained) -> Vec<Self> {
-        let of = |(name, value): &(&str, f32)| Self {
-            name: (*name).into(),
-            value: *value,
-        };
-        model.given.iter().map(of).collect()
+    /// Add the conditions that a model of the program's own is drawn with, but for those that `list` names.
+    pub fn complete(list: &mut Vec<Self>, model: &Pretrained) {
+        for (name, value) in model.given {
+            if !list.iter().any(|g| g.name == *name) {
+                list.push(Self {
+                    name: (*name).into(),
+                    value: *value,
+                });
+            }
+        }
     }
 }
 
@@ -53,12 +57,13 @@ pub struct GivenRows {
 
 impl GivenRows {
     /// Of `given` on the command line, or the columns of `from` that `select` leaves: what `model` is
-    /// conditioned on.
+    /// conditioned on. What `given` leaves out is that of training images which agree with it, in an order of `seed`.
     pub fn new(
         model: &Model,
         given: &[Given],
         from: Option<&Path>,
         select: &[Selection],
+        seed: u64,
     ) -> anyhow::Result<Self> {
         let names = model.config.condition.names.clone();
         for (i, g) in given.iter().enumerate() {
@@ -104,18 +109,14 @@ impl GivenRows {
                 }
                 columns
             }
-            None => names
-                .iter()
-                .map(|name| {
-                    let found = given.iter().find(|g| g.name == *name);
-                    found.map(|g| vec![g.value]).with_context(|| {
-                        format!(
-                            "the model is conditioned on {}; give every one (--given {name}=VALUE) or --given-from FILE",
-                            names.join(", ")
-                        )
-                    })
-                })
-                .collect::<anyhow::Result<_>>()?,
+            None => match names.iter().find(|n| !given.iter().any(|g| g.name == **n)) {
+                None => names
+                    .iter()
+                    .filter_map(|n| given.iter().find(|g| g.name == *n))
+                    .map(|g| vec![g.value])
+                    .collect(),
+                Some(left_out) => of_population(model, given, left_out, seed)?,
+            },
         };
         Ok(GivenRows { names, columns })
     }
@@ -159,6 +160,40 @@ impl GivenRows {
             })
             .collect()
     }
+}
+
+/// Columns of the training images that agree with `given`, in an order of `seed`; `left_out` is a condition that `given`
+/// does not name.
+fn of_population(
+    model: &Model,
+    given: &[Given],
+    left_out: &str,
+    seed: u64,
+) -> anyhow::Result<Vec<Vec<f32>>> {
+    let names = &model.config.condition.names;
+    let all = names.join(", ");
+    let remedy = format!("give every one (--given {left_out}=VALUE,..) or --given-from FILE");
+    if model.population.is_empty() {
+        bail!("the model is conditioned on {all}; {remedy}");
+    }
+    let agrees = |row: &&[f32]| {
+        let mut pairs = names.iter().zip(row.iter());
+        pairs.all(|(name, v)| given.iter().all(|g| g.name != *name || g.value == *v))
+    };
+    let rows: Vec<&[f32]> = (model.population.chunks_exact(names.len()))
+        .filter(agrees)
+        .collect();
+    if rows.is_empty() {
+        let asked: Vec<String> =
+            (given.iter().map(|g| format!("{}={}", g.name, g.value))).collect();
+        bail!(
+            "no image that the model was trained on had {}, so there is no '{left_out}' to draw (it is conditioned on {all}); {remedy}",
+            asked.join(", ")
+        );
+    }
+    let order = random::permutation(seed, Purpose::Population, 1, rows.len());
+    let column = |i: usize| order.iter().map(|row| rows[*row as usize][i]).collect();
+    Ok((0..names.len()).map(column).collect())
 }
 
 /// SHA-256 of the condition vectors, zeros without.
