@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build cuda demo test bench bench-cuda budget gpu-kit gpu-check clean \
-	simulate-setup simulate-test simulate-jets muons-sample study-jets study-muons pretrained
+	simulate-setup simulate-test simulate-jets muons-sample study-jets study-muons study-classification pretrained
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,11 @@ study-jets: build ## train, judge, write docs/studies/jets.md (hours); TRAIN=, T
 	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
 		--configs $(or $(CONFIGS),$(JETS_CONFIGS)) \
 		--out runs/study-jets --page docs/studies/jets.md
+
+study-classification: build ## what a classifier learns from generated jets, tested on truth: docs/studies/classification.md; of study-jets' models
+	$(STUDY:fidelity=classification) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
+		$(if $(MODELS),--models $(MODELS),--configs $(or $(CONFIGS),$(JETS_CONFIGS))) \
+		--out runs/study-jets --page docs/studies/classification.md
 
 pretrained: build ## make the models that come with the program anew; TRAIN=, TEST= name the data
 	scripts/pretrain $(or $(TRAIN),runs/simulate/jets-train.h5) $(or $(TEST),runs/simulate/jets-test.h5)

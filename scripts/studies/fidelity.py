@@ -11,6 +11,8 @@ from .runs import ROOT, tell
 
 FIGURES = ("jet_pt", "jet_mass", "tau_21", "multiplicity", "pixel_spectrum", "pixel_spectrum_log", "average_image",
            "zero_fraction", "samples", "training")
+# Files of the reports' figures that are not those of all images.
+DRAWN = {"training": "training.svg", "roc": "classifiers-transfer.svg"}
 
 
 def papers(size):
@@ -130,12 +132,14 @@ def two_sample(results, classes):
     for cls, rows in by_class(results, classes):
         for r in rows:
             told = r.metrics.get("two_sample") or {}
-            # One class is judged at a time, under its own name where the file names it and as `all` where it does not.
-            told = next((v for k, v in told.items() if k != "reasons" and v), {})
-            some |= bool(told)
+            # A class that was judged alone stands under its own name where the file names it and as `all` where it does not.
+            name = cls.name if cls.name in told else "all"
+            why = (told.get("reasons") or {}).get(name)
+            told = told.get(name) or {}
+            some |= bool(told or why)
             sizes.update(f"{told[side]['images']['train']} images a side" for side in ("generated",) if told)
             form = lambda x: decimals(x, 4)
-            reasons = {k: told.get("truth_reason", "not in this report's metrics.json") for k in ("auc", "jsd")}
+            reasons = {k: told.get("truth_reason") or why or "not in this report's metrics.json" for k in ("auc", "jsd")}
             place = [told.get(side) or {"reasons": reasons} for side in ("generated", "truth")]
             table.row(cls.name, r.job.name, *(table.of(p, k, form, f"{k}_error") for p in place for k in ("auc", "jsd")))
     text = str(table) if some else "These evaluations trained no classifiers: no row for the two-sample test.\n"
@@ -151,19 +155,21 @@ def pictures(results, page, wanted):
     for figure in wanted:
         shown = []
         for r in results:
-            source = r.directory / "report/figures" / ("training.svg" if figure == "training" else f"all-{figure}.svg")
+            source = r.directory / "report/figures" / DRAWN.get(figure, f"all-{figure}.svg")
+            # The curves of signal and background are one figure for both.
+            whose = [r.job.name] if figure == "roc" else [r.job.name, r.cls.name]
             if not source.exists():
-                absent.append(f"{figure} of {r.job.name}, {r.cls.name}")
+                absent.append(f"{figure} of {', '.join(whose)}")
                 continue
             folder.mkdir(parents=True, exist_ok=True)
-            name = f"{r.job.name}-{r.cls.name}-{figure}.svg"
+            name = "-".join([*whose, figure]) + ".svg"
             shutil.copyfile(source, folder / name)
-            shown.append(f"![{figure}, {r.job.name}, {r.cls.name}](figures/{page.stem}/{name})")
+            shown.append(f"![{', '.join([figure, *whose])}](figures/{page.stem}/{name})")
         if shown:
             caption = OBSERVABLES.get(figure, (figure.replace("_", " "),))[0]
-            text += [f"### {caption}", "", *shown, ""]
+            text += [f"### {caption}", "", *dict.fromkeys(shown), ""]
     if absent:
-        text += [f"Not drawn by the reports: {'; '.join(absent)}.", ""]
+        text += [f"Not drawn by the reports: {'; '.join(dict.fromkeys(absent))}.", ""]
     return "## Figures\n\n" + "\n".join(text) if text else ""
 
 

@@ -80,14 +80,14 @@ def by_class(results, classes):
         yield cls, [r for r in results if r.cls == cls]
 
 
-def truth_floors(table, results, classes, cells):
-    """Rows of truth against truth: one, or one for each set of sizes that differ."""
+def truth_floors(table, results, classes, cells, truth="truth against truth"):
+    """Rows of truth, where it takes the place of the generated images: one, or one for each set of sizes that differ."""
     rows = {}
     for name in dict.fromkeys(r.job.name for r in results):
         of_job = {r.cls: r for r in results if r.job.name == name}
         rows.setdefault(tuple(cells(of_job[c]) for c in classes), []).append(name)
     for row, names in rows.items():
-        label = "truth against truth" + (f" (as {', '.join(names)})" if len(rows) > 1 else "")
+        label = truth + (f" (as {', '.join(names)})" if len(rows) > 1 else "")
         yield label, row
 
 
@@ -153,7 +153,7 @@ def how_it_was_made(runner, results, argv):
         f"- Versions: {some(x['version'] for x in records)}; commit {some(x['commit'] for x in records) or 'not known'} (+: with changes).",
         f"- The steps ended on {some(d[:10] for d in (dates[0], dates[-1]))}.",
         f"- Generated: {some(grouped(r.generate['key']['count']) for r in results)} images a class, seed {runner.options.seed}; "
-        f"judged against {some(c.name + ': ' + grouped(r.metrics['meta']['images']['truth']) for c in runner.classes for r in results if r.cls == c)} true images.",
+        f"judged against {some(c.name + ': ' + grouped(r.judged_by) for c in runner.classes for r in results if r.cls == c)} true images.",
     ]
     if runner.test.select or (runner.train_data and runner.train_data.select):
         rows = [f"{n} {' '.join(d.select)}" for n, d in (("training", runner.train_data), ("test", runner.test)) if d and d.select]

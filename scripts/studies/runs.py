@@ -196,9 +196,15 @@ class Result:
     train: dict | None
     epochs: list
     generate: dict
-    score: dict
-    metrics: dict
-    evaluate: dict
+    score: dict | None = None
+    metrics: dict = field(default_factory=dict)
+    evaluate: dict | None = None
+
+    @property
+    def judged_by(self):
+        """True images of the class."""
+        of_class = self.metrics.get("images", {}).get(self.cls.name)
+        return of_class["count"]["truth"] if of_class else self.metrics["meta"]["images"]["truth"]
 
     @property
     def records(self):
@@ -296,8 +302,8 @@ class Runner:
         self.trained.add(directory)
         return model, record
 
-    def judge(self, job, cls, checked):
-        """Everything about one class of one job."""
+    def draw(self, job, cls, checked):
+        """Images of one class of one job: (model, their file, the key that says how they were drawn, Result not yet judged)."""
         directory = self.out / job.name / cls.name
         given = job.model(cls)
         if given:
@@ -308,9 +314,8 @@ class Runner:
         size = (info["config"]["image"]["height"], info["config"]["image"]["width"])
         if size != self.test.size:
             raise StudyError(f"'{model}' draws images of {size[0]}x{size[1]}, '{self.test.path}' holds others ({self.test.size[0]}x{self.test.size[1]}) give a model of the same images")
-        drawn, report = directory / "generated.h5", directory / "report"
+        drawn = directory / "generated.h5"
         directory.mkdir(parents=True, exist_ok=True)
-        half_width = ["--range", self.options.range] if self.options.range else []
         key = {"model": info["sha256"], "count": self.options.count, "seed": self.options.seed}
         conditions = []
         if info["config"]["condition"]["names"]:
@@ -322,21 +327,47 @@ class Runner:
         generate = self.step(directory, "generate", key, [drawn], lambda: self.sarm.long(
             "generate", "--model", model, "--count", self.options.count, "--seed", self.options.seed, *conditions,
             "--layout", "sparse", "--out", drawn, "--json", "--force"))
-        select = [*self.test.select, cls.select]
-        truth = {"truth": self.test.sha256, "select": select}
-        score = self.step(directory, "score", {"model": info["sha256"], **truth}, [], lambda: self.sarm.long(
-            "score", "--model", model, "--data", self.test.path, *self.test.selecting(cls.select), "--json", device=False))
-        key = {**key, **truth, "range": self.options.range, "arguments": self.options.evaluate}
-        evaluate = self.step(directory, "evaluate", key, [report / "metrics.json"], lambda: (self.sarm.long(
-            "evaluate", "--truth", self.test.path, *self.test.selecting(cls.select), "--generated", drawn, "--model", model,
-            *half_width, *self.options.evaluate, "--out", report, "--force", device=False)[0], ""))
+        return model, drawn, key, Result(job, cls, directory, info, record, epochs(model), generate)
+
+    def evaluate(self, directory, key, *words):
+        """The record of an evaluation, and what it found."""
+        report = directory / "report"
+        half_width = ["--range", self.options.range] if self.options.range else []
+        key = {**key, "range": self.options.range, "arguments": self.options.evaluate}
+        record = self.step(directory, "evaluate", key, [report / "metrics.json"], lambda: (self.sarm.long(
+            "evaluate", *words, *half_width, *self.options.evaluate, "--out", report, "--force", device=False)[0], ""))
         metrics = read_json(report / "metrics.json")
         if not metrics or "all" not in metrics:
             raise StudyError(f"'{report / 'metrics.json'}' is no report of an evaluation (it is damaged) add --again evaluate")
-        return Result(job, cls, directory, info, record, epochs(model), generate, score, metrics, evaluate)
+        return record, metrics
 
-    def all(self, jobs):
-        """Results of every job and class, jobs outermost."""
+    def judge(self, job, cls, checked):
+        """Everything about one class of one job."""
+        model, drawn, key, result = self.draw(job, cls, checked)
+        select = [*self.test.select, cls.select]
+        truth = {"truth": self.test.sha256, "select": select}
+        result.score = self.step(result.directory, "score", {"model": result.info["sha256"], **truth}, [], lambda: self.sarm.long(
+            "score", "--model", model, "--data", self.test.path, *self.test.selecting(cls.select), "--json", device=False))
+        result.evaluate, result.metrics = self.evaluate(
+            result.directory, {**key, **truth}, "--truth", self.test.path, *self.test.selecting(cls.select), "--generated", drawn, "--model", model)
+        return result
+
+    def judge_together(self, drawn, name):
+        """One evaluation of all classes of a job, in a directory of its own: the results are told what it found of all."""
+        results = [result for *_, result in drawn]
+        directory = self.out / results[0].job.name / name
+        directory.mkdir(parents=True, exist_ok=True)
+        key = {"drawn": [key for _, _, key, _ in drawn], "truth": self.test.sha256, "select": self.test.select}
+        files = [w for _, path, _, _ in drawn for w in ("--generated", path)]
+        record, metrics = self.evaluate(directory, key, "--truth", self.test.path, *self.test.selecting(), *files)
+        for result in results:
+            result.directory, result.metrics = directory, metrics
+        # It was the last step of all.
+        results[-1].evaluate = record
+        return results
+
+    def all(self, jobs, together=None):
+        """Results of every job and class, jobs outermost; with a directory's name the classes of a job are judged together, there."""
         self.trained = set()
         self.out.mkdir(parents=True, exist_ok=True)
         checked = {}
@@ -351,9 +382,15 @@ class Runner:
                 checked[job.name] = self.completed(job)
         results, total = [], len(jobs) * len(self.classes)
         for job in jobs:
+            drawn = []
             for cls in self.classes:
-                tell(f"[{len(results) + 1}/{total}] {job.name}, {cls.name}")
-                results.append(self.judge(job, cls, checked.get(job.name)))
+                tell(f"[{len(results) + len(drawn) + 1}/{total}] {job.name}, {cls.name}")
+                if together:
+                    drawn.append(self.draw(job, cls, checked.get(job.name)))
+                else:
+                    results.append(self.judge(job, cls, checked.get(job.name)))
+            if together:
+                results += self.judge_together(drawn, together)
         return results
 
 
