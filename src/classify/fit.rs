@@ -68,13 +68,14 @@ pub(super) fn fit(
     options: &Options,
     progress: Progress,
 ) -> std::result::Result<Fitted, ClassifyError> {
-    let mut attempt = 0;
+    let (mut attempt, mut spent) = (0, 0);
     loop {
         let classifier = start(train, run, options, attempt)?;
         attempt += 1;
-        let last = attempt == ATTEMPTS;
+        // Where there is nothing to learn every attempt may end so: together they take at most twice as long as one.
+        let last = attempt == ATTEMPTS || spent >= options.epochs;
         // The paper's last convolution has one filter. Once its ReLU is off for every image nothing can be learnt: that
-        // may be so from the start, or after the first steps.
+        // may be so from the start, or after any step.
         if !last && !answers(&classifier, train, run, options)? {
             continue;
         }
@@ -85,10 +86,26 @@ pub(super) fn fit(
             validation,
             last,
         };
-        if let Some(fitted) = trained.epochs(classifier, progress)? {
-            return Ok(fitted);
+        match trained.epochs(classifier, progress)? {
+            Ended::Fitted(fitted) => return Ok(fitted),
+            Ended::Silent { epochs } => {
+                log::info!(
+                    "{}: the network gives all images one score after epoch {epochs}, another one is trained",
+                    run.name
+                );
+                spent += epochs;
+            }
         }
     }
+}
+
+/// How a training ended.
+enum Ended {
+    Fitted(Fitted),
+    /// All images score the same after so many epochs, for good.
+    Silent {
+        epochs: usize,
+    },
 }
 
 struct Training<'a> {
@@ -96,17 +113,17 @@ struct Training<'a> {
     options: &'a Options,
     train: &'a Labelled<'a>,
     validation: &'a Labelled<'a>,
-    /// Whether a network that gives every image the same score is accepted.
+    /// Whether there is no other attempt: of a network that comes to give every image the same score, what it was before
+    /// is taken.
     last: bool,
 }
 
 impl Training<'_> {
-    /// `None`: after the first epoch all images score the same.
     fn epochs(
         &self,
         classifier: Classifier,
         progress: &mut dyn FnMut(&Epoch),
-    ) -> std::result::Result<Option<Fitted>, ClassifyError> {
+    ) -> std::result::Result<Ended, ClassifyError> {
         let Self {
             run,
             options,
@@ -139,10 +156,12 @@ impl Training<'_> {
             let scores = scores(&classifier, validation)?;
             // A score that is no number has no place in a ranking.
             let auc = score::auc(&scores, &labels).ok_or_else(diverged)?.value;
-            if epoch == 1 && !last && scores.iter().all(|s| *s == scores[0]) {
-                return Ok(None);
+            let silent = scores.iter().all(|s| *s == scores[0]);
+            if silent && !last {
+                return Ok(Ended::Silent { epochs: epoch });
             }
-            let better = best.as_ref().is_none_or(|(_, b, _)| auc > *b);
+            // One score for all is an AUC of 0.5 without error: above that of an honest guess half of the time.
+            let better = best.as_ref().is_none_or(|(_, b, _)| !silent && auc > *b);
             if better {
                 let kept = classifier.parameters.iter().map(|p| p.as_tensor().copy());
                 best = Some((epoch, auc, kept.collect::<Result<_>>()?));
@@ -158,7 +177,7 @@ impl Training<'_> {
             });
             epochs = epoch;
             let since = best.as_ref().map_or(0, |(b, ..)| epoch - b);
-            if options.patience > 0 && since >= options.patience {
+            if silent || (options.patience > 0 && since >= options.patience) {
                 break;
             }
         }
@@ -169,7 +188,7 @@ impl Training<'_> {
                 parameter.set(kept)?;
             }
         }
-        Ok(Some(Fitted {
+        Ok(Ended::Fitted(Fitted {
             classifier,
             epochs,
             best_epoch,
@@ -236,5 +255,78 @@ impl Fitted {
     /// A score for each image, larger for the positive class.
     pub fn scores(&self, images: &Labelled) -> Result<Vec<f32>> {
         scores(&self.classifier, images)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::network::Network;
+    use super::*;
+    use crate::data::SparseImages;
+
+    /// Eight images of 13 x 13 pixels, the smallest that the network takes; `light` GeV and more in each.
+    fn images(light: f32) -> SparseImages {
+        let mut images = SparseImages::new(13, 13).unwrap();
+        for i in 0..8u8 {
+            images.push((0..169).map(|p| (p, light + f32::from(i))));
+        }
+        images
+    }
+
+    #[test]
+    fn a_silent_network_is_no_better_than_a_wrong_one() {
+        // The score grows with the light, positives are dark: the AUC is 0. All scores are far too large, so every step
+        // takes the same from all parameters, until nothing passes the last convolution.
+        let (bright, dark) = (images(20.0), images(1.0));
+        let rows: Vec<u32> = (0..8).collect();
+        let part = |rows| Labelled {
+            classes: [(&bright, rows), (&dark, rows)],
+        };
+        let (train, validation) = (part(&rows[..4]), part(&rows[4..]));
+        let options = Options {
+            epochs: 12,
+            patience: 0,
+            batch: 8,
+            learning_rate: 1e-3,
+            ..Options::of(Network::Cnn)
+        };
+        let run = Run {
+            name: "bright against dark",
+            number: 0,
+        };
+        let ended = |last| {
+            let classifier = start(&train, run, &options, 0).unwrap();
+            for (place, parameter) in classifier.parameters.iter().enumerate() {
+                let shape = parameter.dims();
+                // Weights are means: a convolution's of a row, the last layer's of its 100 units.
+                let value = match (place, shape) {
+                    (11, _) => 50.0,
+                    (10, _) => 0.01,
+                    (8, _) => 1.0,
+                    (_, [_, terms]) => 1.0 / *terms as f64,
+                    _ => 0.0,
+                };
+                let ones = parameter.ones_like().unwrap();
+                parameter.set(&(ones * value).unwrap()).unwrap();
+            }
+            let training = Training {
+                run,
+                options: &options,
+                train: &train,
+                validation: &validation,
+                last,
+            };
+            training.epochs(classifier, &mut |_| {}).unwrap()
+        };
+        let Ended::Silent { epochs } = ended(false) else {
+            panic!("it never falls silent");
+        };
+        assert!((2..12).contains(&epochs), "{epochs}");
+        let Ended::Fitted(fitted) = ended(true) else {
+            panic!("there is no other attempt");
+        };
+        assert_eq!((fitted.epochs, fitted.best_epoch), (epochs, 1));
+        let scores = fitted.scores(&validation).unwrap();
+        assert!(scores.iter().any(|s| *s != scores[0]), "{scores:?}");
     }
 }
