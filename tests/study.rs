@@ -191,6 +191,71 @@ fn fidelity_tells_what_the_program_wrote_and_trains_once() {
 }
 
 #[test]
+fn classification_tells_what_the_classifiers_found() {
+    let lab = lab();
+    let line = FIDELITY
+        .replace("fidelity", "classification")
+        .replace("--figures jet_pt,training", "--epochs 1")
+        + " --evaluate=--classifier-network --evaluate=dense --evaluate=--classifier-images --evaluate=100";
+    ok(&lab, &line);
+    let page = fs::read_to_string(lab.path("docs/page.md")).unwrap();
+    let metrics = json(&lab, "study/small/classification/report/metrics.json");
+    let numbers = |place: &Value, key: &str| {
+        let [value, error] = [key.to_string(), format!("{key}_error")]
+            .map(|k| format!("{:.4}", place[k].as_f64().unwrap()));
+        format!("{value} ± {error}").replace('-', "\u{2212}")
+    };
+    for (model, words, side) in [
+        ("small", "generated images", "generated"),
+        ("truth", "truth", "truth"),
+    ] {
+        let found = &metrics["transfer"][side];
+        let row = &rows(&page, &[model, words])[0];
+        assert_eq!(row[2], numbers(found, "auc"), "{page}");
+        assert_eq!(
+            row[4],
+            format!("{}, {}", found["epochs"], found["best_epoch"])
+        );
+    }
+    for class in CLASSES {
+        let found = &metrics["two_sample"][class];
+        // 150 true images are too few for two halves of 100: the page says why.
+        let wanted = [
+            numbers(&found["generated"], "auc"),
+            numbers(&found["generated"], "jsd"),
+            "not available (1)".to_string(),
+            "not available (1)".to_string(),
+        ];
+        assert_eq!(rows(&page, &[class, "small"])[0][2..], wanted, "{page}");
+        let reason = found["truth_reason"].as_str().unwrap();
+        assert!(page.contains(&format!("(1) {reason}")), "{reason}");
+    }
+    assert!(page.contains("](figures/page/small-roc.svg)"));
+    assert!(lab.path("docs/figures/page/small-roc.svg").exists());
+    assert!(page.contains("signal: 150, background: 150 true images"));
+
+    let told = ok(&lab, &line);
+    assert_eq!(told.matches("done already").count(), 5, "{told}");
+    assert_eq!(fs::read_to_string(lab.path("docs/page.md")).unwrap(), page);
+
+    fails(
+        &lab,
+        &format!("{line} --classes signal=1"),
+        &["signal=1", "not signal and background"],
+    );
+
+    // Fewer than a classifier wants: no numbers, but a page that says so.
+    let line = line.replace("--count 300", "--count 60");
+    ok(&lab, &line);
+    let page = fs::read_to_string(lab.path("docs/page.md")).unwrap();
+    assert_eq!(
+        rows(&page, &["small", "generated images"])[0][2],
+        "not available (1)"
+    );
+    assert!(page.contains("at least 100"), "{page}");
+}
+
+#[test]
 fn variants_change_what_they_say() {
     let lab = lab();
     lab.file(

@@ -39,8 +39,8 @@ def transfer(results, classes):
         for f in (r.metrics.get("transfer") for r in of_job.values()) if f
     )
     return (
-        "## Signal against background\n\nA classifier learns to tell signal from background, on generated images or on truth, and is tested on truth: the same true images for both. "
-        f"{' '.join(told)} Errors are those of the finite test sample; another training would differ too. The paper shows such curves in its figures 9 and 14; "
+        "## Signal against background\n\nA classifier learns to tell signal from background, on generated images or on truth, and is tested on truth: the same true images for both."
+        f"{' '.join(['', *told])} Errors are those of the finite test sample; another training would differ too. The paper shows such curves in its figures 9 and 14; "
         f"its numbers are not among those known to us.\n\n{table}"
     )
 
