@@ -4,7 +4,7 @@ import shutil
 
 from .config import read_toml
 from .page import (
-    GENERATED, OBSERVABLES, Table, by_class, configurations, decimals, figures, heading, how_it_was_made,
+    GENERATED, OBSERVABLES, Table, by_class, configurations, decimals, figures, grouped, heading, how_it_was_made,
     likelihood_and_speed, metrics_link, truth_floors,
 )
 from .runs import ROOT, tell
@@ -137,7 +137,7 @@ def two_sample(results, classes):
             why = (told.get("reasons") or {}).get(name)
             told = told.get(name) or {}
             some |= bool(told or why)
-            sizes.update(f"{told[side]['images']['train']} images a side" for side in ("generated",) if told)
+            sizes.update(f"{grouped(told[side]['images']['train'])} images a side" for side in ("generated",) if told)
             form = lambda x: decimals(x, 4)
             reasons = {k: told.get("truth_reason") or why or "not in this report's metrics.json" for k in ("auc", "jsd")}
             place = [told.get(side) or {"reasons": reasons} for side in ("generated", "truth")]
