@@ -15,7 +15,7 @@ fn sarm() -> Command {
 
 const MODELS: [&str; 2] = [
     "stage = [{square = 3, units_per_pixel = 5, layers = 1}, {layers = 2}]\n[likelihood]\nkind = 'dc'\n\
-     [input]\nalso = [{transform = 'log1p', unit = 0.1, scale = 0.5}]\n[condition]\nnames = ['a']",
+     [input]\nalso = [{transform = 'log1p', unit = 0.1, scale = 0.5}]\n[condition]\nnames = ['a', 'b']",
     "stage = [{units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dd'\nlatents = 3\nlevels = 7",
 ];
 

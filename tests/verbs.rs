@@ -168,30 +168,74 @@ fn conditions_by_value_and_from_rows() {
         &format!("{generate} --count 5 --given signal=1,signal=0,jet_pt=270 --out no.h5"),
         &["--given names 'signal' twice"],
     );
-    // What is left out is that of training images which agree.
-    let seen = |options: &str| {
-        lab.ok(&format!(
-            "{generate} --count 300 {options} --force --out seen.h5"
-        ));
-        let columns = lab.read("seen.h5").columns;
-        let pairs = columns["signal"].iter().zip(&columns["given_jet_pt"]);
-        pairs.map(|(s, p)| (*s, *p)).collect::<Vec<(f32, f32)>>()
+    // What is left out is that of training images which agree; those held out are not among them.
+    let brought = Checkpoint::read(&lab.path("run/model.safetensors")).unwrap();
+    let (model, record) = (brought.model, brought.record);
+    let pairs = |a: &[f32], b: &[f32]| -> Vec<(u32, u32)> {
+        let mut list: Vec<_> = (a.iter().zip(b))
+            .map(|(a, b)| (a.to_bits(), b.to_bits()))
+            .collect();
+        list.sort_unstable();
+        list
     };
     let data = lab.read("data.h5").columns;
-    let trained: Vec<(f32, f32)> = (data["signal"].iter().copied())
-        .zip(data["jet_pt"].iter().copied())
-        .collect();
-    let both = seen("");
-    assert!(both.iter().all(|c| trained.contains(c)));
-    assert!([0.0, 1.0].iter().all(|s| both.iter().any(|c| c.0 == *s)));
-    let ones = seen("--given signal=1");
-    assert!(ones.iter().all(|c| c.0 == 1.0 && trained.contains(c)));
-    assert!(ones.iter().any(|c| c.1 != ones[0].1));
-    assert!(seen("--given signal=1 --seed 5") != ones);
+    let mut all = pairs(&data["signal"], &data["jet_pt"]);
+    let brought = |i| -> Vec<f32> {
+        model
+            .population
+            .iter()
+            .skip(i)
+            .step_by(2)
+            .copied()
+            .collect()
+    };
+    let trained = pairs(&brought(0), &brought(1));
+    assert_eq!(trained.len(), record.images[0]);
+    for pair in &trained {
+        let place = all.iter().position(|p| p == pair);
+        all.remove(place.expect("one of the data's, as often as there"));
+    }
+    assert_eq!(all.len(), record.images[1]);
+    let seen = |options: &str| {
+        let said = lab.ok(&format!(
+            "generate --model run/model.safetensors {options} --force --out seen.h5"
+        ));
+        (
+            lab.read("seen.h5"),
+            String::from_utf8_lossy(&said.stderr).into_owned(),
+        )
+    };
+    let of = |found: &Dataset| pairs(&found.columns["signal"], &found.columns["given_jet_pt"]);
+    let n = trained.len();
+    let (once, said) = seen(&format!("--count {n}"));
+    assert_eq!(of(&once), trained, "each of them");
+    assert!(
+        said.contains(&format!("those of {n} training images\n")),
+        "{said}"
+    );
+    let (twice, said) = seen(&format!("--count {}", n + 20));
+    assert!(said.contains(", each of them 1 or 2 times"), "{said}");
+    let (shard, _) = seen(&format!("--first {} --count 40", n - 20));
+    assert_eq!(shard.images, twice.images.gather(n - 20..n + 20));
+    assert_eq!(once.images, twice.images.gather(0..n));
+    let conditions = |found: &Dataset| found.columns["given_jet_pt"].clone();
+    assert_eq!(conditions(&shard), conditions(&twice)[n - 20..]);
+    assert_eq!(
+        conditions(&twice)[n..],
+        conditions(&twice)[..20],
+        "round and round"
+    );
+    let (ones, _) = seen("--count 40 --given signal=1");
+    assert_eq!(ones.columns["signal"], vec![1.0; 40]);
+    assert!(of(&ones).iter().all(|pair| trained.contains(pair)));
+    let (others, _) = seen("--count 40 --given signal=1 --seed 5");
+    assert!(of(&others) != of(&ones));
+    let (_, said) = seen("--count 5 --given signal=1,jet_pt=1000");
+    assert!(said.contains("jet_pt = 1000 lies outside"), "{said}");
     lab.refuses(
         &format!("{generate} --count 5 --given signal=0.5 --out no.h5"),
         &[
-            "no image that the model was trained on had signal=0.5",
+            "no image that the model was trained on had exactly signal=0.5",
             "'jet_pt'",
             "--given-from",
         ],

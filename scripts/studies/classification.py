@@ -2,7 +2,8 @@
 
 from .fidelity import pictures, two_sample
 from .page import (
-    GENERATED, Table, configurations, decimals, figures, grouped, how_it_was_made, metrics_link, truth_floors,
+    GENERATED, Table, conditioned, configurations, decimals, figures, grouped, how_it_was_made, metrics_link,
+    truth_floors,
 )
 from .runs import tell
 
@@ -40,7 +41,7 @@ def transfer(results, classes):
     )
     return (
         "## Signal against background\n\nA classifier learns to tell signal from background, on generated images or on truth, and is tested on truth: the same true images for both."
-        f"{' '.join(['', *told])} Errors are those of the finite test sample; another training would differ too. The paper shows such curves in its figures 9 and 14; "
+        f"{' '.join(['', *told])} Errors are those of the finite test sample, the same one for all rows, so most of them is common; another training would differ too. The paper shows such curves in its figures 9 and 14; "
         f"its numbers are not among those known to us.\n\n{table}"
     )
 
@@ -50,6 +51,7 @@ def classification(runner, jobs, page, argv):
     parts = [
         f"# {runner.options.title or 'Classification: ' + page.stem}",
         f"{GENERATED}\n\nWhat a classifier learns from generated images, and whether one can tell them from truth. Every number is defined in {metrics_link(page)}.",
+        conditioned(results),
         transfer(results, classes),
         two_sample(results, classes),
         pictures(results, page, ["roc"]),

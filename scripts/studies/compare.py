@@ -5,7 +5,7 @@ import re
 
 from .config import StudyError, flat, put, read_toml, remove, value_text
 from .page import (
-    GENERATED, OBSERVABLES, Table, by_class, configurations, decimals, grouped, heading, how_it_was_made,
+    GENERATED, OBSERVABLES, Table, by_class, conditioned, configurations, decimals, grouped, heading, how_it_was_made,
     likelihood_and_speed, metrics_link, nll, test_nll, truth_floors,
 )
 from .runs import Job, tell
@@ -56,16 +56,21 @@ def size_jobs(base, options):
 
 
 def ablation_jobs(base, options):
-    jobs = [Job("base", base, note="the configuration as it is")]
-    variants = read_toml(options.variants).get("variant")
+    return [Job("base", base, note="the configuration as it is"), *variant_jobs(base, options.variants)]
+
+
+def variant_jobs(base, path):
+    """What a file of [[variant]]s makes of a configuration."""
+    jobs = []
+    variants = read_toml(path).get("variant")
     if not isinstance(variants, list) or not variants:
-        raise StudyError(f"'{options.variants}' has no [[variant]] (each has a name, and `set` or `remove`) see scripts/study ablation --help")
+        raise StudyError(f"'{path}' has no [[variant]] (each has a name, and `set` or `remove`) see scripts/study ablation --help")
     for i, variant in enumerate(variants):
         name, sets, removed = variant.get("name"), variant.get("set", {}), variant.get("remove", [])
         unknown = set(variant) - {"name", "set", "remove", "note"}
         if not (isinstance(name, str) and re.fullmatch(r"[\w.+-]+", name)) or unknown or not isinstance(sets, dict) or not isinstance(removed, list):
             raise StudyError(
-                f"variant {i + 1} of '{options.variants}' is wrong ({'it knows no ' + ', '.join(sorted(unknown)) if unknown else 'its name is no plain word, or set no table, or remove no list'})"
+                f"variant {i + 1} of '{path}' is wrong ({'it knows no ' + ', '.join(sorted(unknown)) if unknown else 'its name is no plain word, or set no table, or remove no list'})"
                 " write: name = \"..\", remove = [\"KEY\"], set = { \"KEY\" = VALUE }"
             )
         sets = list(flat(sets))
@@ -73,7 +78,7 @@ def ablation_jobs(base, options):
         try:
             jobs.append(Job(name, changed(base, sets, removed), note=variant.get("note") or ", ".join(words)))
         except StudyError as e:
-            raise StudyError(f"variant '{name}' of '{options.variants}': {e}") from None
+            raise StudyError(f"variant '{name}' of '{path}': {e}") from None
     return jobs
 
 
@@ -98,6 +103,7 @@ def compare(kind, runner, jobs, page, argv):
     parts = [
         f"# {runner.options.title or title}",
         f"{GENERATED}\n\n{about} One training each: differences as small as those of two seeds mean nothing. Every metric is defined in {metrics_link(page)}.",
+        conditioned(results),
     ]
     for cls, rows in by_class(results, classes):
         table = Table("model", "what it is", "parameters", "NLL, held out", "NLL, test",

@@ -4,7 +4,7 @@ import shutil
 
 from .config import read_toml
 from .page import (
-    GENERATED, OBSERVABLES, Table, by_class, configurations, decimals, figures, grouped, heading, how_it_was_made,
+    GENERATED, OBSERVABLES, Table, by_class, conditioned, configurations, decimals, figures, grouped, heading, how_it_was_made,
     likelihood_and_speed, metrics_link, truth_floors,
 )
 from .runs import ROOT, tell
@@ -179,6 +179,7 @@ def fidelity(runner, jobs, page, argv):
     parts = [
         f"# {options.title or 'Fidelity: ' + page.stem}",
         f"{GENERATED}\n\nGenerated images against the true ones of the test file. Every metric is defined in {metrics_link(page)}.",
+        conditioned(results),
         w1(results, classes, papers(runner.test.size)),
         means(results, classes),
         images(results, classes),

@@ -43,6 +43,21 @@ def duration(seconds):
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def conditioned(results):
+    """What a reader has to know of models that are told more than the class of the images they draw; "" of others."""
+    told = {}
+    for r in results:
+        more = [n for n in r.info["config"]["condition"]["names"] if n != r.cls.column]
+        if more:
+            told.setdefault(tuple(more), []).append(r.job.name)
+    return "\n\n".join(
+        f"Conditioned on {', '.join(f'`{n}`' for n in names)}: {', '.join(dict.fromkeys(jobs))}. Each image is drawn under the values of one of the training "
+        "images, so the distribution of these values is that of the training file, not learnt. Models that are told less, the paper's among them, learn it too: their rows "
+        "answer a harder question. The likelihood is that of an image given these values, and not to be compared with that of models without."
+        for names, jobs in told.items()
+    )
+
+
 class Table:
     """Rows of text under columns, with the reasons of what is not available below."""
 

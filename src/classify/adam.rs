@@ -88,8 +88,8 @@ impl InplaceOp2 for Step<'_> {
             for ((value, g), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
                 *first = BETA_1 * *first + (1.0 - BETA_1) * g;
                 *second = BETA_2 * *second + (1.0 - BETA_2) * g * g;
-                *value -=
-                    rule.step_size * *first / ((*second * rule.second_scale).sqrt() + EPSILON);
+                *value = rule.keep * *value
+                    - rule.step_size * *first / ((*second * rule.second_scale).sqrt() + EPSILON);
             }
         });
         Ok(())

@@ -72,7 +72,7 @@ pub(super) fn fit(
     loop {
         let classifier = start(train, run, options, attempt)?;
         attempt += 1;
-        // Where there is nothing to learn every attempt may end so: together they take at most twice as long as one.
+        // Where there is nothing to learn every attempt may end so: together they take less than three times as long as one.
         let last = attempt == ATTEMPTS || spent >= options.epochs;
         // The paper's last convolution has one filter. Once its ReLU is off for every image nothing can be learnt: that
         // may be so from the start, or after any step.
@@ -108,13 +108,23 @@ enum Ended {
     },
 }
 
+/// The best epoch so far.
+struct Best {
+    epoch: usize,
+    /// On the validation images.
+    auc: f64,
+    /// Whether that is above 0.5 by more than its error.
+    told_apart: bool,
+    parameters: Vec<Tensor>,
+}
+
 struct Training<'a> {
     run: Run,
     options: &'a Options,
     train: &'a Labelled<'a>,
     validation: &'a Labelled<'a>,
     /// Whether there is no other attempt: of a network that comes to give every image the same score, what it was before
-    /// is taken.
+    /// is taken, as it is where it had learnt something.
     last: bool,
 }
 
@@ -133,7 +143,7 @@ impl Training<'_> {
         } = *self;
         let mut adam = Adam::new(&classifier.parameters, options.learning_rate);
         let labels = validation.labels();
-        let mut best: Option<(usize, f64, Vec<Tensor>)> = None;
+        let mut best: Option<Best> = None;
         let mut epochs = 0;
         for epoch in 1..=options.epochs {
             let clock = Instant::now();
@@ -155,16 +165,26 @@ impl Training<'_> {
             }
             let scores = scores(&classifier, validation)?;
             // A score that is no number has no place in a ranking.
-            let auc = score::auc(&scores, &labels).ok_or_else(diverged)?.value;
+            let found = score::auc(&scores, &labels).ok_or_else(diverged)?;
+            let auc = found.value;
             let silent = scores.iter().all(|s| *s == scores[0]);
-            if silent && !last {
+            let told_apart = best.as_ref().is_some_and(|b| b.told_apart);
+            if silent && !last && !told_apart {
                 return Ok(Ended::Silent { epochs: epoch });
             }
+            if silent && best.is_none() {
+                return Err(ClassifyError::Silent { training: run.name });
+            }
             // One score for all is an AUC of 0.5 without error: above that of an honest guess half of the time.
-            let better = best.as_ref().is_none_or(|(_, b, _)| !silent && auc > *b);
+            let better = !silent && best.as_ref().is_none_or(|b| auc > b.auc);
             if better {
                 let kept = classifier.parameters.iter().map(|p| p.as_tensor().copy());
-                best = Some((epoch, auc, kept.collect::<Result<_>>()?));
+                best = Some(Best {
+                    epoch,
+                    auc,
+                    told_apart: auc - found.error > 0.5,
+                    parameters: kept.collect::<Result<_>>()?,
+                });
             }
             progress(&Epoch {
                 training: run.name,
@@ -176,15 +196,15 @@ impl Training<'_> {
                 images_per_second: rate,
             });
             epochs = epoch;
-            let since = best.as_ref().map_or(0, |(b, ..)| epoch - b);
+            let since = best.as_ref().map_or(0, |b| epoch - b.epoch);
             if silent || (options.patience > 0 && since >= options.patience) {
                 break;
             }
         }
         let mut best_epoch = 0;
-        if let Some((epoch, _, kept)) = best {
-            best_epoch = epoch;
-            for (parameter, kept) in classifier.parameters.iter().zip(&kept) {
+        if let Some(best) = best {
+            best_epoch = best.epoch;
+            for (parameter, kept) in classifier.parameters.iter().zip(&best.parameters) {
                 parameter.set(kept)?;
             }
         }

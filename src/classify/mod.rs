@@ -129,6 +129,14 @@ pub enum ClassifyError {
         /// Columns of the first class.
         wanted_width: usize,
     },
+    /// No network came to tell any two images apart.
+    #[error(
+        "{training}: every network gave all images one score (its units fell silent) try another seed or --classifier-network dense"
+    )]
+    Silent {
+        /// Which training.
+        training: &'static str,
+    },
     /// Images that the network has no place for.
     #[error(
         "images of {height} x {width} pixels are too small for the convolutional classifier (it needs 13 x 13) use the \

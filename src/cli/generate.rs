@@ -208,6 +208,11 @@ impl Generate {
             .with("command", command_line())
             .with("model", self.model.display().to_string())
             .with("device", engine.describe());
+        let origin = given.origin(count);
+        if let Some(origin) = &origin {
+            plan.provenance =
+                std::mem::take(&mut plan.provenance).with("conditions", origin.clone());
+        }
         // What all training images had in common, the generated ones have too.
         if let Some(signal) = checkpoint.record.constants.get("signal")
             && !given.names.iter().any(|n| n == "signal")
@@ -237,6 +242,12 @@ impl Generate {
         bar.set_prefix("generate");
         if let Some(remark) = remark {
             global.say(remark);
+        }
+        if let Some(origin) = &origin {
+            global.say(format!("conditions: {origin}"));
+        }
+        for remark in given.beyond(model) {
+            log::warn!("{remark}");
         }
         let interrupt = Interrupt::watch()?;
         // From the first image that is drawn now: those taken over are in no rate.

@@ -263,10 +263,11 @@ fn as_text(path: &Path, c: &Checkpoint) -> anyhow::Result<String> {
     let names = &c.model.config.condition.names;
     if !names.is_empty() {
         let rows = c.model.population.len() / names.len();
-        text += &format!(
-            "conditions  {} of training images to draw from\n\n",
-            grouped(rows as u64)
-        );
+        let rows = match rows {
+            0 => "none".to_string(),
+            rows => format!("those of {} training images", grouped(rows as u64)),
+        };
+        text += &format!("conditions  {rows} to draw from\n\n");
     }
     text += &toml::to_string(&c.model.config)?;
     text += "\n";

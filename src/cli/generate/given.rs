@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::bail;
 use sha2::{Digest, Sha256};
 
+use crate::cli::grouped;
 use crate::data::{self, ReadOptions, Selection};
 use crate::engine::Conditions;
 use crate::model::Model;
@@ -53,6 +54,8 @@ impl std::str::FromStr for Given {
 pub struct GivenRows {
     pub names: Vec<String>,
     columns: Vec<Vec<f32>>,
+    /// Whether they are those of training images.
+    of_training: bool,
 }
 
 impl GivenRows {
@@ -82,6 +85,7 @@ impl GivenRows {
                 );
             }
         }
+        let mut of_training = false;
         let columns = match from {
             Some(_) if names.is_empty() => {
                 bail!("the model has no conditions (--given-from makes no sense); leave it out")
@@ -115,10 +119,46 @@ impl GivenRows {
                     .filter_map(|n| given.iter().find(|g| g.name == *n))
                     .map(|g| vec![g.value])
                     .collect(),
-                Some(left_out) => of_population(model, given, left_out, seed)?,
+                Some(left_out) => {
+                    of_training = true;
+                    of_population(model, given, left_out, seed)?
+                }
             },
         };
-        Ok(GivenRows { names, columns })
+        Ok(GivenRows {
+            names,
+            columns,
+            of_training,
+        })
+    }
+
+    /// Where the conditions of `count` images come from, where that is not plain from the command.
+    pub fn origin(&self, count: u64) -> Option<String> {
+        let rows = self.rows() as u64;
+        let (least, most) = (count / rows.max(1), count.div_ceil(rows.max(1)));
+        let again = match (least, most) {
+            (_, ..2) => String::new(),
+            (a, b) if a == b => format!(", each of them {a} times"),
+            (a, b) => format!(", each of them {a} or {b} times"),
+        };
+        self.of_training
+            .then(|| format!("those of {} training images{again}", grouped(rows)))
+    }
+
+    /// Conditions beyond all that `model` was trained on.
+    pub fn beyond(&self, model: &Model) -> Vec<String> {
+        let width = self.names.len();
+        let seen = |i: usize| model.population.iter().skip(i).step_by(width).copied();
+        let named = self.names.iter().zip(&self.columns).enumerate();
+        named
+            .filter_map(|(i, (name, column))| {
+                let (low, high) = (seen(i).reduce(f32::min)?, seen(i).reduce(f32::max)?);
+                let farthest = column.iter().find(|v| **v < low || **v > high)?;
+                Some(format!(
+                    "{name} = {farthest} lies outside the {low} to {high} that the model was trained on"
+                ))
+            })
+            .collect()
     }
 
     /// How many.
@@ -174,7 +214,7 @@ fn of_population(
     let all = names.join(", ");
     let remedy = format!("give every one (--given {left_out}=VALUE,..) or --given-from FILE");
     if model.population.is_empty() {
-        bail!("the model is conditioned on {all}; {remedy}");
+        bail!("the model is conditioned on {all} and brings no values to draw from; {remedy}");
     }
     let agrees = |row: &&[f32]| {
         let mut pairs = names.iter().zip(row.iter());
@@ -187,7 +227,7 @@ fn of_population(
         let asked: Vec<String> =
             (given.iter().map(|g| format!("{}={}", g.name, g.value))).collect();
         bail!(
-            "no image that the model was trained on had {}, so there is no '{left_out}' to draw (it is conditioned on {all}); {remedy}",
+            "no image that the model was trained on had exactly {}, so there is no '{left_out}' to draw (it is conditioned on {all}); {remedy}",
             asked.join(", ")
         );
     }

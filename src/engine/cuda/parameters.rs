@@ -41,6 +41,8 @@ pub struct Matrix {
     pub mask: Mask,
     /// First element of its bias, one number a row.
     pub bias: usize,
+    /// Whether weight decay applies, as [`TensorSpec::decays`](crate::model::TensorSpec::decays) says.
+    pub decays: bool,
 }
 
 /// A stage's parameters in the arena.
@@ -92,6 +94,7 @@ impl Layout {
             pitch: pitch(columns),
             mask,
             bias: 0,
+            decays: false,
         };
         let mut stages: Vec<StageLayout> = model
             .stages
@@ -126,7 +129,16 @@ impl Layout {
             end += elements.next_multiple_of(ALIGNMENT);
             start
         };
-        for stage in &mut stages {
+        for (s, stage) in stages.iter_mut().enumerate() {
+            let decays = |tensor| model.tensors[model.index(s, tensor)].decays();
+            for (layer, matrix) in stage.layers.iter_mut().enumerate() {
+                matrix.decays = decays(match layer {
+                    0 => StageTensor::InputWeight,
+                    _ => StageTensor::HiddenWeight(layer - 1),
+                });
+            }
+            // The gates' rows and the values' lie side by side: one rule holds for both.
+            stage.output.decays = decays(StageTensor::ValueWeight);
             for matrix in stage.layers.iter_mut().chain([&mut stage.output]) {
                 matrix.bias = take(matrix.rows);
             }

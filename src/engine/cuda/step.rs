@@ -329,8 +329,7 @@ impl Batch {
                     input: self.input(around, stage, buffers, level),
                     weights: matrix.offset as u64,
                     bias: matrix.bias as u64,
-                    // As `TensorSpec::decays` says: the input layer does not.
-                    decays: level > 0,
+                    decays: matrix.decays,
                 });
             }
         }
