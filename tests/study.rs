@@ -188,6 +188,22 @@ fn fidelity_tells_what_the_program_wrote_and_trains_once() {
     let wanted = OBSERVABLES.map(|(o, n)| cell(&metrics["signal"], o, ["w1", "w1_error"], n));
     assert_eq!(rows(&page, &["other"])[0][1..], wanted);
     assert!(page.contains("given, not trained"));
+    assert!(!page.contains("Conditioned on"));
+
+    // The configuration with a change beside it: what else it is told, the page says.
+    fs::write(
+        lab.path("told.toml"),
+        "[[variant]]\nname = 'told'\nset = { 'condition.names' = ['jet_pt'] }",
+    )
+    .unwrap();
+    let line = FIDELITY.replace("page.md", "both.md") + " --variants told.toml --classes signal=1";
+    ok(&lab, &line);
+    let page = fs::read_to_string(lab.path("docs/both.md")).unwrap();
+    assert!(page.contains("Conditioned on `jet_pt`: told."), "{page}");
+    assert_eq!(rows(&page, &["small"])[0][1..], wanted);
+    assert_eq!(rows(&page, &["told"]).len(), 2);
+    let without = line.replace("--configs small.toml", "");
+    fails(&lab, &without, &["--variants has nothing to change"]);
 }
 
 #[test]
