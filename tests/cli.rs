@@ -25,7 +25,7 @@ const VERBS: [(&str, &str); 8] = [
     ),
     (
         "score",
-        "--model --data --select --out --limit --force --json",
+        "--model --data --select --given --out --limit --force --json",
     ),
     ("pack", "--model --out --force"),
     ("info", "--devices --json"),

@@ -123,6 +123,27 @@ fn models_come_with_the_program() {
         assert!((5..120).contains(&pixels), "{pixels} nonzero pixels a jet");
         assert_eq!(drawn.columns["signal"], vec![class; 20]);
     }
+    // A name stands for its class, whatever the file says of the images.
+    let scores = |model: &[&str]| {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/data/jets-sample.h5");
+        let line = [
+            "score", "--quiet", "--device", "cpu", "--data", data, "--limit", "30",
+        ];
+        let call = sarm().args(line).args(model).assert().success();
+        String::from_utf8(call.get_output().stdout.clone()).unwrap()
+    };
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/models/jets.safetensors");
+    let w = scores(&["--model", "jets-w"]);
+    assert_ne!(w, scores(&["--model", "jets-qcd"]));
+    assert_eq!(w, scores(&["--model", file, "--given", "signal=1"]));
+    let call = sarm()
+        .args([
+            "score", "--model", "jets-w", "--given", "signal=0", "--data", "never.h5",
+        ])
+        .assert()
+        .failure();
+    let error = String::from_utf8_lossy(&call.get_output().stderr).into_owned();
+    assert!(error.contains("jets-w stands for signal = 1"), "{error}");
     let call = sarm().args(["info", "jets-w"]).assert().success();
     assert!(String::from_utf8_lossy(&call.get_output().stdout).contains("25 x 25"));
     let call = sarm()

@@ -232,6 +232,8 @@ fn conditions_by_value_and_from_rows() {
     assert!(of(&others) != of(&ones));
     let (_, said) = seen("--count 5 --given signal=1,jet_pt=1000");
     assert!(said.contains("jet_pt = 1000 lies outside"), "{said}");
+    let (_, said) = seen("--count 5 --given signal=0.5,jet_pt=270");
+    assert!(said.contains("had signal = 0.5: there were"), "{said}");
     lab.refuses(
         &format!("{generate} --count 5 --given signal=0.5 --out no.h5"),
         &[

@@ -69,6 +69,8 @@ pub(super) fn fit(
     progress: Progress,
 ) -> std::result::Result<Fitted, ClassifyError> {
     let (mut attempt, mut spent) = (0, 0);
+    // Until a network tells two images apart they may all be the same.
+    let mut alike = true;
     loop {
         let classifier = start(train, run, options, attempt)?;
         attempt += 1;
@@ -76,15 +78,18 @@ pub(super) fn fit(
         let last = attempt == ATTEMPTS || spent >= options.epochs;
         // The paper's last convolution has one filter. Once its ReLU is off for every image nothing can be learnt: that
         // may be so from the start, or after any step.
-        if !last && !answers(&classifier, train, run, options)? {
+        let answers = answers(&classifier, train, run, options)?;
+        if !last && !answers {
             continue;
         }
+        alike &= !answers;
         let trained = Training {
             run,
             options,
             train,
             validation,
             last,
+            alike,
         };
         match trained.epochs(classifier, progress)? {
             Ended::Fitted(fitted) => return Ok(fitted),
@@ -126,6 +131,8 @@ struct Training<'a> {
     /// Whether there is no other attempt: of a network that comes to give every image the same score, what it was before
     /// is taken, as it is where it had learnt something.
     last: bool,
+    /// Whether no network has told any two images apart, untrained: one score for all is then the right answer.
+    alike: bool,
 }
 
 impl Training<'_> {
@@ -140,6 +147,7 @@ impl Training<'_> {
             train,
             validation,
             last,
+            alike,
         } = *self;
         let mut adam = Adam::new(&classifier.parameters, options.learning_rate);
         let labels = validation.labels();
@@ -172,11 +180,11 @@ impl Training<'_> {
             if silent && !last && !told_apart {
                 return Ok(Ended::Silent { epochs: epoch });
             }
-            if silent && best.is_none() {
+            if silent && best.is_none() && !alike {
                 return Err(ClassifyError::Silent { training: run.name });
             }
             // One score for all is an AUC of 0.5 without error: above that of an honest guess half of the time.
-            let better = !silent && best.as_ref().is_none_or(|b| auc > b.auc);
+            let better = (!silent || alike) && best.as_ref().is_none_or(|b| auc > b.auc);
             if better {
                 let kept = classifier.parameters.iter().map(|p| p.as_tensor().copy());
                 best = Some(Best {
@@ -335,6 +343,7 @@ mod tests {
                 train: &train,
                 validation: &validation,
                 last,
+                alike: false,
             };
             training.epochs(classifier, &mut |_| {}).unwrap()
         };

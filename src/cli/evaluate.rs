@@ -11,8 +11,8 @@ use crate::evaluate::report::{
 };
 use crate::evaluate::{ClassEvaluation, Options, Reasons, Resampling, Sides, evaluate};
 use crate::model::Record;
-use crate::model::checkpoint::Checkpoint;
 use crate::physics::DEFAULT_RANGE;
+use crate::pretrained;
 use crate::train::read_metrics;
 
 /// Judge generated images against true ones: metrics.json and a page of plots.
@@ -157,11 +157,11 @@ impl Evaluate {
         let (path, sha256) = named_in(first)?;
         // Files of several models have no one training to show.
         let same = |other: &PathBuf| named_in(other).is_some_and(|o| o.0 == path && o.1 == sha256);
-        if !others.iter().all(same) || !path.exists() {
+        if !others.iter().all(same) || !(path.exists() || pretrained::named(&path).is_some()) {
             return None;
         }
         let left_out = "its training is left out of the report (name the model with --model)";
-        match Checkpoint::read(&path) {
+        match read_checkpoint(&path) {
             Ok(found) if sha256.is_some_and(|s| s != found.sha256) => {
                 log::warn!(
                     "'{}' is no longer the model that '{}' was made with; {left_out}",

@@ -1,7 +1,5 @@
 //! `sarm generate`
 
-mod given;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -10,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use given::{Given, GivenRows};
-
+use super::given::{self, Given, GivenRows};
 use super::interrupt::Interrupt;
 use super::{
     Global, bytes, command_line, grouped, print_json, read_checkpoint, refuse_existing,
@@ -33,7 +30,7 @@ use crate::pretrained;
 /// on and makes the exit code 130 (143); a second one ends it at once.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  sarm generate --model jets-w --count 100000 --out w.h5\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270 --count 1000 --out w270.h5"
+    after_help = "Examples:\n  sarm generate --model jets-w --count 100000 --out w.h5\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270,jet_mass=80 --count 1000 --out w270.h5"
 )]
 pub struct Generate {
     /// Checkpoint of the model, or one that comes with sarm: jets-w, jets-qcd.
@@ -167,10 +164,11 @@ impl Generate {
         refuse_existing(&self.out, self.force || self.resume)?;
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
-        let mut list = self.given.clone();
-        if let (None, Some(own)) = (&self.given_from, pretrained::named(&self.model)) {
-            Given::complete(&mut list, own);
-        }
+        let own = match self.given_from {
+            None => pretrained::named(&self.model),
+            Some(_) => None,
+        };
+        let list = Given::with_those_of(&self.given, own)?;
         let given = GivenRows::new(
             model,
             &list,

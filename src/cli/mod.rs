@@ -3,6 +3,7 @@
 mod bench;
 mod evaluate;
 mod generate;
+mod given;
 mod info;
 mod interrupt;
 mod pack;

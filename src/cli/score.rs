@@ -7,19 +7,21 @@ use std::time::Instant;
 
 use anyhow::Context;
 
+use super::given::Given;
 use super::{
     Global, Select, command_line, grouped, print_json, read_checkpoint, refuse_existing,
     refuse_input,
 };
 use crate::data::{self, Provenance, ReadOptions};
 use crate::engine::{ConditionedImages, Work};
+use crate::pretrained;
 use crate::train::{check_range, conditions};
 
 /// Exact log-likelihood of each image of a file, in nats.
 ///
 /// Zeros count with their probability, positive pixels with a density per GeV; D+D masses are divided
-/// by the width of their level's cell, so that models of both kinds compare. Without --out, the
-/// numbers go to stdout, one a line.
+/// by the width of their level's cell, so that models of both kinds compare. A model with conditions gives the likelihood of
+/// an image given those of its row. Without --out, the numbers go to stdout, one a line.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm score --model runs/w/model.safetensors --data test.h5 --select signal=1 --out scores.h5"
@@ -33,6 +35,9 @@ pub struct Score {
     data: PathBuf,
     #[command(flatten)]
     select: Select,
+    /// Conditions of all images, in place of the file's columns of these names [default: what a shipped model's name says]
+    #[arg(long, value_name = "NAME=VALUE,..", value_delimiter = ',')]
+    given: Vec<Given>,
     /// Output (HDF5): `log_likelihood` in nats and `row` in the data file, one per image.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -66,16 +71,19 @@ impl Score {
         let model = &checkpoint.model;
         let engine = global.engine(Work::Scoring)?.engine;
         let size = model.config.image;
-        let dataset = data::read(
+        let given = Given::with_those_of(&self.given, pretrained::named(&self.model))?;
+        let mut dataset = data::read(
             &self.data,
             &ReadOptions {
                 selections: self.select.select.clone(),
-                columns: model.config.condition.names.clone(),
+                columns: Given::left_out(&given, model)?,
                 prefer_given: true,
                 limit: self.limit,
                 size: Some((size.height, size.width)),
             },
         )?;
+        let rows = dataset.images.len();
+        Given::put(&given, &mut dataset.columns, rows);
         let in_file = || format!("scoring '{}'", self.data.display());
         let remedy = "score with a model of a higher range or leave those images out";
         check_range(model, &dataset, remedy).with_context(in_file)?;

@@ -6,12 +6,15 @@ use std::path::Path;
 use anyhow::bail;
 use sha2::{Digest, Sha256};
 
-use crate::cli::grouped;
+use super::grouped;
 use crate::data::{self, ReadOptions, Selection};
 use crate::engine::Conditions;
 use crate::model::Model;
 use crate::pretrained::Pretrained;
 use crate::random::{self, Purpose};
+
+/// A condition of no more values than these is a label.
+const LABELS: usize = 16;
 
 /// NAME=VALUE
 #[derive(Clone)]
@@ -21,16 +24,59 @@ pub struct Given {
 }
 
 impl Given {
-    /// Add the conditions that a model of the program's own is drawn with, but for those that `list` names.
-    pub fn complete(list: &mut Vec<Self>, model: &Pretrained) {
-        for (name, value) in model.given {
-            if !list.iter().any(|g| g.name == *name) {
-                list.push(Self {
+    /// `list` and the conditions that the name of a model of the program's own stands for.
+    pub fn with_those_of(list: &[Self], own: Option<&Pretrained>) -> anyhow::Result<Vec<Self>> {
+        let mut list = list.to_vec();
+        for (name, value) in own.map_or(&[][..], |own| own.given) {
+            match list.iter().find(|g| g.name == *name) {
+                Some(g) if g.value != *value => bail!(
+                    "{} stands for {name} = {value} (--given says {}); choose another model or leave it out",
+                    own.map_or("", |own| own.name),
+                    g.value
+                ),
+                Some(_) => {}
+                None => list.push(Self {
                     name: (*name).into(),
                     value: *value,
-                });
+                }),
             }
         }
+        Ok(list)
+    }
+
+    /// Refuse names that `model` is not conditioned on, or that stand twice.
+    fn check(list: &[Self], model: &Model) -> anyhow::Result<()> {
+        let names = &model.config.condition.names;
+        for (i, g) in list.iter().enumerate() {
+            if list[..i].iter().any(|other| other.name == g.name) {
+                bail!("--given names '{}' twice; give it one value", g.name);
+            }
+            if !names.contains(&g.name) {
+                bail!(
+                    "the model has no condition '{}' ({}); leave it out of --given",
+                    g.name,
+                    if names.is_empty() {
+                        "it has none".into()
+                    } else {
+                        format!("it has {}", names.join(", "))
+                    }
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Columns of `model`'s conditions that `list` leaves to a file.
+    pub fn left_out(list: &[Self], model: &Model) -> anyhow::Result<Vec<String>> {
+        Self::check(list, model)?;
+        let names = model.config.condition.names.iter();
+        let left = names.filter(|n| !list.iter().any(|g| g.name == **n));
+        Ok(left.cloned().collect())
+    }
+
+    /// Put the values of `list` in the place of the columns of `rows` rows.
+    pub fn put(list: &[Self], columns: &mut BTreeMap<String, Vec<f32>>, rows: usize) {
+        columns.extend(list.iter().map(|g| (g.name.clone(), vec![g.value; rows])));
     }
 }
 
@@ -69,22 +115,7 @@ impl GivenRows {
         seed: u64,
     ) -> anyhow::Result<Self> {
         let names = model.config.condition.names.clone();
-        for (i, g) in given.iter().enumerate() {
-            if given[..i].iter().any(|other| other.name == g.name) {
-                bail!("--given names '{}' twice; give it one value", g.name);
-            }
-            if !names.contains(&g.name) {
-                bail!(
-                    "the model has no condition '{}' ({}); leave it out of --given",
-                    g.name,
-                    if names.is_empty() {
-                        "it has none".into()
-                    } else {
-                        format!("it has {}", names.join(", "))
-                    }
-                );
-            }
-        }
+        Given::check(given, model)?;
         let mut of_training = false;
         let columns = match from {
             Some(_) if names.is_empty() => {
@@ -153,9 +184,24 @@ impl GivenRows {
         named
             .filter_map(|(i, (name, column))| {
                 let (low, high) = (seen(i).reduce(f32::min)?, seen(i).reduce(f32::max)?);
-                let farthest = column.iter().find(|v| **v < low || **v > high)?;
+                if let Some(v) = column.iter().find(|v| **v < low || **v > high) {
+                    return Some(format!(
+                        "{name} = {v} lies outside the {low} to {high} that the model was trained on"
+                    ));
+                }
+                // A label: the model knows nothing of what lies between two of its values.
+                let mut values: Vec<f32> = Vec::new();
+                for v in seen(i) {
+                    if !values.contains(&v) {
+                        values.push(v);
+                    }
+                    if values.len() > LABELS {
+                        return None;
+                    }
+                }
+                let v = column.iter().find(|v| !values.contains(v))?;
                 Some(format!(
-                    "{name} = {farthest} lies outside the {low} to {high} that the model was trained on"
+                    "no image that the model was trained on had {name} = {v}: there were {values:?}"
                 ))
             })
             .collect()
