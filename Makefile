@@ -57,13 +57,13 @@ simulate-jets: simulate-setup ## simulate 10 000 jets like the shipped ones into
 muons-sample: simulate-setup ## make data/muons-sample.h5 anew
 	tools/simulate/simulate muons --count 2000 --seed 1 --layout sparse --out data/muons-sample.h5 --force
 
-JETS_CONFIGS = configs/paper/jets-dc.toml,configs/paper/jets-dd.toml,configs/jets.toml
+JETS_CONFIGS = configs/jets.toml,configs/paper/jets-dc.toml,configs/paper/jets-dd.toml
 MUONS_CONFIGS = configs/paper/muons-dc.toml,configs/muons.toml
 STUDY = scripts/study fidelity --count $(or $(COUNT),50000) $(if $(EPOCHS),--epochs $(EPOCHS)) $(STUDY_OPTIONS)
 
 study-jets: build ## train, judge, write docs/studies/jets.md (hours); TRAIN=, TEST= name the data, EPOCHS=, CONFIGS= shorten it
 	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
-		--configs $(or $(CONFIGS),$(JETS_CONFIGS)) \
+		$(if $(CONFIGS),--configs $(CONFIGS),--configs $(JETS_CONFIGS) --variants scripts/studies/jets-unconditioned.toml) \
 		--out runs/study-jets --page docs/studies/jets.md
 
 study-classification: build ## what a classifier learns from generated jets, tested on truth: docs/studies/classification.md; of study-jets' models
