@@ -136,22 +136,19 @@ fn models_come_with_the_program() {
     let w = scores(&["--model", "jets-w"]);
     assert_ne!(w, scores(&["--model", "jets-qcd"]));
     assert_eq!(w, scores(&["--model", file, "--given", "signal=1"]));
-    let call = sarm()
-        .args([
-            "score", "--model", "jets-w", "--given", "signal=0", "--data", "never.h5",
-        ])
-        .assert()
-        .failure();
-    let error = String::from_utf8_lossy(&call.get_output().stderr).into_owned();
-    assert!(error.contains("jets-w stands for signal = 1"), "{error}");
+    let refused = |line: &[&str], why: &str| {
+        let call = sarm().args(line).assert().failure();
+        let error = String::from_utf8_lossy(&call.get_output().stderr).into_owned();
+        assert!(error.contains(why), "{error}");
+    };
+    let other = [
+        "score", "--model", "jets-w", "--given", "signal=0", "--data", "never.h5",
+    ];
+    refused(&other, "jets-w stands for signal = 1");
+    let unknown = [
+        "generate", "--model", "jets-z", "--count", "1", "--out", "never.h5",
+    ];
+    refused(&unknown, "jets-w, jets-qcd");
     let call = sarm().args(["info", "jets-w"]).assert().success();
     assert!(String::from_utf8_lossy(&call.get_output().stdout).contains("25 x 25"));
-    let call = sarm()
-        .args([
-            "generate", "--model", "jets-z", "--count", "1", "--out", "never.h5",
-        ])
-        .assert()
-        .failure();
-    let error = String::from_utf8_lossy(&call.get_output().stderr).into_owned();
-    assert!(error.contains("jets-w, jets-qcd"), "{error}");
 }
