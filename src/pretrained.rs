@@ -60,7 +60,7 @@ mod tests {
             let names = &checkpoint.model.config.condition.names;
             let mut given = model.given.iter().map(|g| g.0);
             assert!(given.all(|g| names.iter().any(|n| n == g)));
-            assert!(model.given.len() == names.len() || !checkpoint.model.population.is_empty());
+            assert!(model.given.len() == names.len() || checkpoint.model.prior.is_some());
         }
     }
 }

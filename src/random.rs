@@ -23,8 +23,8 @@ pub enum Purpose {
     Bootstrap = 5,
     /// Made-up images and weights of benches and tests.
     Synthetic = 6,
-    /// Condition vectors to draw with: `item` = 0 which of the training images are kept, 1 their order.
-    Population = 7,
+    /// Drawing conditions: `n` = row, `item` = use.
+    Condition = 7,
     /// Classifier tests: `n` = place, `item` = use, training and detail.
     Classify = 8,
 }

@@ -1,12 +1,13 @@
-//! Conditions of the images that are drawn: by value, from the rows of a file, from the training images.
+//! Conditions of the images that are drawn: by value, from the rows of a file, from the model's distribution of them.
 
 mod program;
 
 use std::collections::BTreeMap;
 
-use program::{Lab, column, conditioned};
-use sarm::data::{Dataset, WriteOptions, write};
+use program::{DC, Lab, column, conditioned};
+use sarm::data::{SparseImages, WriteOptions, write};
 use sarm::model::checkpoint::Checkpoint;
+use sarm::random::{self, Purpose};
 
 #[test]
 fn conditions_by_value_and_from_rows() {
@@ -68,9 +69,9 @@ fn conditions_by_value_and_from_rows() {
         &format!("{generate} --count 5 --given signal=1,signal=0,jet_pt=270 --out no.h5"),
         &["--given names 'signal' twice"],
     );
-    // A model that brings none.
+    // A model that knows nothing of them.
     let mut bare = Checkpoint::read(&lab.path("run/model.safetensors")).unwrap();
-    bare.model.population.clear();
+    bare.model.prior = None;
     bare.model.save(&lab.path("bare"), &bare.record).unwrap();
     for (given, missing) in [("", "signal"), ("--given signal=1", "jet_pt")] {
         lab.refuses(
@@ -97,81 +98,232 @@ fn conditions_by_value_and_from_rows() {
     assert_eq!(scored[..3], [1.0, 3.0, 5.0]);
 }
 
-/// What is left out is that of training images which agree; those held out are not among them.
-#[test]
-fn conditions_that_are_left_out_are_those_of_training_images() {
-    let lab = Lab::trained(&conditioned());
-    let brought = Checkpoint::read(&lab.path("run/model.safetensors")).unwrap();
-    let (model, record) = (brought.model, brought.record);
-    let pairs = |a: &[f32], b: &[f32]| -> Vec<(u32, u32)> {
-        let mut list: Vec<_> = (a.iter().zip(b))
-            .map(|(a, b)| (a.to_bits(), b.to_bits()))
-            .collect();
-        list.sort_unstable();
-        list
-    };
-    let data = lab.read("data.h5").columns;
-    let mut all = pairs(&data["signal"], &data["jet_pt"]);
-    let brought = |i| -> Vec<f32> {
-        model
-            .population
-            .iter()
-            .skip(i)
-            .step_by(2)
-            .copied()
-            .collect()
-    };
-    let trained = pairs(&brought(0), &brought(1));
-    assert_eq!(trained.len(), record.images[0]);
-    for pair in &trained {
-        let place = all.iter().position(|p| p == pair);
-        all.remove(place.expect("one of the data's, as often as there"));
+const COUNT: usize = 6000;
+
+/// Images of 5 x 5 with a label, two quantities that hang together and on the label, a whole number and one that is
+/// exactly its smallest value in a third of the images.
+fn correlated(lab: &Lab) {
+    let mut columns: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    let mut add = |name: &str, v: f64| columns.entry(name.into()).or_default().push(v as f32);
+    let mut images = SparseImages::new(5, 5).unwrap();
+    for i in 0..COUNT as u64 {
+        let [a, b, c, d] =
+            random::words(1, Purpose::Synthetic, i, 0).map(|w| f64::from(random::unit(w)));
+        let signal = (i % 4 == 0) as u8 as f64;
+        let pt = 250.0
+            + 50.0
+                * if signal > 0.0 {
+                    a.sqrt()
+                } else {
+                    1.0 - a.sqrt()
+                };
+        add("signal", signal);
+        add("pt", pt);
+        add("mass", 0.25 * pt + 10.0 * b);
+        add("vertices", (40.0 * c + 10.0 * (b - 0.5)).round());
+        add("cone", (15.0 * d - 5.0).max(0.0));
+        images.push([(12, 1.0 + a as f32)]);
     }
-    assert_eq!(all.len(), record.images[1]);
-    let seen = |options: &str| {
-        let said = lab.ok(&format!(
-            "generate --model run/model.safetensors {options} --force --out seen.h5"
-        ));
+    let options = WriteOptions {
+        height: 5,
+        width: 5,
+        ..WriteOptions::default()
+    };
+    write(&lab.path("correlated.h5"), &images, &columns, &options).unwrap();
+}
+
+struct Moments {
+    means: Vec<f64>,
+    spreads: Vec<f64>,
+    /// Of every pair.
+    correlations: Vec<f64>,
+}
+
+fn moments(columns: &[Vec<f32>]) -> Moments {
+    let n = columns[0].len() as f64;
+    let mean = |f: &dyn Fn(usize) -> f64| (0..columns[0].len()).map(f).sum::<f64>() / n;
+    let at = |c: usize, i: usize| f64::from(columns[c][i]);
+    let means: Vec<f64> = (0..columns.len()).map(|c| mean(&|i| at(c, i))).collect();
+    let spreads: Vec<f64> = (0..columns.len())
+        .map(|c| mean(&|i| (at(c, i) - means[c]).powi(2)).sqrt())
+        .collect();
+    let mut correlations = Vec::new();
+    for a in 0..columns.len() {
+        for b in 0..a {
+            let product = mean(&|i| (at(a, i) - means[a]) * (at(b, i) - means[b]));
+            correlations.push(product / (spreads[a] * spreads[b]));
+        }
+    }
+    Moments {
+        means,
+        spreads,
+        correlations,
+    }
+}
+
+/// What is left out is drawn as the training images had it, given what is not.
+#[test]
+fn conditions_that_are_left_out_are_drawn_as_the_training_images_had_them() {
+    let lab = Lab::empty();
+    correlated(&lab);
+    let names = ["signal", "pt", "mass", "vertices", "cone"];
+    let config = DC.replace("epochs = 2", "epochs = 1");
+    lab.file(
+        "c.toml",
+        format!("{config}[condition]\nnames = {names:?}\n"),
+    );
+    let said = lab.ok("train --data correlated.h5 --config c.toml --out run");
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    let learnt = "learnt how the conditions are distributed (signal, pt, mass, vertices, cone)";
+    assert!(said.contains(learnt), "{said}");
+    let generate = "generate --model run/model.safetensors --observables no --force --out g.h5";
+    let drawn = |options: &str| {
+        let said = lab.ok(&format!("{generate} {options}"));
+        let read = lab.read("g.h5");
+        let columns: Vec<Vec<f32>> = names.iter().map(|n| read.columns[*n].clone()).collect();
         (
-            lab.read("seen.h5"),
+            columns,
+            read.images,
             String::from_utf8_lossy(&said.stderr).into_owned(),
         )
     };
-    let of = |found: &Dataset| pairs(&found.columns["signal"], &found.columns["given_jet_pt"]);
-    let n = trained.len();
-    let (once, said) = seen(&format!("--count {n}"));
-    assert_eq!(of(&once), trained, "each of them");
+    let truth = lab.read("correlated.h5");
+    let truth: Vec<Vec<f32>> = names.iter().map(|n| truth.columns[*n].clone()).collect();
+    let (all, images, said) = drawn("--count 20000 --seed 3");
+    let wanted = "conditions: signal, pt, mass, vertices, cone drawn as the model learnt them\n";
+    assert!(said.contains(wanted), "{said}");
+    let (is, was) = (moments(&all), moments(&truth));
+    for c in 0..names.len() {
+        // Errors of a mean of 6000, and as much again for what a network gets wrong.
+        let error = was.spreads[c] / (COUNT as f64).sqrt();
+        assert!(
+            (is.means[c] - was.means[c]).abs() < 6.0 * error,
+            "{}: {:?} {:?}",
+            names[c],
+            is.means,
+            was.means
+        );
+        assert!(
+            (is.spreads[c] / was.spreads[c] - 1.0).abs() < 0.05,
+            "{}: {:?} {:?}",
+            names[c],
+            is.spreads,
+            was.spreads
+        );
+    }
+    for (is, was) in is.correlations.iter().zip(&was.correlations) {
+        assert!((is - was).abs() < 0.05, "{is} {was}");
+    }
     assert!(
-        said.contains(&format!("those of {n} training images\n")),
+        all[3].iter().all(|v| v.fract() == 0.0),
+        "vertices are whole"
+    );
+    let atoms =
+        |cone: &[f32]| cone.iter().filter(|v| **v == 0.0).count() as f64 / cone.len() as f64;
+    assert!(
+        (atoms(&all[4]) - atoms(&truth[4])).abs() < 0.03,
+        "{}",
+        atoms(&all[4])
+    );
+
+    // An image's conditions are its own, whoever draws it and however many others.
+    let rows = |columns: &[Vec<f32>], range: std::ops::Range<usize>| -> Vec<Vec<f32>> {
+        columns.iter().map(|c| c[range.clone()].to_vec()).collect()
+    };
+    let (shard, shard_images, _) = drawn("--first 16300 --count 200 --seed 3 --threads 1");
+    assert_eq!(shard, rows(&all, 16300..16500));
+    assert_eq!(shard_images, images.gather(16300..16500));
+    let (other, _, _) = drawn("--count 200 --seed 4");
+    assert!(other != rows(&all, 0..200));
+
+    // Given what comes first, the rest goes with it.
+    let (some, _, said) = drawn("--count 4000 --given signal=1,pt=280");
+    assert!(
+        said.contains("conditions: mass, vertices, cone drawn"),
         "{said}"
     );
-    let (twice, said) = seen(&format!("--count {}", n + 20));
-    assert!(said.contains(", each of them 1 or 2 times"), "{said}");
-    let (shard, _) = seen(&format!("--first {} --count 40", n - 20));
-    assert_eq!(shard.images, twice.images.gather(n - 20..n + 20));
-    assert_eq!(once.images, twice.images.gather(0..n));
-    let conditions = |found: &Dataset| found.columns["given_jet_pt"].clone();
-    assert_eq!(conditions(&shard), conditions(&twice)[n - 20..]);
-    assert_eq!(
-        conditions(&twice)[n..],
-        conditions(&twice)[..20],
-        "round and round"
+    let is = moments(&some);
+    assert_eq!((is.means[0], is.spreads[1]), (1.0, 0.0));
+    assert!((is.means[2] - 75.0).abs() < 0.5, "{:?}", is.means);
+
+    // Given what comes later, what comes before it goes with it: of mass 65, pt is below 260, and images are rarely signal.
+    let (some, _, _) = drawn("--count 2000 --given mass=65");
+    let (is, truth_near) = (moments(&some), {
+        let near: Vec<usize> = (0..COUNT)
+            .filter(|i| (truth[2][*i] - 65.0).abs() < 0.5)
+            .collect();
+        let columns: Vec<Vec<f32>> = (truth.iter())
+            .map(|c| near.iter().map(|i| c[*i]).collect())
+            .collect();
+        moments(&columns)
+    });
+    assert!(some[2].iter().all(|v| *v == 65.0));
+    for c in [0, 1] {
+        let apart = (is.means[c] - truth_near.means[c]).abs();
+        assert!(
+            apart < 0.25 * truth_near.spreads[c],
+            "{}: {:?} {:?}",
+            names[c],
+            is.means,
+            truth_near.means
+        );
+    }
+
+    // What nobody has seen.
+    let (_, _, said) = drawn("--count 5 --given signal=1,pt=1000");
+    assert!(said.contains("pt = 1000 lies outside the 250"), "{said}");
+    let (_, _, said) = drawn("--count 5 --given signal=0.5,pt=270,mass=70,vertices=3,cone=0");
+    assert!(
+        said.contains("had signal = 0.5: there were [0.0, 1.0]"),
+        "{said}"
     );
-    let (ones, _) = seen("--count 40 --given signal=1");
-    assert_eq!(ones.columns["signal"], vec![1.0; 40]);
-    assert!(of(&ones).iter().all(|pair| trained.contains(pair)));
-    let (others, _) = seen("--count 40 --given signal=1 --seed 5");
-    assert!(of(&others) != of(&ones));
-    let (_, said) = seen("--count 5 --given signal=1,jet_pt=1000");
-    assert!(said.contains("jet_pt = 1000 lies outside"), "{said}");
-    let (_, said) = seen("--count 5 --given signal=0.5,jet_pt=270");
-    assert!(said.contains("had signal = 0.5: there were"), "{said}");
     lab.refuses(
-        "generate --model run/model.safetensors --count 5 --given signal=0.5 --out no.h5",
+        &format!("{generate} --count 5 --given signal=0.5"),
         &[
-            "no image that the model was trained on had exactly signal=0.5",
-            "'jet_pt'",
+            "no image that the model was trained on had signal = 0.5",
+            "--given pt=VALUE",
             "--given-from",
         ],
     );
+    lab.refuses(
+        &format!("{generate} --count 5 --given mass=200"),
+        &[
+            "no image that the model was trained on had mass = 200 (they had 62",
+            "--given-from",
+        ],
+    );
+    let about = lab.json("info --json run/model.safetensors");
+    assert_eq!(
+        about["prior"]["labels"]["images"].as_array().unwrap().len(),
+        2
+    );
+    let text = String::from_utf8(lab.ok("info run/model.safetensors").stdout).unwrap();
+    assert!(text.contains("conditions  signal: 0 ("), "{text}");
+    assert!(
+        text.contains("            vertices: -4 to 45, NLL 3."),
+        "{text}"
+    );
+}
+
+/// Entropies are known: those of the densities that were learnt are not far above.
+#[test]
+fn the_likelihood_of_conditions_is_that_of_their_distribution() {
+    let lab = Lab::empty();
+    correlated(&lab);
+    lab.file(
+        "c.toml",
+        format!("{DC}[condition]\nnames = ['signal', 'pt', 'mass']\n"),
+    );
+    lab.ok("train --quiet --data correlated.h5 --config c.toml --out run");
+    let about = lab.json("info --json run/model.safetensors");
+    let nll = |i: usize| about["prior"]["densities"][i]["nll"].as_f64().unwrap();
+    // pt: 2 x on a unit interval has the entropy 1/2 - ln 2; mass: even over 10 GeV.
+    let entropies = [50f64.ln() + 0.5 - 2f64.ln(), 10f64.ln()];
+    for (i, entropy) in entropies.into_iter().enumerate() {
+        assert!(
+            (-0.1..0.2).contains(&(nll(i) - entropy)),
+            "{i}: {} {entropy}",
+            nll(i)
+        );
+    }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use program::{DC, DD, Lab, conditioned};
 use sarm::engine::cpu::CpuEngine;
 use sarm::engine::{Conditions, Engine, SamplingPlan};
+use sarm::generate::conditions;
 use sarm::model::checkpoint::{Checkpoint, Named, Numbers, write_tensors};
 use sarm::model::config::ImageSize;
 use sarm::model::{Config, Model};
@@ -392,6 +393,13 @@ fn use_model(engine: &CpuEngine, model: &Model) {
     };
     if let Ok(mut sampler) = engine.sampler(model, &plan) {
         sampler.sample(0, 20).ok();
+    }
+    if let Some(prior) = &model.prior {
+        conditions::draw(prior, &BTreeMap::new(), 1, 20).ok();
+        let given = prior.names().last().map(|n| (n.to_string(), 260.0));
+        conditions::draw(prior, &given.into_iter().collect(), 1, 20).ok();
+        let columns = prior.names().map(|n| (n.to_string(), vec![1.0, 260.0]));
+        conditions::log_density(prior, &columns.collect()).ok();
     }
 }
 

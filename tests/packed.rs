@@ -8,6 +8,9 @@ use assert_cmd::Command;
 use half::bf16;
 use sarm::data::{ReadOptions, read};
 use sarm::model::checkpoint::Checkpoint;
+use sarm::model::config::ConditionConfig;
+use sarm::model::prior::{Density, Labels, Range};
+use sarm::model::{Model, Prior};
 
 fn sarm() -> Command {
     Command::new(env!("CARGO_BIN_EXE_sarm"))
@@ -19,6 +22,39 @@ const MODELS: [&str; 2] = [
     "stage = [{units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dd'\nlatents = 3\nlevels = 7",
 ];
 
+/// A distribution of the conditions `a`, a label, and `b`.
+fn prior(model: &Model) -> Option<Prior> {
+    let condition = &model.config.condition;
+    if condition.names.is_empty() {
+        return None;
+    }
+    let range = Range::of("b", (0..100).map(|i| 0.25 * i as f32));
+    let mut of_b = Density::model(
+        &range,
+        ConditionConfig {
+            names: vec!["a".into()],
+            mean: condition.mean[..1].to_vec(),
+            scale: condition.scale[..1].to_vec(),
+        },
+    )
+    .unwrap();
+    for bias in of_b.parameters.iter_mut().filter(|p| p.len() == 32) {
+        bias.fill(0.3);
+    }
+    Some(Prior {
+        labels: Labels {
+            names: vec!["a".into()],
+            values: vec![vec![0.0], vec![1.0]],
+            images: vec![4, 5],
+        },
+        densities: vec![Density {
+            range,
+            nll: 1.25,
+            model: of_b,
+        }],
+    })
+}
+
 /// Packed and read again, every weight is the nearest bfloat16, every bias what it was, every mask kept.
 #[test]
 fn only_rounding_is_lost() {
@@ -26,8 +62,7 @@ fn only_rounding_is_lost() {
     let (whole, packed) = (folder.path().join("m"), folder.path().join("p"));
     for toml in MODELS {
         let mut model = common::model(toml, 6, 7, 5, 0.4);
-        let conditions = model.config.condition.names.len();
-        model.population = (0..9 * conditions).map(|i| 0.1 * i as f32).collect();
+        model.prior = prior(&model);
         model.save(&whole, &Default::default()).unwrap();
         let call = sarm()
             .args(["pack", "--force", "--model"])
@@ -38,7 +73,7 @@ fn only_rounding_is_lost() {
         call.success();
         let read = Checkpoint::read(&packed).unwrap().model;
         assert_eq!(read.config, model.config);
-        assert_eq!(read.population, model.population);
+        assert_eq!(read.prior, model.prior);
         for ((spec, was), is) in model
             .tensors
             .iter()

@@ -165,6 +165,18 @@ fn several_files_count_as_one() {
     let (two, files) = without_meta("--truth a.h5 --truth b.h5 --generated data.h5");
     assert!(one == two);
     assert_eq!(files["truth"], "a.h5, b.h5");
+    // Signal alone against both classes.
+    let told = |line: &str| lab.ok(&format!("{evaluate} {line}")).stderr;
+    let said = String::from_utf8(told(
+        "--truth data.h5 --generated a.h5 --select-generated signal=1",
+    ))
+    .unwrap();
+    assert!(
+        said.contains("50.0 % of the true images are signal and 100.0 % of"),
+        "{said}"
+    );
+    let said = String::from_utf8(told("--truth data.h5 --generated a.h5")).unwrap();
+    assert!(!said.contains("are signal"), "{said}");
     // Labels of some images only tell no classes apart.
     let mut bare = lab.read("b.h5");
     bare.columns.clear();

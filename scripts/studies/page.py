@@ -44,17 +44,21 @@ def duration(seconds):
 
 
 def conditioned(results):
-    """What a reader has to know of models that are told more than the class of the images they draw; "" of others."""
+    """What a reader has to know of models that know more than the class of the images they draw; "" of others."""
     told = {}
     for r in results:
         more = [n for n in r.info["config"]["condition"]["names"] if n != r.cls.column]
         if more:
-            told.setdefault(tuple(more), []).append(r.job.name)
+            told.setdefault((bool(r.info.get("prior")), tuple(more)), []).append(r.job.name)
+    likelihood = "The likelihood is that of an image given these values, and not to be compared with that of models without."
+    drawn = "Told the class alone, as every model here, they draw these first, from their distribution as they learnt it, and then the image that goes with them."
+    given = (
+        "Each image is drawn under the values of one of the training images, so the distribution of these values is that of the training file, not learnt. "
+        "Models that are told less, the paper's among them, learn it too: their rows answer a harder question."
+    )
     return "\n\n".join(
-        f"Conditioned on {', '.join(f'`{n}`' for n in names)}: {', '.join(dict.fromkeys(jobs))}. Each image is drawn under the values of one of the training "
-        "images, so the distribution of these values is that of the training file, not learnt. Models that are told less, the paper's among them, learn it too: their rows "
-        "answer a harder question. The likelihood is that of an image given these values, and not to be compared with that of models without."
-        for names, jobs in told.items()
+        f"Conditioned on {', '.join(f'`{n}`' for n in names)}: {', '.join(dict.fromkeys(jobs))}. {drawn if learnt else given} {likelihood}"
+        for (learnt, names), jobs in told.items()
     )
 
 

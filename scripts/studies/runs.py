@@ -318,7 +318,12 @@ class Runner:
         directory.mkdir(parents=True, exist_ok=True)
         key = {"model": info["sha256"], "count": self.options.count, "seed": self.options.seed}
         conditions = []
-        if info["config"]["condition"]["names"]:
+        names = info["config"]["condition"]["names"]
+        if names and info.get("prior"):
+            # Told the class alone: the rest it draws itself.
+            conditions = ["--given", cls.select] if cls.column in names else []
+            key["given"] = ["drawn", *conditions]
+        elif names:
             # From the training file: the events of the judgement stay unseen.
             if not self.train_data:
                 raise StudyError(f"'{model}' has conditions (it must be told them to draw images) give --truth-train, whose rows have them")

@@ -9,7 +9,7 @@ use crate::data::{self, Dataset, ReadOptions, Selection};
 use crate::evaluate::report::{
     Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, write_report,
 };
-use crate::evaluate::{ClassEvaluation, Options, Reasons, Resampling, Sides, evaluate};
+use crate::evaluate::{ClassEvaluation, Evaluation, Options, Reasons, Resampling, Sides, evaluate};
 use crate::model::Record;
 use crate::physics::DEFAULT_RANGE;
 use crate::pretrained;
@@ -90,6 +90,9 @@ impl Evaluate {
             ..Options::default()
         };
         let evaluation = evaluate(&truth, &generated, &options)?;
+        if let Some(remark) = uneven(&evaluation) {
+            log::warn!("{remark}");
+        }
         let typed = |s: &[Selection]| s.iter().map(ToString::to_string).collect();
         let mut meta = Meta::of(&evaluation);
         meta.files = Sides {
@@ -325,4 +328,28 @@ fn summary(class: &ClassEvaluation) -> Vec<String> {
         reasons,
     );
     lines
+}
+
+/// Fractions of signal that differ by more than this make the comparison of all images one of classes.
+const UNEVEN: f64 = 0.02;
+
+/// That the two sides mix the classes differently, where they do.
+fn uneven(evaluation: &Evaluation) -> Option<String> {
+    let counts = |name: &str| {
+        evaluation
+            .classes
+            .iter()
+            .find(|c| c.name == name)
+            .map(|c| c.counts)
+    };
+    let (all, signal) = (counts("all")?, counts("signal")?);
+    let truth = signal.truth as f64 / all.truth as f64;
+    let generated = signal.generated as f64 / all.generated as f64;
+    ((truth - generated).abs() > UNEVEN).then(|| {
+        format!(
+            "{:.1} % of the true images are signal and {:.1} % of the generated: what is said of all together tells the classes apart, not the generator; look at each class",
+            100.0 * truth,
+            100.0 * generated
+        )
+    })
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::given::{self, Given, GivenRows};
+use super::given::{Given, GivenRows};
 use super::interrupt::Interrupt;
 use super::{
     Global, bytes, command_line, grouped, print_json, read_checkpoint, refuse_existing,
@@ -61,8 +61,8 @@ pub struct Generate {
     /// Layout of the output: dense (LAGAN, gzip) or sparse (CSR; smaller and faster).
     #[arg(long, default_value = "dense")]
     layout: Layout,
-    /// Conditions that all images have. Those left out are drawn from the training images that agree [default: a shipped
-    /// model's own, none of others]
+    /// Conditions that all images have. Those left out are drawn from the model's distribution of them, given these
+    /// [default: a shipped model's own, none of others]
     #[arg(
         long,
         value_name = "NAME=VALUE,..",
@@ -162,6 +162,7 @@ impl Generate {
         let inputs = [Some(&self.model), self.given_from.as_ref()];
         refuse_input(&self.out, inputs.into_iter().flatten())?;
         refuse_existing(&self.out, self.force || self.resume)?;
+        global.start_threads()?;
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
         let own = match self.given_from {
@@ -169,18 +170,16 @@ impl Generate {
             Some(_) => None,
         };
         let list = Given::with_those_of(&self.given, own)?;
-        let given = GivenRows::new(
-            model,
-            &list,
-            self.given_from.as_deref(),
-            &self.select,
-            self.seed,
-        )?;
-        let count = match (self.count, &self.given_from) {
-            (Some(count), _) => count,
-            (None, Some(_)) => given.rows() as u64,
-            (None, None) => bail!("how many images? give --count N"),
-        };
+        let from = self
+            .given_from
+            .as_deref()
+            .map(|path| (path, &self.select[..]));
+        if self.count.is_none() && from.is_none() {
+            bail!("how many images? give --count N");
+        }
+        let end = self.first.saturating_add(self.count.unwrap_or(0));
+        let given = GivenRows::new(model, &list, from, self.seed, end)?;
+        let count = self.count.unwrap_or(given.rows() as u64);
         let sampling = SamplingPlan {
             seed: self.seed,
             conditions: given.standardised(model),
@@ -191,7 +190,7 @@ impl Generate {
         let size = model.config.image;
         let identity = Identity {
             model: sha256_bytes(&checkpoint.sha256)?,
-            condition: given::hash(&sampling.conditions),
+            condition: given.hash(model),
             seed: self.seed,
             first: self.first,
             count,

@@ -1,20 +1,20 @@
-//! What images are conditioned on: from the command line or from a file.
+//! What images are conditioned on: from the command line, from a file, or drawn.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
 use super::grouped;
 use crate::data::{self, ReadOptions, Selection};
 use crate::engine::Conditions;
+use crate::generate::conditions;
 use crate::model::Model;
 use crate::pretrained::Pretrained;
-use crate::random::{self, Purpose};
 
-/// A condition of no more values than these is a label.
-const LABELS: usize = 16;
+/// Rows of conditions that are drawn of one seed at the most; further images have them again.
+const MOST_DRAWN: u64 = 1 << 20;
 
 /// NAME=VALUE
 #[derive(Clone)]
@@ -100,66 +100,54 @@ impl std::str::FromStr for Given {
 pub struct GivenRows {
     pub names: Vec<String>,
     columns: Vec<Vec<f32>>,
-    /// Whether they are those of training images.
-    of_training: bool,
+    /// How they were drawn, where they were.
+    drawn: Option<Drawn>,
+}
+
+struct Drawn {
+    /// What was not given.
+    names: Vec<String>,
+    given: BTreeMap<String, f32>,
+    seed: u64,
 }
 
 impl GivenRows {
     /// Of `given` on the command line, or the columns of `from` that `select` leaves: what `model` is
-    /// conditioned on. What `given` leaves out is that of training images which agree with it, in an order of `seed`.
+    /// conditioned on. What `given` leaves out is drawn for images up to number `end`, which depends on `seed`.
     pub fn new(
         model: &Model,
         given: &[Given],
-        from: Option<&Path>,
-        select: &[Selection],
+        from: Option<(&Path, &[Selection])>,
         seed: u64,
+        end: u64,
     ) -> anyhow::Result<Self> {
         let names = model.config.condition.names.clone();
         Given::check(given, model)?;
-        let mut of_training = false;
+        let mut drawn = None;
         let columns = match from {
             Some(_) if names.is_empty() => {
                 bail!("the model has no conditions (--given-from makes no sense); leave it out")
             }
-            Some(path) => {
-                let options = ReadOptions {
-                    selections: select.to_vec(),
-                    columns: names.clone(),
-                    prefer_given: true,
-                    ..ReadOptions::default()
+            Some((path, select)) => of_file(path, select, &names)?,
+            None => {
+                let how = Drawn {
+                    names: Given::left_out(given, model)?,
+                    given: given.iter().map(|g| (g.name.clone(), g.value)).collect(),
+                    seed,
                 };
-                let mut read = data::read(path, &options)?;
-                let columns: Vec<Vec<f32>> = names
-                    .iter()
-                    .map(|n| read.columns.remove(n).unwrap_or_default())
-                    .collect();
-                for (name, column) in names.iter().zip(&columns) {
-                    if let Some(row) = column.iter().position(|v| !v.is_finite()) {
-                        bail!(
-                            "'{}', data set '{name}', row {row} holds {} (a condition must be finite); deselect it",
-                            path.display(),
-                            column[row]
-                        );
-                    }
+                if how.names.is_empty() {
+                    names.iter().map(|n| vec![how.given[n]]).collect()
+                } else {
+                    let columns = how.columns(model, end)?;
+                    drawn = Some(how);
+                    columns
                 }
-                columns
             }
-            None => match names.iter().find(|n| !given.iter().any(|g| g.name == **n)) {
-                None => names
-                    .iter()
-                    .filter_map(|n| given.iter().find(|g| g.name == *n))
-                    .map(|g| vec![g.value])
-                    .collect(),
-                Some(left_out) => {
-                    of_training = true;
-                    of_population(model, given, left_out, seed)?
-                }
-            },
         };
         Ok(GivenRows {
             names,
             columns,
-            of_training,
+            drawn,
         })
     }
 
@@ -169,42 +157,77 @@ impl GivenRows {
         let (least, most) = (count / rows.max(1), count.div_ceil(rows.max(1)));
         let again = match (least, most) {
             (_, ..2) => String::new(),
-            (a, b) if a == b => format!(", each of them {a} times"),
-            (a, b) => format!(", each of them {a} or {b} times"),
+            (a, b) if a == b => format!(", {} values, each {a} times", grouped(rows)),
+            (a, b) => format!(", {} values, each {a} or {b} times", grouped(rows)),
         };
-        self.of_training
-            .then(|| format!("those of {} training images{again}", grouped(rows)))
+        let names = self.drawn.as_ref()?.names.join(", ");
+        Some(format!("{names} drawn as the model learnt them{again}"))
+    }
+
+    /// SHA-256 of what the conditions of an image follow from, besides the model and its number; zeros without any.
+    pub fn hash(&self, model: &Model) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        if let Some(drawn) = &self.drawn {
+            hash.update("drawn");
+            hash.update(drawn.seed.to_le_bytes());
+            for (name, value) in &drawn.given {
+                hash.update(name);
+                hash.update(value.to_le_bytes());
+            }
+        } else if self.rows() == 0 {
+            return [0; 32];
+        } else {
+            let conditions = self.standardised(model);
+            for row in 0..conditions.rows() as u64 {
+                for v in conditions.row(row) {
+                    hash.update(v.to_le_bytes());
+                }
+            }
+        }
+        hash.finalize().into()
     }
 
     /// Conditions beyond all that `model` was trained on.
     pub fn beyond(&self, model: &Model) -> Vec<String> {
-        let width = self.names.len();
-        let seen = |i: usize| model.population.iter().skip(i).step_by(width).copied();
-        let named = self.names.iter().zip(&self.columns).enumerate();
-        named
-            .filter_map(|(i, (name, column))| {
-                let (low, high) = (seen(i).reduce(f32::min)?, seen(i).reduce(f32::max)?);
-                if let Some(v) = column.iter().find(|v| **v < low || **v > high) {
-                    return Some(format!(
-                        "{name} = {v} lies outside the {low} to {high} that the model was trained on"
-                    ));
-                }
-                // A label: the model knows nothing of what lies between two of its values.
-                let mut values: Vec<f32> = Vec::new();
-                for v in seen(i) {
-                    if !values.contains(&v) {
-                        values.push(v);
-                    }
-                    if values.len() > LABELS {
-                        return None;
-                    }
-                }
-                let v = column.iter().find(|v| !values.contains(v))?;
-                Some(format!(
+        let Some(prior) = &model.prior else {
+            return Vec::new();
+        };
+        let column = |name: &str| {
+            self.names
+                .iter()
+                .position(|n| n == name)
+                .map(|i| &self.columns[i])
+        };
+        let mut remarks = Vec::new();
+        for (i, name) in prior.labels.names.iter().enumerate() {
+            // A label: the model knows nothing of what lies between two of its values.
+            let values: BTreeSet<u32> = prior
+                .labels
+                .values
+                .iter()
+                .map(|row| row[i].to_bits())
+                .collect();
+            let seen = |v: &f32| values.contains(&(v + 0.0).to_bits());
+            if let Some(v) = column(name).and_then(|c| c.iter().find(|v| !seen(v))) {
+                let values: Vec<f32> = values.iter().map(|bits| f32::from_bits(*bits)).collect();
+                remarks.push(format!(
                     "no image that the model was trained on had {name} = {v}: there were {values:?}"
-                ))
-            })
-            .collect()
+                ));
+            }
+        }
+        for range in prior.densities.iter().map(|d| &d.range) {
+            if let Some(v) =
+                column(&range.name).and_then(|c| c.iter().find(|v| !range.contains(**v)))
+            {
+                remarks.push(format!(
+                    "{} = {v} lies outside the {} to {} that the model was trained on",
+                    range.name,
+                    range.ends()[0],
+                    range.ends()[1]
+                ));
+            }
+        }
+        remarks
     }
 
     /// How many.
@@ -248,50 +271,52 @@ impl GivenRows {
     }
 }
 
-/// Columns of the training images that agree with `given`, in an order of `seed`; `left_out` is a condition that `given`
-/// does not name.
-fn of_population(
-    model: &Model,
-    given: &[Given],
-    left_out: &str,
-    seed: u64,
-) -> anyhow::Result<Vec<Vec<f32>>> {
-    let names = &model.config.condition.names;
-    let all = names.join(", ");
-    let remedy = format!("give every one (--given {left_out}=VALUE,..) or --given-from FILE");
-    if model.population.is_empty() {
-        bail!("the model is conditioned on {all} and brings no values to draw from; {remedy}");
-    }
-    let agrees = |row: &&[f32]| {
-        let mut pairs = names.iter().zip(row.iter());
-        pairs.all(|(name, v)| given.iter().all(|g| g.name != *name || g.value == *v))
+/// The columns `names` of the rows of `path` that `select` takes.
+fn of_file(path: &Path, select: &[Selection], names: &[String]) -> anyhow::Result<Vec<Vec<f32>>> {
+    let options = ReadOptions {
+        selections: select.to_vec(),
+        columns: names.to_vec(),
+        prefer_given: true,
+        ..ReadOptions::default()
     };
-    let rows: Vec<&[f32]> = (model.population.chunks_exact(names.len()))
-        .filter(agrees)
+    let mut read = data::read(path, &options)?;
+    let columns: Vec<Vec<f32>> = (names.iter())
+        .map(|n| read.columns.remove(n).unwrap_or_default())
         .collect();
-    if rows.is_empty() {
-        let asked: Vec<String> =
-            (given.iter().map(|g| format!("{}={}", g.name, g.value))).collect();
-        bail!(
-            "no image that the model was trained on had exactly {}, so there is no '{left_out}' to draw (it is conditioned on {all}); {remedy}",
-            asked.join(", ")
-        );
-    }
-    let order = random::permutation(seed, Purpose::Population, 1, rows.len());
-    let column = |i: usize| order.iter().map(|row| rows[*row as usize][i]).collect();
-    Ok((0..names.len()).map(column).collect())
-}
-
-/// SHA-256 of the condition vectors, zeros without.
-pub fn hash(conditions: &Conditions) -> [u8; 32] {
-    if conditions.rows() == 0 {
-        return [0; 32];
-    }
-    let mut hash = Sha256::new();
-    for row in 0..conditions.rows() as u64 {
-        for v in conditions.row(row) {
-            hash.update(v.to_le_bytes());
+    for (name, column) in names.iter().zip(&columns) {
+        if let Some(row) = column.iter().position(|v| !v.is_finite()) {
+            bail!(
+                "'{}', data set '{name}', row {row} holds {} (a condition must be finite); deselect it",
+                path.display(),
+                column[row]
+            );
         }
     }
-    hash.finalize().into()
+    Ok(columns)
+}
+
+impl Drawn {
+    /// The conditions of images up to number `end`, as far as they do not repeat.
+    fn columns(&self, model: &Model, end: u64) -> anyhow::Result<Vec<Vec<f32>>> {
+        let names = &model.config.condition.names;
+        let remedy = || {
+            format!(
+                "the model is conditioned on {}; give every one (--given {}=VALUE,..) or --given-from FILE",
+                names.join(", "),
+                self.names[0]
+            )
+        };
+        let Some(prior) = &model.prior else {
+            bail!(
+                "the model does not know how its conditions are distributed: {}",
+                remedy()
+            );
+        };
+        let rows = end.min(MOST_DRAWN) as usize;
+        let mut drawn =
+            conditions::draw(prior, &self.given, self.seed, rows).with_context(remedy)?;
+        Ok((names.iter())
+            .map(|n| drawn.remove(n).unwrap_or_default())
+            .collect())
+    }
 }

@@ -1,5 +1,6 @@
 //! `sarm info`
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -9,8 +10,8 @@ use crate::data;
 use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::cuda::driver;
-use crate::model::Config;
 use crate::model::checkpoint::Checkpoint;
+use crate::model::{Config, Model};
 use crate::pretrained;
 
 /// Say what is in a data file, a checkpoint or a configuration; or which devices this machine has.
@@ -225,9 +226,43 @@ fn as_json(c: &Checkpoint) -> serde_json::Value {
         "record": c.record,
         "parameters": c.model.tensors.iter().map(|t| t.size()).sum::<usize>(),
         "unmasked_parameters": c.model.unmasked(),
-        "population": c.model.population.len().checked_div(c.model.config.condition.names.len()),
+        "prior": c.model.prior.as_ref().map(|p| serde_json::json!({
+            "labels": p.labels,
+            "densities": p.densities.iter().map(|d| serde_json::json!({"range": d.range, "nll": d.nll})).collect::<Vec<_>>(),
+        })),
         "tensors": tensors,
     })
+}
+
+/// How the conditions are distributed, a line each.
+fn prior_as_text(model: &Model) -> String {
+    let Some(prior) = &model.prior else {
+        return match model.config.condition.names.is_empty() {
+            true => String::new(),
+            false => "conditions  distribution not known: give them to generate\n\n".into(),
+        };
+    };
+    let mut lines = Vec::new();
+    for (i, name) in prior.labels.names.iter().enumerate() {
+        let mut images = BTreeMap::new();
+        for (row, count) in prior.labels.values.iter().zip(&prior.labels.images) {
+            let (_, all) = images.entry(row[i].to_bits()).or_insert((row[i], 0));
+            *all += count;
+        }
+        let each = images
+            .values()
+            .map(|(v, n)| format!("{v} ({} images)", grouped(*n)));
+        lines.push(format!("{name}: {}", each.collect::<Vec<_>>().join(", ")));
+    }
+    for d in &prior.densities {
+        let r = &d.range;
+        let [low, high] = r.ends();
+        lines.push(format!(
+            "{}: {low} to {high}, NLL {:.4} nats",
+            r.name, d.nll
+        ));
+    }
+    format!("conditions  {}\n\n", lines.join("\n            "))
 }
 
 fn as_text(path: &Path, c: &Checkpoint) -> anyhow::Result<String> {
@@ -260,15 +295,7 @@ fn as_text(path: &Path, c: &Checkpoint) -> anyhow::Result<String> {
         nats(r.validation_nll),
         r.version,
     );
-    let names = &c.model.config.condition.names;
-    if !names.is_empty() {
-        let rows = c.model.population.len() / names.len();
-        let rows = match rows {
-            0 => "none".to_string(),
-            rows => format!("those of {} training images", grouped(rows as u64)),
-        };
-        text += &format!("conditions  {rows} to draw from\n\n");
-    }
+    text += &prior_as_text(&c.model);
     text += &toml::to_string(&c.model.config)?;
     text += "\n";
     for t in &c.model.tensors {

@@ -191,13 +191,12 @@ impl Global {
         Ok(opened)
     }
 
-    /// The same for drawing `model`, with the sampler.
+    /// The same for drawing `model`, with the sampler; the threads have been started.
     fn sampler(
         &self,
         model: &Model,
         plan: &SamplingPlan,
     ) -> anyhow::Result<(Opened, Box<dyn Sampler>)> {
-        self.start_threads()?;
         let (opened, sampler) = engine::open_sampler(&self.device, self.threads(), model, plan)?;
         log::info!("{}", opened.engine.describe());
         Ok((opened, sampler))

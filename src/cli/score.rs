@@ -14,6 +14,7 @@ use super::{
 };
 use crate::data::{self, Provenance, ReadOptions};
 use crate::engine::{ConditionedImages, Work};
+use crate::generate::conditions::log_density;
 use crate::pretrained;
 use crate::train::{check_range, conditions};
 
@@ -21,7 +22,7 @@ use crate::train::{check_range, conditions};
 ///
 /// Zeros count with their probability, positive pixels with a density per GeV; D+D masses are divided
 /// by the width of their level's cell, so that models of both kinds compare. A model with conditions gives the likelihood of
-/// an image given those of its row. Without --out, the numbers go to stdout, one a line.
+/// an image given those of its row, and the file gets ln p of these too. Without --out, the numbers go to stdout, one a line.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm score --model runs/w/model.safetensors --data test.h5 --select signal=1 --out scores.h5"
@@ -38,7 +39,8 @@ pub struct Score {
     /// Conditions of all images, in place of the file's columns of these names [default: what a shipped model's name says]
     #[arg(long, value_name = "NAME=VALUE,..", value_delimiter = ',')]
     given: Vec<Given>,
-    /// Output (HDF5): `log_likelihood` in nats and `row` in the data file, one per image.
+    /// Output (HDF5): `log_likelihood` in nats and `row` in the data file, one per image, and of a model with conditions `log_prior`, ln p of these given
+    /// the labels among them.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Use only the first N selected images.
@@ -57,6 +59,8 @@ struct Summary {
     images: usize,
     mean_log_likelihood: f64,
     error_of_mean: f64,
+    /// Of the conditions that are no labels, given the labels, where the model knows and all rows are possible.
+    mean_log_prior: Option<f64>,
     images_per_second: f64,
     device: String,
 }
@@ -88,6 +92,12 @@ impl Score {
         let remedy = "score with a model of a higher range or leave those images out";
         check_range(model, &dataset, remedy).with_context(in_file)?;
         let conditions = conditions(model, &dataset).with_context(in_file)?;
+        let log_prior = match &model.prior {
+            Some(prior) if !prior.densities.is_empty() => {
+                Some(log_density(prior, &dataset.columns).with_context(in_file)?)
+            }
+            _ => None,
+        };
         let rows = dataset.rows;
         let images = Arc::new(ConditionedImages {
             images: dataset.images,
@@ -103,6 +113,9 @@ impl Score {
             images: scores.len(),
             mean_log_likelihood: mean,
             error_of_mean: (variance / n).sqrt(),
+            mean_log_prior: (log_prior.as_ref())
+                .map(|all| all.iter().sum::<f64>() / n)
+                .filter(|mean| mean.is_finite()),
             images_per_second: n / seconds,
             device: engine.describe(),
         };
@@ -114,10 +127,11 @@ impl Score {
         ));
         match &self.out {
             Some(out) => {
-                let columns = BTreeMap::from([
+                let mut columns = BTreeMap::from([
                     ("log_likelihood".to_string(), scores),
                     ("row".to_string(), rows.iter().map(|r| *r as f64).collect()),
                 ]);
+                columns.extend(log_prior.map(|values| ("log_prior".to_string(), values)));
                 let provenance = Provenance::new()
                     .with("model_sha256", checkpoint.sha256.clone())
                     .with("data", self.data.display().to_string())

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use super::{Global, Select, grouped, print_json};
 use crate::data::{self, ReadOptions};
 use crate::engine::Work;
-use crate::model::{Config, Model};
+use crate::model::{Config, Model, Prior};
 use crate::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
 
 /// Learn a model from images.
@@ -149,6 +149,15 @@ struct Bars {
 }
 
 impl Observer for Bars {
+    fn prior(&mut self, prior: &Prior, took: Duration) {
+        let names: Vec<&str> = prior.names().collect();
+        self.global.say(format!(
+            "learnt how the conditions are distributed ({}) in {:.1} s",
+            names.join(", "),
+            took.as_secs_f64()
+        ));
+    }
+
     fn start(&mut self, model: &Model, images: [usize; 2], epoch: usize) {
         self.batch_images = images[0] as u64;
         if let Some(remark) = self.remark.take() {

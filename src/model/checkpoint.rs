@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::packing::{pack, unpack};
-use super::{ConfigError, Model, ModelConfig, TensorSpec};
+use super::{ConfigError, Model, ModelConfig, Prior, TensorSpec};
 
 /// What `format` says in the metadata of every file of this kind.
 const FORMAT: &str = "sarm";
 /// Version of the layout that this program writes.
 const FORMAT_VERSION: &str = "1";
-/// The tensor that holds [`Model::population`].
-const POPULATION: &str = "population";
+/// The metadata entry that describes [`Model::prior`], and what its tensors' names start with.
+const PRIOR: &str = "prior";
 /// What `packed` says in the metadata of a packed model.
 const PACKED: &str = "bf16";
 
@@ -85,6 +85,11 @@ pub struct Named<'a> {
     pub shape: Vec<usize>,
     /// The numbers.
     pub values: Numbers<'a>,
+}
+
+/// Name in a checkpoint of a tensor of density number `density` of the prior.
+fn prior_name(density: usize, spec: &TensorSpec) -> String {
+    format!("{PRIOR}.{density}.{}", spec.name)
 }
 
 /// Numbers of a tensor to write.
@@ -302,13 +307,26 @@ impl Tensors {
         self.finite(name, values)
     }
 
-    /// The condition vectors of `model`, if the file has any.
-    fn population(&self, model: &Model) -> Result<Vec<f32>, CheckpointError> {
-        let Some(found) = self.header.info(POPULATION) else {
-            return Ok(Vec::new());
+    /// The distribution of `model`'s conditions, if the file has one.
+    fn prior(&self, model: &Model) -> Result<Option<Prior>, CheckpointError> {
+        let Ok(header) = self.metadata(PRIOR) else {
+            return Ok(None);
         };
-        let rows = found.shape.first().copied().unwrap_or(0);
-        self.tensor(POPULATION, &[rows, model.config.condition.names.len()])
+        let wrong = |why| self.damaged(format!("its distribution of the conditions: {why}"));
+        let mut prior = Prior::from_header(header, &model.config.condition.names).map_err(wrong)?;
+        for (i, density) in prior.densities.iter_mut().enumerate() {
+            let model = &mut density.model;
+            for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
+                let name = prior_name(i, spec);
+                *values = self.tensor(&name, &spec.shape)?;
+                if spec.row_beyond_mask(values).is_some() {
+                    return Err(
+                        self.damaged(format!("tensor `{name}` has a masked weight that is not 0"))
+                    );
+                }
+            }
+        }
+        Ok(Some(prior))
     }
 
     /// The bytes of the tensor `name`, which must be of this kind and shape.
@@ -347,18 +365,24 @@ impl Model {
                 shape: spec.shape.clone(),
                 values: Numbers::F32(values),
             })
-            .chain(self.named_population())
+            .chain(self.named_prior())
             .collect();
-        write_tensors(path, &tensors, self.metadata(record))
+        write_tensors(path, &tensors, self.whole_metadata(record))
     }
 
-    fn named_population(&self) -> Option<Named<'_>> {
-        let conditions = self.config.condition.names.len();
-        let rows = self.population.len().checked_div(conditions).unwrap_or(0);
-        (rows > 0).then(|| Named {
-            name: POPULATION.into(),
-            shape: vec![rows, conditions],
-            values: Numbers::F32(&self.population),
+    /// The tensors of its prior. They are never packed: they are few.
+    fn named_prior(&self) -> impl Iterator<Item = Named<'_>> {
+        let densities = self
+            .prior
+            .iter()
+            .flat_map(|p| p.densities.iter().enumerate());
+        densities.flat_map(|(i, density)| {
+            let tensors = density.model.tensors.iter().zip(&density.model.parameters);
+            tensors.map(move |(spec, values)| Named {
+                name: prior_name(i, spec),
+                shape: spec.shape.clone(),
+                values: Numbers::F32(values),
+            })
         })
     }
 
@@ -381,14 +405,14 @@ impl Model {
                     values: Numbers::F32(values),
                 },
             })
-            .chain(self.named_population())
+            .chain(self.named_prior())
             .collect();
-        let mut metadata = self.metadata(record);
+        let mut metadata = self.whole_metadata(record);
         metadata.insert("packed".into(), PACKED.into());
         write_tensors(path, &tensors, metadata)
     }
 
-    /// The metadata of a checkpoint of this model.
+    /// The metadata of a checkpoint of this model, its prior's left out.
     pub fn metadata(&self, record: &Record) -> BTreeMap<String, String> {
         let json = |v: Result<String, serde_json::Error>| v.unwrap_or_default();
         BTreeMap::from([
@@ -397,6 +421,14 @@ impl Model {
             ("config".into(), json(serde_json::to_string(&self.config))),
             ("record".into(), json(serde_json::to_string(record))),
         ])
+    }
+
+    fn whole_metadata(&self, record: &Record) -> BTreeMap<String, String> {
+        let mut metadata = self.metadata(record);
+        if let Some(prior) = &self.prior {
+            metadata.insert(PRIOR.into(), prior.header().unwrap_or_default());
+        }
+        metadata
     }
 
     /// A model without its parameters from a file's metadata.
@@ -455,7 +487,7 @@ impl Checkpoint {
         for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
             *values = file.masked(&spec.name, spec)?;
         }
-        model.population = file.population(&model)?;
+        model.prior = file.prior(&model)?;
         let sha256 = Sha256::digest(file.bytes())
             .iter()
             .map(|b| format!("{b:02x}"))

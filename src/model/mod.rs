@@ -6,12 +6,14 @@ mod initial;
 pub mod likelihood;
 pub mod order;
 mod packing;
+pub mod prior;
 mod running_sums;
 pub mod shape;
 
 pub use checkpoint::{CheckpointError, Record};
 pub use config::{Config, ConfigError, ModelConfig, TrainConfig};
 pub use initial::Statistics;
+pub use prior::Prior;
 pub use shape::{StageShape, StageTensor, TensorSpec};
 
 use crate::data::SparseImages;
@@ -31,9 +33,9 @@ pub struct Model {
     pub tensors: Vec<TensorSpec>,
     /// The parameters, one flat row-major tensor each.
     pub parameters: Vec<Vec<f32>>,
-    /// Condition vectors of images that it was trained on, raw, `[rows, conditions]`: images are drawn under these unless
-    /// told otherwise. Empty in a model that has none or was not trained here.
-    pub population: Vec<f32>,
+    /// How its conditions are distributed: they are drawn from it unless told. `None` in a model that has none or was
+    /// not trained here.
+    pub prior: Option<Prior>,
 }
 
 /// The distribution of positive pixels, ready to evaluate.
@@ -60,7 +62,7 @@ impl Model {
             stages,
             tensors,
             parameters,
-            population: Vec::new(),
+            prior: None,
         })
     }
 

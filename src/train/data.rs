@@ -181,25 +181,6 @@ pub(super) fn column<'a>(dataset: &'a Dataset, name: &str) -> Result<&'a [f32], 
     }
 }
 
-/// Condition vectors that a model takes along, of as many of the images `train` as fit: a random choice.
-pub(super) fn population(
-    model: &Model,
-    dataset: &Dataset,
-    train: &[u32],
-    seed: u64,
-) -> Result<Vec<f32>, TrainError> {
-    const MOST: usize = 1 << 16;
-    let names = &model.config.condition.names;
-    let columns: Vec<&[f32]> =
-        (names.iter().map(|n| column(dataset, n))).collect::<Result<_, _>>()?;
-    let mut places = random::permutation(seed, Purpose::Population, 0, train.len());
-    places.truncate(MOST);
-    let rows = places.into_iter().map(|p| train[p as usize] as usize);
-    Ok(rows
-        .flat_map(|row| columns.iter().map(move |c| c[row]))
-        .collect())
-}
-
 /// Standardised conditions of every row of `dataset`, as `model` wants them.
 pub fn conditions(model: &Model, dataset: &Dataset) -> Result<Conditions, TrainError> {
     let c = &model.config.condition;

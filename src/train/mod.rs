@@ -8,6 +8,7 @@
 
 mod data;
 mod files;
+mod prior;
 
 pub use data::{check_range, conditions};
 pub use files::{check_directory, read_metrics};
@@ -21,9 +22,9 @@ use serde::{Deserialize, Serialize};
 use crate::data::Dataset;
 use crate::engine::{ConditionedImages, Engine, EngineError, Rates};
 use crate::model::checkpoint::write_atomically;
-use crate::model::{CheckpointError, Config, ConfigError, Model, Record, Statistics};
+use crate::model::{CheckpointError, Config, ConfigError, Model, Prior, Record, Statistics};
 
-use data::{Shuffles, checksum, complete, population, split};
+use data::{Shuffles, checksum, complete, split};
 use files::{Progress, RunFiles, RunLock, metrics_csv, prepare_directory, resume, save_state};
 
 /// Why training could not start or go on.
@@ -90,6 +91,8 @@ pub struct EpochMetrics {
 pub trait Observer {
     /// Training starts, or goes on, at `epoch` (from 0) with `images` images to train on.
     fn start(&mut self, _model: &Model, _images: [usize; 2], _epoch: usize) {}
+    /// The distribution of the conditions was learnt in `took`.
+    fn prior(&mut self, _prior: &Prior, _took: Duration) {}
     /// `images` images of `epoch` (from 0) were seen, their NLL so far `nll`.
     fn step(&mut self, _epoch: usize, _images: usize, _nll: f64) {}
     /// An epoch ended.
@@ -151,7 +154,11 @@ pub fn train(
         &rows,
     )?;
     let conditions = conditions(&model, &plan.dataset)?;
-    model.population = population(&model, &plan.dataset, &rows, train_config.seed)?;
+    let began = Instant::now();
+    model.prior = prior::fit(&model, &plan.dataset, [&rows, &held], train_config.seed)?;
+    if let Some(prior) = &model.prior {
+        observer.prior(prior, began.elapsed());
+    }
     let mut record = Record {
         data: plan.data,
         select: plan.select,

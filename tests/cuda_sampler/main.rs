@@ -19,6 +19,7 @@ mod rounded;
 #[path = "../sampled/mod.rs"]
 mod sampled;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use decisions::entropy::Balance;
@@ -31,6 +32,7 @@ use sarm::data::SparseImages;
 use sarm::engine::cpu::CpuEngine;
 use sarm::engine::cuda::CudaEngine;
 use sarm::engine::{ConditionedImages, Conditions, Engine, Sampler, SamplingPlan};
+use sarm::generate::conditions;
 use sarm::model::{Model, StageTensor, Values};
 
 #[test]
@@ -393,10 +395,13 @@ fn the_papers_networks_draw_right() {
 fn the_shipped_network_draws_right() {
     let shipped = sarm::pretrained::MODELS[0];
     let model = shipped.checkpoint().unwrap().model;
-    let width = model.config.condition.names.len();
-    let values = model.population.iter().enumerate();
-    let standardised = values.map(|(i, v)| model.standardise(i % width, *v));
-    let conditions = Conditions::new(width, standardised.collect());
+    let names = &model.config.condition.names;
+    let prior = model.prior.as_ref().unwrap();
+    let drawn = conditions::draw(prior, &BTreeMap::new(), 4, 1000).unwrap();
+    let row = |row: usize| (names.iter().enumerate()).map(move |(i, n)| (i, n, row));
+    let standardised = (0..1000).flat_map(row);
+    let standardised = standardised.map(|(i, n, row)| model.standardise(i, drawn[n][row]));
+    let conditions = Conditions::new(names.len(), standardised.collect());
     draws_right(shipped.name, &model, conditions, 27.0 / 625.0);
 }
 

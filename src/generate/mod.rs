@@ -4,6 +4,8 @@
 //! thread of its own. The output gets its name only when it is complete; until then the journal is
 //! what survives a kill.
 
+pub mod conditions;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,174 @@
+//! Learning how the conditions are distributed: labels are counted, the other conditions get a small network each.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::data::column;
+use super::{TrainError, refuse};
+use crate::data::{Dataset, SparseImages};
+use crate::engine::cpu::CpuEngine;
+use crate::engine::{ConditionedImages, Conditions, Engine, Rates};
+use crate::model::config::{ConditionConfig, Schedule};
+use crate::model::prior::{Density, Labels, MOST_LABELS, Range};
+use crate::model::{Model, Prior, Statistics, TrainConfig};
+use crate::random::{self, Purpose};
+
+/// Steps of one density's training, unless these are more or fewer passes than `PASSES` allow.
+const STEPS: usize = 3000;
+const PASSES: (usize, usize) = (4, 200);
+const BATCH: usize = 256;
+
+/// The distribution of `model`'s conditions over the rows `train` of `dataset`; those in `held` say when to stop. `None`
+/// if it has no conditions. Depends on the rows and the seed alone.
+pub(super) fn fit(
+    model: &Model,
+    dataset: &Dataset,
+    [train, held]: [&[u32]; 2],
+    seed: u64,
+) -> Result<Option<Prior>, TrainError> {
+    let names = &model.config.condition.names;
+    let columns: Vec<&[f32]> =
+        (names.iter().map(|n| column(dataset, n))).collect::<Result<_, _>>()?;
+    let is_label = |i: &usize| {
+        let mut seen = BTreeSet::new();
+        train.iter().all(|row| {
+            seen.insert(columns[*i][*row as usize].to_bits());
+            seen.len() <= MOST_LABELS
+        })
+    };
+    let (labels, others): (Vec<usize>, Vec<usize>) = (0..names.len()).partition(is_label);
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let mut prior = Prior {
+        labels: count(names, &columns, &labels, train),
+        densities: Vec::new(),
+    };
+    // The densities are too small for a card to be worth its while.
+    let engine = CpuEngine::new(rayon::current_num_threads())?;
+    let mut before = labels;
+    for place in others {
+        let density = one(
+            model,
+            &columns,
+            &before,
+            place,
+            [train, held],
+            seed,
+            &engine,
+        )?;
+        prior.densities.push(density);
+        before.push(place);
+    }
+    Ok(Some(prior))
+}
+
+fn count(names: &[String], columns: &[&[f32]], labels: &[usize], train: &[u32]) -> Labels {
+    let of = |row: &u32| -> Vec<f32> {
+        // A negative zero is a zero.
+        labels
+            .iter()
+            .map(|i| columns[*i][*row as usize] + 0.0)
+            .collect()
+    };
+    let mut rows: Vec<Vec<f32>> = train.iter().map(of).collect();
+    rows.sort_unstable_by(|a, b| {
+        let mut pairs = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
+        pairs
+            .find(|o| o.is_ne())
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    let (values, images) = rows
+        .chunk_by(|a, b| a == b)
+        .map(|same| (same[0].clone(), same.len() as u64))
+        .unzip();
+    Labels {
+        names: labels.iter().map(|i| names[*i].clone()).collect(),
+        values,
+        images,
+    }
+}
+
+/// The density of condition `place` given the conditions `before`.
+fn one(
+    model: &Model,
+    columns: &[&[f32]],
+    before: &[usize],
+    place: usize,
+    [train, held]: [&[u32]; 2],
+    seed: u64,
+    engine: &CpuEngine,
+) -> Result<Density, TrainError> {
+    let condition = &model.config.condition;
+    let value = |row: &u32| columns[place][*row as usize];
+    let range = Range::of(&condition.names[place], train.iter().map(value));
+    let mut model_of_one = Density::model(
+        &range,
+        ConditionConfig {
+            names: before.iter().map(|i| condition.names[*i].clone()).collect(),
+            mean: before.iter().map(|i| condition.mean[*i]).collect(),
+            scale: before.iter().map(|i| condition.scale[*i]).collect(),
+        },
+    )?;
+    let held: Vec<u32> = (held.iter().copied())
+        .filter(|row| range.contains(value(row)))
+        .collect();
+    let mut images = SparseImages::new(1, 1).unwrap_or_default();
+    let mut log_slopes = Vec::with_capacity(train.len() + held.len());
+    let mut given = Vec::with_capacity(before.len() * (train.len() + held.len()));
+    for row in train.iter().chain(&held) {
+        let pixel = range.pixel(value(row));
+        images.push((pixel > 0.0).then_some((0, pixel)));
+        log_slopes.push(range.log_slope(value(row)));
+        given.extend(
+            before
+                .iter()
+                .map(|i| model.standardise(*i, columns[*i][*row as usize])),
+        );
+    }
+    let (learnt, judged) = (train.len() as u32, (train.len() + held.len()) as u32);
+    let rows: Vec<u32> = (0..learnt).collect();
+    let judges: Vec<u32> = match held.is_empty() {
+        true => rows.clone(),
+        false => (learnt..judged).collect(),
+    };
+    let statistics = Statistics::of(&images, &rows);
+    model_of_one.initialise(seed, &statistics, 0.0);
+    let data = Arc::new(ConditionedImages {
+        images,
+        conditions: Conditions::new(before.len(), given),
+    });
+    let mut trainer = engine.trainer(&model_of_one, data)?;
+    let plan = TrainConfig {
+        epochs: (STEPS / rows.len().div_ceil(BATCH)).clamp(PASSES.0, PASSES.1),
+        learning_rate: 5e-3,
+        schedule: Schedule::Cosine,
+        ..TrainConfig::default()
+    };
+    let mut best = f64::INFINITY;
+    for epoch in 0..plan.epochs {
+        let rates = Rates {
+            learning_rate: plan.learning_rate_at(epoch),
+            weight_decay: 0.0,
+        };
+        let order = random::permutation(seed, Purpose::Shuffle, epoch as u32, rows.len());
+        trainer.steps(&order, BATCH, rates)?;
+        let nll = trainer.nll(&judges)?.iter().sum::<f64>() / judges.len() as f64;
+        if nll < best {
+            best = nll;
+            model_of_one.parameters = trainer.state()?.parameters;
+        }
+    }
+    if !best.is_finite() {
+        return refuse(format!(
+            "the distribution of the condition '{}' cannot be learnt (its likelihood left the range of numbers); does it have values far from all others?",
+            range.name
+        ));
+    }
+    Ok(Density {
+        nll: best
+            - judges.iter().map(|i| log_slopes[*i as usize]).sum::<f64>() / judges.len() as f64,
+        range,
+        model: model_of_one,
+    })
+}
