@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use crate::model::checkpoint::{Checkpoint, CheckpointError, Tensors};
+use crate::model::checkpoint::Checkpoint;
+use crate::model::tensors::{CheckpointError, Tensors};
 
 /// A model of the program's own.
 #[derive(Debug, Clone, Copy)]

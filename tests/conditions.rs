@@ -193,20 +193,20 @@ fn conditions_that_are_left_out_are_drawn_as_the_training_images_had_them() {
     let wanted = "conditions: signal, pt, mass, vertices, cone drawn as the model learnt them\n";
     assert!(said.contains(wanted), "{said}");
     let (is, was) = (moments(&all), moments(&truth));
-    for c in 0..names.len() {
+    for (c, name) in names.iter().enumerate() {
         // Errors of a mean of 6000, and as much again for what a network gets wrong.
         let error = was.spreads[c] / (COUNT as f64).sqrt();
         assert!(
             (is.means[c] - was.means[c]).abs() < 6.0 * error,
             "{}: {:?} {:?}",
-            names[c],
+            name,
             is.means,
             was.means
         );
         assert!(
             (is.spreads[c] / was.spreads[c] - 1.0).abs() < 0.05,
             "{}: {:?} {:?}",
-            names[c],
+            name,
             is.spreads,
             was.spreads
         );

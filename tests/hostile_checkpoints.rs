@@ -17,8 +17,9 @@ use program::{DC, DD, Lab, conditioned};
 use sarm::engine::cpu::CpuEngine;
 use sarm::engine::{Conditions, Engine, SamplingPlan};
 use sarm::generate::conditions;
-use sarm::model::checkpoint::{Checkpoint, Named, Numbers, write_tensors};
+use sarm::model::checkpoint::Checkpoint;
 use sarm::model::config::ImageSize;
+use sarm::model::tensors::{Named, Numbers, write_tensors};
 use sarm::model::{Config, Model};
 use sarm::train::{Silent, TrainPlan, train};
 

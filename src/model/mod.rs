@@ -9,12 +9,14 @@ mod packing;
 pub mod prior;
 mod running_sums;
 pub mod shape;
+pub mod tensors;
 
-pub use checkpoint::{CheckpointError, Record};
+pub use checkpoint::Record;
 pub use config::{Config, ConfigError, ModelConfig, TrainConfig};
 pub use initial::Statistics;
 pub use prior::Prior;
 pub use shape::{StageShape, StageTensor, TensorSpec};
+pub use tensors::CheckpointError;
 
 use crate::data::SparseImages;
 use config::{Channel, LikelihoodConfig, Transform};

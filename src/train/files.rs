@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{EpochMetrics, TrainError, refuse};
 use crate::data::lock::lock;
 use crate::engine::TrainingState;
-use crate::model::checkpoint::{Named, Numbers, Tensors, write_atomically, write_tensors};
+use crate::model::tensors::{Named, Numbers, Tensors, write_atomically, write_tensors};
 use crate::model::{CheckpointError, Model, Record, TrainConfig};
 
 /// Where a run stands, between two steps.

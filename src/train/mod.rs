@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::engine::{ConditionedImages, Engine, EngineError, Rates};
-use crate::model::checkpoint::write_atomically;
+use crate::model::tensors::write_atomically;
 use crate::model::{CheckpointError, Config, ConfigError, Model, Prior, Record, Statistics};
 
 use data::{Shuffles, checksum, complete, split};
