@@ -396,9 +396,9 @@ fn use_model(engine: &CpuEngine, model: &Model) {
         sampler.sample(0, 20).ok();
     }
     if let Some(prior) = &model.prior {
-        conditions::draw(prior, &BTreeMap::new(), 1, 20).ok();
+        conditions::draw(prior, &BTreeMap::new(), 1, 3..20).ok();
         let given = prior.names().last().map(|n| (n.to_string(), 260.0));
-        conditions::draw(prior, &given.into_iter().collect(), 1, 20).ok();
+        conditions::draw(prior, &given.into_iter().collect(), 1, 3..20).ok();
         let columns = prior.names().map(|n| (n.to_string(), vec![1.0, 260.0]));
         conditions::log_density(prior, &columns.collect()).ok();
     }

@@ -330,7 +330,7 @@ fn summary(class: &ClassEvaluation) -> Vec<String> {
     lines
 }
 
-/// Fractions of signal that differ by more than this make the comparison of all images one of classes.
+/// Fractions of signal that differ by more than this, and more than by chance, make the comparison of all images one of classes.
 const UNEVEN: f64 = 0.02;
 
 /// That the two sides mix the classes differently, where they do.
@@ -345,9 +345,13 @@ fn uneven(evaluation: &Evaluation) -> Option<String> {
     let (all, signal) = (counts("all")?, counts("signal")?);
     let truth = signal.truth as f64 / all.truth as f64;
     let generated = signal.generated as f64 / all.generated as f64;
-    ((truth - generated).abs() > UNEVEN).then(|| {
+    let both = (signal.truth + signal.generated) as f64 / (all.truth + all.generated) as f64;
+    let each = 1.0 / all.truth as f64 + 1.0 / all.generated as f64;
+    let chance = (both * (1.0 - both) * each).sqrt();
+    let apart = (truth - generated).abs();
+    (apart > UNEVEN && apart > 4.0 * chance).then(|| {
         format!(
-            "{:.1} % of the true images are signal and {:.1} % of the generated: what is said of all together tells the classes apart, not the generator; look at each class",
+            "{:.1} % of the true images are signal and {:.1} % of the generated: what is said of all together partly tells the classes apart and not the generator; look at each class",
             100.0 * truth,
             100.0 * generated
         )

@@ -177,8 +177,9 @@ impl Generate {
         if self.count.is_none() && from.is_none() {
             bail!("how many images? give --count N");
         }
-        let end = self.first.saturating_add(self.count.unwrap_or(0));
-        let given = GivenRows::new(model, &list, from, self.seed, end)?;
+        let end = |count| self.first.saturating_add(count);
+        let images = self.first..end(self.count.unwrap_or(0));
+        let given = GivenRows::new(model, &list, from, self.seed, images)?;
         let count = self.count.unwrap_or(given.rows() as u64);
         let sampling = SamplingPlan {
             seed: self.seed,
@@ -205,7 +206,7 @@ impl Generate {
             .with("command", command_line())
             .with("model", self.model.display().to_string())
             .with("device", engine.describe());
-        let origin = given.origin(count);
+        let origin = given.origin(end(count));
         if let Some(origin) = &origin {
             plan.provenance =
                 std::mem::take(&mut plan.provenance).with("conditions", origin.clone());

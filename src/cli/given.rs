@@ -1,12 +1,12 @@
 //! What images are conditioned on: from the command line, from a file, or drawn.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
-use super::grouped;
 use crate::data::{self, ReadOptions, Selection};
 use crate::engine::Conditions;
 use crate::generate::conditions;
@@ -113,13 +113,13 @@ struct Drawn {
 
 impl GivenRows {
     /// Of `given` on the command line, or the columns of `from` that `select` leaves: what `model` is
-    /// conditioned on. What `given` leaves out is drawn for images up to number `end`, which depends on `seed`.
+    /// conditioned on. What `given` leaves out is drawn for the images of these numbers, under `seed`.
     pub fn new(
         model: &Model,
         given: &[Given],
         from: Option<(&Path, &[Selection])>,
         seed: u64,
-        end: u64,
+        images: Range<u64>,
     ) -> anyhow::Result<Self> {
         let names = model.config.condition.names.clone();
         Given::check(given, model)?;
@@ -138,7 +138,7 @@ impl GivenRows {
                 if how.names.is_empty() {
                     names.iter().map(|n| vec![how.given[n]]).collect()
                 } else {
-                    let columns = how.columns(model, end)?;
+                    let columns = how.columns(model, images)?;
                     drawn = Some(how);
                     columns
                 }
@@ -151,16 +151,13 @@ impl GivenRows {
         })
     }
 
-    /// Where the conditions of `count` images come from, where that is not plain from the command.
-    pub fn origin(&self, count: u64) -> Option<String> {
-        let rows = self.rows() as u64;
-        let (least, most) = (count / rows.max(1), count.div_ceil(rows.max(1)));
-        let again = match (least, most) {
-            (_, ..2) => String::new(),
-            (a, b) if a == b => format!(", {} values, each {a} times", grouped(rows)),
-            (a, b) => format!(", {} values, each {a} or {b} times", grouped(rows)),
-        };
+    /// Where the conditions of images up to number `end` come from, where that is not plain from the command.
+    pub fn origin(&self, end: u64) -> Option<String> {
         let names = self.drawn.as_ref()?.names.join(", ");
+        let again = match end > MOST_DRAWN {
+            true => format!("; image i has those of image i - {MOST_DRAWN}"),
+            false => String::new(),
+        };
         Some(format!("{names} drawn as the model learnt them{again}"))
     }
 
@@ -168,10 +165,11 @@ impl GivenRows {
     pub fn hash(&self, model: &Model) -> [u8; 32] {
         let mut hash = Sha256::new();
         if let Some(drawn) = &self.drawn {
-            hash.update("drawn");
+            hash.update(conditions::WAY);
             hash.update(drawn.seed.to_le_bytes());
             for (name, value) in &drawn.given {
                 hash.update(name);
+                hash.update(b"=");
                 hash.update(value.to_le_bytes());
             }
         } else if self.rows() == 0 {
@@ -201,17 +199,10 @@ impl GivenRows {
         let mut remarks = Vec::new();
         for (i, name) in prior.labels.names.iter().enumerate() {
             // A label: the model knows nothing of what lies between two of its values.
-            let values: BTreeSet<u32> = prior
-                .labels
-                .values
-                .iter()
-                .map(|row| row[i].to_bits())
-                .collect();
-            let seen = |v: &f32| values.contains(&(v + 0.0).to_bits());
-            if let Some(v) = column(name).and_then(|c| c.iter().find(|v| !seen(v))) {
-                let values: Vec<f32> = values.iter().map(|bits| f32::from_bits(*bits)).collect();
+            let seen: Vec<f32> = prior.labels.values_of(i).iter().map(|(v, _)| *v).collect();
+            if let Some(v) = column(name).and_then(|c| c.iter().find(|v| !seen.contains(v))) {
                 remarks.push(format!(
-                    "no image that the model was trained on had {name} = {v}: there were {values:?}"
+                    "no image that the model was trained on had {name} = {v}: there were {seen:?}"
                 ));
             }
         }
@@ -296,8 +287,9 @@ fn of_file(path: &Path, select: &[Selection], names: &[String]) -> anyhow::Resul
 }
 
 impl Drawn {
-    /// The conditions of images up to number `end`, as far as they do not repeat.
-    fn columns(&self, model: &Model, end: u64) -> anyhow::Result<Vec<Vec<f32>>> {
+    /// The conditions of images `0 .. images.end`, as far as they do not repeat. Those of images before the first one
+    /// are never looked at and cost nothing.
+    fn columns(&self, model: &Model, images: Range<u64>) -> anyhow::Result<Vec<Vec<f32>>> {
         let names = &model.config.condition.names;
         let remedy = || {
             format!(
@@ -312,11 +304,18 @@ impl Drawn {
                 remedy()
             );
         };
-        let rows = end.min(MOST_DRAWN) as usize;
+        let rows = match images.end <= MOST_DRAWN {
+            true => images.start as usize..images.end as usize,
+            false => 0..MOST_DRAWN as usize,
+        };
+        let unused = rows.start;
         let mut drawn =
             conditions::draw(prior, &self.given, self.seed, rows).with_context(remedy)?;
-        Ok((names.iter())
-            .map(|n| drawn.remove(n).unwrap_or_default())
-            .collect())
+        let column = |name: &String| {
+            let values = drawn.remove(name).unwrap_or_default();
+            let filler = values.first().copied().unwrap_or(0.0);
+            [vec![filler; unused], values].concat()
+        };
+        Ok(names.iter().map(column).collect())
     }
 }

@@ -1,6 +1,5 @@
 //! `sarm info`
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -244,13 +243,9 @@ fn prior_as_text(model: &Model) -> String {
     };
     let mut lines = Vec::new();
     for (i, name) in prior.labels.names.iter().enumerate() {
-        let mut images = BTreeMap::new();
-        for (row, count) in prior.labels.values.iter().zip(&prior.labels.images) {
-            let (_, all) = images.entry(row[i].to_bits()).or_insert((row[i], 0));
-            *all += count;
-        }
-        let each = images
-            .values()
+        let values = prior.labels.values_of(i);
+        let each = values
+            .iter()
             .map(|(v, n)| format!("{v} ({} images)", grouped(*n)));
         lines.push(format!("{name}: {}", each.collect::<Vec<_>>().join(", ")));
     }

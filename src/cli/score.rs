@@ -59,7 +59,7 @@ struct Summary {
     images: usize,
     mean_log_likelihood: f64,
     error_of_mean: f64,
-    /// Of the conditions that are no labels, given the labels, where the model knows and all rows are possible.
+    /// Of the conditions that are no labels, given the labels, over the rows whose conditions are possible.
     mean_log_prior: Option<f64>,
     images_per_second: f64,
     device: String,
@@ -113,9 +113,7 @@ impl Score {
             images: scores.len(),
             mean_log_likelihood: mean,
             error_of_mean: (variance / n).sqrt(),
-            mean_log_prior: (log_prior.as_ref())
-                .map(|all| all.iter().sum::<f64>() / n)
-                .filter(|mean| mean.is_finite()),
+            mean_log_prior: mean_of_finite(log_prior.as_deref().unwrap_or_default()),
             images_per_second: n / seconds,
             device: engine.describe(),
         };
@@ -131,8 +129,9 @@ impl Score {
                     ("log_likelihood".to_string(), scores),
                     ("row".to_string(), rows.iter().map(|r| *r as f64).collect()),
                 ]);
+                let with_prior = log_prior.is_some();
                 columns.extend(log_prior.map(|values| ("log_prior".to_string(), values)));
-                let provenance = Provenance::new()
+                let mut provenance = Provenance::new()
                     .with("model_sha256", checkpoint.sha256.clone())
                     .with("data", self.data.display().to_string())
                     .with(
@@ -141,6 +140,12 @@ impl Score {
                     )
                     .with("device", summary.device.clone())
                     .with("command", command_line());
+                if let Some(prior) = model.prior.as_ref().filter(|_| with_prior) {
+                    let names: Vec<&str> = prior.names().collect();
+                    let (labels, others) = names.split_at(prior.labels.names.len());
+                    let of = format!("{} | {}", others.join(", "), labels.join(", "));
+                    provenance = provenance.with("log_prior_of", of);
+                }
                 data::write_columns(out, &columns, &provenance, self.force)?;
             }
             None if !self.json => {
@@ -154,4 +159,10 @@ impl Score {
         }
         Ok(())
     }
+}
+
+fn mean_of_finite(values: &[f64]) -> Option<f64> {
+    let finite = values.iter().filter(|v| v.is_finite());
+    let n = finite.clone().count();
+    (n > 0).then(|| finite.sum::<f64>() / n as f64)
 }

@@ -10,10 +10,14 @@ use crate::model::Prior;
 use crate::model::prior::{Density, Labels};
 use crate::random::{self, Purpose};
 
+/// The way that conditions are drawn, for whoever has to know whether it is still the same.
+pub const WAY: &str = "conditions 1";
 /// Rows that one call of the engine draws.
 const CHUNK: usize = 1 << 14;
 /// Rows of which one is chosen where a condition is given that is drawn after others.
 const CANDIDATES: usize = 32;
+/// Fewer of them than this that count make a poor choice.
+const FEW: f64 = 4.0;
 
 /// What chance decides about a row, besides the densities' draws.
 const LABELS: u32 = 0;
@@ -47,11 +51,11 @@ pub enum ConditionError {
     Engine(#[from] EngineError),
 }
 
-/// Rows `0 .. rows` of `seed`: one column a condition, those in `given` as they are, the others drawn from `prior` given
+/// Rows `rows` of `seed`: one column a condition, those in `given` as they are, the others drawn from `prior` given
 /// these. Row i depends on prior, `given`, seed and i alone.
 ///
 /// Where something is given that `prior` draws after something that is not, each row is chosen among 32 by its likelihood
-/// (importance resampling): right in the limit of many, coarse where what is given is rare.
+/// (importance resampling): right in the limit of many, coarse where what is given is rare, which is logged.
 ///
 /// # Errors
 /// Labels or values that no training image had, when others are to be drawn given them.
@@ -59,7 +63,7 @@ pub fn draw(
     prior: &Prior,
     given: &BTreeMap<String, f32>,
     seed: u64,
-    rows: usize,
+    rows: std::ops::Range<usize>,
 ) -> Result<BTreeMap<String, Vec<f32>>, ConditionError> {
     let labels = matching(&prior.labels, given)?;
     let mut drawn = labels.len() > 1;
@@ -89,19 +93,31 @@ pub fn draw(
         candidates,
         engine: &engine,
     };
-    let mut columns: Vec<Vec<f32>> = prior.names().map(|_| Vec::with_capacity(rows)).collect();
+    let mut columns: Vec<Vec<f32>> = prior.names().map(|_| Vec::new()).collect();
+    let mut counting = 0.0;
     let chunk = CHUNK / candidates;
-    for first in (0..rows).step_by(chunk) {
-        let more = drawing.rows(first, chunk.min(rows - first))?;
-        for (column, more) in columns.iter_mut().zip(more) {
-            column.extend(more);
+    // Chunks start at multiples of their size, whatever is asked for.
+    for first in (rows.start / chunk * chunk..rows.end).step_by(chunk) {
+        let count = chunk.min(rows.end - first);
+        let more = drawing.rows(first, count)?;
+        let skip = rows.start.saturating_sub(first);
+        counting += more.counting * (count - skip) as f64;
+        for (column, more) in columns.iter_mut().zip(more.columns) {
+            column.extend(&more[skip..]);
         }
+    }
+    let counting = counting / rows.len().max(1) as f64;
+    if candidates > 1 && counting < FEW {
+        log::warn!(
+            "what is given is rare: of the {CANDIDATES} draws that a row is chosen among, {counting:.1} count on average; the other conditions go with it only roughly"
+        );
     }
     Ok(prior.names().map(String::from).zip(columns).collect())
 }
 
 /// ln p in nats of each row's conditions that are no labels, given its labels; p per unit of each condition, of whole numbers
-/// and of the smallest value a mass. Minus infinity where no training image came.
+/// and of the smallest value a mass. Minus infinity where no training image came: beyond the range of a condition, or
+/// with labels that none had.
 ///
 /// `columns` holds all conditions by name, equally long. With the likelihood of an image given its conditions it adds up
 /// to that of image and conditions together.
@@ -127,7 +143,13 @@ pub fn log_density(
     }
     let others = all.split_off(prior.labels.names.len());
     let mut before = all;
-    let mut sum = vec![0.0; rows];
+    let seen = |row: usize| {
+        let mut values = prior.labels.values.iter();
+        values.any(|v| v.iter().zip(&before).all(|(v, column)| *v == column[row]))
+    };
+    let mut sum: Vec<f64> = (0..rows)
+        .map(|row| if seen(row) { 0.0 } else { f64::NEG_INFINITY })
+        .collect();
     for (density, values) in prior.densities.iter().zip(others) {
         let range = &density.range;
         let mut images = SparseImages::new(1, 1).unwrap_or_default();
@@ -139,7 +161,7 @@ pub fn log_density(
         let scores = engine.score(&density.model, data)?;
         for ((sum, score), value) in sum.iter_mut().zip(scores).zip(&values) {
             *sum += match range.contains(*value) {
-                true => score + range.log_slope(*value),
+                true => score + range.log_factor(*value),
                 false => f64::NEG_INFINITY,
             };
         }
@@ -173,6 +195,12 @@ fn matching<'a>(
     Ok(found)
 }
 
+struct Rows {
+    columns: Vec<Vec<f32>>,
+    /// Candidates that count, on average: (sum of weights)^2 / sum of their squares.
+    counting: f64,
+}
+
 struct Drawing<'a> {
     prior: &'a Prior,
     labels: Vec<(&'a [f32], u64)>,
@@ -184,7 +212,7 @@ struct Drawing<'a> {
 
 impl Drawing<'_> {
     /// Columns of rows `first .. first + count`, in the order in which they are drawn.
-    fn rows(&self, first: usize, count: usize) -> Result<Vec<Vec<f32>>, ConditionError> {
+    fn rows(&self, first: usize, count: usize) -> Result<Rows, ConditionError> {
         let all = count * self.candidates;
         let mut columns = self.labels(first * self.candidates, all);
         let mut log_weight = vec![0.0f64; all];
@@ -229,15 +257,21 @@ impl Drawing<'_> {
             };
             columns.push(values);
         }
+        let mut counting = 1.0;
         if self.candidates > 1 {
-            let chosen: Vec<usize> = (log_weight.chunks(self.candidates).enumerate())
-                .map(|(row, weights)| row * self.candidates + self.choose(first + row, weights))
-                .collect();
+            let (chosen, counts): (Vec<usize>, Vec<f64>) =
+                (log_weight.chunks(self.candidates).enumerate())
+                    .map(|(row, weights)| {
+                        let (place, counting) = self.choose(first + row, weights);
+                        (row * self.candidates + place, counting)
+                    })
+                    .unzip();
             for column in &mut columns {
                 *column = chosen.iter().map(|i| column[*i]).collect();
             }
+            counting = counts.iter().sum::<f64>() / count.max(1) as f64;
         }
-        Ok(columns)
+        Ok(Rows { columns, counting })
     }
 
     /// Labels of `count` candidates from number `first`.
@@ -259,20 +293,25 @@ impl Drawing<'_> {
             .collect()
     }
 
-    /// One of the candidates of row `row`, by their weights.
-    fn choose(&self, row: usize, log_weights: &[f64]) -> usize {
+    /// One of the candidates of row `row`, by their weights, and how many of them count.
+    fn choose(&self, row: usize, log_weights: &[f64]) -> (usize, f64) {
         let most = log_weights
             .iter()
             .copied()
             .fold(f64::NEG_INFINITY, f64::max);
-        let weights = log_weights.iter().map(|w| (w - most).exp());
+        let weights: Vec<f64> = log_weights
+            .iter()
+            .map(|w| crate::numeric::exp((w - most) as f32).into())
+            .collect();
+        let sum: f64 = weights.iter().sum();
+        let counting = sum * sum / weights.iter().map(|w| w * w).sum::<f64>();
         let [a, b, ..] = random::words(self.seed, Purpose::Condition, row as u64, CHOICE);
-        let mut left = random::unit_f64(a, b) * weights.clone().sum::<f64>();
-        let found = weights.clone().position(|w| {
+        let mut left = random::unit_f64(a, b) * sum;
+        let found = weights.iter().position(|w| {
             left -= w;
             left < 0.0
         });
-        found.unwrap_or(log_weights.len() - 1)
+        (found.unwrap_or(log_weights.len() - 1), counting)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The parameters that training starts from.
 
 use super::config::{Channel, LikelihoodConfig};
+use super::running_sums::Ends;
 use super::{Model, StageTensor};
 use crate::data::SparseImages;
 use crate::random::{self, Purpose};
@@ -15,6 +16,8 @@ pub struct Statistics {
     positive: Vec<Vec<f32>>,
     images: usize,
     largest: f32,
+    /// What sums over all pixels come to, where it was measured.
+    pub(super) ends: Option<Ends>,
 }
 
 impl Statistics {
@@ -44,6 +47,22 @@ impl Statistics {
             positive,
             images: rows.len(),
             largest,
+            ends: None,
+        }
+    }
+
+    /// With what the sums over all pixels come to in the images `rows`, given their conditions as `model` is shown them:
+    /// what [running sums](Model::initialise) start from.
+    pub fn with_ends<'a>(
+        self,
+        model: &Model,
+        images: &SparseImages,
+        rows: &[u32],
+        condition: &dyn Fn(u32) -> &'a [f32],
+    ) -> Self {
+        Self {
+            ends: Some(Ends::of(model, images, rows, condition)),
+            ..self
         }
     }
 

@@ -4,7 +4,7 @@
 //!
 //! A condition of few values is a label; how often each combination of labels occurred is counted. The range of every
 //! other condition is cut into pieces; the one a value lies in is the one pixel of a model of its own,
-//! conditioned on what comes before. Within a piece the density is even, so p is exact.
+//! conditioned on what comes before. Within a piece the density is uniform, so p is exact.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,13 @@ use super::{ConfigError, Model};
 /// A condition of no more different values than these is a label.
 pub const MOST_LABELS: usize = 16;
 
-/// Pieces of a [`Range`], or fewer.
+/// Pieces of a [`Range`] of as many values each.
 const PIECES: usize = 64;
+/// How often the two outer ones are halved at the most,
+const HALVINGS: usize = 20;
+/// and how many values the outermost has at the least.
+const LEAST_IN_TAIL: usize = 16;
+const MOST_KNOTS: usize = PIECES + 1 + 2 * HALVINGS;
 /// Far above what [`Density::model`] makes.
 const MOST_PARAMETERS: u64 = 1 << 20;
 
@@ -48,43 +53,44 @@ pub struct Labels {
 pub struct Density {
     /// Where it lies.
     pub range: Range,
-    /// Mean of -ln p of the values that were held out, in nats, p per unit of the condition; of those trained on where none
-    /// were held out.
+    /// Mean of -ln p of the values in the range that were held out, in nats, p per unit of the condition; they also said when to
+    /// stop. Of those trained on where none were held out.
     pub nll: f64,
     /// A model of one pixel: the piece of the range.
     pub model: Model,
 }
 
-/// The values that a condition can take, cut into pieces that about as many images lie in.
+/// The values that a condition can take: the smallest one, which many images may have exactly, and above it pieces that
+/// about as many images lie in as in any other, fewer towards the ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
     /// Name of the condition.
     pub name: String,
-    /// Ascending values, at least two: where pieces meet, and the ends.
+    /// Ascending values, at least two: where pieces begin and end.
     pub knots: Vec<f32>,
-    /// Whether it takes whole numbers only; then no knot is one.
+    /// Whether it takes whole numbers only; then each knot lies half above one.
     pub whole: bool,
 }
 
 impl Range {
     /// Of these values, finite and not all the same.
     pub fn of(name: &str, values: impl Iterator<Item = f32>) -> Self {
-        let mut values: Vec<f32> = values.collect();
+        let mut values: Vec<f32> = values.map(|v| v + 0.0).collect();
         values.sort_unstable_by(f32::total_cmp);
-        // Beyond 2^20 single precision has no room for the half units.
+        // Single precision has room for half units up to 2^23.
         let whole = values
             .iter()
-            .all(|v| v.fract() == 0.0 && v.abs() < (1 << 20) as f32);
+            .all(|v| v.fract() == 0.0 && v.abs() < (1 << 22) as f32);
         let last = values.len().saturating_sub(1);
-        let quantiles = (0..=PIECES).map(|i| values[i * last / PIECES]);
-        let mut knots: Vec<f32> = match whole {
-            // The smallest number is above a knot, as all others are.
-            true => (values.first().map(|v| v - 0.5).into_iter())
-                .chain(quantiles.map(|v| v + 0.5))
-                .collect(),
-            false => quantiles.collect(),
-        };
+        // A density that is uniform out to the farthest value has too wide a tail: the outer pieces are halved.
+        let halvings = (1..=HALVINGS).map(|k| (last / PIECES) >> k);
+        let tails: Vec<usize> = halvings.take_while(|n| *n >= LEAST_IN_TAIL).collect();
+        let mut places: Vec<usize> = (0..=PIECES).map(|i| i * last / PIECES).collect();
+        places.extend(tails.iter().flat_map(|n| [*n, last - n]));
+        places.sort_unstable();
+        let above = if whole { 0.5 } else { 0.0 };
+        let mut knots: Vec<f32> = places.iter().map(|i| values[*i] + above).collect();
         knots.dedup();
         Self {
             name: name.into(),
@@ -95,17 +101,14 @@ impl Range {
 
     /// The smallest and the largest value of the condition.
     pub fn ends(&self) -> [f32; 2] {
-        let [low, high] = [self.knots[0], self.knots[self.pieces()]];
-        match self.whole {
-            true => [low + 0.5, high - 0.5],
-            false => [low, high],
-        }
+        let above = if self.whole { 0.5 } else { 0.0 };
+        [self.knots[0] - above, self.knots[self.pieces()] - above]
     }
 
-    /// Whether values of the condition lie in it.
+    /// Whether it is a value that the condition can take.
     pub fn contains(&self, value: f32) -> bool {
         let [low, high] = self.ends();
-        (low..=high).contains(&value)
+        (low..=high).contains(&value) && (!self.whole || value.fract() == 0.0)
     }
 
     /// How many pieces there are.
@@ -113,12 +116,11 @@ impl Range {
         self.knots.len() - 1
     }
 
-    /// The piece that `value` lies in, the first or the last one if it lies outside. `None`: it is the smallest one, which
-    /// many images may have exactly.
+    /// The piece that `value` lies in, the last one if it lies above all. `None`: it is the smallest one, or below.
     fn piece(&self, value: f32) -> Option<usize> {
-        let above = self.knots.partition_point(|k| *k <= value);
-        let smallest = !self.whole && value <= self.knots[0];
-        (!smallest).then(|| above.saturating_sub(1).min(self.pieces() - 1))
+        let below = self.knots.partition_point(|k| *k <= value);
+        let smallest = value <= self.ends()[0];
+        (!smallest).then(|| below.saturating_sub(1).min(self.pieces() - 1))
     }
 
     fn length(&self, piece: usize) -> f64 {
@@ -133,18 +135,22 @@ impl Range {
     /// The value that lies `along`, 0 to 1, in the piece of `pixel`.
     pub fn value(&self, pixel: f32, along: f64) -> f32 {
         let [low, high] = self.ends();
-        let Some(piece) = (pixel as usize).checked_sub(1) else {
+        let Some(piece) = (pixel.round() as usize).checked_sub(1) else {
             return low;
         };
         let piece = piece.min(self.pieces() - 1);
         let value = f64::from(self.knots[piece]) + along.clamp(0.0, 1.0) * self.length(piece);
-        let value = if self.whole { value.round() } else { value };
+        let value = if self.whole {
+            value.round() + 0.0
+        } else {
+            value
+        };
         (value as f32).clamp(low, high)
     }
 
-    /// What to add to a pixel's log-likelihood to have that of a condition of `value`: ln p per unit, or of a mass where it is the
-    /// smallest value or a whole number.
-    pub fn log_slope(&self, value: f32) -> f64 {
+    /// What to add to the log-likelihood of a pixel to have that of a condition of `value`: a density per unit, a mass where it is
+    /// the smallest value or a whole number.
+    pub fn log_factor(&self, value: f32) -> f64 {
         self.piece(value).map_or(0.0, |piece| {
             // The cell of the grid's first level reaches down to 0.
             let cell: f64 = if piece == 0 { 1.5 } else { 1.0 };
@@ -154,13 +160,11 @@ impl Range {
 
     /// Whether it is one: a file may say anything.
     fn check(&self) -> bool {
-        let many = (2..=2 * PIECES).contains(&self.knots.len());
+        let many = (2..=MOST_KNOTS).contains(&self.knots.len());
         let ascending = self.knots.windows(2).all(|k| k[0] < k[1]);
         let finite = self.knots.iter().all(|k| k.is_finite());
-        many && ascending && finite && {
-            let [low, high] = self.ends();
-            low <= high
-        }
+        let halves = !self.whole || self.knots.iter().all(|k| k.abs().fract() == 0.5);
+        many && ascending && finite && halves
     }
 }
 
@@ -206,6 +210,22 @@ impl Density {
     }
 }
 
+impl Labels {
+    /// The values of label `i`, ascending, with the images that had each.
+    pub fn values_of(&self, i: usize) -> Vec<(f32, u64)> {
+        let mut all: Vec<(f32, u64)> = (self.values.iter().zip(&self.images))
+            .map(|(row, n)| (row[i], *n))
+            .collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        all.dedup_by(|later, first| {
+            let same = later.0 == first.0;
+            first.1 += if same { later.1 } else { 0 };
+            same
+        });
+        all
+    }
+}
+
 impl Prior {
     /// Names of the conditions in the order in which they are drawn.
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -242,6 +262,9 @@ impl Prior {
         let finite = values.iter().flatten().all(|v| v.is_finite());
         if values.is_empty() || values.len() != images.len() || !whole_rows || !finite {
             return Err("its labels do not fit together".into());
+        }
+        if labels.len() + header.densities.len() != names.len() {
+            return Err("it is of another number of conditions".into());
         }
         if images.contains(&0)
             || images
@@ -329,29 +352,66 @@ mod tests {
             [range.pixel(200.0), range.pixel(400.0)],
             [0.0, PIECES as f32]
         );
-        // As many in each piece: the slope goes as the density.
-        let ratio = range.log_slope(245.0) - range.log_slope(280.0);
+        // As many in each piece: the factor goes as the density.
+        let ratio = range.log_factor(245.0) - range.log_factor(280.0);
         assert!((ratio - 5f64.ln()).abs() < 0.1, "{ratio}");
         let whole = Range::of("n_pileup", [3.0f32, 80.0, 41.0, 40.0, 41.0].into_iter());
-        assert!(whole.whole && whole.knots[0] == 2.5 && whole.ends() == [3.0, 80.0]);
+        assert!(
+            whole.whole && whole.knots == [3.5, 40.5, 41.5, 80.5] && whole.ends() == [3.0, 80.0]
+        );
         let of = |value: f32| whole.pixel(value);
         assert_eq!(
-            [3.0, 40.0, 41.0, 42.0, 80.0].map(of),
-            [1.0, 2.0, 3.0, 4.0, 4.0]
+            [3.0, 4.0, 40.0, 41.0, 42.0, 80.0].map(of),
+            [0.0, 1.0, 1.0, 2.0, 3.0, 3.0]
         );
-        // 40 and 41 have a piece each; 42 to 80 share one.
-        assert!((1..10).all(|i| whole.value(3.0, 0.1 * f64::from(i)) == 41.0));
+        assert!((1..10).all(|i| whole.value(2.0, 0.1 * f64::from(i)) == 41.0));
         assert_eq!(
-            [0.0, 0.5, 1.0].map(|along| whole.value(4.0, along)),
+            [0.001, 0.5, 0.999].map(|along| whole.value(3.0, along)),
             [42.0, 61.0, 80.0]
         );
+        assert!(whole.contains(42.0) && !whole.contains(42.5) && !whole.contains(81.0));
         // Half of all have the smallest value.
         let atom = Range::of(
             "cone_40",
             (0..200).map(|i| (i as f32 - 100.0).max(0.0) + 0.5),
         );
         assert!(atom.pieces() < 40 && atom.pixel(0.5) == 0.0 && atom.value(0.0, 0.9) == 0.5);
-        assert_eq!(atom.log_slope(0.5), 0.0);
+        assert_eq!(atom.log_factor(0.5), 0.0);
+    }
+
+    /// The spread of a long tail is that of the values, not that of the farthest one.
+    #[test]
+    fn tails_are_no_fatter_than_the_values() {
+        let n = 100_000;
+        let values = (0..n).map(|i| -(((n - i) as f32 - 0.5) / n as f32).ln());
+        let range = Range::of("exponential", values.clone());
+        assert!((66..=MOST_KNOTS).contains(&range.knots.len()));
+        let spread = |values: &[f64]| {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+        };
+        let was: Vec<f64> = values.clone().map(f64::from).collect();
+        let is: Vec<f64> = values
+            .enumerate()
+            .map(|(i, v)| f64::from(range.value(range.pixel(v), (i % 1000) as f64 / 1000.0)))
+            .collect();
+        assert!(
+            (spread(&is) / spread(&was) - 1.0).abs() < 0.02,
+            "{} {}",
+            spread(&is),
+            spread(&was)
+        );
+    }
+
+    #[test]
+    fn values_of_a_label_are_counted_together() {
+        let labels = Labels {
+            names: vec!["a".into(), "b".into()],
+            values: vec![vec![1.0, -2.0], vec![1.0, 3.0], vec![2.0, -2.0]],
+            images: vec![5, 6, 7],
+        };
+        assert_eq!(labels.values_of(0), [(1.0, 11), (2.0, 7)]);
+        assert_eq!(labels.values_of(1), [(-2.0, 12), (3.0, 6)]);
     }
 
     #[test]
@@ -410,6 +470,11 @@ mod tests {
                 "something else",
             ),
             ("\"jet_pt\"", "\"jet_mass\"", "the model of jet_pt, signal"),
+            (
+                ",\"densities\":[{",
+                ",\"densities\":[],\"x\":[{",
+                "unknown field",
+            ),
             ("{\"labels\"", "{\"label\"", "unknown field"),
         ] {
             assert!(text.contains(from), "{from} in {text}");

@@ -1,5 +1,6 @@
 //! What training takes from the data: the split, the statistics, the conditions, the range.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -105,7 +106,7 @@ pub(super) fn complete(
     let conditions = &mut model.condition;
     let measured = conditions.mean.is_empty();
     for name in &conditions.names {
-        let column = column(dataset, name)?;
+        let column = column(&dataset.columns, name)?;
         if let Some(value) = column.first()
             && column.iter().all(|v| v == value)
         {
@@ -166,17 +167,16 @@ pub fn check_range(model: &Model, dataset: &Dataset, remedy: &str) -> Result<(),
     ))
 }
 
-pub(super) fn column<'a>(dataset: &'a Dataset, name: &str) -> Result<&'a [f32], TrainError> {
-    match dataset.columns.get(name) {
+/// The data set `name` of those read with the images.
+pub(super) fn column<'a>(
+    columns: &'a BTreeMap<String, Vec<f32>>,
+    name: &str,
+) -> Result<&'a [f32], TrainError> {
+    match columns.get(name) {
         Some(column) => Ok(column),
         None => refuse(format!(
             "the data have no per-row data set '{name}' to condition on; they have: {}",
-            dataset
-                .columns
-                .keys()
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ")
+            columns.keys().cloned().collect::<Vec<_>>().join(", ")
         )),
     }
 }
@@ -187,7 +187,7 @@ pub fn conditions(model: &Model, dataset: &Dataset) -> Result<Conditions, TrainE
     let width = c.names.len();
     let mut values = vec![0.0; width * dataset.images.len()];
     for (i, name) in c.names.iter().enumerate() {
-        for (row, v) in column(dataset, name)?.iter().enumerate() {
+        for (row, v) in column(&dataset.columns, name)?.iter().enumerate() {
             if !v.is_finite() {
                 return refuse(format!(
                     "data set '{name}', row {row} holds {v}; a condition must be finite"

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::engine::{ConditionedImages, Engine, EngineError, Rates};
+use crate::model::checkpoint::Checkpoint;
 use crate::model::tensors::write_atomically;
 use crate::model::{CheckpointError, Config, ConfigError, Model, Prior, Record, Statistics};
 
@@ -154,11 +155,9 @@ pub fn train(
         &rows,
     )?;
     let conditions = conditions(&model, &plan.dataset)?;
-    let began = Instant::now();
-    model.prior = prior::fit(&model, &plan.dataset, [&rows, &held], train_config.seed)?;
-    if let Some(prior) = &model.prior {
-        observer.prior(prior, began.elapsed());
-    }
+    let statistics = statistics.with_ends(&model, &plan.dataset.images, &rows, &|row| {
+        conditions.row(u64::from(row))
+    });
     let mut record = Record {
         data: plan.data,
         select: plan.select,
@@ -173,6 +172,7 @@ pub fn train(
         version: env!("CARGO_PKG_VERSION").into(),
         ..Record::default()
     };
+    let columns = plan.dataset.columns;
     let data = Arc::new(ConditionedImages {
         images: plan.dataset.images,
         conditions,
@@ -200,6 +200,22 @@ pub fn train(
     match &state {
         Some(state) => trainer.restore(state)?,
         None => prepare_directory(&files, &asked)?,
+    }
+    // A run that goes on has learnt it before, unless a version wrote it that did not know how.
+    let learnt = match plan.resume {
+        true => Checkpoint::read(&files.model())
+            .ok()
+            .and_then(|c| c.model.prior),
+        false => None,
+    };
+    if learnt.is_some() {
+        model.prior = learnt;
+    } else {
+        let began = Instant::now();
+        model.prior = prior::fit(&model, &columns, [&rows, &held], train_config.seed)?;
+        if let Some(prior) = &model.prior {
+            observer.prior(prior, began.elapsed());
+        }
     }
     observer.start(&model, [rows.len(), held.len()], progress.epoch);
     let mut last_checkpoint = Instant::now();

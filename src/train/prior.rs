@@ -1,11 +1,11 @@
 //! Learning how the conditions are distributed: labels are counted, the other conditions get a small network each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::data::column;
 use super::{TrainError, refuse};
-use crate::data::{Dataset, SparseImages};
+use crate::data::SparseImages;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{ConditionedImages, Conditions, Engine, Rates};
 use crate::model::config::{ConditionConfig, Schedule};
@@ -17,22 +17,25 @@ use crate::random::{self, Purpose};
 const STEPS: usize = 3000;
 const PASSES: (usize, usize) = (4, 200);
 const BATCH: usize = 256;
+const MOST_THREADS: usize = 8;
+/// A value that more than this fraction of the images share is a peak that pieces smear.
+const SHARED: f64 = 0.02;
 
-/// The distribution of `model`'s conditions over the rows `train` of `dataset`; those in `held` say when to stop. `None`
+/// The distribution of `model`'s conditions over the rows `train` of `columns`; those in `held` say when to stop. `None`
 /// if it has no conditions. Depends on the rows and the seed alone.
 pub(super) fn fit(
     model: &Model,
-    dataset: &Dataset,
+    columns: &BTreeMap<String, Vec<f32>>,
     [train, held]: [&[u32]; 2],
     seed: u64,
 ) -> Result<Option<Prior>, TrainError> {
     let names = &model.config.condition.names;
     let columns: Vec<&[f32]> =
-        (names.iter().map(|n| column(dataset, n))).collect::<Result<_, _>>()?;
+        (names.iter().map(|n| column(columns, n))).collect::<Result<_, _>>()?;
     let is_label = |i: &usize| {
         let mut seen = BTreeSet::new();
         train.iter().all(|row| {
-            seen.insert(columns[*i][*row as usize].to_bits());
+            seen.insert((columns[*i][*row as usize] + 0.0).to_bits());
             seen.len() <= MOST_LABELS
         })
     };
@@ -44,11 +47,11 @@ pub(super) fn fit(
         labels: count(names, &columns, &labels, train),
         densities: Vec::new(),
     };
-    // The densities are too small for a card to be worth its while.
-    let engine = CpuEngine::new(rayon::current_num_threads())?;
+    // The densities are too small for a card, or for many threads, to be worth their while.
+    let engine = CpuEngine::new(rayon::current_num_threads().min(MOST_THREADS))?;
     let mut before = labels;
     for place in others {
-        let density = one(
+        let density = fit_density(
             model,
             &columns,
             &before,
@@ -90,7 +93,7 @@ fn count(names: &[String], columns: &[&[f32]], labels: &[usize], train: &[u32]) 
 }
 
 /// The density of condition `place` given the conditions `before`.
-fn one(
+fn fit_density(
     model: &Model,
     columns: &[&[f32]],
     before: &[usize],
@@ -102,7 +105,14 @@ fn one(
     let condition = &model.config.condition;
     let value = |row: &u32| columns[place][*row as usize];
     let range = Range::of(&condition.names[place], train.iter().map(value));
-    let mut model_of_one = Density::model(
+    if let Some((value, share)) = peak(&range, train.iter().map(value)) {
+        log::warn!(
+            "condition '{}' is {value} in {:.0} % of the images: only the smallest value may be that common, others are drawn spread over their surroundings",
+            range.name,
+            100.0 * share
+        );
+    }
+    let mut network = Density::model(
         &range,
         ConditionConfig {
             names: before.iter().map(|i| condition.names[*i].clone()).collect(),
@@ -114,12 +124,12 @@ fn one(
         .filter(|row| range.contains(value(row)))
         .collect();
     let mut images = SparseImages::new(1, 1).unwrap_or_default();
-    let mut log_slopes = Vec::with_capacity(train.len() + held.len());
+    let mut log_factors = Vec::with_capacity(train.len() + held.len());
     let mut given = Vec::with_capacity(before.len() * (train.len() + held.len()));
     for row in train.iter().chain(&held) {
         let pixel = range.pixel(value(row));
         images.push((pixel > 0.0).then_some((0, pixel)));
-        log_slopes.push(range.log_slope(value(row)));
+        log_factors.push(range.log_factor(value(row)));
         given.extend(
             before
                 .iter()
@@ -128,17 +138,17 @@ fn one(
     }
     let (learnt, judged) = (train.len() as u32, (train.len() + held.len()) as u32);
     let rows: Vec<u32> = (0..learnt).collect();
-    let judges: Vec<u32> = match held.is_empty() {
+    let validation: Vec<u32> = match held.is_empty() {
         true => rows.clone(),
         false => (learnt..judged).collect(),
     };
     let statistics = Statistics::of(&images, &rows);
-    model_of_one.initialise(seed, &statistics, 0.0);
+    network.initialise(seed, &statistics, 0.0);
     let data = Arc::new(ConditionedImages {
         images,
         conditions: Conditions::new(before.len(), given),
     });
-    let mut trainer = engine.trainer(&model_of_one, data)?;
+    let mut trainer = engine.trainer(&network, data)?;
     let plan = TrainConfig {
         epochs: (STEPS / rows.len().div_ceil(BATCH)).clamp(PASSES.0, PASSES.1),
         learning_rate: 5e-3,
@@ -153,10 +163,10 @@ fn one(
         };
         let order = random::permutation(seed, Purpose::Shuffle, epoch as u32, rows.len());
         trainer.steps(&order, BATCH, rates)?;
-        let nll = trainer.nll(&judges)?.iter().sum::<f64>() / judges.len() as f64;
+        let nll = trainer.nll(&validation)?.iter().sum::<f64>() / validation.len() as f64;
         if nll < best {
             best = nll;
-            model_of_one.parameters = trainer.state()?.parameters;
+            network.parameters = trainer.state()?.parameters;
         }
     }
     if !best.is_finite() {
@@ -167,8 +177,23 @@ fn one(
     }
     Ok(Density {
         nll: best
-            - judges.iter().map(|i| log_slopes[*i as usize]).sum::<f64>() / judges.len() as f64,
+            - validation
+                .iter()
+                .map(|i| log_factors[*i as usize])
+                .sum::<f64>()
+                / validation.len() as f64,
         range,
-        model: model_of_one,
+        model: network,
     })
+}
+
+/// A value that is neither the smallest one nor a whole number and that many of `values` share, and their fraction.
+fn peak(range: &Range, values: impl Iterator<Item = f32>) -> Option<(f32, f64)> {
+    let mut values: Vec<f32> = values.collect();
+    values.sort_unstable_by(f32::total_cmp);
+    let most = (values.chunk_by(|a, b| a == b))
+        .filter(|same| !range.whole && same[0] > range.ends()[0])
+        .max_by_key(|same| same.len())?;
+    let share = most.len() as f64 / values.len() as f64;
+    (share > SHARED).then_some((most[0], share))
 }

@@ -397,7 +397,7 @@ fn the_shipped_network_draws_right() {
     let model = shipped.checkpoint().unwrap().model;
     let names = &model.config.condition.names;
     let prior = model.prior.as_ref().unwrap();
-    let drawn = conditions::draw(prior, &BTreeMap::new(), 4, 1000).unwrap();
+    let drawn = conditions::draw(prior, &BTreeMap::new(), 4, 0..1000).unwrap();
     let row = |row: usize| (names.iter().enumerate()).map(move |(i, n)| (i, n, row));
     let standardised = (0..1000).flat_map(row);
     let standardised = standardised.map(|(i, n, row)| model.standardise(i, drawn[n][row]));
