@@ -191,7 +191,7 @@ fn conditions_that_are_left_out_are_drawn_as_the_training_images_had_them() {
     let truth = lab.read("correlated.h5");
     let truth: Vec<Vec<f32>> = names.iter().map(|n| truth.columns[*n].clone()).collect();
     let (all, images, said) = drawn("--count 20000 --seed 3");
-    let wanted = "conditions: signal, pt, mass, vertices, cone drawn as the model learnt them\n";
+    let wanted = "conditions: signal, pt, mass, vertices, cone drawn from what the model learnt\n";
     assert!(said.contains(wanted), "{said}");
     let (is, was) = (moments(&all), moments(&truth));
     for (c, name) in names.iter().enumerate() {
@@ -301,16 +301,14 @@ fn conditions_that_are_left_out_are_drawn_as_the_training_images_had_them() {
     lab.refuses(
         &format!("{generate} --count 5 --given signal=0.5"),
         &[
-            "no image that the model was trained on had signal = 0.5",
-            "--given pt=VALUE",
-            "--given-from",
+            "cannot draw pt, mass, vertices, cone: no image that the model was trained on had signal = 0.5; signal was one of [0.0, 1.0]",
         ],
     );
     lab.refuses(
         &format!("{generate} --count 5 --given mass=200"),
         &[
-            "no image that the model was trained on had mass = 200 (they had 62",
-            "--given-from",
+            "no image that the model was trained on had mass = 200.0 (they had 62",
+            "give a value in that range",
         ],
     );
     let about = lab.json("info --json run/model.safetensors");

@@ -158,6 +158,19 @@ fn models_come_with_the_program() {
         assert!((5..120).contains(&pixels), "{pixels} nonzero pixels a jet");
         assert_eq!(drawn.columns["signal"], vec![class; 20]);
     }
+    // Of the rows of a file, those of its class.
+    let out = folder.path().join("rows.h5");
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/data/jets-sample.h5");
+    let rows = [
+        "generate", "--quiet", "--device", "cpu", "--model", "jets-qcd", "--count", "40",
+    ];
+    let mut call = sarm();
+    call.args(rows)
+        .args(["--given-from", sample, "--out"])
+        .arg(&out);
+    call.assert().success();
+    let drawn = read(&out, &ReadOptions::default()).unwrap();
+    assert_eq!(drawn.columns["signal"], vec![0.0; 40]);
     // A name stands for its class, whatever the file says of the images.
     let scores = |model: &[&str]| {
         let data = concat!(env!("CARGO_MANIFEST_DIR"), "/data/jets-sample.h5");

@@ -175,6 +175,13 @@ fn several_files_count_as_one() {
         said.contains("50.0 % of the true images are signal and 100.0 % of"),
         "{said}"
     );
+    let apart =
+        told("--truth data.h5 --select signal=0 --generated a.h5 --select-generated signal=1");
+    assert!(
+        String::from_utf8(apart)
+            .unwrap()
+            .contains("0.0 % of the true images are signal")
+    );
     let said = String::from_utf8(told("--truth data.h5 --generated a.h5")).unwrap();
     assert!(!said.contains("are signal"), "{said}");
     // Labels of some images only tell no classes apart.

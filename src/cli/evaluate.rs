@@ -9,7 +9,7 @@ use crate::data::{self, Dataset, ReadOptions, Selection};
 use crate::evaluate::report::{
     Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, write_report,
 };
-use crate::evaluate::{ClassEvaluation, Evaluation, Options, Reasons, Resampling, Sides, evaluate};
+use crate::evaluate::{ClassEvaluation, Options, Reasons, Resampling, Sides, evaluate};
 use crate::model::Record;
 use crate::physics::DEFAULT_RANGE;
 use crate::pretrained;
@@ -90,7 +90,7 @@ impl Evaluate {
             ..Options::default()
         };
         let evaluation = evaluate(&truth, &generated, &options)?;
-        if let Some(remark) = uneven(&evaluation) {
+        if let Some(remark) = uneven(&truth, &generated) {
             log::warn!("{remark}");
         }
         let typed = |s: &[Selection]| s.iter().map(ToString::to_string).collect();
@@ -334,26 +334,21 @@ fn summary(class: &ClassEvaluation) -> Vec<String> {
 const UNEVEN: f64 = 0.02;
 
 /// That the two sides mix the classes differently, where they do.
-fn uneven(evaluation: &Evaluation) -> Option<String> {
-    let counts = |name: &str| {
-        evaluation
-            .classes
-            .iter()
-            .find(|c| c.name == name)
-            .map(|c| c.counts)
+fn uneven(truth: &Dataset, generated: &Dataset) -> Option<String> {
+    let signal = |data: &Dataset| {
+        let labels = data.columns.get("signal")?;
+        let n = labels.len() as f64;
+        (n > 0.0).then(|| (labels.iter().filter(|s| **s == 1.0).count() as f64, n))
     };
-    let (all, signal) = (counts("all")?, counts("signal")?);
-    let truth = signal.truth as f64 / all.truth as f64;
-    let generated = signal.generated as f64 / all.generated as f64;
-    let both = (signal.truth + signal.generated) as f64 / (all.truth + all.generated) as f64;
-    let each = 1.0 / all.truth as f64 + 1.0 / all.generated as f64;
-    let chance = (both * (1.0 - both) * each).sqrt();
-    let apart = (truth - generated).abs();
+    let ((a, of_a), (b, of_b)) = (signal(truth)?, signal(generated)?);
+    let both = (a + b) / (of_a + of_b);
+    let chance = (both * (1.0 - both) * (1.0 / of_a + 1.0 / of_b)).sqrt();
+    let apart = (a / of_a - b / of_b).abs();
     (apart > UNEVEN && apart > 4.0 * chance).then(|| {
         format!(
-            "{:.1} % of the true images are signal and {:.1} % of the generated: what is said of all together partly tells the classes apart and not the generator; look at each class",
-            100.0 * truth,
-            100.0 * generated
+            "{:.1} % of the true images are signal and {:.1} % of the generated: what is said of all together partly tells the classes apart and not the generator; select a class, or look at each",
+            100.0 * a / of_a,
+            100.0 * b / of_b
         )
     })
 }

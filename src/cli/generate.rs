@@ -70,7 +70,8 @@ pub struct Generate {
         conflicts_with = "given_from"
     )]
     given: Vec<Given>,
-    /// Take the conditions from the rows of a data file: image i gets row i, round and round.
+    /// Take the conditions from the rows of a data file: image i gets row i, round and round. A shipped model takes rows of its
+    /// class.
     #[arg(long, value_name = "FILE")]
     given_from: Option<PathBuf>,
     /// Rows of --given-from to use.
@@ -165,15 +166,22 @@ impl Generate {
         global.start_threads()?;
         let checkpoint = read_checkpoint(&self.model)?;
         let model = &checkpoint.model;
-        let own = match self.given_from {
-            None => pretrained::named(&self.model),
-            Some(_) => None,
+        let own = pretrained::named(&self.model);
+        // A class that the model's name stands for is that of rows, too.
+        let class = own
+            .iter()
+            .flat_map(|own| own.given)
+            .map(|(name, value)| Selection {
+                name: (*name).into(),
+                low: f64::from(*value),
+                high: f64::from(*value),
+            });
+        let select: Vec<Selection> = self.select.iter().cloned().chain(class).collect();
+        let from = self.given_from.as_deref().map(|path| (path, &select[..]));
+        let list = match from {
+            None => Given::with_those_of(&self.given, own)?,
+            Some(_) => Vec::new(),
         };
-        let list = Given::with_those_of(&self.given, own)?;
-        let from = self
-            .given_from
-            .as_deref()
-            .map(|path| (path, &self.select[..]));
         if self.count.is_none() && from.is_none() {
             bail!("how many images? give --count N");
         }

@@ -158,7 +158,7 @@ impl GivenRows {
             true => format!("; image i has those of image i - {MOST_DRAWN}"),
             false => String::new(),
         };
-        Some(format!("{names} drawn as the model learnt them{again}"))
+        Some(format!("{names} drawn from what the model learnt{again}"))
     }
 
     /// SHA-256 of what the conditions of an image follow from, besides the model and its number; zeros without any.
@@ -207,9 +207,7 @@ impl GivenRows {
             }
         }
         for range in prior.densities.iter().map(|d| &d.range) {
-            if let Some(v) =
-                column(&range.name).and_then(|c| c.iter().find(|v| !range.contains(**v)))
-            {
+            if let Some(v) = column(&range.name).and_then(|c| c.iter().find(|v| !range.near(**v))) {
                 remarks.push(format!(
                     "{} = {v} lies outside the {} to {} that the model was trained on",
                     range.name,
@@ -291,17 +289,11 @@ impl Drawn {
     /// are never looked at and cost nothing.
     fn columns(&self, model: &Model, images: Range<u64>) -> anyhow::Result<Vec<Vec<f32>>> {
         let names = &model.config.condition.names;
-        let remedy = || {
-            format!(
-                "the model is conditioned on {}; give every one (--given {}=VALUE,..) or --given-from FILE",
-                names.join(", "),
-                self.names[0]
-            )
-        };
         let Some(prior) = &model.prior else {
             bail!(
-                "the model does not know how its conditions are distributed: {}",
-                remedy()
+                "the model is conditioned on {} and does not know how these are distributed; give every one (--given {}=VALUE,..) or --given-from FILE",
+                names.join(", "),
+                self.names[0]
             );
         };
         let rows = match images.end <= MOST_DRAWN {
@@ -309,8 +301,8 @@ impl Drawn {
             false => 0..MOST_DRAWN as usize,
         };
         let unused = rows.start;
-        let mut drawn =
-            conditions::draw(prior, &self.given, self.seed, rows).with_context(remedy)?;
+        let mut drawn = conditions::draw(prior, &self.given, self.seed, rows)
+            .with_context(|| format!("cannot draw {}", self.names.join(", ")))?;
         let column = |name: &String| {
             let values = drawn.remove(name).unwrap_or_default();
             let filler = values.first().copied().unwrap_or(0.0);

@@ -107,6 +107,16 @@ impl Score {
         let scores = engine.score(model, images).with_context(in_file)?;
         let seconds = started.elapsed().as_secs_f64();
         let n = scores.len() as f64;
+        let impossible = (log_prior.iter().flatten())
+            .filter(|v| !v.is_finite())
+            .count();
+        if impossible > 0 {
+            log::warn!(
+                "{} of {} images have conditions that no image had which the model was trained on (log_prior -inf); their likelihoods mean little",
+                grouped(impossible as u64),
+                grouped(scores.len() as u64)
+            );
+        }
         let mean = scores.iter().sum::<f64>() / n;
         let variance = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
         let summary = Summary {

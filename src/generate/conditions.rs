@@ -30,11 +30,16 @@ const FIRST_DENSITY: u32 = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum ConditionError {
     /// No training image had these labels.
-    #[error("no image that the model was trained on had {0}")]
-    Labels(String),
+    #[error("no image that the model was trained on had {given}; {seen}")]
+    Labels {
+        /// What was given.
+        given: String,
+        /// What there was.
+        seen: String,
+    },
     /// A value that no training image came near, and others are to be drawn that go with it.
     #[error(
-        "no image that the model was trained on had {name} = {value} (they had {low} to {high})"
+        "no image that the model was trained on had {name} = {value:?} (they had {low} to {high}); give a value in that range"
     )]
     Beyond {
         /// The condition.
@@ -73,7 +78,7 @@ pub fn draw(
         match given.get(&range.name) {
             None => drawn = true,
             Some(_) if !drawn => {}
-            Some(value) if range.contains(*value) => candidates = CANDIDATES,
+            Some(value) if range.near(*value) => candidates = CANDIDATES,
             Some(value) => {
                 return Err(ConditionError::Beyond {
                     name: range.name.clone(),
@@ -186,11 +191,17 @@ fn matching<'a>(
         .zip(labels.images.iter().copied());
     let found: Vec<_> = rows.filter(|(row, _)| agrees(row)).collect();
     if found.is_empty() {
-        let asked = labels
-            .names
-            .iter()
-            .filter_map(|n| Some(format!("{n} = {}", given.get(n)?)));
-        return Err(ConditionError::Labels(asked.collect::<Vec<_>>().join(", ")));
+        let asked = (labels.names.iter())
+            .filter_map(|n| Some(format!("{n} = {}", given.get(n)?)))
+            .collect::<Vec<_>>();
+        let seen = labels.names.iter().enumerate().map(|(i, name)| {
+            let values: Vec<f32> = labels.values_of(i).iter().map(|(v, _)| *v).collect();
+            format!("{name} was one of {values:?}")
+        });
+        return Err(ConditionError::Labels {
+            given: asked.join(", "),
+            seen: seen.collect::<Vec<_>>().join(", "),
+        });
     }
     Ok(found)
 }

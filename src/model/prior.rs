@@ -111,6 +111,13 @@ impl Range {
         (low..=high).contains(&value) && (!self.whole || value.fract() == 0.0)
     }
 
+    /// The same, give or take a thousandth of the range: cuts are round numbers, and no image lies on one.
+    pub fn near(&self, value: f32) -> bool {
+        let [low, high] = self.ends();
+        let margin = 1e-3 * (high - low);
+        (low - margin..=high + margin).contains(&value) && (!self.whole || value.fract() == 0.0)
+    }
+
     /// How many pieces there are.
     pub fn pieces(&self) -> usize {
         self.knots.len() - 1
