@@ -74,8 +74,12 @@ proptest! {
             prop_assert!(before[place + 1..] != after[place + 1..], "no later place hears {place}");
         }
         if conditioned {
-            let other = reference::forward(&model, &image, &[condition.row(0)[0] + 1.0]).unwrap();
-            prop_assert!(before[0] != by_place(&other)[0], "the first place is deaf to the condition");
+            // Here, too, a lone unit may sit so far down GELU's tail that a small step is lost.
+            let heard = [-8.0, -1.0, 1.0, 8.0].into_iter().any(|step| {
+                let other = reference::forward(&model, &image, &[condition.row(0)[0] + step]).unwrap();
+                before[0] != by_place(&other)[0]
+            });
+            prop_assert!(heard, "the first place is deaf to the condition");
         }
 
         // The engine's likelihood moves by what the reference's moves.
