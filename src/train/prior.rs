@@ -16,6 +16,8 @@ use crate::random::{self, Purpose};
 /// Steps of one density's training, unless these are more or fewer passes than `PASSES` allow.
 const STEPS: usize = 3000;
 const PASSES: (usize, usize) = (4, 200);
+/// Passes without a better likelihood after which it ends.
+const PATIENCE: usize = 10;
 const BATCH: usize = 256;
 const MOST_THREADS: usize = 8;
 /// A value that more than this fraction of the images share is a peak that pieces smear.
@@ -155,8 +157,12 @@ fn fit_density(
         schedule: Schedule::Cosine,
         ..TrainConfig::default()
     };
-    let mut best = f64::INFINITY;
+    let (mut best, mut best_epoch) = (f64::INFINITY, 0);
     for epoch in 0..plan.epochs {
+        // Few images are soon learnt by heart.
+        if epoch - best_epoch > PATIENCE {
+            break;
+        }
         let rates = Rates {
             learning_rate: plan.learning_rate_at(epoch),
             weight_decay: 0.0,
@@ -165,7 +171,7 @@ fn fit_density(
         trainer.steps(&order, BATCH, rates)?;
         let nll = trainer.nll(&validation)?.iter().sum::<f64>() / validation.len() as f64;
         if nll < best {
-            best = nll;
+            (best, best_epoch) = (nll, epoch);
             network.parameters = trainer.state()?.parameters;
         }
     }
