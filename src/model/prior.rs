@@ -25,7 +25,7 @@ const HALVINGS: usize = 20;
 const LEAST_IN_TAIL: usize = 16;
 const MOST_KNOTS: usize = PIECES + 1 + 2 * HALVINGS;
 /// Far above what [`Density::model`] makes.
-const MOST_PARAMETERS: u64 = 1 << 20;
+const MOST_PARAMETERS: u64 = 1 << 15;
 
 /// The distribution of a model's conditions.
 #[derive(Debug, Clone, PartialEq)]
