@@ -155,9 +155,6 @@ pub fn train(
         &rows,
     )?;
     let conditions = conditions(&model, &plan.dataset)?;
-    let statistics = statistics.with_ends(&model, &plan.dataset.images, &rows, &|row| {
-        conditions.row(u64::from(row))
-    });
     let mut record = Record {
         data: plan.data,
         select: plan.select,
@@ -192,9 +189,14 @@ pub fn train(
         (progress, record) = (resumed.progress, resumed.record);
         state = Some(resumed.state);
     } else {
-        model.initialise(train_config.seed, &statistics, train_config.running_sums);
+        let mut start = statistics;
+        if train_config.running_sums > 0.0 {
+            start = start.with_ends(&model, &data.images, &rows, &|row| {
+                data.conditions.row(u64::from(row))
+            });
+        }
+        model.initialise(train_config.seed, &start, train_config.running_sums);
     }
-    drop(statistics);
     // A device may lack the room: nothing of an old run is thrown away before it has been found.
     let mut trainer = engine.trainer(&model, Arc::clone(&data))?;
     match &state {
