@@ -66,14 +66,20 @@ log_sum_exp = lambda x: np.logaddexp.reduce(x, axis=1)
 gelu = lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-def log_density_dc(x, value, unit, upper=np.inf, **_):
-    """ln f of a mixture of logistics truncated to (0, upper). x: (m,) GeV, value: (m, 3K)."""
+def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, **_):
+    """ln f of a mixture of logistics truncated to (0, upper). x: (m,) GeV, value: (m, 3K).
+
+    left: (m,) GeV that were left of the image's total, infinite where none is known; takes_all: x is all of it."""
     logits, mean, log_scale = np.split(value, 3, axis=1)
     scale = np.exp(np.clip(log_scale, -9, 9))
+    shared = np.isfinite(left) & (left <= upper)  # the first component is all that is left
+    upper = np.minimum(upper, np.maximum(left, 1e-30))[:, None]
     z, low, high = ((end / unit - mean) / scale for end in (x[:, None], 0, upper))
     log_mass = -softplus(-high) - softplus(low) + np.log(-np.expm1(-upper / unit / scale))
     terms = logits - z - 2 * softplus(-z) - np.log(scale) - log_mass
-    return log_sum_exp(terms) - log_sum_exp(logits) - np.log(unit)
+    terms[shared, 0] = -np.inf
+    density = log_sum_exp(terms) - np.log(unit)
+    return np.where(takes_all, logits[:, 0], density) - log_sum_exp(logits)
 
 
 def grid(x, levels, power, maximum, **_):
@@ -96,6 +102,13 @@ def log_likelihood(config, parameters, images, conditions):
     channels = [config["input"], *config["input"].get("also", [])]
     shown = np.stack([c.get("scale", 1.0) * transforms[c["transform"]](shown / c["unit"]) for c in channels], axis=2)
 
+    # What is left of the total before each pixel, and how little counts as nothing: single precision.
+    condition, drawn = config["condition"], np.zeros(len(images))
+    sums, left, nothing = images.sum(axis=1), np.full(len(images), np.inf), -np.inf
+    if "total" in condition:
+        i, left = condition["names"].index(condition["total"]), sums
+        nothing = (2.0**-19 * max(1, images.shape[1] / 625) ** 0.5 * sums + 2.0**-21 * (abs(condition["mean"][i]) + condition["scale"][i]))[:, None]
+
     total, seen = np.zeros(len(images)), conditions
     for s, (stage, order) in enumerate(zip(config["stage"], pixel_order(config))):
         get = lambda name: parameters[f"stage.{s}.{name}"]
@@ -112,16 +125,20 @@ def log_likelihood(config, parameters, images, conditions):
         gate = h @ (get("gate.weight") * (unit <= pixel[:, None])).T + get("gate.bias")
         value = np.tensordot(h, get("value.weight") * (unit <= pixel[:, None, None]), (1, 2)) + get("value.bias")
 
+        after = left[:, None] - drawn[:, None] - np.cumsum(images[:, order], axis=1)
+        before, drawn = after + images[:, order], drawn + images[:, order].sum(axis=1)
         image, place = np.nonzero(images[:, order])
         x, value = images[:, order][image, place], value[image, place]
         if likelihood["kind"] == "dc":
-            log_f = log_density_dc(x, value, **likelihood)
+            log_f = log_density_dc(x, value, before[image, place], (after <= nothing)[image, place], **likelihood)
         else:
             level, _, width = grid(x, **likelihood)
             logits = value @ get("levels.weight").T + get("levels.bias")
             log_f = logits[np.arange(len(x)), level - 1] - log_sum_exp(logits) - np.log(width)
-        total -= np.where(images[:, order] > 0, softplus(gate), softplus(-gate)).sum(axis=1)
-        np.add.at(total, image, log_f)
+        gate_cost = np.where(images[:, order] > 0, softplus(gate), softplus(-gate))
+        total -= np.where(before <= nothing, 0, gate_cost).sum(axis=1)
+        # Once nothing is left all is certain, and what is too small to be told from rounding is nothing.
+        np.add.at(total, image, np.where((before <= nothing)[image, place], 0, log_f))
     return total
 
 
@@ -131,14 +148,17 @@ def main(model, data, conditions=None):
     if names and data.endswith(".npy") and conditions is None:
         raise ValueError(f"the model is conditioned on {', '.join(names)}: give conditions.npy")
     if data.endswith(".npy"):
-        images, given = np.load(data), np.load(conditions).T if names else []
+        images, given = np.load(data), list(np.load(conditions).T) if names else []
     else:
         import h5py
 
         with h5py.File(data) as file:
             # A quantity that was a condition and is also computed from the image is given_NAME and NAME.
             stored = [f"given_{name}" if f"given_{name}" in file else name for name in names]
-            images, given = file["image"][:], [file[name][:] for name in stored]
+            images, total = file["image"][:], config["condition"].get("total")
+            given = [np.zeros(len(images)) if name == total else file[at][:] for name, at in zip(names, stored)]
+    if "total" in config["condition"]:  # not read, but the sum of the pixels
+        given[names.index(config["condition"]["total"])] = images.sum(axis=(1, 2), dtype=float)
     given = (np.reshape(given, (len(names), len(images))).T - mean) / scale if names else np.empty((len(images), 0))
     for first in range(0, len(images), 500):
         some = slice(first, first + 500)

@@ -8,6 +8,7 @@
 
 #include "device.cuh"
 #include "likelihood.cuh"
+#include "target.cuh"
 
 constexpr uint32_t CELLS = 256;
 constexpr uint32_t MOST_STAGES = 16;
@@ -26,7 +27,7 @@ struct StageCells {
 static_assert(sizeof(StageCells) == 40, "as in cells.rs");
 
 struct Cells {
-    const uint32_t* target; // [images, places], 0: the pixel is zero
+    const uint32_t* target; // [images, places], 0: the pixel is zero; CERTAIN: and could not be anything else
     float* nll;             // [parts, images]
     uint32_t places;
     uint32_t images;
@@ -67,8 +68,13 @@ DEVICE size_t values_of(const Cells& cells, const StageCells& stage, const Tile&
     return static_cast<size_t>(tile.image(cell)) * stage.pitch + tile.pixel(cell) * cells.numbers + 1;
 }
 
+// Where a cell lies among all [images, places].
+DEVICE size_t place_of(const Cells& cells, const StageCells& stage, const Tile& tile, uint32_t cell) {
+    return static_cast<size_t>(tile.image(cell)) * cells.places + stage.first_place + tile.pixel(cell);
+}
+
 DEVICE uint32_t target_of(const Cells& cells, const StageCells& stage, const Tile& tile, uint32_t cell) {
-    return cells.target[static_cast<size_t>(tile.image(cell)) * cells.places + stage.first_place + tile.pixel(cell)];
+    return cells.target[place_of(cells, stage, tile, cell)];
 }
 
 // Sum over the lanes of a warp, in all of them, in a fixed order.
@@ -120,8 +126,9 @@ DEVICE uint32_t open_tile(const Cells& cells, const StageCells& stage, const Til
     GateCost gate{0.0f, 0.0f};
     if (exists) {
         const float logit = stage.output[values_of(cells, stage, tile, cell) - 1];
-        positive = target_of(cells, stage, tile, cell) != 0;
-        gate = gate_cost(logit, positive);
+        const uint32_t target = target_of(cells, stage, tile, cell);
+        positive = target != 0 && target != CERTAIN;
+        if (target != CERTAIN) gate = gate_cost(logit, positive);
     }
     shared.cost[cell] = gate.cost;
     shared.slope[cell] = gate.slope * cells.scale;

@@ -6,8 +6,6 @@
 
 // Below this fraction of the heaviest one's mass a component or level adds nothing to a float's sum: never drawn.
 constexpr float LEAST_MASS = 1e-9f;
-// The smallest pixel that is drawn, in units: a positive pixel stays one.
-constexpr float SMALLEST = 1e-6f;
 
 // What the network is shown of a pixel: numbers that `Sample::launch` (src/engine/cuda/ops/sample.rs) gives.
 enum : uint32_t { INPUT_RAW = 0, INPUT_LOG1P = 1, INPUT_SQRT = 2 };
@@ -35,9 +33,11 @@ DEVICE float quantile_from_above(float mean, float log_scale, float upper, float
 }
 
 // A positive pixel in GeV of a mixture of `components`: `pick` chooses the component, `place` its quantile.
-// `numbers(i)`: logits, means and log scales of the components, one after another. `upper` is in units.
+// `numbers(i)`: logits, means and log scales of the components, one after another. `upper` is in units, `left` in GeV: what the
+// first component takes; infinite where it is a logistic like the others.
 template <class Numbers>
-DEVICE float draw_mixture(const Numbers& numbers, uint32_t components, float unit, float upper, float pick, float place) {
+DEVICE float draw_mixture(const Numbers& numbers, uint32_t components, float unit, float upper, float left, float pick,
+                          float place) {
     // Eight at a time, so that none waits for another's way from memory. Those that are not there have no mass.
     constexpr uint32_t BATCH = 8;
     const auto logits = [&](uint32_t first, float (&batch)[BATCH]) {
@@ -72,6 +72,7 @@ DEVICE float draw_mixture(const Numbers& numbers, uint32_t components, float uni
             reached += batch[i];
         }
     }
+    if (chosen == 0 && left < INFINITY) return left;
     float mean = numbers(components + chosen);
     const float log_scale = fminf(fmaxf(numbers(2 * components + chosen), LOG_SCALE_LOW), LOG_SCALE_HIGH);
     // A mean past the middle of a limited range is drawn from the other end, where it is near zero.

@@ -3,23 +3,27 @@
 // One warp an image: zeros first, 16 bytes at a time, then conditions and positive pixels.
 
 #include "device.cuh"
+#include "target.cuh"
 
 struct GatherParams {
     const uint64_t* start;  // [images + 1]
     const uint16_t* place;  // a positive pixel
     const bf16* shown;      // [channels] a positive pixel
     const uint32_t* target; // a positive pixel
+    const float* limit;     // a positive pixel: what was left of its image's total, GeV; 0: it took all; NULL: no total is known
+    const uint32_t* certain; // [images] place from which on nothing is left, where `limit` is there
     const bf16* conditions; // [images, condition_count]
     const uint32_t* rows;   // images of one batch after another
     const uint32_t* cursor; // which batch; NULL: the first
     bf16* shown_out;        // [batch, pitch]
     uint32_t* target_out;   // [batch, places]
+    float* limit_out;       // [batch, places] of positive pixels
     uint32_t batch, places, condition_count;
     uint32_t pitch;    // a multiple of 8
     uint32_t channels; // numbers shown of a pixel
     uint32_t padding;
 };
-static_assert(sizeof(GatherParams) == 96, "as in gather.rs");
+static_assert(sizeof(GatherParams) == 120, "as in gather.rs");
 
 // The warp's share of zeros in `count` words, which need not begin nor end at 16 bytes.
 DEVICE void zero(uint32_t* words, uint32_t count) {
@@ -53,5 +57,10 @@ KERNEL(gather_batch, GatherParams, 128, 8) {
             shown[p.condition_count + place * p.channels + c] = p.shown[i * p.channels + c];
         }
         target[place] = p.target[i];
+        if (p.limit) p.limit_out[static_cast<size_t>(image) * p.places + place] = p.limit[i];
     }
+    if (!p.limit) return;
+    // Over what positive pixels may be there: too small to be told from rounding.
+    warp_barrier();
+    for (uint32_t place = p.certain[row] + lane(); place < p.places; place += 32) target[place] = CERTAIN;
 }

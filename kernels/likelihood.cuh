@@ -10,6 +10,9 @@
 // Where ln s is held (LOG_SCALE of src/model/likelihood/mixture.rs).
 constexpr float LOG_SCALE_LOW = -9.0f, LOG_SCALE_HIGH = 9.0f;
 
+// The smallest pixel that is drawn, in units (SMALLEST there).
+constexpr float SMALLEST = 1e-6f;
+
 struct GateCost {
     float cost;  // nats
     float slope; // by the logit

@@ -7,6 +7,7 @@
 
 struct MixtureParams {
     Cells cells;
+    const float* limit;           // [images, places] what was left before a positive pixel, GeV; 0: it took all; NULL: no total is known
     float inverse_unit, log_unit; // of one unit of means and scales in GeV
     float upper;                  // in units; infinite without upper truncation
     uint32_t components;          // K
@@ -14,7 +15,7 @@ struct MixtureParams {
     uint32_t stage_count;
     StageCells stages[MOST_STAGES];
 };
-static_assert(sizeof(MixtureParams) == 56 + 40 * MOST_STAGES, "as in mixture.rs");
+static_assert(sizeof(MixtureParams) == 64 + 40 * MOST_STAGES, "as in mixture.rs");
 
 DEVICE float group_sum(float v, uint32_t lanes) {
     for (uint32_t mask = lanes / 2; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
@@ -40,6 +41,16 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Tile
         const size_t values = values_of(p.cells, stage, tile, cell);
         MixturePixel pixel{0.0f, p.upper};
         if (exists) pixel.y = float_of_bits(target_of(p.cells, stage, tile, cell)) * p.inverse_unit;
+        // Components of this pixel: the first if it took all that was left, the others if not; all, where no total is known or
+        // more is left than a pixel can be.
+        uint32_t from = 0, to = k;
+        if (exists && p.limit) {
+            const float left = p.limit[place_of(p.cells, stage, tile, cell)] * p.inverse_unit;
+            pixel.upper = fminf(p.upper, fmaxf(left, 2.0f * SMALLEST));
+            if (left == 0.0f) to = 1;
+            else if (left <= p.upper) from = 1;
+        }
+        const bool all = to == 1 && p.limit;
 
         float logit[per_lane], joint[per_lane];
         Logistic logistic[per_lane] = {};
@@ -50,8 +61,12 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Tile
             if (exists && c < k) {
                 const float* v = stage.output + values + c;
                 logit[i] = v[0];
-                logistic[i] = truncated_logistic(pixel, v[k], v[2 * k]);
-                joint[i] = logit[i] + logistic[i].log_density;
+                if (all) {
+                    if (c == 0) joint[i] = logit[i];
+                } else if (c >= from) {
+                    logistic[i] = truncated_logistic(pixel, v[k], v[2 * k]);
+                    joint[i] = logit[i] + logistic[i].log_density;
+                }
             }
             largest_logit = fmaxf(largest_logit, logit[i]);
             largest_joint = fmaxf(largest_joint, joint[i]);
@@ -62,7 +77,8 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Tile
         for (int i = 0; i < per_lane; ++i) {
             const bool there = exists && first_component + i * 32 < k;
             logit[i] = there ? expf(logit[i] - largest_logit) : 0.0f;
-            joint[i] = there ? expf(joint[i] - largest_joint) : 0.0f;
+            const uint32_t c = first_component + i * 32;
+            joint[i] = there && c >= from && c < to ? expf(joint[i] - largest_joint) : 0.0f;
             weights += logit[i];
             joints += joint[i];
         }
@@ -71,7 +87,7 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Tile
         if (!exists) continue;
 
         if (first_component == 0) {
-            shared.cost[cell] += (largest_logit - largest_joint) + (logf(weights) - logf(joints)) + p.log_unit;
+            shared.cost[cell] += (largest_logit - largest_joint) + (logf(weights) - logf(joints)) + (all ? 0.0f : p.log_unit);
         }
         if (!stage.delta) continue;
         const float inverse_weights = 1.0f / weights, inverse_joints = 1.0f / joints;

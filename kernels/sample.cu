@@ -16,6 +16,7 @@ constexpr uint32_t MOST_CHANNELS = 4;
 struct SampleParams {
     const uint16_t* order;    // [places] row-major pixel of each place
     const float* conditions;  // [condition rows][conditions]; image i has row i % rows
+    const float2* totals;     // [condition rows] GeV left at the start, and at the end; NULL: no total is known
     const float* grid;        // D+D: GeV of each level
     bf16* history;            // [blocks of threads][images of a tile][pitch], where it is not in shared memory
     uint32_t* queue;          // the next tile; 0 before and after a launch
@@ -40,7 +41,13 @@ struct SampleParams {
     TileLayout layout;
     SampleStage stages[MOST_STAGES];
 };
-static_assert(sizeof(SampleParams) == 208 + 88 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
+static_assert(sizeof(SampleParams) == 216 + 88 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
+
+// Of an image: how many nonzero pixels it has so far, and what is left of its total in GeV, the end of which is `done`.
+struct Drawn {
+    uint32_t count;
+    float left, done;
+};
 
 // A warp that draws 8 images. A lane has two of them, in columns 2 c and 2 c + 1 of the fragments with c = lane % 4, and looks
 // after one, `mine`, when their ways part: four lanes then do the same.
@@ -50,7 +57,7 @@ template <class Memory> struct Drawer {
     Memory memory;
     const SampleStage& stage;
     uint32_t image;  // of the launch: mine
-    uint32_t count;  // of its nonzero pixels so far
+    Drawn drawn;     // of it
     uint32_t block = 0;
     // This block's rows of each layer, and of the gates as the layer after the last, as fragments: sums until final.
     float rows[MOST_LAYERS + 1][4] = {};
@@ -160,7 +167,7 @@ template <class Memory> struct Drawer {
 
         const uint32_t* const random = memory.random(pixel) + warp() * 8 + mine();
         const float zero = sigmoid(lane() / 4 % 2 != 0 ? gate.y : gate.x);
-        const bool open = image < p.images && unit(random[0]) >= zero;
+        const bool open = image < p.images && unit(random[0]) >= zero && drawn.left > drawn.done;
         // Lane i < 8 speaks for image i % 4 * 2 + i / 4.
         const uint32_t opened = vote(open) & 0xFFu;
         if (opened == 0) return;
@@ -173,11 +180,11 @@ template <class Memory> struct Drawer {
         warp_barrier();
         const float value = draw(pixel, opened, open, unit(random[TILES * 8]), unit(random[2 * TILES * 8]));
         if (open && lane() < 8) {
-            const uint64_t at = static_cast<uint64_t>(image) * p.places + count;
+            const uint64_t at = static_cast<uint64_t>(image) * p.places + drawn.count;
             p.slot_pixel[at] = p.order[stage.first_place + pixel];
             p.slot_value[at] = value;
         }
-        if (open) count++;
+        if (open) drawn.count++, drawn.left -= value;
         bf16* at = column_at(memory.plane(stage, 0) + block * 16 * stage.channels + q);
         for (uint32_t c = 0; c < stage.channels; c++, at += 16) {
             const float shown = open ? p.input_scale[c] * shown_value(value, p.input_kind[c], p.inverse_input_unit[c]) : 0.0f;
@@ -219,7 +226,9 @@ template <class Memory> struct Drawer {
     DEVICE float draw(uint32_t pixel, uint32_t opened, bool open, float pick, float place) const {
         if (p.components > 0) {
             const auto number = [&](uint32_t i) { return numbers_at(pixel, i)[mine()]; };
-            return open ? draw_mixture(number, p.components, p.unit, p.upper, pick, place) : 0.0f;
+            const float upper = fminf(p.upper, fmaxf(drawn.left / p.unit, 2.0f * SMALLEST));
+            const float all = drawn.left <= p.upper * p.unit ? drawn.left : INFINITY;
+            return open ? draw_mixture(number, p.components, p.unit, upper, all, pick, place) : 0.0f;
         }
         float value = 0.0f;
         for (; opened != 0; opened &= opened - 1) {
@@ -261,11 +270,18 @@ template <class Memory> DEVICE void show_pixels(const SampleParams& p, const Mem
     }
 }
 
-// Draws a stage of the images from `first` on; `count`: nonzero pixels of mine.
+// The start of my image.
+DEVICE Drawn start_of(const SampleParams& p, uint32_t image) {
+    if (!p.totals) return {0, INFINITY, -INFINITY};
+    const float2 total = p.totals[(p.first_image + image) % p.condition_rows];
+    return {0, total.x, total.y};
+}
+
+// Draws a stage of the images from `first` on; `drawn`: of mine.
 template <class Memory>
-DEVICE void draw_stage(const SampleParams& p, const Memory& memory, const SampleStage& stage, uint32_t first, uint32_t& count) {
+DEVICE void draw_stage(const SampleParams& p, const Memory& memory, const SampleStage& stage, uint32_t first, Drawn& drawn) {
     const bool draws = warp() < Memory::TILES;
-    Drawer<Memory> drawer{p, memory, stage, first + warp() * 8 + Drawer<Memory>::mine(), count};
+    Drawer<Memory> drawer{p, memory, stage, first + warp() * 8 + Drawer<Memory>::mine(), drawn};
     Worker<Memory> worker{memory, stage, warp() - Memory::TILES, p.value_tiles};
     // Pixel q of the block is drawn while the workers prepare the one after it; before the first of all, they alone work.
     uint32_t block = 0, q = 0, in_block = 0;
@@ -292,7 +308,7 @@ DEVICE void draw_stage(const SampleParams& p, const Memory& memory, const Sample
         block_barrier();
         if (next > 0 && ++q == in_block) block++, q = 0;
     }
-    count = drawer.count;
+    drawn = drawer.drawn;
 }
 
 template <uint32_t TILES, bool SHARED> DEVICE void sample(const SampleParams& p) {
@@ -309,22 +325,22 @@ template <uint32_t TILES, bool SHARED> DEVICE void sample(const SampleParams& p)
             return;
         }
         const uint32_t first = *taken * TILES * 8;
-        uint32_t count = 0;
+        const uint32_t image = first + warp() * 8 + Drawer<Memory>::mine();
+        Drawn drawn = start_of(p, image);
         clear(memory, 0);
         block_barrier();
         show_conditions(p, memory, first);
         for (uint32_t s = 0; s < p.stage_count; s++) {
             const SampleStage& stage = p.stages[s];
             block_barrier();
-            draw_stage(p, memory, stage, first, count);
+            draw_stage(p, memory, stage, first, drawn);
             if (s + 1 < p.stage_count) {
                 show_pixels(p, memory, stage);
                 block_barrier();
                 clear(memory, p.layout.context_columns);
             }
         }
-        const uint32_t image = first + warp() * 8 + Drawer<Memory>::mine();
-        if (warp() < TILES && lane() < 8 && image < p.images) p.counts[image] = count;
+        if (warp() < TILES && lane() < 8 && image < p.images) p.counts[image] = drawn.count;
     }
 }
 

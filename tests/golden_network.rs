@@ -271,41 +271,52 @@ fn python_example_reads_channels() {
     let folder = tempfile::tempdir().unwrap();
     let toml = "stage = [{square = 3, units_per_pixel = 2, layers = 1}, {layers = 2}]\n\
         [likelihood]\nkind = 'dc'\ncomponents = 3\nupper = 60.0\n\
-        [input]\nunit = 30.0\nalso = [{transform = 'log1p', unit = 0.5, scale = 0.3}, {transform = 'sqrt'}]";
-    let (height, width, count) = (4, 5, 6);
-    let model = common::model(toml, height, width, 17, 0.4);
-    let checkpoint = folder.path().join("model.safetensors");
-    model.save(&checkpoint, &Default::default()).unwrap();
-    let images: Vec<f32> = (0..count * height * width)
-        .map(|i| {
-            if i % 3 == 0 {
-                0.1 + (i * 7 % 50) as f32
-            } else {
-                0.0
-            }
-        })
-        .collect();
-    let want = images
-        .chunks(height * width)
-        .map(|image| reference::nll(&model, image, &[]).unwrap());
-    let file = folder.path().join("i.npy");
-    let wide: Vec<f64> = images.iter().map(|v| f64::from(*v)).collect();
-    std::fs::write(&file, npy(&[count, height, width], &wide)).unwrap();
-    let output = Command::new(python(root))
-        .arg(root.join("docs/loglikelihood.py"))
-        .args([&checkpoint, &file])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    for (got, want) in printed(&output.stdout).into_iter().zip(want) {
+        [input]\nunit = 30.0\nalso = [{transform = 'log1p', unit = 0.5, scale = 0.3}, {transform = 'sqrt'}]\n";
+    let total = "[condition]\nnames = ['a', 'all']\ntotal = 'all'";
+    for toml in [toml.to_string(), toml.to_string() + total] {
+        let (height, width, count) = (4, 5, 6);
+        let model = common::model(&toml, height, width, 17, 0.4);
+        let checkpoint = folder.path().join("model.safetensors");
+        model.save(&checkpoint, &Default::default()).unwrap();
+        let data = common::data(&model, count, 3, 0.3);
+        let mut images = vec![0.0; count * height * width];
+        for (i, image) in images.chunks_exact_mut(height * width).enumerate() {
+            data.images.dense_into(i, image);
+        }
+        let want = (images.chunks(height * width).zip(0..))
+            .map(|(image, row)| reference::nll(&model, image, data.conditions.row(row)).unwrap());
+        let (image_file, given_file) = (folder.path().join("i.npy"), folder.path().join("c.npy"));
+        let wide: Vec<f64> = images.iter().map(|v| f64::from(*v)).collect();
+        std::fs::write(&image_file, npy(&[count, height, width], &wide)).unwrap();
+        // The first condition has mean 0 and scale 1; the total is not asked for.
+        let given: Vec<f64> = (0..count as u64)
+            .flat_map(|row| data.conditions.row(row).iter().map(|v| f64::from(*v)))
+            .collect();
+        std::fs::write(&given_file, npy(&[count, data.conditions.width()], &given)).unwrap();
+        let output = Command::new(python(root))
+            .arg(root.join("docs/loglikelihood.py"))
+            .args([&checkpoint, &image_file, &given_file])
+            .output()
+            .unwrap();
         assert!(
-            (got - want).abs() < 1e-8 * want.abs().max(1.0),
-            "{got} {want}"
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
         );
+        // A total is told in single precision.
+        let accuracy = if data.conditions.width() > 0 {
+            1e-5
+        } else {
+            1e-8
+        };
+        let got = printed(&output.stdout);
+        assert_eq!(got.len(), count);
+        for (got, want) in got.into_iter().zip(want) {
+            assert!(
+                (got - want).abs() < accuracy * want.abs().max(1.0),
+                "{got} {want}"
+            );
+        }
     }
 }
 

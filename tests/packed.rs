@@ -33,6 +33,7 @@ fn prior(model: &Model) -> Option<Prior> {
         &range,
         ConditionConfig {
             names: vec!["a".into()],
+            total: None,
             mean: condition.mean[..1].to_vec(),
             scale: condition.scale[..1].to_vec(),
         },

@@ -226,11 +226,12 @@ impl Generate {
             plan.constants.insert("signal".into(), *signal);
         }
         let geometry = Geometry::new(size.height, size.width, self.range)?;
-        // Names that belong to observables, written this time or not.
+        // Names of what follows from an image's pixels, written this time or not.
         let none = SparseImages::new(size.height, size.width).unwrap_or_default();
         let computed: BTreeSet<String> = observables(&none, &geometry)?
             .columns()
             .into_keys()
+            .chain(model.config.condition.total.clone())
             .collect();
         let with_observables = self.observables.unwrap_or(self.layout == Layout::Dense);
         let columns = |first: u64, images: &SparseImages| {

@@ -69,9 +69,26 @@ impl Given {
     /// Columns of `model`'s conditions that `list` leaves to a file.
     pub fn left_out(list: &[Self], model: &Model) -> anyhow::Result<Vec<String>> {
         Self::check(list, model)?;
-        let names = model.config.condition.names.iter();
-        let left = names.filter(|n| !list.iter().any(|g| g.name == **n));
+        let left = model
+            .config
+            .condition
+            .names
+            .iter()
+            .filter(|n| !list.iter().any(|g| g.name == **n));
         Ok(left.cloned().collect())
+    }
+
+    /// Columns that images to be scored need of a file; their total is computed from them and cannot be given.
+    pub fn scored(list: &[Self], model: &Model) -> anyhow::Result<Vec<String>> {
+        let total = model.config.condition.total.as_ref();
+        if let Some(g) = list.iter().find(|g| Some(&g.name) == total) {
+            bail!(
+                "'{}' is the sum of each image's pixels; leave it out of --given",
+                g.name
+            );
+        }
+        let left = Self::left_out(list, model)?.into_iter();
+        Ok(left.filter(|name| Some(name) != total).collect())
     }
 
     /// Put the values of `list` in the place of the columns of `rows` rows.
@@ -128,7 +145,7 @@ impl GivenRows {
             Some(_) if names.is_empty() => {
                 bail!("the model has no conditions (--given-from makes no sense); leave it out")
             }
-            Some((path, select)) => of_file(path, select, &names)?,
+            Some((path, select)) => of_file(path, select, model)?,
             None => {
                 let how = Drawn {
                     names: Given::left_out(given, model)?,
@@ -260,11 +277,14 @@ impl GivenRows {
     }
 }
 
-/// The columns `names` of the rows of `path` that `select` takes.
-fn of_file(path: &Path, select: &[Selection], names: &[String]) -> anyhow::Result<Vec<Vec<f32>>> {
+/// The conditions of `model` of the rows of `path` that `select` takes.
+fn of_file(path: &Path, select: &[Selection], model: &Model) -> anyhow::Result<Vec<Vec<f32>>> {
+    let condition = &model.config.condition;
+    let names = &condition.names;
     let options = ReadOptions {
         selections: select.to_vec(),
-        columns: names.to_vec(),
+        columns: condition.read().cloned().collect(),
+        total: condition.total.clone(),
         prefer_given: true,
         ..ReadOptions::default()
     };

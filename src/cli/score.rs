@@ -80,8 +80,9 @@ impl Score {
             &self.data,
             &ReadOptions {
                 selections: self.select.select.clone(),
-                columns: Given::left_out(&given, model)?,
+                columns: Given::scored(&given, model)?,
                 prefer_given: true,
+                total: model.config.condition.total.clone(),
                 limit: self.limit,
                 size: Some((size.height, size.width)),
             },

@@ -84,7 +84,8 @@ impl Train {
             &self.data,
             &ReadOptions {
                 selections: self.select.select.clone(),
-                columns: config.condition.names.clone(),
+                columns: config.condition.read().cloned().collect(),
+                total: config.condition.total.clone(),
                 limit: self.limit,
                 prefer_given: false,
                 size: config.image.map(|s| (s.height, s.width)),

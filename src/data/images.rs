@@ -75,6 +75,12 @@ impl SparseImages {
         (0..self.len()).map(|i| self.image(i))
     }
 
+    /// Sum of the pixels of each image, GeV.
+    pub fn totals(&self) -> Vec<f32> {
+        let sum = |(_, values): (&[u16], &[f32])| values.iter().map(|v| f64::from(*v)).sum::<f64>();
+        self.iter().map(|image| sum(image) as f32).collect()
+    }
+
     /// Append one image given its nonzero pixels, indices ascending.
     pub fn push(&mut self, nonzero: impl IntoIterator<Item = (u16, f32)>) {
         for (index, value) in nonzero {

@@ -19,7 +19,7 @@ const MOST_NONZEROS_PER_BYTE: u64 = 64;
 
 /// Read images and per-row quantities of a data file in either layout.
 ///
-/// [`Dataset::columns`] holds the columns asked for, those selected by, and `signal` where the file
+/// [`Dataset::columns`] holds the columns asked for, the total if one is, those selected by, and `signal` where the file
 /// has it, as float32. Memory beyond the result is a few MiB (more when the file's chunks are larger).
 ///
 /// Pixels are checked in the rows that are read: zero or positive and finite. Values below the
@@ -75,8 +75,12 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         }
         columns.insert(name.to_string(), values);
     }
+    let images = images.read(&source, &rows)?;
+    if let Some(name) = &options.total {
+        columns.insert(name.clone(), images.totals());
+    }
     Ok(Dataset {
-        images: images.read(&source, &rows)?,
+        images,
         columns,
         rows,
     })

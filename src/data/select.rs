@@ -58,6 +58,8 @@ pub struct ReadOptions {
     /// Take column NAME from `given_NAME` where the file has it: of generated images, what they were
     /// conditioned on, and not what was computed from them.
     pub prefer_given: bool,
+    /// Compute a column of this name instead: the sum of each image's pixels.
+    pub total: Option<String>,
     /// At most so many images: the first ones that are selected.
     pub limit: Option<usize>,
     /// Height and width that the images must have.

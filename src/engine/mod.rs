@@ -117,6 +117,15 @@ pub fn check_conditions(model: &Model, conditions: &Conditions) -> Result<(), En
                 )));
             }
         }
+        if let Some(total) = model.total() {
+            let told = total.of(conditions.row(row));
+            if told < -total.error() {
+                return Err(EngineError::Mismatch(format!(
+                    "condition '{}' of row {row} is {told} GeV, the sum of an image's pixels; it must not be negative",
+                    names[total.condition]
+                )));
+            }
+        }
     }
     Ok(())
 }
@@ -138,6 +147,17 @@ pub fn check_images(model: &Model, data: &ConditionedImages) -> Result<(), Engin
             data.images.len(),
             data.conditions.rows()
         )));
+    }
+    if let Some(total) = model.total() {
+        for (row, sum) in data.images.totals().into_iter().enumerate() {
+            let told = total.of(data.conditions.row(row as u64));
+            if !total.covers(sum, told) {
+                return Err(EngineError::Mismatch(format!(
+                    "the pixels of image {row} add up to {sum} GeV (its condition '{}' says {told}); it must be their sum",
+                    model.config.condition.names[total.condition]
+                )));
+            }
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Nothing here is shared with the engines but the model itself and the likelihood's formulas.
 
 use crate::model::likelihood::{self, levels};
-use crate::model::{Model, StageTensor, Values};
+use crate::model::{Left, Model, StageTensor, Values};
 use crate::numeric::Elementary;
 
 /// The numbers that the network gives for every pixel of a stage.
@@ -99,9 +99,13 @@ pub fn forward(model: &Model, image: &[f32], condition: &[f32]) -> Option<Vec<St
 pub fn nll(model: &Model, image: &[f32], condition: &[f32]) -> Option<f64> {
     let outputs = forward(model, image, condition)?;
     let mut total = 0.0;
+    let mut left = Left::of(model.total().as_ref(), condition);
     for (s, output) in outputs.iter().enumerate() {
         for (place, pixel) in model.order[s].iter().enumerate() {
             let x = image[*pixel as usize];
+            if left.is_none() {
+                continue;
+            }
             let side = if x > 0.0 { 1.0 } else { -1.0 };
             total += likelihood::gate(output.gates[place], side).0;
             if x == 0.0 {
@@ -109,7 +113,7 @@ pub fn nll(model: &Model, image: &[f32], condition: &[f32]) -> Option<f64> {
             }
             let values = &output.values[place];
             total += match model.values() {
-                Values::Mixture(mixture) => mixture.nll(f64::from(x), values),
+                Values::Mixture(mixture) => left.of_mixture(&mixture).nll(f64::from(x), values),
                 Values::Levels(grid) => {
                     let level = grid.level(x)?;
                     let spec = &model.tensors[model.index(s, StageTensor::LevelsWeight)];
@@ -126,6 +130,7 @@ pub fn nll(model: &Model, image: &[f32], condition: &[f32]) -> Option<f64> {
                     levels::softmax_nll(&mut logits, level) + grid.log_width(level)
                 }
             };
+            left.take(x);
         }
     }
     Some(total)

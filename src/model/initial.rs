@@ -7,7 +7,8 @@ use crate::data::SparseImages;
 use crate::random::{self, Purpose};
 
 /// What the training images say about each pixel: the output biases start there, so that a fresh
-/// model is already the per-pixel independent one and training goes into what connects the pixels.
+/// model is already the per-pixel independent one (but for the component that stands for all that is left of a total) and
+/// training goes into what connects the pixels.
 #[derive(Debug, Clone)]
 pub struct Statistics {
     /// Images with a zero, per pixel.

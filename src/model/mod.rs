@@ -10,6 +10,7 @@ pub mod prior;
 mod running_sums;
 pub mod shape;
 pub mod tensors;
+pub mod total;
 
 pub use checkpoint::Record;
 pub use config::{Config, ConfigError, ModelConfig, TrainConfig};
@@ -17,6 +18,7 @@ pub use initial::Statistics;
 pub use prior::Prior;
 pub use shape::{StageShape, StageTensor, TensorSpec};
 pub use tensors::CheckpointError;
+pub use total::{Left, Total};
 
 use crate::data::SparseImages;
 use config::{Channel, LikelihoodConfig, Transform};
@@ -124,6 +126,7 @@ impl Model {
                     unit,
                     upper: upper.unwrap_or(f64::INFINITY),
                 },
+                rest: None,
             }),
             LikelihoodConfig::Dd {
                 levels,

@@ -440,6 +440,7 @@ mod tests {
                     &range,
                     ConditionConfig {
                         names: vec!["signal".into()],
+                        total: None,
                         mean: vec![0.5],
                         scale: vec![0.5],
                     },

@@ -25,6 +25,9 @@ const GROWING: [usize; 2] = [0, 3];
 const MISSING_EVERY: usize = 4;
 /// What such a unit takes for one, in standard deviations of what the conditions do not say.
 const FINE: f64 = 3.0;
+/// But never less than this part of an average image's total: finer steps make units so large that all others are noise
+/// beside them.
+const FINEST: f64 = 0.04;
 /// Where units bend: from this much too much to as much missing, in these steps.
 const BENDS: [f64; 2] = [-1.0, 4.0];
 /// Images that [`Ends`] are measured on, at the most.
@@ -171,7 +174,7 @@ impl Model {
                 && unit % MISSING_EVERY == 0
             {
                 let moment = GROWING[unit / MISSING_EVERY % GROWING.len()];
-                let unit_of_it = (FINE * ends.left[moment]).max(1e-2 * totals[0]);
+                let unit_of_it = (FINE * ends.left[moment]).max(FINEST * totals[0]);
                 row.fill(0.0);
                 for (weight, by) in row.iter_mut().zip(&ends.slopes) {
                     *weight = (by[moment] / unit_of_it) as f32;

@@ -118,6 +118,7 @@ fn fit_density(
         &range,
         ConditionConfig {
             names: before.iter().map(|i| condition.names[*i].clone()).collect(),
+            total: None,
             mean: before.iter().map(|i| condition.mean[*i]).collect(),
             scale: before.iter().map(|i| condition.scale[*i]).collect(),
         },

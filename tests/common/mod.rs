@@ -19,6 +19,11 @@ pub fn model(toml: &str, height: usize, width: usize, seed: u64, occupancy: f64)
     let n = config.condition.names.len();
     config.condition.mean = vec![0.0; n];
     config.condition.scale = vec![1.0; n];
+    if let Some(total) = &config.condition.total {
+        let i = config.condition.names.iter().position(|n| n == total);
+        config.condition.mean[i.unwrap()] = 40.0;
+        config.condition.scale[i.unwrap()] = 15.0;
+    }
     let mut model = Model::new(config).unwrap();
     synthetic::randomise(&mut model, seed, occupancy);
     model
@@ -36,10 +41,19 @@ pub fn conditions(model: &Model, rows: usize, seed: u64) -> Conditions {
 /// Random images with conditions for `model`.
 pub fn data(model: &Model, count: usize, seed: u64, occupancy: f64) -> Arc<ConditionedImages> {
     let size = model.config.image;
-    Arc::new(ConditionedImages {
-        images: synthetic::images(size.height, size.width, count, seed, occupancy).unwrap(),
-        conditions: conditions(model, count, seed),
-    })
+    let images = synthetic::images(size.height, size.width, count, seed, occupancy).unwrap();
+    let mut conditions = conditions(model, count, seed);
+    if let Some(total) = model.total() {
+        let width = conditions.width();
+        let mut values: Vec<f32> = (0..count as u64)
+            .flat_map(|row| conditions.row(row).to_vec())
+            .collect();
+        for (row, sum) in images.totals().into_iter().enumerate() {
+            values[row * width + total.condition] = model.standardise(total.condition, sum);
+        }
+        conditions = Conditions::new(width, values);
+    }
+    Arc::new(ConditionedImages { images, conditions })
 }
 
 /// A small configuration, for properties that must hold for any: a centre square where one fits.
@@ -92,6 +106,12 @@ pub const CONFIGS: &[(&str, usize, usize)] = &[
     (
         "order = {kind = 'reverse-spiral'}\n[[stage]]\nunits_per_pixel = 2\nlayers = 1\n[likelihood]\nkind = 'dd'\nlatents = 20\nlevels = 16\n[input]\ntransform = 'sqrt'\nunit = 4.0",
         6,
+        6,
+    ),
+    // No pixel beyond what is left of the total.
+    (
+        "stage = [{square = 3, units_per_pixel = 3, layers = 1}, {units_per_pixel = 2, layers = 2}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nunit = 2.0\nupper = 90.0\n[condition]\nnames = ['signal', 'all']\ntotal = 'all'",
+        5,
         6,
     ),
 ];

@@ -1,7 +1,7 @@
 //! What images of a model cost on average, by the reference's distribution of each pixel given those before it.
 
 use sarm::model::likelihood::{Grid, Mixture};
-use sarm::model::{Model, StageTensor, Values};
+use sarm::model::{Left, Model, StageTensor, Values};
 
 use super::network::{self, Uncertain, linear};
 use super::values::quantile;
@@ -77,23 +77,29 @@ struct Expected {
 fn expected(model: &Model, image: &[f32], condition: &[f32]) -> Expected {
     let mut zero = vec![0.0; image.len()];
     let mut cost = 0.0;
+    let mut left = Left::of(model.total().as_ref(), condition);
     for (stage, order) in model.order.iter().enumerate() {
         let numbers = network::numbers(model, stage, image, condition);
         let values = numbers.values.chunks(model.stages[stage].values);
         for ((gate, values), pixel) in numbers.gates.iter().zip(values).zip(order) {
             let pixel = usize::from(*pixel);
+            if left.is_none() {
+                zero[pixel] = 1.0;
+                continue;
+            }
             let chance = 1.0 / (1.0 + (-gate.value).exp());
             zero[pixel] = chance;
             cost += surprise(chance) + surprise(1.0 - chance);
             if image[pixel] > 0.0 {
                 cost += match model.values() {
-                    Values::Mixture(mixture) => of_mixture(&mixture, values),
+                    Values::Mixture(mixture) => of_mixture(&left.of_mixture(&mixture), values),
                     Values::Levels(grid) => {
                         let network = Network { model, stage };
                         let (map, bias) = (StageTensor::LevelsWeight, StageTensor::LevelsBias);
                         of_levels(&grid, &linear(&network, map, bias, values))
                     }
                 };
+                left.take(image[pixel]);
             }
         }
     }
@@ -133,6 +139,10 @@ fn of_mixture(mixture: &Mixture, numbers: &[Uncertain]) -> f64 {
     let values: Vec<f64> = numbers.iter().map(|n| n.value).collect();
     let mut mean = 0.0;
     for (i, share) in shares(&numbers[..k]).into_iter().enumerate() {
+        if let (0, Some(_)) = (i, mixture.rest) {
+            mean += surprise(share);
+            continue;
+        }
         let scale = values[2 * k + i].clamp(-9.0, 9.0).exp();
         for node in 0..NODES {
             let t = (node as f64 + 0.5) / NODES as f64;
@@ -160,6 +170,7 @@ fn a_mixtures_entropy_is_its_integral() {
         let mixture = Mixture {
             components: 2,
             support: Support { unit: 1.5, upper },
+            rest: None,
         };
         let steps = 400_000;
         let step = upper.min(80.0) / f64::from(steps);

@@ -16,7 +16,7 @@ pub mod naive;
 
 use sarm::data::SparseImages;
 use sarm::engine::Conditions;
-use sarm::model::Model;
+use sarm::model::{Left, Model};
 use sarm::random::{Purpose, unit, words};
 
 use crate::rounded::representable;
@@ -115,14 +115,23 @@ fn check_image(model: &Model, drawn: &Drawn, number: u64, image: &[f32], report:
         return report.wrong.push(wrong(pixel as u16, what));
     }
     let mut place = 0;
+    let condition = drawn.conditions.row(number);
+    let mut left = Left::of(model.total().as_ref(), condition);
     for (stage, order) in model.order.iter().enumerate() {
-        let numbers = network::numbers(model, stage, image, drawn.conditions.row(number));
+        let numbers = network::numbers(model, stage, image, condition);
         for (gate, (values, pixel)) in
             (numbers.gates.iter()).zip(numbers.values.chunks(model.stages[stage].values).zip(order))
         {
             let words = words(drawn.seed, Purpose::Draw, number, place);
             place += 1;
             let x = image[usize::from(*pixel)];
+            if left.is_none() {
+                if x > 0.0 {
+                    let what = format!("{x} GeV, where nothing is left of the total");
+                    report.wrong.push(wrong(*pixel, what));
+                }
+                continue;
+            }
 
             let zero = 1.0 / (1.0 + (-gate.value).exp());
             // The last term: exponential and reciprocal in f32, by a card's own approximations.
@@ -145,7 +154,8 @@ fn check_image(model: &Model, drawn: &Drawn, number: u64, image: &[f32], report:
             }
             if x > 0.0 {
                 let quantiles = [words[1], words[2]].map(|w| f64::from(unit(w)));
-                let found = values::admit(model, stage, values, quantiles, x);
+                let found = values::admit(model, stage, values, quantiles, &left, x);
+                left.take(x);
                 report.values += 1;
                 report.several += usize::from(found.several);
                 report.worst_value = report.worst_value.max(found.distance);

@@ -69,6 +69,12 @@ pub const MODELS: &[(&str, usize, usize)] = &[
         4,
         5,
     ),
+    // Pixels that end with a total.
+    (
+        "stage = [{square = 3, units_per_pixel = 5, layers = 1}, {units_per_pixel = 2, layers = 2}]\n[likelihood]\nkind = 'dc'\ncomponents = 5\nunit = 2.0\nupper = 60.0\n[input]\nunit = 30.0\n[condition]\nnames = ['all', 'a']\ntotal = 'all'",
+        5,
+        6,
+    ),
 ];
 
 /// Model number `i`, random, four pixels in ten of its images nonzero.

@@ -6,7 +6,7 @@ use half::bf16;
 use sarm::data::SparseImages;
 use sarm::engine::Conditions;
 use sarm::model::likelihood::levels;
-use sarm::model::{Model, StageTensor, TensorSpec, Values};
+use sarm::model::{Left, Model, StageTensor, TensorSpec, Values};
 use sarm::random::{Purpose, unit, words};
 
 /// What it does wrong.
@@ -137,6 +137,7 @@ pub fn draw(
         let channels = model.config.input.channels();
         let mut shown = vec![];
         let mut place = 0;
+        let mut left = Left::of(model.total().as_ref(), conditions.row(number));
         for (s, (stage, order)) in stages.iter().zip(&model.order).enumerate() {
             for (at, pixel) in order.iter().enumerate() {
                 let row = conditions.row(number + u64::from(defect == Defect::Condition(s)));
@@ -174,7 +175,7 @@ pub fn draw(
                 place += 1;
                 let zero = 1.0 / (1.0 + (-stage.gates.apply(&x)[at]).exp());
                 let mut value = 0.0;
-                if unit(words[0]) >= zero {
+                if unit(words[0]) >= zero && !left.is_none() {
                     let count = model.stages[s].values;
                     let numbers = &stage.values.apply(&x)[at * count..][..count];
                     let (mut pick, mut quantile) = (unit(words[1]), unit(words[2]));
@@ -182,13 +183,16 @@ pub fn draw(
                         std::mem::swap(&mut pick, &mut quantile);
                     }
                     value = match (model.values(), &stage.levels) {
-                        (Values::Mixture(mixture), _) => mixture.draw(numbers, pick, quantile),
+                        (Values::Mixture(mixture), _) => {
+                            left.of_mixture(&mixture).draw(numbers, pick, quantile)
+                        }
                         (Values::Levels(grid), Some(map)) => {
                             grid.value(levels::draw(&mut map.apply(numbers), pick))
                         }
                         (Values::Levels(_), None) => unreachable!("D+D has a map"),
                     };
                 }
+                left.take(value);
                 image[usize::from(*pixel)] = value;
                 shown.extend(channels.iter().map(|c| c.apply(value)));
             }

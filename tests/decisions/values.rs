@@ -1,7 +1,7 @@
 //! Whether a positive pixel is the one that its random numbers give.
 
 use sarm::model::likelihood::{Grid, Mixture};
-use sarm::model::{Model, StageTensor, Values};
+use sarm::model::{Left, Model, StageTensor, Values};
 
 use super::MARGIN;
 use super::network::{Uncertain, linear};
@@ -17,16 +17,17 @@ pub struct Admitted {
     pub distance: f64,
 }
 
-/// Is `x`, in GeV, what the pixel's `numbers` give for the quantiles `[pick, place]`?
+/// Is `x`, in GeV, what the pixel's `numbers` give for the quantiles `[pick, place]`, out of what is left?
 pub fn admit(
     model: &Model,
     stage: usize,
     numbers: &[Uncertain],
     [pick, place]: [f64; 2],
+    left: &Left,
     x: f32,
 ) -> Admitted {
     match model.values() {
-        Values::Mixture(mixture) => of_mixture(&mixture, numbers, pick, place, x),
+        Values::Mixture(mixture) => of_mixture(&left.of_mixture(&mixture), numbers, pick, place, x),
         Values::Levels(grid) => {
             let network = Network { model, stage };
             let (weight, bias) = (StageTensor::LevelsWeight, StageTensor::LevelsBias);
@@ -95,6 +96,12 @@ fn of_mixture(mixture: &Mixture, numbers: &[Uncertain], pick: f64, place: f64, x
             continue;
         }
         several |= near;
+        if let (0, Some(rest)) = (i, mixture.rest) {
+            if x == rest.left {
+                distance = 0.0;
+            }
+            continue;
+        }
         let of_value = within(mixture, numbers[k + i], numbers[2 * k + i], place, x);
         distance = distance.min(of_value);
     }

@@ -20,6 +20,8 @@ struct Shape {
     /// Which batch; `None`: no cursor.
     step: Option<u32>,
     occupancy: f32,
+    /// What is left of totals is known.
+    limited: bool,
 }
 
 /// Cases of `kernels/gather.cu`.
@@ -35,6 +37,7 @@ pub fn cases(size: Size) -> Vec<Case> {
                 batch,
                 step,
                 occupancy,
+                limited: conditions == 2,
             }
         };
     let shapes = match size {
@@ -55,8 +58,12 @@ pub fn cases(size: Size) -> Vec<Case> {
 fn case(shape: Shape) -> Case {
     Case {
         name: format!(
-            "gather/{}x{}x{}+{}",
-            shape.batch, shape.places, shape.channels, shape.conditions
+            "gather/{}x{}x{}+{}{}",
+            shape.batch,
+            shape.places,
+            shape.channels,
+            shape.conditions,
+            if shape.limited { "/limited" } else { "" }
         ),
         prepare: Box::new(move |device| prepare(device, &shape)),
     }
@@ -89,14 +96,30 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         .cycle()
         .take(steps * shape.batch)
         .collect();
+    let limit: Vec<f32> = (0..place.len()).map(|i| random(i, 1 << 21)[0]).collect();
+    // Some images never come to their end.
+    let certain: Vec<u32> = (0..shape.images)
+        .map(|image| {
+            let last = place[start[image] as usize..start[image + 1] as usize].last();
+            match image % 3 {
+                0 => n as u32,
+                _ => last.map_or(0, |p| u32::from(*p) + 1),
+            }
+        })
+        .collect();
     let pitch = (channels * n + c).next_multiple_of(8) + shape.padding;
 
-    let (mut shown_wanted, mut target_wanted) = (vec![], vec![]);
+    let (mut shown_wanted, mut target_wanted, mut limit_wanted) = (vec![], vec![], vec![]);
     let first = shape.step.unwrap_or(0) as usize * shape.batch;
+    let mut positives = 0;
     for row in &rows[first..first + shape.batch] {
         let row = *row as usize;
         let mut s = vec![0.0; pitch];
         let mut t = vec![0.0; n];
+        let mut l = vec![0.0; n];
+        if shape.limited {
+            t[certain[row] as usize..].fill(f64::from(u32::MAX));
+        }
         for (to, v) in s.iter_mut().zip(&conditions[row * c..(row + 1) * c]) {
             *to = v.to_f64();
         }
@@ -105,27 +128,40 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
                 s[c + channels * usize::from(place[i]) + k] = shown[channels * i + k].to_f64();
             }
             t[usize::from(place[i])] = f64::from(target[i]);
+            if shape.limited {
+                l[usize::from(place[i])] = f64::from(limit[i]);
+            }
+            positives += 1;
         }
         shown_wanted.extend(s);
         target_wanted.extend(t);
+        limit_wanted.extend(l);
     }
 
-    let positives = target_wanted.iter().filter(|t| **t > 0.0).count();
     let starts = Memory::from(device, &start).unwrap();
     let places = Memory::from(device, &place).unwrap();
     let showns = Memory::from(device, &shown).unwrap();
     let targets = Memory::from(device, &target).unwrap();
     let conditions = Memory::from(device, &conditions).unwrap();
+    let limits = Memory::from(device, &limit).unwrap();
+    let certains = Memory::from(device, &certain).unwrap();
     let rows = Memory::from(device, &rows).unwrap();
     let cursor = shape.step.map(|s| Memory::from(device, &[s]).unwrap());
     let shown_out = Arc::new(poisoned::<bf16>(device, shape.batch * pitch));
     let target_out = Arc::new(poisoned::<u32>(device, shape.batch * n));
+    let limit_out = Arc::new(Memory::<f32>::zeros(device, shape.batch * n).unwrap());
+    let known = |address: Address| match shape.limited {
+        true => address,
+        false => Address::NULL,
+    };
     let launch = Gather {
         data: Resident {
             start: starts.address(),
             place: places.address(),
             shown: showns.address(),
             target: targets.address(),
+            limit: known(limits.address()),
+            certain: known(certains.address()),
             conditions: if c > 0 {
                 conditions.address()
             } else {
@@ -141,6 +177,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         shown: shown_out.address(),
         pitch,
         target: target_out.address(),
+        limit: known(limit_out.address()),
     }
     .launch();
     Prepared {
@@ -148,6 +185,8 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         outputs: vec![
             Output::exactly("shown", &shown_out, shown_wanted),
             Output::exactly("target", &target_out, target_wanted),
+            // As it was, where there is no positive pixel.
+            Output::exactly("limit", &limit_out, limit_wanted),
         ],
         work: Work {
             matrix_operations: 0.0,
@@ -155,7 +194,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
                 as f64,
         },
         memory: vec![
-            Box::new((starts, places, showns, targets)),
+            Box::new((starts, places, showns, targets, limits, certains)),
             Box::new((conditions, rows, cursor)),
         ],
     }

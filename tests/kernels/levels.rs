@@ -12,7 +12,7 @@ use sarm::numeric::Real;
 
 use crate::case::{Case, Output, Prepared, Size, Work, poisoned};
 use crate::likelihood::{
-    Answer, Buffers, Dice, Pixels, answer, as_bf16, difference, differences, mean, widen,
+    Answer, At, Buffers, Dice, Pixels, answer, as_bf16, difference, differences, mean, widen,
 };
 
 /// What the kernels are asked for.
@@ -147,7 +147,7 @@ impl Problem<'_> {
         let pixels = &self.shape.pixels;
         let scale = T::of(1.0 / pixels.images as f64);
         let mut sums: Maps<T> = maps.iter().map(|m| vec![T::of(0.0); m.len()]).collect();
-        let values = |s: usize, target: u32, z: &[T], g: &mut [T]| {
+        let values = |At { stage: s, .. }, target: u32, z: &[T], g: &mut [T]| {
             let level = target as usize - 1;
             let (map, bias) = maps[s].split_at(n * u);
             let dot = |row: &[T]| {

@@ -119,7 +119,16 @@ pub struct Answer {
     pub delta: Vec<Vec<f64>>,
 }
 
-/// The likelihood in `T`, image by image: `values(target, numbers, derivatives)` is that of a positive pixel.
+/// A zero that nothing else could be.
+pub const CERTAIN: u32 = u32::MAX;
+
+/// Which pixel: its stage, and where its target is.
+pub struct At {
+    pub stage: usize,
+    pub target: usize,
+}
+
+/// The likelihood in `T`, image by image: `values(at, target, numbers, derivatives)` is that of a positive pixel.
 ///
 /// Derivatives are of the mean and stored as `store` does.
 pub fn answer<T: Real>(
@@ -128,7 +137,7 @@ pub fn answer<T: Real>(
     targets: &[u32],
     outputs: &[Vec<T>],
     store: fn(f64) -> f64,
-    mut values: impl FnMut(usize, u32, &[T], &mut [T]) -> T,
+    mut values: impl FnMut(At, u32, &[T], &mut [T]) -> T,
 ) -> Answer {
     let scale = T::of(1.0 / pixels.images as f64);
     let mut nll = vec![T::of(0.0); pixels.images];
@@ -141,16 +150,24 @@ pub fn answer<T: Real>(
         for image in 0..pixels.images {
             for i in 0..*count {
                 let at = image * pitch + i * numbers;
-                let target = targets[image * pixels.places() + first + i];
-                let side = T::of(if target == 0 { -1.0 } else { 1.0 });
+                let place = At {
+                    stage: s,
+                    target: image * pixels.places() + first + i,
+                };
+                let target = targets[place.target];
+                let side = T::of(match target {
+                    0 => -1.0,
+                    CERTAIN => 0.0,
+                    _ => 1.0,
+                });
                 let row = &outputs[s][at..at + numbers];
                 let (cost, slope) = gate(row[0], side);
                 nll[image] += cost;
                 out[at] = store((slope * scale).to_f64());
-                if target == 0 {
+                if target == 0 || target == CERTAIN {
                     continue;
                 }
-                nll[image] += values(s, target, &row[1..], &mut gradient);
+                nll[image] += values(place, target, &row[1..], &mut gradient);
                 for (to, g) in out[at + 1..at + numbers].iter_mut().zip(&gradient) {
                     *to = store((*g * scale).to_f64());
                 }

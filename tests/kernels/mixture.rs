@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use sarm::engine::cuda::device::Device;
+use sarm::engine::cuda::device::{Address, Device, Memory};
 use sarm::engine::cuda::ops::mixture::MixtureLikelihood;
-use sarm::model::likelihood::{Mixture, Support};
+use sarm::model::likelihood::{Mixture, Rest, Support};
 
 use crate::case::{Case, Prepared, Size, Work};
-use crate::likelihood::{Buffers, Dice, Pixels, answer, as_bf16, differences, mean, widen};
+use crate::likelihood::{
+    Buffers, CERTAIN, Dice, Pixels, answer, as_bf16, differences, mean, widen,
+};
 
 /// Which numbers the mixture is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ struct MixtureShape {
     upper: f64,
     numbers: Numbers,
     gradient: bool,
+    /// What is left of totals is known.
+    limited: bool,
 }
 
 /// Cases of `kernels/mixture.cu`.
@@ -42,6 +46,7 @@ pub fn cases(size: Size) -> Vec<Case> {
         upper,
         numbers: Numbers::Ordinary,
         gradient: true,
+        limited: false,
     };
     let unlimited = f64::INFINITY;
     let mut shapes = Vec::new();
@@ -74,6 +79,12 @@ pub fn cases(size: Size) -> Vec<Case> {
             let mut scored = shape(4, &[(9, 0), (40, 0)], 5, 500.0);
             scored.gradient = false;
             shapes.push(scored);
+            for upper in [unlimited, 500.0] {
+                let mut limited = shape(7, &[(9, 0), (40, 8)], 5, upper);
+                limited.limited = true;
+                limited.unit = 2.5;
+                shapes.push(limited);
+            }
         }
         Size::Full => {
             for images in [128, 1024, 8192] {
@@ -87,7 +98,7 @@ pub fn cases(size: Size) -> Vec<Case> {
         .into_iter()
         .map(|shape| Case {
             name: format!(
-                "mixture/{}x{:?}/k{}{}{}{}{}",
+                "mixture/{}x{:?}/k{}{}{}{}{}{}",
                 shape.pixels.images,
                 shape.pixels.stages.iter().map(|s| s.0).collect::<Vec<_>>(),
                 shape.components,
@@ -98,6 +109,7 @@ pub fn cases(size: Size) -> Vec<Case> {
                 },
                 if shape.unit == 1.0 { "" } else { "/unit" },
                 if shape.gradient { "" } else { "/score" },
+                if shape.limited { "/limited" } else { "" },
                 match shape.numbers {
                     Numbers::Ordinary => String::new(),
                     other => format!("/{other:?}/{}", shape.pixels.occupancy),
@@ -118,16 +130,29 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
             unit: shape.unit,
             upper: shape.upper,
         },
+        rest: None,
     };
     let mut dice = Dice::new(7 + k as u32);
     let pick = |dice: &mut Dice, from: &[f32]| from[(dice.unit() * from.len() as f32) as usize];
-    let targets = pixels.targets(&mut dice, |dice| {
+    let mut targets = pixels.targets(&mut dice, |dice| {
         let x = match shape.numbers {
             Numbers::Ordinary => (dice.normal() * 1.5 + 1.0).exp().min(490.0),
             _ => pick(dice, &[1e-3, 0.02, 1.0, 250.0, 499.9, 500.0]),
         };
         x.to_bits()
     });
+    let mut limits = vec![f32::INFINITY; targets.len()];
+    if shape.limited {
+        // All that was left, nearly all, or far from it; the last places of every second image are certain.
+        for (target, limit) in targets.iter().zip(&mut limits) {
+            let x = f32::from_bits(*target);
+            *limit = x * pick(&mut dice, &[0.0, 1.001, 1.5, 30.0]);
+        }
+        for image in targets.chunks_exact_mut(pixels.places()).step_by(2) {
+            let from = pixels.places() * 2 / 3;
+            image[from..].fill(CERTAIN);
+        }
+    }
     let outputs = pixels.outputs(numbers, &mut dice, |dice, row| {
         row[0] = dice.normal() * 3.0;
         for i in 0..k {
@@ -151,8 +176,25 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
         }
     });
     let buffers = Buffers::new(device, pixels, numbers, &targets, &outputs, shape.gradient);
+    let limit = Memory::from(device, &limits).unwrap();
+    // 0 stands for a pixel that took all.
+    let out_of = |limit: f32, target: u32| match shape.limited {
+        true => mixture.out_of(Rest {
+            left: if limit == 0.0 {
+                f32::from_bits(target)
+            } else {
+                limit
+            },
+            tolerance: 0.0,
+        }),
+        false => mixture,
+    };
     let launches = MixtureLikelihood {
         mixture,
+        limit: match shape.limited {
+            true => limit.address(),
+            false => Address::NULL,
+        },
         batch: buffers.batch,
         stages: &buffers.stages,
     }
@@ -166,7 +208,8 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
                 &targets,
                 outputs,
                 |v| v,
-                |_, target, row, g| {
+                |at, target, row, g| {
+                    let mixture = out_of(limits[at.target], target);
                     mixture.nll_and_gradient(f64::from(f32::from_bits(target)), row, g)
                 },
             )
@@ -179,7 +222,10 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
             &targets,
             &outputs,
             as_bf16,
-            |_, target, row, g| mixture.nll_and_gradient(f32::from_bits(target), row, g),
+            |at, target, row, g| {
+                let mixture = out_of(limits[at.target], target);
+                mixture.nll_and_gradient(f32::from_bits(target), row, g)
+            },
         );
         // Scales at their ends have no derivative, and next to them too large a one for a difference.
         let differences = if shape.numbers == Numbers::Ends {
@@ -196,6 +242,6 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
             matrix_operations: 0.0,
             bytes: pixels.bytes(numbers),
         },
-        memory: vec![buffers.keep()],
+        memory: vec![buffers.keep(), Box::new(limit)],
     }
 }

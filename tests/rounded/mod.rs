@@ -6,7 +6,7 @@
 use half::bf16;
 use sarm::engine::ConditionedImages;
 use sarm::model::likelihood::{gate, levels};
-use sarm::model::{Model, StageTensor, Values};
+use sarm::model::{Left, Model, StageTensor, Values};
 
 /// How a stored number is rounded.
 pub type Rounding = fn(f64) -> f64;
@@ -134,6 +134,7 @@ pub fn gradients(
         let mut image = vec![0.0; model.pixels()];
         data.images.dense_into(*row as usize, &mut image);
         let condition = data.conditions.row(u64::from(*row));
+        let mut left = Left::of(model.total().as_ref(), condition);
         let shown: Vec<f64> = shown(model, &image, condition)
             .into_iter()
             .map(round)
@@ -155,6 +156,9 @@ pub fn gradients(
             let mut value_delta = vec![0.0; values.len()];
             for (place, pixel) in model.order[stage].iter().enumerate() {
                 let x = image[usize::from(*pixel)];
+                if left.is_none() {
+                    continue;
+                }
                 let (cost, slope) = gate(gates[place], if x > 0.0 { 1.0 } else { -1.0 });
                 total += cost;
                 gate_delta[place] = round(scale * slope);
@@ -165,12 +169,14 @@ pub fn gradients(
                 let mut slopes = vec![0.0; shape.values];
                 total += likelihood(
                     &network,
+                    &left,
                     x,
                     &values[of_pixel.clone()],
                     &mut slopes,
                     scale,
                     &mut gradients,
                 );
+                left.take(x);
                 for (to, slope) in value_delta[of_pixel].iter_mut().zip(slopes) {
                     *to = round(scale * slope);
                 }
@@ -220,6 +226,7 @@ pub fn gradients(
 /// Cost of a positive pixel and its derivatives by the pixel's values; adds those by D+D's shared map.
 fn likelihood(
     network: &Network,
+    left: &Left,
     x: f32,
     values: &[f64],
     slopes: &mut [f64],
@@ -227,7 +234,10 @@ fn likelihood(
     gradients: &mut [Vec<f64>],
 ) -> f64 {
     match network.model.values() {
-        Values::Mixture(mixture) => mixture.nll_and_gradient(f64::from(x), values, slopes),
+        Values::Mixture(mixture) => {
+            let mixture = left.of_mixture(&mixture);
+            mixture.nll_and_gradient(f64::from(x), values, slopes)
+        }
         Values::Levels(grid) => {
             let level = grid.level(x).unwrap();
             let (map, bias) = (StageTensor::LevelsWeight, StageTensor::LevelsBias);

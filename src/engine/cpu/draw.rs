@@ -1,7 +1,7 @@
 //! Drawing one pixel: random numbers for sixteen images, and a value from the network's numbers.
 
 use crate::model::likelihood::levels;
-use crate::model::{Model, StageTensor, Values};
+use crate::model::{Left, Model, StageTensor, Values};
 use crate::numeric::{LANES, Vector};
 use crate::random::{self, MULTIPLIERS, Purpose, ROUNDS, WEYL};
 
@@ -71,12 +71,21 @@ impl ValueDraw {
         }
     }
 
-    /// A positive pixel in GeV from its numbers and two random words; `scratch` is reused.
+    /// A positive pixel in GeV, out of what is left, from its numbers and two random words; `scratch` is reused.
     #[inline(always)]
-    pub fn draw<V: Vector>(&self, numbers: &[f32], words: [u32; 2], scratch: &mut Vec<f32>) -> f32 {
+    pub fn draw<V: Vector>(
+        &self,
+        numbers: &[f32],
+        left: &mut Left,
+        words: [u32; 2],
+        scratch: &mut Vec<f32>,
+    ) -> f32 {
         let (pick, place) = (random::unit(words[0]), random::unit(words[1]));
-        match &self.values {
-            Values::Mixture(mixture) => mixture.draw(&numbers[..self.count], pick, place),
+        let x = match &self.values {
+            Values::Mixture(mixture) => {
+                let mixture = left.of_mixture(mixture);
+                mixture.draw(&numbers[..self.count], pick, place)
+            }
             Values::Levels(grid) => {
                 scratch.clear();
                 scratch.extend_from_slice(&self.bias);
@@ -96,7 +105,9 @@ impl ValueDraw {
                 }
                 grid.value(levels::draw(&mut scratch[..self.levels], pick))
             }
-        }
+        };
+        left.take(x);
+        x
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::engine::ConditionedImages;
 use crate::model::likelihood::gate;
-use crate::model::{Model, StageShape, StageTensor, Values};
+use crate::model::{Left, Model, StageShape, StageTensor, Values};
 use crate::numeric::{Kernel, LANES, Vector, gelu_and_slope};
 
 use super::tile::{Packed, padded, start_from_bias};
@@ -17,6 +17,8 @@ pub struct Entry {
     pub x: f32,
     /// Level on the grid (D+D).
     pub level: u32,
+    /// What was left of the image's total before it.
+    pub left: Left,
 }
 
 /// What one stage computes for a group. Blocks of [`LANES`] images; `[block][row][lane]`.
@@ -28,7 +30,7 @@ pub struct StageWork {
     pub delta: Vec<Vec<f32>>,
     /// Gate logits; after the likelihood their derivatives.
     pub gates: Vec<f32>,
-    /// Per pixel and image: -1 zero, 1 positive, 0 no image.
+    /// Per pixel and image: -1 zero, 1 positive, 0 no image or nothing left of its total.
     sides: Vec<f32>,
     /// Activations with the units of an image side by side, `[layer][image][padded units]`.
     pub by_image: Vec<Vec<f32>>,
@@ -126,6 +128,12 @@ impl Group {
                 counts[s as usize][place as usize] += 1;
             }
         }
+        let empty = Entry {
+            image: 0,
+            x: 0.0,
+            level: 0,
+            left: Left::of(None, &[]),
+        };
         for (work, count) in self.stages.iter_mut().zip(&counts) {
             work.ends.clear();
             work.ends.push(0);
@@ -134,11 +142,6 @@ impl Group {
                 end += *c as usize;
                 work.ends.push(end);
             }
-            let empty = Entry {
-                image: 0,
-                x: 0.0,
-                level: 0,
-            };
             work.entries.clear();
             work.entries.resize(end, empty);
             for (i, side) in work.sides.iter_mut().enumerate() {
@@ -147,6 +150,7 @@ impl Group {
                 *side = if image < rows.len() { -1.0 } else { 0.0 };
             }
         }
+        let total = model.total();
         let mut next: Vec<Vec<usize>> = self.stages.iter().map(|w| w.ends.clone()).collect();
         for (image, row) in rows.iter().enumerate() {
             let (block, lane) = (image / LANES, image % LANES);
@@ -178,11 +182,36 @@ impl Group {
                     image: image as u32,
                     x: *x,
                     level: level as u32,
+                    ..empty
                 };
                 next[s][place] += 1;
             }
+            if total.is_some() {
+                self.spend(image, Left::of(total.as_ref(), condition), &next);
+            }
         }
         Ok(())
+    }
+
+    /// Say of each positive pixel of `image` what was left before it, and that all pixels are certain once nothing is.
+    /// `next`: the place behind this image's entry, for each pixel.
+    fn spend(&mut self, image: usize, mut left: Left, next: &[Vec<usize>]) {
+        let (block, lane) = (image / LANES, image % LANES);
+        for (work, next) in self.stages.iter_mut().zip(next) {
+            let pixels = work.ends.len() - 1;
+            for (place, next) in next[..pixels].iter().enumerate() {
+                let side = &mut work.sides[(block * pixels + place) * LANES + lane];
+                let positive = *side > 0.0;
+                if left.is_none() {
+                    *side = 0.0;
+                }
+                if positive {
+                    let entry = &mut work.entries[next - 1];
+                    entry.left = left;
+                    left.take(entry.x);
+                }
+            }
+        }
     }
 }
 

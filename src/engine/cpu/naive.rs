@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::data::SparseImages;
 use crate::engine::{Conditions, EngineError, Sampler, SamplingPlan};
-use crate::model::{Model, StageTensor};
+use crate::model::{Left, Model, StageTensor};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
 use super::draw::{ValueDraw, words};
@@ -107,8 +107,11 @@ impl Kernel for Tile<'_> {
         let channels = model.config.input.channels();
         let mut inputs = vec![0.0f32; blocks * width * LANES];
         let mut drawn = vec![Vec::new(); self.images];
+        let total = model.total();
+        let mut left = vec![Left::of(None, &[]); self.images];
         for image in 0..self.images {
             let condition = self.sampler.conditions.row(self.first + image as u64);
+            left[image] = Left::of(total.as_ref(), condition);
             for (c, v) in condition.iter().enumerate() {
                 inputs[(image / LANES * width + c) * LANES + image % LANES] = *v;
             }
@@ -119,12 +122,12 @@ impl Kernel for Tile<'_> {
             for pixel in 0..shape.pixels {
                 let place = shape.earlier + pixel;
                 let [gates, values] = self.forward::<V>(s, &inputs, width, blocks);
-                for (image, drawn) in drawn.iter_mut().enumerate() {
+                for (image, (drawn, left)) in drawn.iter_mut().zip(&mut left).enumerate() {
                     let (block, lane) = (image / LANES, image % LANES);
                     let number = self.first + image as u64;
                     let w = words(self.sampler.seed, number, place as u32);
                     let logit = gates[(block * shape.pixels + pixel) * LANES + lane];
-                    if !opens(sigmoid(logit), w[0][0]) {
+                    if !opens(sigmoid(logit), w[0][0]) || left.is_none() {
                         continue;
                     }
                     let p = shape.values;
@@ -133,7 +136,7 @@ impl Kernel for Tile<'_> {
                         .collect();
                     let x = tables
                         .draw
-                        .draw::<V>(&numbers, [w[1][0], w[2][0]], &mut scratch);
+                        .draw::<V>(&numbers, left, [w[1][0], w[2][0]], &mut scratch);
                     drawn.push((model.order[s][pixel], x));
                     for (c, channel) in channels.iter().enumerate() {
                         let column = shape.conditions + channels.len() * place + c;

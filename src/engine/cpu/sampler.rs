@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::data::SparseImages;
 use crate::engine::{Conditions, EngineError, Sampler, SamplingPlan};
 use crate::model::config::Channel;
-use crate::model::{Model, StageShape, StageTensor};
+use crate::model::{Left, Model, StageShape, StageTensor, Total};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
 use super::draw::{ValueDraw, words};
@@ -163,6 +163,7 @@ pub struct BlockedSampler {
     channels: Vec<Channel>,
     seed: u64,
     conditions: Conditions,
+    total: Option<Total>,
 }
 
 impl BlockedSampler {
@@ -183,6 +184,7 @@ impl BlockedSampler {
             channels: model.config.input.channels(),
             seed: plan.seed,
             conditions: plan.conditions.clone(),
+            total: model.total(),
         }
     }
 }
@@ -239,6 +241,8 @@ struct Work {
     /// Pre-activations, then activations, of the input layer and each hidden layer.
     hidden: Vec<Vec<f32>>,
     gates: Vec<f32>,
+    /// Of each image's total.
+    left: Vec<Left>,
 }
 
 impl Work {
@@ -258,6 +262,7 @@ impl Work {
             inputs: vec![0.0; lanes * (conditions + sampler.channels.len() * sampler.order.len())],
             hidden: vec![vec![0.0; lanes * most(StageShape::units)]; most(|s| s.layers) + 1],
             gates: vec![0.0; lanes * most(|s| s.pixels)],
+            left: vec![Left::of(None, &[]); lanes],
         }
     }
 }
@@ -287,6 +292,7 @@ impl Kernel for Tile<'_> {
         let width = self.work.inputs.len() / (self.work.blocks * LANES);
         for image in 0..self.images {
             let condition = sampler.conditions.row(self.first + image as u64);
+            self.work.left[image] = Left::of(sampler.total.as_ref(), condition);
             for (c, v) in condition.iter().enumerate() {
                 let block = image / LANES;
                 self.work.inputs[(block * width + c) * LANES + image % LANES] = *v;
@@ -382,7 +388,8 @@ impl Tile<'_> {
             let image = self.first + (lanes * LANES) as u64;
             let words = words(self.sampler.seed, image, place as u32);
             for lane in 0..LANES.min(self.images - lanes * LANES) {
-                if opens(zero[lane], words[0][lane]) {
+                let left = &work.left[lanes * LANES + lane];
+                if opens(zero[lane], words[0][lane]) && !left.is_none() {
                     open.push(Open {
                         block: lanes,
                         lane,
@@ -400,7 +407,8 @@ impl Tile<'_> {
         for group in open.chunks(ENTRIES) {
             tables.values_of::<V>(pixel, hidden, group, &mut numbers);
             for (o, numbers) in group.iter().zip(numbers.chunks_exact(stride)) {
-                let x = tables.draw.draw::<V>(numbers, o.words, &mut scratch);
+                let left = &mut work.left[o.block * LANES + o.lane];
+                let x = tables.draw.draw::<V>(numbers, left, o.words, &mut scratch);
                 drawn[o.block * LANES + o.lane].push((self.sampler.order[place], x));
                 let inputs = &mut work.inputs[o.block * width * LANES + column + o.lane..];
                 for (to, channel) in inputs.iter_mut().step_by(LANES).zip(&self.sampler.channels) {

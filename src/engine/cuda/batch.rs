@@ -34,6 +34,8 @@ pub struct Batch {
     pub(super) trained: bool,
     pub(super) shown: Memory<bf16>,
     pub(super) target: Memory<u32>,
+    /// What was left before each positive pixel, as resident; of models that know totals.
+    pub(super) limit: Option<Memory<f32>>,
     pub(super) stages: Vec<StageBuffers>,
     /// Costs `[parts, images]`, nats.
     pub(super) nll: Memory<f32>,
@@ -141,6 +143,10 @@ impl Batch {
             trained,
             shown: Memory::zeros(device, capacity * shown_pitch(model))?,
             target: Memory::zeros(device, capacity * model.pixels())?,
+            limit: match model.total() {
+                Some(_) => Some(Memory::zeros(device, capacity * model.pixels())?),
+                None => None,
+            },
             stages,
             nll: Memory::zeros(device, capacity * all_parts(model))?,
             image_nll: Memory::zeros(device, capacity)?,
@@ -157,6 +163,9 @@ impl Batch {
         trained: bool,
     ) -> u64 {
         let mut image = 2 * shown_pitch(model) + 4 * model.pixels() + 4 * all_parts(model) + 8;
+        if model.total().is_some() {
+            image += 4 * model.pixels();
+        }
         for stage in &layout.stages {
             let units: usize = stage.layers.iter().map(|m| pitch(m.rows)).sum();
             image += units * if trained { 6 } else { 2 };

@@ -8,7 +8,7 @@ use half::bf16;
 use super::device::{Address, Device, Memory};
 use super::ops::gather::Resident;
 use crate::engine::{ConditionedImages, EngineError};
-use crate::model::{Model, Values};
+use crate::model::{Left, Model, Values};
 
 /// Compressed sparse rows of images and their conditions, on the device.
 pub struct ResidentImages {
@@ -24,8 +24,18 @@ pub struct ResidentImages {
     shown: Memory<bf16>,
     /// D+C: bits of the pixel in GeV (f32). D+D: its level, counted from 1.
     target: Memory<u32>,
+    /// Of models that know totals.
+    totals: Option<Totals>,
     /// Standardised conditions `[images, conditions]`.
     conditions: Memory<bf16>,
+}
+
+/// What follows from the images' totals.
+struct Totals {
+    /// What was left of its image's before each entry, GeV; 0 where it took all of it.
+    limit: Memory<f32>,
+    /// Place of each image from which on nothing is left.
+    certain: Memory<u32>,
 }
 
 impl ResidentImages {
@@ -35,11 +45,25 @@ impl ResidentImages {
             model.config.condition.names.len(),
             model.config.input.channels().len(),
         );
-        Self::bytes_of(images, nonzeros, conditions, channels)
+        Self::bytes_of(
+            images,
+            nonzeros,
+            conditions,
+            channels,
+            model.total().is_some(),
+        )
     }
 
-    fn bytes_of(images: usize, nonzeros: usize, conditions: usize, channels: usize) -> u64 {
-        (8 * (images + 1) + (2 + 2 * channels + 4) * nonzeros + 2 * conditions * images) as u64
+    fn bytes_of(
+        images: usize,
+        nonzeros: usize,
+        conditions: usize,
+        channels: usize,
+        limited: bool,
+    ) -> u64 {
+        let more = if limited { 4 } else { 0 };
+        let of_pixel = 2 + 2 * channels + 4 + more;
+        (8 * (images + 1) + of_pixel * nonzeros + (2 * conditions + more) * images) as u64
     }
 
     /// Copy the images `rows` of `data`, which are `model`'s, to the device.
@@ -70,6 +94,8 @@ impl ResidentImages {
         start.push(0u64);
         let (mut place, mut shown, mut target) = (Vec::new(), Vec::new(), Vec::new());
         let mut conditions = Vec::new();
+        let total = model.total();
+        let (mut limit, mut certain) = (Vec::new(), Vec::new());
         for row in rows.clone() {
             let (pixels, numbers) = data.images.image(row);
             for (pixel, x) in pixels.iter().zip(numbers) {
@@ -90,6 +116,24 @@ impl ResidentImages {
             }
             start.push(place.len() as u64);
             let row = data.conditions.row(row as u64);
+            if total.is_some() {
+                let mut left = Left::of(total.as_ref(), row);
+                let of_image = &place[place.len() - pixels.len()..];
+                let mut drawn: Vec<usize> = (0..pixels.len()).collect();
+                drawn.sort_unstable_by_key(|i| of_image[*i]);
+                let first = limit.len();
+                limit.resize(first + pixels.len(), 0.0);
+                let mut end = if left.is_none() { 0 } else { model.pixels() };
+                for i in drawn {
+                    let before = left.rest().map_or(0.0, |rest| rest.left);
+                    left.take(numbers[i]);
+                    limit[first + i] = if left.is_none() { 0.0 } else { before };
+                    if left.is_none() {
+                        end = end.min(usize::from(of_image[i]) + 1);
+                    }
+                }
+                certain.push(end as u32);
+            }
             conditions.extend(row.iter().map(|v| bf16::from_f32(*v)));
         }
         Ok(Self {
@@ -101,6 +145,13 @@ impl ResidentImages {
             place: Memory::from(device, &place)?,
             shown: Memory::from(device, &shown)?,
             target: Memory::from(device, &target)?,
+            totals: match total {
+                Some(_) => Some(Totals {
+                    limit: Memory::from(device, &limit)?,
+                    certain: Memory::from(device, &certain)?,
+                }),
+                None => None,
+            },
             conditions: Memory::from(device, &conditions)?,
         })
     }
@@ -108,7 +159,13 @@ impl ResidentImages {
     /// Bytes that they take.
     pub fn bytes_taken(&self) -> u64 {
         let nonzeros = self.place.len();
-        Self::bytes_of(self.images, nonzeros, self.condition_count, self.channels)
+        Self::bytes_of(
+            self.images,
+            nonzeros,
+            self.condition_count,
+            self.channels,
+            self.totals.is_some(),
+        )
     }
 
     /// Check that there is an image for each of `rows`.
@@ -134,6 +191,8 @@ impl ResidentImages {
             place: self.place.address(),
             shown: self.shown.address(),
             target: self.target.address(),
+            limit: (self.totals.as_ref()).map_or(Address::NULL, |t| t.limit.address()),
+            certain: (self.totals.as_ref()).map_or(Address::NULL, |t| t.certain.address()),
             conditions: match self.condition_count {
                 0 => Address::NULL,
                 _ => self.conditions.address(),

@@ -11,7 +11,7 @@ use super::packed::PackedStage;
 use super::room::{check_limit, check_room};
 use crate::engine::{EngineError, SamplingPlan, check_conditions};
 use crate::model::config::Channel;
-use crate::model::{Model, Values};
+use crate::model::{Left, Model, Values};
 
 const REMEDY: &str = "use a smaller network, another card or --device cpu";
 
@@ -116,6 +116,8 @@ pub struct Drawing {
     channels: Vec<Channel>,
     order: Memory<u16>,
     conditions: Memory<f32>,
+    /// Of each row, where it says a total: GeV left at the start, and at the end.
+    totals: Option<Memory<[f32; 2]>>,
     condition_rows: u64,
     history: Memory<u16>,
     queue: Memory<u32>,
@@ -172,7 +174,8 @@ impl Drawing {
         let sample_plan = SamplePlan::new(&blocks(model), shared, multiprocessors)
             .map_err(|why| unfit(device, why))?;
         let weights: u64 = blocks(model).iter().map(PackedStage::bytes).sum();
-        let numbers = plan.conditions.rows() * plan.conditions.width() + model.pixels();
+        let of_row = plan.conditions.width() + if model.total().is_some() { 2 } else { 0 };
+        let numbers = plan.conditions.rows() * of_row + model.pixels();
         let needed = [
             (weights, "the packed weights".to_string()),
             (4 * numbers as u64, "the conditions".into()),
@@ -199,6 +202,17 @@ impl Drawing {
         let conditions: Vec<f32> = (0..rows)
             .flat_map(|row| plan.conditions.row(row).iter().copied())
             .collect();
+        let totals = match model.total() {
+            None => None,
+            Some(total) => {
+                let rest = |row| Left::of(Some(&total), plan.conditions.row(row)).rest();
+                let left: Vec<[f32; 2]> = (0..rows)
+                    .filter_map(rest)
+                    .map(|rest| [rest.left, rest.tolerance])
+                    .collect();
+                Some(Memory::from(device, &left)?)
+            }
+        };
         Ok(Self {
             stages,
             plan: sample_plan,
@@ -207,6 +221,7 @@ impl Drawing {
             channels: model.config.input.channels(),
             order: Memory::from(device, &model.order.concat())?,
             conditions: Memory::from(device, &conditions)?,
+            totals,
             condition_rows: rows,
             history: Memory::zeros(device, sample_plan.history())?,
             bytes,
@@ -250,6 +265,7 @@ impl Drawing {
             channels: &self.channels,
             order: self.order.address(),
             conditions: self.conditions.address(),
+            totals: self.totals.as_ref().map_or(Address::NULL, Memory::address),
             condition_rows: self.condition_rows,
             history: self.history.address(),
             queue: self.queue.address(),

@@ -132,6 +132,7 @@ impl Batch {
                 shown: self.shown.address(),
                 pitch: shown_pitch(around.model),
                 target: self.target.address(),
+                limit: address_of(&self.limit),
             }
             .launch(),
         ];
@@ -249,6 +250,7 @@ impl Batch {
             }
             Likelihood::Mixture(mixture) => MixtureLikelihood {
                 mixture: *mixture,
+                limit: address_of(&self.limit),
                 batch,
                 stages: &outputs,
             }

@@ -300,6 +300,23 @@ impl ModelConfig {
                 )?;
             }
         }
+        if let Some(total) = &c.total {
+            if !c.names.contains(total) {
+                impossible(
+                    "condition.total",
+                    total,
+                    "it must be one of condition.names",
+                )?;
+            }
+            let several = matches!(self.likelihood, LikelihoodConfig::Dc { components, .. } if components > 1);
+            if !several {
+                impossible(
+                    "condition.total",
+                    total,
+                    "it wants likelihood.kind = \"dc\" with 2 components or more, the first for all that is left",
+                )?;
+            }
+        }
         for (key, list) in [("condition.mean", &c.mean), ("condition.scale", &c.scale)] {
             if !list.is_empty() && list.len() != c.names.len() {
                 impossible(

@@ -227,6 +227,14 @@ impl Default for InputConfig {
     }
 }
 
+impl ConditionConfig {
+    /// Those that are read from a file.
+    pub fn read(&self) -> impl Iterator<Item = &String> {
+        let total = self.total.as_ref();
+        self.names.iter().filter(move |name| Some(*name) != total)
+    }
+}
+
 impl InputConfig {
     /// All that is shown of a pixel, at least one and at most [`MOST_CHANNELS`].
     pub fn channels(&self) -> Vec<Channel> {
@@ -251,6 +259,10 @@ pub const MOST_CHANNELS: usize = 4;
 pub struct ConditionConfig {
     /// Names of the data sets.
     pub names: Vec<String>,
+    /// The one of them that is the sum of an image's pixels. It is not read but computed; no pixel is ever larger than what
+    /// is left of it, and once nothing is left all pixels are zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<String>,
     /// Their means; measured on the training data when absent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mean: Vec<f64>,

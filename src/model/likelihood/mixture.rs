@@ -13,6 +13,9 @@ const SMALLEST: f32 = 1e-6;
 /// Below this fraction of the heaviest component's mass a component adds nothing to an f32 sum: never drawn.
 const LEAST: f32 = 1e-9;
 
+/// ln of a weight of zero.
+const NEVER: f64 = -1e30;
+
 /// The most components a mixture may have.
 pub const MOST_COMPONENTS: usize = 64;
 
@@ -32,6 +35,34 @@ pub struct Mixture {
     pub components: usize,
     /// Allowed range and unit.
     pub support: Support,
+    /// What is left of the image's total, where one is known: the first component.
+    pub rest: Option<Rest>,
+}
+
+/// What is left to draw of an image, in single precision on every device: they must agree on where an image ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rest {
+    /// GeV.
+    pub left: f32,
+    /// GeV that are nothing.
+    pub tolerance: f32,
+}
+
+impl Rest {
+    /// Whether nothing is left.
+    #[inline(always)]
+    pub fn is_none(&self) -> bool {
+        self.left <= self.tolerance
+    }
+
+    /// After a pixel of `x` GeV.
+    #[inline(always)]
+    pub fn after(&self, x: f32) -> Self {
+        Self {
+            left: self.left - x,
+            ..*self
+        }
+    }
 }
 
 struct Logistic<T> {
@@ -81,6 +112,26 @@ fn truncated_logistic<T: Real>(y: T, mean: T, log_scale: T, upper: f64) -> Logis
 }
 
 impl Mixture {
+    /// The distribution of a pixel of an image with this much to come: no more than that, and all of it with the
+    /// weight of the first component, where that is no more than the range. What is all but nothing counts as all.
+    #[inline(always)]
+    pub fn out_of(&self, rest: Rest) -> Self {
+        let left = rest.left;
+        if f64::from(left) > self.support.upper {
+            return *self;
+        }
+        let least = f64::from(2.0 * SMALLEST) * self.support.unit;
+        let upper = self.support.upper.min(f64::from(left).max(least));
+        Self {
+            support: Support {
+                upper,
+                ..self.support
+            },
+            rest: Some(rest),
+            ..*self
+        }
+    }
+
     /// -ln f(x) in nats for a density per GeV. `values` holds the pixel's 3K numbers.
     #[inline(always)]
     pub fn nll<T: Real>(&self, x: T, values: &[T]) -> T {
@@ -102,9 +153,27 @@ impl Mixture {
         let (logits, rest) = values.split_at(k);
         let (means, log_scales) = rest.split_at(k);
         // ln(w_k TL_k) up to the weights' normalisation; K is at most MOST_COMPONENTS.
-        let mut joint = [T::of(0.0); MOST_COMPONENTS];
+        let mut joint = [T::of(NEVER); MOST_COMPONENTS];
         let joint = &mut joint[..k];
-        for i in 0..k {
+        if !gradient.is_empty() {
+            gradient[k..].fill(T::of(0.0));
+        }
+        let before = self.rest;
+        if before.is_some_and(|rest| rest.is_none()) {
+            // Too small to be told from rounding: nothing is left, and it was nothing.
+            gradient.fill(T::of(0.0));
+            return T::of(0.0);
+        }
+        let all = before.is_some_and(|rest| rest.after(x.to_f64() as f32).is_none());
+        if all {
+            joint[0] = logits[0];
+        }
+        let logistics = match (all, self.rest) {
+            (true, _) => k..k,
+            (false, Some(_)) => 1..k,
+            (false, None) => 0..k,
+        };
+        for i in logistics {
             let c = truncated_logistic(y, means[i], log_scales[i], upper);
             joint[i] = logits[i] + c.log_density;
             if !gradient.is_empty() {
@@ -122,7 +191,9 @@ impl Mixture {
                 gradient[2 * k + i] = -responsibility * gradient[2 * k + i];
             }
         }
-        log_weights - log_joint + T::of(unit.ln())
+        // All that is left has a probability, any other value a density.
+        let per_unit = if all { 0.0 } else { unit.ln() };
+        log_weights - log_joint + T::of(per_unit)
     }
 
     /// Draw a pixel in GeV: `pick` chooses the component, `place` the quantile inside it, both in (0, 1).
@@ -148,6 +219,9 @@ impl Mixture {
             if reached > wanted {
                 break;
             }
+        }
+        if let (Some(rest), 0) = (self.rest, chosen) {
+            return rest.left;
         }
         let unit = self.support.unit as f32;
         let upper = self.support.upper as f32 / unit;
@@ -198,7 +272,7 @@ fn quantile_from_above(mean: f32, scale: f32, upper: f32, place: f32) -> f32 {
 
 #[inline(always)]
 fn log_sum_exp<T: Real>(terms: &[T]) -> T {
-    let mut largest = T::of(-1e30);
+    let mut largest = T::of(NEVER);
     for t in terms {
         largest = largest.larger(*t);
     }
@@ -227,6 +301,7 @@ mod tests {
         let mixture = |upper, unit| Mixture {
             components: 3,
             support: Support { unit, upper },
+            rest: None,
         };
         let mut cases = vec![(mixture(f64::INFINITY, 1.0), ordinary.clone())];
         cases.push((mixture(f64::INFINITY, 2.5), ordinary.clone()));
@@ -252,9 +327,55 @@ mod tests {
     }
 
     #[test]
-    fn gradient_is_the_derivative() {
+    fn all_that_is_left_has_the_weight_of_the_first_component() {
         for (m, v) in cases() {
-            for x in [1e-3, 0.7, 5.0, 29.5] {
+            let left = 20.0f32;
+            let out_of = m.out_of(Rest {
+                left,
+                tolerance: 1e-4,
+            });
+            let all = (-out_of.nll(f64::from(left), &v)).exp();
+            let share = v[0].exp() / v[..3].iter().map(|l| l.exp()).sum::<f64>();
+            assert!((all - share).abs() < 1e-12, "{m:?}");
+            let n = 400_000;
+            let step = (f64::from(left) - 1e-4) / f64::from(n);
+            let less: f64 = (0..n)
+                .map(|i| (-out_of.nll((f64::from(i) + 0.5) * step, &v)).exp() * step)
+                .sum();
+            // What lies within the tolerance of all is lost.
+            assert!((all + less - 1.0).abs() < 1e-3, "{m:?}: {all} + {less}");
+            let narrow: Vec<f32> = v.iter().map(|x| *x as f32).collect();
+            let draws = 100_000;
+            let takes_all = (0..draws).filter(|i| {
+                let w = words(12, Purpose::Synthetic, *i, 0);
+                let x = out_of.draw(&narrow, unit(w[1]), unit(w[2]));
+                assert!(x > 0.0 && x <= left);
+                x == left
+            });
+            let found = takes_all.count() as f64 / draws as f64;
+            assert!((found - share).abs() < 0.01, "{m:?}: {found}, not {share}");
+        }
+    }
+
+    #[test]
+    fn gradient_is_the_derivative() {
+        let out_of = |(m, v): (Mixture, Vec<f64>)| {
+            [5.0, 30.0].map(|left| {
+                (
+                    m.out_of(Rest {
+                        left,
+                        tolerance: 1e-4,
+                    }),
+                    v.clone(),
+                )
+            })
+        };
+        for (m, v) in cases()
+            .into_iter()
+            .chain(cases().into_iter().flat_map(out_of))
+        {
+            let below = |x: &f64| *x <= m.support.upper;
+            for x in [1e-3, 0.7, 5.0, 29.5].into_iter().filter(below) {
                 let mut g = vec![0.0; v.len()];
                 m.nll_and_gradient(x, &v, &mut g);
                 for i in 0..v.len() {

@@ -8,16 +8,16 @@ pub mod levels;
 pub mod mixture;
 
 pub use levels::Grid;
-pub use mixture::{Mixture, Support};
+pub use mixture::{Mixture, Rest, Support};
 
 use crate::numeric::Elementary;
 
 /// Cost in nats of the gate with logit `gate`, and its derivative by the logit.
 ///
 /// `side` is -1 for a zero (cost -ln g) and 1 for a positive pixel (cost -ln(1 - g)): both are
-/// softplus(side a). A side of 0 has derivative 0 and marks a place without a pixel.
+/// softplus(side a). A side of 0 costs nothing and has derivative 0: a place without a pixel, or one that is certain.
 #[inline(always)]
 pub fn gate<T: Elementary>(gate: T, side: T) -> (T, T) {
     let signed = side * gate;
-    (signed.softplus(), side * signed.sigmoid())
+    (side * side * signed.softplus(), side * signed.sigmoid())
 }

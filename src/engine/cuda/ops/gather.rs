@@ -15,6 +15,10 @@ pub struct Resident {
     pub shown: Address,
     /// 32 bits a positive pixel, not 0: GeV as f32 (D+C), level + 1 as u32 (D+D).
     pub target: Address,
+    /// f32 a positive pixel: what was left of its image's total before it, GeV, or 0 where it took all of it. NULL where no total is known.
+    pub limit: Address,
+    /// u32 `[images]`, with `limit`: the place from which on nothing is left. A positive pixel there counts as none.
+    pub certain: Address,
     /// bf16 `[images, conditions]`; NULL without conditions.
     pub conditions: Address,
     /// Conditions of an image.
@@ -40,8 +44,10 @@ pub struct Gather {
     pub shown: Address,
     /// Columns of `shown` in memory, a multiple of 8.
     pub pitch: usize,
-    /// Out: 32 bits `[batch, places]`, 0 for a pixel that is zero.
+    /// Out: 32 bits `[batch, places]`, 0 for a pixel that is zero, all ones from `certain` on.
     pub target: Address,
+    /// Out, where totals are known: f32 `[batch, places]`, the limit of each positive pixel; others are not written.
+    pub limit: Address,
 }
 
 /// `GatherParams` of `kernels/gather.cu`.
@@ -52,11 +58,14 @@ struct Params {
     place: Address,
     shown: Address,
     target: Address,
+    limit: Address,
+    certain: Address,
     conditions: Address,
     rows: Address,
     cursor: Address,
     shown_out: Address,
     target_out: Address,
+    limit_out: Address,
     batch: u32,
     places: u32,
     condition_count: u32,
@@ -79,17 +88,23 @@ impl Gather {
         assert!(self.pitch.is_multiple_of(8) && self.pitch >= columns && data.channels >= 1);
         assert!((1..=1 << 16).contains(&data.places), "places are u16");
         assert!(self.shown.0.is_multiple_of(16) && self.target.0.is_multiple_of(4));
+        assert!((data.limit == Address::NULL) == (self.limit == Address::NULL));
+        assert!((data.limit == Address::NULL) == (data.certain == Address::NULL));
+        assert!(data.limit.0.is_multiple_of(4) && self.limit.0.is_multiple_of(4));
         assert!(data.condition_count == 0 || data.conditions != Address::NULL);
         let parameter = Params {
             start: data.start,
             place: data.place,
             shown: data.shown,
             target: data.target,
+            limit: data.limit,
+            certain: data.certain,
             conditions: data.conditions,
             rows: self.rows,
             cursor: self.cursor,
             shown_out: self.shown,
             target_out: self.target,
+            limit_out: self.limit,
             batch: u32::try_from(self.batch).expect("batches are below 2^32"),
             places: data.places as u32,
             condition_count: data.condition_count as u32,
@@ -109,6 +124,6 @@ mod tests {
 
     #[test]
     fn parameter_is_as_large_as_the_kernel_says() {
-        assert_eq!(size_of::<Params>(), 96);
+        assert_eq!(size_of::<Params>(), 120);
     }
 }

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::cells::{
     Batch, CELLS, Cells, MOST_STAGES, SHARED, StageCells, StageOutput, parts, tiles,
 };
-use crate::engine::cuda::device::Launch;
+use crate::engine::cuda::device::{Address, Launch};
 use crate::model::likelihood::{Mixture, mixture::MOST_COMPONENTS};
 
 /// The cost of a batch under D+C, all stages of a model.
@@ -13,6 +13,9 @@ use crate::model::likelihood::{Mixture, mixture::MOST_COMPONENTS};
 pub struct MixtureLikelihood<'a> {
     /// Components, unit, range.
     pub mixture: Mixture,
+    /// f32 `[images, places]`, as gathered: what was left before a positive pixel, GeV, or 0 where it took all of it.
+    /// NULL where no total is known.
+    pub limit: Address,
     /// The batch: targets in, costs out.
     pub batch: Batch,
     /// What the networks gave, in drawing order; derivatives are written where wanted.
@@ -24,6 +27,7 @@ pub struct MixtureLikelihood<'a> {
 #[repr(C)]
 struct Params {
     cells: Cells,
+    limit: Address,
     inverse_unit: f32,
     log_unit: f32,
     upper: f32,
@@ -48,6 +52,7 @@ impl MixtureLikelihood<'_> {
         for group in self.stages.chunks(MOST_STAGES) {
             let mut parameter = Params {
                 cells: Cells::new(&self.batch, numbers),
+                limit: self.limit,
                 inverse_unit: (1.0 / unit) as f32,
                 log_unit: unit.ln() as f32,
                 upper: (self.mixture.support.upper / unit) as f32,
@@ -77,6 +82,6 @@ mod tests {
 
     #[test]
     fn parameter_is_as_large_as_the_kernel_says() {
-        assert_eq!(size_of::<Params>(), 56 + 40 * MOST_STAGES);
+        assert_eq!(size_of::<Params>(), 64 + 40 * MOST_STAGES);
     }
 }

@@ -251,6 +251,8 @@ pub struct Sample<'a> {
     pub order: Address,
     /// f32 `[rows, width]`, standardised; image number `i` has row `i % rows`.
     pub conditions: Address,
+    /// f32 `[rows, 2]`: GeV left at the start of an image and at its end. NULL where no total is known.
+    pub totals: Address,
     /// Rows of conditions, at least 1 where there are conditions.
     pub condition_rows: u64,
     /// bf16 `[`[`SamplePlan::history`]`]`, where it is not in shared memory.
@@ -299,6 +301,7 @@ struct Stage {
 struct Params {
     order: Address,
     conditions: Address,
+    totals: Address,
     grid: Address,
     history: Address,
     queue: Address,
@@ -339,6 +342,8 @@ impl Sample<'_> {
         assert!((1..=MOST_STAGES).contains(&self.stages.len()) && self.images >= 1);
         assert!(u32::try_from(self.images * places).is_ok());
         assert!(conditions == 0 || self.condition_rows >= 1);
+        assert!(self.totals == Address::NULL || self.condition_rows >= 1);
+        assert!(self.totals.0.is_multiple_of(8));
         assert!((1..=MOST_CHANNELS).contains(&self.channels.len()));
         assert!(self.slot_pixel.0.is_multiple_of(2) && self.slot_value.0.is_multiple_of(4));
         let (components, unit, upper, grid) = match self.values {
@@ -352,6 +357,7 @@ impl Sample<'_> {
         let mut parameter = Params {
             order: self.order,
             conditions: self.conditions,
+            totals: self.totals,
             grid,
             history: self.history,
             queue: self.queue,
@@ -428,7 +434,7 @@ mod tests {
     #[test]
     fn parameters_are_as_large_as_the_kernel_says() {
         assert_eq!(size_of::<Stage>(), 88);
-        assert_eq!(size_of::<Params>(), 208 + 88 * MOST_STAGES);
+        assert_eq!(size_of::<Params>(), 216 + 88 * MOST_STAGES);
     }
 
     fn stage(pixels: usize, units_per_pixel: usize, layers: usize, earlier: usize) -> Blocks {
