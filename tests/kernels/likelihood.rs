@@ -147,7 +147,7 @@ pub fn answer<T: Real>(
     for (s, (count, _)) in pixels.stages.iter().enumerate() {
         let pitch = pixels.pitch(s, numbers);
         let mut out = vec![0.0; outputs[s].len()];
-        for image in 0..pixels.images {
+        for (image, nll) in nll.iter_mut().enumerate() {
             for i in 0..*count {
                 let at = image * pitch + i * numbers;
                 let place = At {
@@ -162,12 +162,12 @@ pub fn answer<T: Real>(
                 });
                 let row = &outputs[s][at..at + numbers];
                 let (cost, slope) = gate(row[0], side);
-                nll[image] += cost;
+                *nll += cost;
                 out[at] = store((slope * scale).to_f64());
                 if target == 0 || target == CERTAIN {
                     continue;
                 }
-                nll[image] += values(place, target, &row[1..], &mut gradient);
+                *nll += values(place, target, &row[1..], &mut gradient);
                 for (to, g) in out[at + 1..at + numbers].iter_mut().zip(&gradient) {
                     *to = store((*g * scale).to_f64());
                 }

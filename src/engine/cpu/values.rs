@@ -81,7 +81,7 @@ impl StagePass<'_> {
                 {
                     let values = &mut values[..p];
                     let sum = &mut nll[entry.image as usize];
-                    let mixture = entry.left.of_mixture(&mixture);
+                    let mixture = entry.left.of_mixture(mixture);
                     match self.scale {
                         None => *sum += f64::from(mixture.nll(entry.x, values)),
                         Some(scale) => {
