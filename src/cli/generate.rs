@@ -71,7 +71,7 @@ pub struct Generate {
     )]
     given: Vec<Given>,
     /// Take the conditions from the rows of a data file: image i gets row i, round and round. A shipped model takes rows of its
-    /// class.
+    /// class. A total is the sum of the row's pixels.
     #[arg(long, value_name = "FILE")]
     given_from: Option<PathBuf>,
     /// Rows of --given-from to use.

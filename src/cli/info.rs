@@ -252,8 +252,12 @@ fn prior_as_text(model: &Model) -> String {
     for d in &prior.densities {
         let r = &d.range;
         let [low, high] = r.ends();
+        let what = match model.config.condition.total.as_ref() == Some(&r.name) {
+            true => " (total: the sum of an image's pixels)",
+            false => "",
+        };
         lines.push(format!(
-            "{}: {low} to {high}, NLL {:.4} nats",
+            "{}: {low} to {high}, NLL {:.4} nats{what}",
             r.name, d.nll
         ));
     }

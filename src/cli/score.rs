@@ -36,7 +36,7 @@ pub struct Score {
     data: PathBuf,
     #[command(flatten)]
     select: Select,
-    /// Conditions of all images, in place of the file's columns of these names [default: what a shipped model's name says]
+    /// Conditions of all images, in place of the file's columns of these names; not a total, which is the sum of each image's pixels [default: what a shipped model's name says]
     #[arg(long, value_name = "NAME=VALUE,..", value_delimiter = ',')]
     given: Vec<Given>,
     /// Output (HDF5): `log_likelihood` in nats and `row` in the data file, one per image, and of a model with conditions `log_prior`, ln p of these given
@@ -128,8 +128,12 @@ impl Score {
             images_per_second: n / seconds,
             device: engine.describe(),
         };
+        let of_conditions = match summary.mean_log_prior {
+            Some(mean) => format!(" (and {mean:.4} of their conditions)"),
+            None => String::new(),
+        };
         global.say(format!(
-            "{} images: mean log-likelihood {mean:.4} +- {:.4} nats, {:.0} images/s",
+            "{} images: mean log-likelihood {mean:.4} +- {:.4} nats{of_conditions}, {:.0} images/s",
             grouped(scores.len() as u64),
             summary.error_of_mean,
             summary.images_per_second,

@@ -77,6 +77,12 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     }
     let images = images.read(&source, &rows)?;
     if let Some(name) = &options.total {
+        if source.has(name) {
+            log::warn!(
+                "data set '{name}' of '{}' is not read: as the total it is the sum of each image's pixels",
+                path.display()
+            );
+        }
         columns.insert(name.clone(), images.totals());
     }
     Ok(Dataset {
