@@ -69,12 +69,8 @@ impl Given {
     /// Columns of `model`'s conditions that `list` leaves to a file.
     pub fn left_out(list: &[Self], model: &Model) -> anyhow::Result<Vec<String>> {
         Self::check(list, model)?;
-        let left = model
-            .config
-            .condition
-            .names
-            .iter()
-            .filter(|n| !list.iter().any(|g| g.name == **n));
+        let names = model.config.condition.names.iter();
+        let left = names.filter(|n| !list.iter().any(|g| g.name == **n));
         Ok(left.cloned().collect())
     }
 

@@ -109,6 +109,7 @@ pub fn check_conditions(model: &Model, conditions: &Conditions) -> Result<(), En
             conditions.width()
         )));
     }
+    let total = model.total();
     for row in 0..conditions.rows() as u64 {
         for (name, z) in names.iter().zip(conditions.row(row)) {
             if !z.is_finite() || z.abs() > FARTHEST {
@@ -117,7 +118,7 @@ pub fn check_conditions(model: &Model, conditions: &Conditions) -> Result<(), En
                 )));
             }
         }
-        if let Some(total) = model.total() {
+        if let Some(total) = &total {
             let told = total.of(conditions.row(row));
             if told < -total.error() {
                 return Err(EngineError::Mismatch(format!(

@@ -34,6 +34,12 @@ pub fn words(seed: u64, image: u64, place: u32) -> [[u32; LANES]; 3] {
     [c0, c1, c2]
 }
 
+/// Whether the gate opens: its zero probability against the first random word, and never once nothing is left.
+#[inline(always)]
+pub fn opens(zero: f32, word: u32, left: &Left) -> bool {
+    random::unit(word) >= zero && !left.is_none()
+}
+
 /// How a positive pixel is drawn in one stage.
 pub struct ValueDraw {
     values: Values,

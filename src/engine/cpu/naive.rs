@@ -10,8 +10,8 @@ use crate::engine::{Conditions, EngineError, Sampler, SamplingPlan};
 use crate::model::{Left, Model, StageTensor};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
-use super::draw::{ValueDraw, words};
-use super::sampler::{opens, sample_tiles};
+use super::draw::{ValueDraw, opens, words};
+use super::sampler::sample_tiles;
 use super::tile::{Packed, start_from_bias};
 use super::weights::dense_layers;
 
@@ -127,7 +127,7 @@ impl Kernel for Tile<'_> {
                     let number = self.first + image as u64;
                     let w = words(self.sampler.seed, number, place as u32);
                     let logit = gates[(block * shape.pixels + pixel) * LANES + lane];
-                    if !opens(sigmoid(logit), w[0][0]) || left.is_none() {
+                    if !opens(sigmoid(logit), w[0][0], left) {
                         continue;
                     }
                     let p = shape.values;

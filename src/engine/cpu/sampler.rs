@@ -16,7 +16,7 @@ use crate::model::config::Channel;
 use crate::model::{Left, Model, StageShape, StageTensor, Total};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
-use super::draw::{ValueDraw, words};
+use super::draw::{ValueDraw, opens, words};
 use super::tile::{Packed, padded};
 use super::weights::dense_layers;
 
@@ -389,7 +389,7 @@ impl Tile<'_> {
             let words = words(self.sampler.seed, image, place as u32);
             for lane in 0..LANES.min(self.images - lanes * LANES) {
                 let left = &work.left[lanes * LANES + lane];
-                if opens(zero[lane], words[0][lane]) && !left.is_none() {
+                if opens(zero[lane], words[0][lane], left) {
                     open.push(Open {
                         block: lanes,
                         lane,
@@ -429,12 +429,6 @@ impl Tile<'_> {
             }
         }
     }
-}
-
-/// Whether the gate opens: its zero probability against the first random word.
-#[inline(always)]
-pub fn opens(zero: f32, word: u32) -> bool {
-    crate::random::unit(word) >= zero
 }
 
 /// `target[first + r] += weights[r] source`.

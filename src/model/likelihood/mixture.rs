@@ -155,16 +155,13 @@ impl Mixture {
         // ln(w_k TL_k) up to the weights' normalisation; K is at most MOST_COMPONENTS.
         let mut joint = [T::of(NEVER); MOST_COMPONENTS];
         let joint = &mut joint[..k];
-        if !gradient.is_empty() {
-            gradient[k..].fill(T::of(0.0));
-        }
-        let before = self.rest;
-        if before.is_some_and(|rest| rest.is_none()) {
-            // Too small to be told from rounding: nothing is left, and it was nothing.
-            gradient.fill(T::of(0.0));
+        // Components that have no say have no derivatives.
+        gradient.fill(T::of(0.0));
+        if self.rest.is_some_and(|rest| rest.is_none()) {
+            // Nothing is left: the pixel is too small to be told from rounding.
             return T::of(0.0);
         }
-        let all = before.is_some_and(|rest| rest.after(x.to_f64() as f32).is_none());
+        let all = (self.rest).is_some_and(|rest| rest.after(x.to_f64() as f32).is_none());
         if all {
             joint[0] = logits[0];
         }
