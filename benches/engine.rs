@@ -3,8 +3,9 @@
 mod common;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use sarm::engine::cpu::{CpuEngine, MaskedLayer};
-use sarm::engine::{Engine, Trainer};
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::cpu::{CpuEngine, MaskedLayer};
+use sarm::family::Trainer;
 use sarm::numeric::Isa;
 use sarm::random::{Purpose, normal, words};
 

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use kernels::case::Size;
-use sarm::engine::cuda::device::{Device, Memory};
-use sarm::engine::cuda::driver;
+use sarm::device::cuda::device::{Device, Memory};
+use sarm::device::cuda::driver;
 
 fn main() {
     let device = match driver::open(0) {

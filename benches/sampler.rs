@@ -3,8 +3,9 @@
 mod common;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::{Engine, SamplingPlan};
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::family::SamplingPlan;
 
 fn sampler(c: &mut Criterion) {
     let engine = CpuEngine::new(0).unwrap();

@@ -1,5 +1,5 @@
 // Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), the rule of
-// src/engine/adam.rs and src/engine/cpu/weights.rs.
+// src/nn/adam/mod.rs and src/families/sarm/cpu/weights.rs.
 #pragma once
 
 #include "device.cuh"

@@ -1,4 +1,4 @@
-// Cells: how the likelihood kernels cut a stage's pixels into blocks; src/engine/cuda/ops/cells.rs is the
+// Cells: how the likelihood kernels cut a stage's pixels into blocks; src/families/sarm/cuda/ops/cells.rs is the
 // same in Rust, and checks what is assumed here.
 //
 // A cell is one pixel of one image. A tile is the CELLS cells of one block: a chunk of pixels (a power of two,

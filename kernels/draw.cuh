@@ -1,4 +1,4 @@
-// Drawing the value of a positive pixel (src/model/likelihood/ states the formulas and why they are taken this way).
+// Drawing the value of a positive pixel (src/families/sarm/likelihood/ states the formulas and why they are taken this way).
 #pragma once
 
 #include "device.cuh"
@@ -7,7 +7,7 @@
 // Below this fraction of the heaviest one's mass a component or level adds nothing to a float's sum: never drawn.
 constexpr float LEAST_MASS = 1e-9f;
 
-// What the network is shown of a pixel: numbers that `Sample::launch` (src/engine/cuda/ops/sample.rs) gives.
+// What the network is shown of a pixel: numbers that `Sample::launch` (src/families/sarm/cuda/ops/sample.rs) gives.
 enum : uint32_t { INPUT_RAW = 0, INPUT_LOG1P = 1, INPUT_SQRT = 2 };
 
 DEVICE float shown_value(float x, uint32_t kind, float inverse_unit) {

@@ -1,5 +1,5 @@
 // GELU by the hyperbolic tangent (Hendrycks and Gimpel 2016, section 2), which is x sigmoid(2 u) with
-// u = sqrt(2/pi) (x + 0.044715 x^3). CPU twin: src/engine/reference.rs
+// u = sqrt(2/pi) (x + 0.044715 x^3). CPU twin: src/families/sarm/reference.rs
 #pragma once
 
 #include "device.cuh"

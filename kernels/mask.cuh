@@ -1,7 +1,7 @@
 // Which columns a row of a weight matrix reads: those below base + (row / rows) * columns.
 //
 // A prefix that grows with the row, for units are sorted by degree. Weights beyond it are 0 in every copy
-// and stay 0. Rust twin, which says which layer has which: src/engine/cuda/ops/mask.rs
+// and stay 0. Rust twin, which says which layer has which: src/families/sarm/cuda/ops/mask.rs
 #pragma once
 
 #include "device.cuh"

@@ -4,7 +4,7 @@
 //             hidden layer: before = z and after = GELU(z), bf16; output layer: numbers = z, f32
 //   Tiles     images x rows; the sums of a tile end where its last row stops reading
 //   Reads     x bf16 [images, columns], W bf16 [rows, columns] with masked ones 0, bias f32 [rows]
-//   Launcher  src/engine/cuda/ops/linear/forward.rs, which checks pitches, alignment and ranges
+//   Launcher  src/families/sarm/cuda/ops/linear/forward.rs, which checks pitches, alignment and ranges
 //   Bound     docs/kernels.md
 #include "gelu.cuh"
 #include "masked_linear.cuh"
@@ -26,7 +26,7 @@ struct ForwardParams {
     uint32_t images, count;
     ForwardProblem problems[PROBLEMS];
 };
-static_assert(sizeof(ForwardParams) == 8 + PROBLEMS * 88, "src/engine/cuda/ops/linear/forward.rs");
+static_assert(sizeof(ForwardParams) == 8 + PROBLEMS * 88, "src/families/sarm/cuda/ops/linear/forward.rs");
 
 template <class Tile> DEVICE void forward(const ForwardParams& p) {
     using Sums = Product<Tile, false, false>;

@@ -5,7 +5,7 @@
 //   Reads     delta bf16 [images, rows], W bf16 [rows, columns] with masked ones 0, before bf16 [images, columns]
 //   Writes    below bf16 [images, columns]; or, where the rows are cut into slices, partial f32
 //             [slices, images, columns], which linear_sum_slices_* adds up in the order of the slices
-//   Launcher  src/engine/cuda/ops/linear/input.rs, which checks pitches, alignment and ranges
+//   Launcher  src/families/sarm/cuda/ops/linear/input.rs, which checks pitches, alignment and ranges
 //   Bound     docs/kernels.md
 #include "gelu.cuh"
 #include "masked_linear.cuh"
@@ -27,7 +27,7 @@ struct InputParams {
     uint32_t images, count;
     InputProblem problems[PROBLEMS];
 };
-static_assert(sizeof(InputParams) == 8 + PROBLEMS * 96, "src/engine/cuda/ops/linear/input.rs");
+static_assert(sizeof(InputParams) == 8 + PROBLEMS * 96, "src/families/sarm/cuda/ops/linear/input.rs");
 
 // The first slice with a row that reads column `column`; the last one where no row does.
 DEVICE uint32_t first_slice(const InputProblem& q, uint32_t column) {

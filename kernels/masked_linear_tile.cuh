@@ -31,15 +31,15 @@ struct Tile {
     static constexpr uint32_t BATCH = ROWS_A_THREAD < 4 ? ROWS_A_THREAD : 4;  // of which as many loads are under way
 
     static_assert(WARP_M % 16 == 0 && WARP_N % 16 == 0 && WARP_K % 16 == 0, "fragments are 16 x 16");
-    static_assert(THREADS == 128, "the launcher counts on it: Tile::THREADS in src/engine/cuda/ops/linear/plan.rs");
+    static_assert(THREADS == 128, "the launcher counts on it: Tile::THREADS in src/families/sarm/cuda/ops/linear/plan.rs");
 };
 
-// The launcher has the same shapes: src/engine/cuda/ops/linear/plan.rs
+// The launcher has the same shapes: src/families/sarm/cuda/ops/linear/plan.rs
 using SmallTile = Tile<32, 64, 1, 1, 4, 4>;
 using MediumTile = Tile<64, 64, 2, 1, 2, 3>;
 using LargeTile = Tile<128, 32, 2, 2, 1, 4>;
 static_assert(SmallTile::SHARED == 32768 && MediumTile::SHARED == 49152 && LargeTile::SHARED == 70144,
-              "Tile::shared in src/engine/cuda/ops/linear/plan.rs");
+              "Tile::shared in src/families/sarm/cuda/ops/linear/plan.rs");
 
 // A matrix of which a tile reads the results [first, end).
 struct Operand {

@@ -6,7 +6,7 @@
 //             also has the biases: multiplying with a column of ones adds up delta
 //   Reads     delta bf16 [images, rows], x bf16 [images, columns]; Adam: f32 values and moments
 //   Writes    values, moments, bf16 copies of the weights; or gradients f32. Of masked weights zeros or nothing
-//   Launcher  src/engine/cuda/ops/linear/weights.rs, which checks pitches, alignment and ranges
+//   Launcher  src/families/sarm/cuda/ops/linear/weights.rs, which checks pitches, alignment and ranges
 //   Bound     docs/kernels.md
 #include "adam.cuh"
 #include "masked_linear.cuh"
@@ -33,7 +33,7 @@ struct WeightsParams {
     uint32_t images, count;
     WeightsProblem problems[PROBLEMS];
 };
-static_assert(sizeof(WeightsParams) == 64 + PROBLEMS * 80, "src/engine/cuda/ops/linear/weights.rs");
+static_assert(sizeof(WeightsParams) == 64 + PROBLEMS * 80, "src/families/sarm/cuda/ops/linear/weights.rs");
 
 template <class T> DEVICE float4& four(T* arena, uint64_t at) { return *reinterpret_cast<float4*>(arena + at); }
 

@@ -8,9 +8,9 @@
 #include "gelu.cuh"
 #include "sample_network.cuh"
 
-// Stages of a model that can be drawn: MOST_STAGES in src/engine/cuda/ops/sample.rs
+// Stages of a model that can be drawn: MOST_STAGES in src/families/sarm/cuda/ops/sample.rs
 constexpr uint32_t MOST_STAGES = 16;
-// Numbers that are shown of a pixel: MOST_CHANNELS in src/model/config/mod.rs
+// Numbers that are shown of a pixel: MOST_CHANNELS in src/families/sarm/config/mod.rs
 constexpr uint32_t MOST_CHANNELS = 4;
 
 struct SampleParams {
@@ -41,7 +41,7 @@ struct SampleParams {
     TileLayout layout;
     SampleStage stages[MOST_STAGES];
 };
-static_assert(sizeof(SampleParams) == 216 + 88 * MOST_STAGES, "Params in src/engine/cuda/ops/sample.rs");
+static_assert(sizeof(SampleParams) == 216 + 88 * MOST_STAGES, "Params in src/families/sarm/cuda/ops/sample.rs");
 
 // Of an image: how many nonzero pixels it has so far, and what is left of its total in GeV, the end of which is `done`.
 struct Drawn {

@@ -23,16 +23,19 @@
 //! | judging generated images | [`evaluate`]; by classifiers, [`classify`] |
 
 pub mod bench;
+pub mod checkpoint;
 pub mod classify;
 pub mod cli;
+pub mod conditions;
 pub mod data;
-pub mod engine;
+pub mod device;
 pub mod evaluate;
-pub mod generate;
-pub mod model;
+pub mod families;
+pub mod family;
+pub mod nn;
 pub mod numeric;
 pub mod physics;
-pub mod pretrained;
+pub mod prior;
 pub mod random;
+pub mod run;
 pub mod synthetic;
-pub mod train;

@@ -1,15 +1,15 @@
 //! Made-up weights and images with the look of real ones, for benches and tests.
 
 use crate::data::SparseImages;
-use crate::model::config::LikelihoodConfig;
-use crate::model::{Model, StageTensor, Values};
+use crate::families::sarm::config::LikelihoodConfig;
+use crate::families::sarm::{Sarm, StageTensor, Values};
 use crate::random::{Purpose, normal, unit, words};
 
 /// Fill `model` with random weights whose images have about `occupancy` nonzero pixels in one.
 ///
 /// Weights are normal with the variance that keeps activations in scale; gates sit around the logit
 /// of the occupancy, values around a few GeV.
-pub fn randomise(model: &mut Model, seed: u64, occupancy: f64) {
+pub fn randomise(model: &mut Sarm, seed: u64, occupancy: f64) {
     let gate_bias = ((1.0 - occupancy) / occupancy).ln() as f32;
     for t in 0..model.tensors.len() {
         let spec = model.tensors[t].clone();

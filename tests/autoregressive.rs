@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use common::{conditions, model, small_toml};
 use proptest::prelude::*;
+use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::SparseImages;
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::reference::{self, StageOutput};
-use sarm::engine::{ConditionedImages, Conditions, Engine};
-use sarm::model::Model;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::reference;
+use sarm::families::sarm::reference::StageOutput;
 use sarm::random::{Purpose, unit, words};
 
 /// All numbers the network gives for each place of the drawing order.
@@ -29,7 +31,7 @@ fn by_place(outputs: &[StageOutput]) -> Vec<Vec<f64>> {
 }
 
 /// Log-likelihood of `image` by the engine.
-fn score(engine: &CpuEngine, model: &Model, image: &[f32], condition: &Conditions) -> f64 {
+fn score(engine: &CpuEngine, model: &Sarm, image: &[f32], condition: &Conditions) -> f64 {
     let size = model.config.image;
     let mut images = SparseImages::new(size.height, size.width).unwrap();
     images.push_dense(image);

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use common::{CONFIGS, data, model};
 use devices::{Failing, under_test};
 use emulation::Emulation;
-use sarm::engine::Engine;
-use sarm::engine::cuda::CudaEngine;
-use sarm::engine::cuda::device::{Device, HostMemory, Memory};
+use sarm::device::cuda::device::{Device, HostMemory, Memory};
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::cuda::CudaEngine;
 
 /// What `memory` holds now, without waiting.
 fn peek(device: &Arc<dyn Device>, memory: &Memory<u8>, host: &mut dyn HostMemory) -> Vec<u8> {
@@ -84,7 +84,7 @@ fn a_late_device_does_what_is_waited_for_and_no_more() {
 #[test]
 fn failures_come_out_where_they_are_waited_for() {
     let device = Emulation::late().device();
-    let launch = sarm::engine::cuda::device::Launch::new("no_such_kernel", 1, 32, &0u32);
+    let launch = sarm::device::cuda::device::Launch::new("no_such_kernel", 1, 32, &0u32);
     let before = device.mark().unwrap();
     // SAFETY: there is no such kernel.
     unsafe { device.launch(&launch).unwrap() };

@@ -9,9 +9,10 @@ use decisions::entropy::Balance;
 use decisions::models::{MODELS, model};
 use decisions::naive::{self, Defect};
 use decisions::{Drawn, Report, check};
+use sarm::conditions::Conditions;
 use sarm::data::SparseImages;
-use sarm::engine::{Conditions, reference};
-use sarm::model::{Model, StageTensor, Values};
+use sarm::families::sarm::reference;
+use sarm::families::sarm::{Sarm, StageTensor, Values};
 
 const SEED: u64 = 11;
 /// Beyond 32 bits, so that both halves of an image's number count.
@@ -20,7 +21,7 @@ const FIRST: u64 = (5 << 32) - 40;
 const ROWS: usize = 7;
 
 struct Case {
-    model: Model,
+    model: Sarm,
     conditions: Conditions,
     images: SparseImages,
 }

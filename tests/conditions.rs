@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use program::{DC, Lab, column, conditioned};
 use sarm::data::{SparseImages, WriteOptions, write};
-use sarm::generate::conditions::log_density;
-use sarm::model::checkpoint::Checkpoint;
-use sarm::random::{self, Purpose};
+use sarm::families::sarm::checkpoint::Checkpoint;
+use sarm::prior::draw::log_density;
+use sarm::random;
+use sarm::random::Purpose;
 
 #[test]
 fn conditions_by_value_and_from_rows() {

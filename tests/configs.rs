@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use sarm::model::Config;
-use sarm::model::config::{ImageSize, LikelihoodConfig, OrderKind};
+use sarm::data::ImageSize;
+use sarm::families::sarm::Config;
+use sarm::families::sarm::config::{LikelihoodConfig, OrderKind};
 
 fn read(path: &Path) -> Config {
     let text = std::fs::read_to_string(path).unwrap();

@@ -8,13 +8,15 @@ mod common;
 use std::sync::Arc;
 
 use common::{conditions, model};
+use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::SparseImages;
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::{ConditionedImages, Conditions, Engine, SamplingPlan, reference};
-use sarm::model::{Model, Values};
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::{Engine, reference};
+use sarm::families::sarm::{Sarm, Values};
+use sarm::family::SamplingPlan;
 
 /// `count` images of `model`, drawn under `conditions`.
-fn draw(model: &Model, seed: u64, count: usize, conditions: &Conditions) -> SparseImages {
+fn draw(model: &Sarm, seed: u64, count: usize, conditions: &Conditions) -> SparseImages {
     let plan = SamplingPlan {
         seed,
         conditions: conditions.clone(),
@@ -88,7 +90,7 @@ fn zeros_occur_as_often_as_the_gates_say() {
 fn the_mean_gradient_vanishes_over_drawn_images() {
     const BATCHES: usize = 100;
     const BATCH: usize = 500;
-    let worst = |model: &Model, from: &Model| {
+    let worst = |model: &Sarm, from: &Sarm| {
         let conditions = conditions(model, BATCHES * BATCH, 3);
         let images = draw(from, 6, BATCHES * BATCH, &conditions);
         let data = Arc::new(ConditionedImages { images, conditions });
@@ -129,7 +131,7 @@ fn the_mean_gradient_vanishes_over_drawn_images() {
 }
 
 /// Every image a small D+D model can draw: the values of all levels and zero, in every pixel.
-fn every_image(model: &Model) -> Vec<Vec<f32>> {
+fn every_image(model: &Sarm) -> Vec<Vec<f32>> {
     let Values::Levels(grid) = model.values() else {
         panic!("a D+D model");
     };
@@ -150,7 +152,7 @@ fn every_image(model: &Model) -> Vec<Vec<f32>> {
 }
 
 /// Mass of an image: its density times the widths of its pixels' cells.
-fn mass(model: &Model, image: &[f32], condition: &[f32]) -> f64 {
+fn mass(model: &Sarm, image: &[f32], condition: &[f32]) -> f64 {
     let Values::Levels(grid) = model.values() else {
         panic!("a D+D model");
     };

@@ -4,14 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sarm::data::{self, Dataset, ReadOptions};
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::{ConditionedImages, Engine, SamplingPlan};
+use sarm::conditions::ConditionedImages;
+use sarm::data;
+use sarm::data::{Dataset, ReadOptions};
 use sarm::evaluate::{Options, evaluate};
-use sarm::model::checkpoint::Checkpoint;
-use sarm::model::likelihood::gate;
-use sarm::model::{Config, Model, Statistics, Values};
-use sarm::train::{Silent, TrainPlan, conditions, train};
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::checkpoint::Checkpoint;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::likelihood::gate;
+use sarm::families::sarm::{Config, Sarm, Statistics, Values};
+use sarm::family::SamplingPlan;
+use sarm::run::train::{Silent, TrainPlan, conditions, train};
 
 fn jets(rows: &str) -> Dataset {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/jets-sample.h5");
@@ -25,18 +28,18 @@ fn jets(rows: &str) -> Dataset {
 
 /// Mean NLL of a model that knows each pixel's zeros and positive values, and no two pixels together:
 /// the gate and the mixture that training starts from, with all weights 0.
-fn independent_nll(model: &Model, train: &Dataset, test: &Dataset) -> f64 {
+fn independent_nll(model: &Sarm, train: &Dataset, test: &Dataset) -> f64 {
     let rows: Vec<u32> = (0..train.images.len() as u32).collect();
     let statistics = Statistics::of(&train.images, &rows);
-    let mut independent = Model::new(model.config.clone()).unwrap();
+    let mut independent = Sarm::new(model.config.clone()).unwrap();
     independent.initialise(1, &statistics, 0.0);
     let Values::Mixture(mixture) = independent.values() else {
         panic!("the demo is D+C");
     };
     let mut total = 0.0;
     for (s, pixels) in independent.order.iter().enumerate() {
-        let gates = independent.parameter(s, sarm::model::StageTensor::GateBias);
-        let values = independent.parameter(s, sarm::model::StageTensor::ValueBias);
+        let gates = independent.parameter(s, sarm::families::sarm::StageTensor::GateBias);
+        let values = independent.parameter(s, sarm::families::sarm::StageTensor::ValueBias);
         let per_pixel = values.len() / pixels.len();
         for (place, pixel) in pixels.iter().enumerate() {
             let numbers = &values[place * per_pixel..(place + 1) * per_pixel];

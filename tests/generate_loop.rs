@@ -5,10 +5,11 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use sarm::data::journal::{Identity, Journal};
 use sarm::data::{Dataset, Layout, ReadOptions, SparseImages, describe, read};
-use sarm::engine::{EngineError, Sampler};
-use sarm::generate::{Ending, GenerateError, GeneratePlan, Outcome, generate};
+use sarm::device::EngineError;
+use sarm::family::Sampler;
+use sarm::run::generate::{Ending, GenerateError, GeneratePlan, Outcome, generate};
+use sarm::run::journal::{Identity, Journal};
 
 const SIDE: usize = 5;
 

@@ -9,15 +9,17 @@ use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
+use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::{SparseImages, WriteOptions, write};
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::{ConditionedImages, Conditions, Engine, Trainer, reference};
-use sarm::model::{Model, ModelConfig};
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::{Engine, reference};
+use sarm::families::sarm::{ModelConfig, Sarm};
+use sarm::family::Trainer;
 
 /// One golden file: a model, images, and what PyTorch says about them.
 struct Golden {
     name: String,
-    model: Model,
+    model: Sarm,
     /// Row-major pixel indices of each stage in drawing order.
     order: Vec<Vec<i32>>,
     /// Dense images, row-major, GeV.
@@ -64,7 +66,7 @@ impl Golden {
         let config: ModelConfig = serde_json::from_str(config).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
 
-        let mut model = Model::new(config).unwrap();
+        let mut model = Sarm::new(config).unwrap();
         let mut gradients = Vec::new();
         for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
             let (shape, read) = numbers(&file, &spec.name)
@@ -123,7 +125,8 @@ impl Golden {
         let width = self.model.config.condition.names.len();
         ConditionedImages {
             images,
-            conditions: Conditions::new(width, self.conditions.concat()),
+            conditions: Conditions::new(width, self.conditions.concat())
+                .with_total(self.model.total()),
         }
     }
 

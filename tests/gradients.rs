@@ -5,12 +5,13 @@ mod common;
 use std::sync::Arc;
 
 use common::{CONFIGS, data, model};
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::{ConditionedImages, Engine, reference};
-use sarm::model::Model;
+use sarm::conditions::ConditionedImages;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::{Engine, reference};
 use sarm::numeric::Isa;
 
-fn reference_mean(model: &Model, data: &ConditionedImages) -> f64 {
+fn reference_mean(model: &Sarm, data: &ConditionedImages) -> f64 {
     let mut image = vec![0.0; model.pixels()];
     let n = data.images.len();
     let sum: f64 = (0..n)

@@ -14,14 +14,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use program::{DC, DD, Lab, conditioned};
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::{Conditions, Engine, SamplingPlan};
-use sarm::generate::conditions;
-use sarm::model::checkpoint::Checkpoint;
-use sarm::model::config::ImageSize;
-use sarm::model::tensors::{Named, Numbers, write_tensors};
-use sarm::model::{Config, Model};
-use sarm::train::{Silent, TrainPlan, train};
+use sarm::checkpoint::tensors::{Named, Numbers, write_tensors};
+use sarm::conditions::Conditions;
+use sarm::data::ImageSize;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::checkpoint::Checkpoint;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::{Config, Sarm};
+use sarm::family::SamplingPlan;
+use sarm::prior::draw;
+use sarm::run::train::{Silent, TrainPlan, train};
 
 use dice::Dice;
 
@@ -386,7 +388,7 @@ fn damaged_checkpoints_are_survived() {
 }
 
 /// What a mutated model that is still one is used for.
-fn use_model(engine: &CpuEngine, model: &Model) {
+fn use_model(engine: &CpuEngine, model: &Sarm) {
     let width = model.config.condition.names.len();
     let plan = SamplingPlan {
         conditions: Conditions::new(width, vec![0.5; width]),
@@ -396,11 +398,11 @@ fn use_model(engine: &CpuEngine, model: &Model) {
         sampler.sample(0, 20).ok();
     }
     if let Some(prior) = &model.prior {
-        conditions::draw(prior, &BTreeMap::new(), 1, 3..20).ok();
+        draw::draw(prior, &BTreeMap::new(), 1, 3..20).ok();
         let given = prior.names().last().map(|n| (n.to_string(), 260.0));
-        conditions::draw(prior, &given.into_iter().collect(), 1, 3..20).ok();
+        draw::draw(prior, &given.into_iter().collect(), 1, 3..20).ok();
         let columns = prior.names().map(|n| (n.to_string(), vec![1.0, 260.0]));
-        conditions::log_density(prior, &columns.collect()).ok();
+        draw::log_density(prior, &columns.collect()).ok();
     }
 }
 
@@ -464,7 +466,7 @@ fn child() {
                     && model.check().is_ok()
                     && model.parameters() < 1 << 22
                 {
-                    Model::new(model).unwrap();
+                    Sarm::new(model).unwrap();
                 }
                 ("toml", found.is_ok())
             }

@@ -3,8 +3,8 @@
 mod common;
 
 use common::model;
-use sarm::engine::cpu::MaskedLayer;
-use sarm::model::StageTensor;
+use sarm::families::sarm::StageTensor;
+use sarm::families::sarm::cpu::MaskedLayer;
 use sarm::numeric::Isa;
 use sarm::random::{Purpose, normal, words};
 

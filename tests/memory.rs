@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use sarm::data::{Dataset, ReadOptions, SparseImages, WriteOptions, read, write};
-use sarm::engine::cpu::CpuEngine;
-use sarm::model::Config;
-use sarm::train::{EpochMetrics, Observer, TrainPlan, train};
+use sarm::families::sarm::Config;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::run::train::{EpochMetrics, Observer, TrainPlan, train};
 
 /// The system's allocator, counting the bytes that are in use.
 struct Counting;

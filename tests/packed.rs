@@ -6,11 +6,12 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use half::bf16;
+use sarm::conditions::ConditionConfig;
 use sarm::data::{ReadOptions, read};
-use sarm::model::checkpoint::Checkpoint;
-use sarm::model::config::ConditionConfig;
-use sarm::model::prior::{Density, Labels, Range};
-use sarm::model::{Model, Prior};
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::checkpoint::Checkpoint;
+use sarm::prior::Prior;
+use sarm::prior::{Density, Labels, Range};
 
 fn sarm() -> Command {
     Command::new(env!("CARGO_BIN_EXE_sarm"))
@@ -23,7 +24,7 @@ const MODELS: [&str; 2] = [
 ];
 
 /// A distribution of the conditions `a`, a label, and `b`.
-fn prior(model: &Model) -> Option<Prior> {
+fn prior(model: &Sarm) -> Option<Prior> {
     let condition = &model.config.condition;
     if condition.names.is_empty() {
         return None;

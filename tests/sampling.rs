@@ -4,12 +4,13 @@ mod common;
 
 use common::{CONFIGS, conditions, model, small_toml};
 use proptest::prelude::*;
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::{Engine, SamplingPlan};
-use sarm::model::Model;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::family::SamplingPlan;
 use sarm::numeric::Isa;
 
-fn plan(model: &Model, seed: u64) -> SamplingPlan {
+fn plan(model: &Sarm, seed: u64) -> SamplingPlan {
     SamplingPlan {
         seed,
         conditions: conditions(model, 5, seed),

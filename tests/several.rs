@@ -8,10 +8,13 @@ use std::sync::{Arc, Barrier, Mutex};
 use common::{CONFIGS, conditions, data, model};
 use proptest::prelude::*;
 use sarm::data::SparseImages;
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::several::{Several, SeveralEngines};
-use sarm::engine::{Engine, EngineError, Sampler, SamplingPlan};
-use sarm::model::Model;
+use sarm::device::EngineError;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::several::SeveralEngines;
+use sarm::family::several::Several;
+use sarm::family::{Sampler, SamplingPlan};
 
 /// A range of image numbers.
 type Range = (u64, usize);
@@ -68,7 +71,7 @@ impl Sampler for Spy {
     }
 }
 
-fn plan(model: &Model) -> SamplingPlan {
+fn plan(model: &Sarm) -> SamplingPlan {
     SamplingPlan {
         seed: 3,
         conditions: conditions(model, 5, 3),
@@ -76,12 +79,12 @@ fn plan(model: &Model) -> SamplingPlan {
     }
 }
 
-fn cpu(model: &Model) -> Box<dyn Sampler> {
+fn cpu(model: &Sarm) -> Box<dyn Sampler> {
     let engine = CpuEngine::new(1).unwrap();
     engine.sampler(model, &plan(model)).unwrap()
 }
 
-fn spies(model: &Model, preferred: &[usize]) -> Vec<Spy> {
+fn spies(model: &Sarm, preferred: &[usize]) -> Vec<Spy> {
     preferred
         .iter()
         .map(|preferred| Spy {
@@ -209,18 +212,18 @@ impl Engine for Named {
     }
     fn trainer(
         &self,
-        model: &Model,
-        data: Arc<sarm::engine::ConditionedImages>,
-    ) -> Result<Box<dyn sarm::engine::Trainer>, EngineError> {
+        model: &Sarm,
+        data: Arc<sarm::conditions::ConditionedImages>,
+    ) -> Result<Box<dyn sarm::family::Trainer>, EngineError> {
         self.0.trainer(model, data)
     }
-    fn sampler(&self, model: &Model, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
+    fn sampler(&self, model: &Sarm, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
         self.0.sampler(model, plan)
     }
     fn score(
         &self,
-        model: &Model,
-        data: Arc<sarm::engine::ConditionedImages>,
+        model: &Sarm,
+        data: Arc<sarm::conditions::ConditionedImages>,
     ) -> Result<Vec<f64>, EngineError> {
         self.0.score(model, data)
     }

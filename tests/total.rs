@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use program::{Lab, column};
 use sarm::data::{WriteOptions, write};
-use sarm::engine::reference;
-use sarm::model::Model;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::reference;
 
 /// A model of 1 x 2 pixels that is told their sum, and the condition under which it is `total`.
-fn pair(seed: u64, total: f32) -> (Model, [f32; 1]) {
+fn pair(seed: u64, total: f32) -> (Sarm, [f32; 1]) {
     let toml = "stage = [{units_per_pixel = 3, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nunit = 2.0\n\
         [condition]\nnames = ['all']\ntotal = 'all'";
     let model = common::model(toml, 1, 2, seed, 0.6);

@@ -15,15 +15,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::{Dataset, SparseImages};
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::{ConditionedImages, Conditions, Engine, SamplingPlan};
 use sarm::evaluate::w1;
-use sarm::model::checkpoint::Checkpoint;
-use sarm::model::likelihood::Grid;
-use sarm::model::{Config, Model, Values};
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::checkpoint::Checkpoint;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::likelihood::Grid;
+use sarm::families::sarm::{Config, Sarm, Values};
+use sarm::family::SamplingPlan;
 use sarm::random::{Purpose, unit_f64, words};
-use sarm::train::{Silent, TrainPlan, train};
+use sarm::run::train::{Silent, TrainPlan, train};
 
 const ZERO_A: f64 = 0.4;
 const SCALE_A: f64 = 1.5;
@@ -131,7 +133,7 @@ fn images(pairs: &[[f32; 2]]) -> SparseImages {
 }
 
 /// `[mean of -ln p(model), mean of -ln p(truth), mean of -ln of the exact marginals]` over fresh truth.
-fn costs(model: &Model, pairs: &[[f32; 2]]) -> [f64; 3] {
+fn costs(model: &Sarm, pairs: &[[f32; 2]]) -> [f64; 3] {
     let data = Arc::new(ConditionedImages {
         images: images(pairs),
         conditions: Conditions::none(),
@@ -148,7 +150,7 @@ fn costs(model: &Model, pairs: &[[f32; 2]]) -> [f64; 3] {
     [learnt, joint / n, apart / n]
 }
 
-fn trained(likelihood: &str, learning_rate: f64, epochs: usize, out: &Path) -> Model {
+fn trained(likelihood: &str, learning_rate: f64, epochs: usize, out: &Path) -> Sarm {
     let config = Config::parse(&format!(
         "order = {{kind = 'rows'}}\nstage = [{{units_per_pixel = 24, layers = 2}}]\n[input]\ntransform = 'log1p'\n[likelihood]\n{likelihood}\n[train]\nbatch = 256\nlearning_rate = {learning_rate}\nhalve_every = {}\nepochs = {epochs}\nvalidation = 0.1",
         epochs.div_ceil(4)
@@ -174,7 +176,7 @@ fn trained(likelihood: &str, learning_rate: f64, epochs: usize, out: &Path) -> M
     Checkpoint::read(&summary.model).unwrap().model
 }
 
-fn drawn(model: &Model, count: usize) -> Vec<[f32; 2]> {
+fn drawn(model: &Sarm, count: usize) -> Vec<[f32; 2]> {
     let plan = SamplingPlan {
         seed: 3,
         ..SamplingPlan::default()

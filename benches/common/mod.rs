@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use sarm::bench::PAPER;
+use sarm::conditions::{ConditionedImages, Conditions};
+use sarm::data::ImageSize;
 use sarm::data::SparseImages;
-use sarm::engine::{ConditionedImages, Conditions};
-use sarm::model::config::{ImageSize, LikelihoodConfig};
-use sarm::model::{Config, Model};
+use sarm::families::sarm::config::LikelihoodConfig;
+use sarm::families::sarm::{Config, Sarm};
 use sarm::synthetic;
 
 /// Fraction of nonzero pixels in jet images.
@@ -35,7 +36,7 @@ pub fn criterion() -> Criterion {
 }
 
 /// The paper's network `jets-dc` or `jets-dd` with random weights; on small images under `--test`.
-pub fn jets(name: &str) -> Model {
+pub fn jets(name: &str) -> Sarm {
     if !testing() {
         let paper = PAPER.iter().find(|p| p.name == name);
         return paper.expect("a paper's configuration").model().unwrap();
@@ -52,19 +53,19 @@ pub fn jets(name: &str) -> Model {
     if let LikelihoodConfig::Dd { maximum, .. } = &mut config.likelihood {
         maximum.get_or_insert(285.0);
     }
-    let mut model = Model::new(config).unwrap();
+    let mut model = Sarm::new(config).unwrap();
     synthetic::randomise(&mut model, 1, OCCUPANCY);
     model
 }
 
 /// Random images of a model's size.
-pub fn images(model: &Model, count: usize) -> SparseImages {
+pub fn images(model: &Sarm, count: usize) -> SparseImages {
     let size = model.config.image;
     synthetic::images(size.height, size.width, count, 3, OCCUPANCY).unwrap()
 }
 
 /// The same, to learn from.
-pub fn data(model: &Model, count: usize) -> Arc<ConditionedImages> {
+pub fn data(model: &Sarm, count: usize) -> Arc<ConditionedImages> {
     Arc::new(ConditionedImages {
         images: images(model, count),
         conditions: Conditions::none(),

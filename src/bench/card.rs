@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
-use super::card_sampling::{self, Setting};
+use super::card_sampling;
+use super::card_sampling::Setting;
 use super::paper::{PaperConfig, Work};
 use super::{BenchError, CardReport, CardTrainingResult, Options, middle, rate};
-use crate::engine::cuda::CudaEngine;
-use crate::engine::cuda::device::{Device, Launch, Memory};
-use crate::engine::cuda::driver::{self, Energy};
-use crate::engine::cuda::ops::linear::ADAM_BYTES;
-use crate::engine::cuda::ops::rates::{
+use crate::device::cuda::device::{Device, Launch, Memory};
+use crate::device::cuda::driver;
+use crate::device::cuda::driver::Energy;
+use crate::device::{DeviceChoice, EngineError};
+use crate::families::sarm::Engine;
+use crate::families::sarm::Sarm;
+use crate::families::sarm::cuda::CudaEngine;
+use crate::families::sarm::cuda::ops::linear::ADAM_BYTES;
+use crate::families::sarm::cuda::ops::rates::{
     OPERANDS, STREAM_STEP, copy_rate, matrix_operations, matrix_rate, matrix_sums, stream_rate,
     stream_sums,
 };
-use crate::engine::{DeviceChoice, Engine, EngineError, Trainer};
-use crate::model::Model;
+use crate::family::Trainer;
 use crate::random::{Purpose, words};
 
 /// Batches: the paper's, which a card finds small; and one that fills it.
@@ -108,7 +112,7 @@ fn streaming(card: &Arc<dyn Device>) -> Result<f64, EngineError> {
 }
 
 /// Operations on unmasked weights, forward and backward: every image goes through every output.
-fn operations(model: &Model, occupancy: f64) -> f64 {
+fn operations(model: &Sarm, occupancy: f64) -> f64 {
     let maps: usize = model
         .stages
         .iter()

@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::drawing::{DrawingRate, Folder, SEED, largest, measure};
 use super::paper::{PaperConfig, Work, unmasked_weights};
 use super::{BenchError, CardReport};
-use crate::engine::SamplingPlan;
-use crate::engine::cuda::driver::Energy;
-use crate::engine::cuda::{CudaEngine, CudaSampler};
-use crate::model::Model;
+use crate::device::cuda::driver::Energy;
+use crate::families::sarm::Sarm;
+use crate::families::sarm::cuda::{CudaEngine, CudaSampler};
+use crate::family::SamplingPlan;
 
 /// What bounds sampling on a card, in images a second.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -78,7 +78,7 @@ pub struct CardSamplingResult {
 
 /// Bytes of unmasked bf16 weights that a tile of `images` images reads, with `occupancy` of its pixels nonzero: those of a
 /// pixel's values only where the gate of one of the images opens. D+D's small map stays on the multiprocessor.
-fn weight_bytes(model: &Model, images: usize, occupancy: f64) -> f64 {
+fn weight_bytes(model: &Sarm, images: usize, occupancy: f64) -> f64 {
     let [always, values] = unmasked_weights(model);
     let opens = 1.0 - (1.0 - occupancy).powf(images as f64);
     2.0 * (always + opens * values)
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_tile_reads_the_weights_that_it_needs() {
         let bytes = |name: &str, images| {
-            let paper = super::super::PAPER.iter().find(|p| p.name == name);
+            let paper = crate::bench::PAPER.iter().find(|p| p.name == name);
             let paper = paper.unwrap();
             weight_bytes(&paper.model().unwrap(), images, paper.occupancy)
         };

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::paper::Work;
 use super::{BenchError, Options, Report, SamplingResult, TrainingResult, rate};
-use crate::engine::cpu::CpuEngine;
-use crate::engine::{Engine, SamplingPlan};
+use crate::families::sarm::Engine;
+use crate::families::sarm::cpu::CpuEngine;
+use crate::family::SamplingPlan;
 use crate::numeric::LANES;
 
 /// The machine's f32 matrix rate in GFLOP/s on `threads` threads: the `gemm` crate on 1024 x 1024.

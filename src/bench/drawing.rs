@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use super::{BenchError, middle};
 use crate::data::Layout;
-use crate::data::journal::Identity;
-use crate::engine::cuda::driver::Energy;
-use crate::engine::{EngineError, Sampler};
-use crate::generate::{GeneratePlan, generate};
-use crate::model::Model;
+use crate::device::EngineError;
+use crate::device::cuda::driver::Energy;
+use crate::families::sarm::Sarm;
+use crate::family::Sampler;
+use crate::run::generate::{GeneratePlan, generate};
+use crate::run::journal::Identity;
 
 /// Images drawn in one go: the latency of one, and what a card needs to be full.
 const COUNTS: [u64; 4] = [1, 100, 10_000, 1_000_000];
@@ -90,7 +91,7 @@ impl Drop for Folder {
 /// Draw into a file that is deleted again: seconds, bytes of the file.
 fn onto_disk(
     sampler: &mut dyn Sampler,
-    model: &Model,
+    model: &Sarm,
     first: u64,
     count: u64,
     folder: &Path,
@@ -167,7 +168,7 @@ pub struct Measured {
 /// Measure `sampler`, of `model`. `on_card`: seconds of drawing without fetching.
 pub fn measure<S: Sampler>(
     sampler: &mut S,
-    model: &Model,
+    model: &Sarm,
     on_card: impl Fn(&mut S, u64, usize) -> Result<f64, EngineError>,
     energy: Option<&Energy>,
     seconds: f64,
@@ -235,23 +236,24 @@ pub fn largest(rates: &[DrawingRate]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::ImageSize;
     use crate::data::SparseImages;
-    use crate::engine::cpu::CpuEngine;
-    use crate::engine::several::Several;
-    use crate::engine::{Engine, SamplingPlan};
-    use crate::model::Config;
-    use crate::model::config::ImageSize;
+    use crate::families::sarm::Config;
+    use crate::families::sarm::Engine;
+    use crate::families::sarm::cpu::CpuEngine;
+    use crate::family::SamplingPlan;
+    use crate::family::several::Several;
     use crate::synthetic;
 
     const OCCUPANCY: f64 = 0.2;
 
-    fn model(side: usize) -> Model {
+    fn model(side: usize) -> Sarm {
         let size = ImageSize {
             height: side,
             width: side,
         };
         let text = include_str!("../../configs/paper/jets-dc.toml");
-        let mut model = Model::new(Config::parse(text).unwrap().resolve(size).unwrap()).unwrap();
+        let mut model = Sarm::new(Config::parse(text).unwrap().resolve(size).unwrap()).unwrap();
         synthetic::randomise(&mut model, 1, OCCUPANCY);
         model
     }

@@ -16,9 +16,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::engine::{DeviceChoice, EngineError};
-use crate::generate::GenerateError;
-use crate::model::ConfigError;
+use crate::device::{DeviceChoice, EngineError};
+use crate::family::ConfigError;
+use crate::run::generate::GenerateError;
 
 /// What was run where.
 #[derive(Debug, Clone, Serialize)]

@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
-use crate::engine::{ConditionedImages, Conditions, EngineError};
-use crate::model::config::{ImageSize, LikelihoodConfig};
-use crate::model::{Config, ConfigError, Model};
+use crate::conditions::{ConditionedImages, Conditions};
+use crate::data::ImageSize;
+use crate::device::EngineError;
+use crate::families::sarm::config::LikelihoodConfig;
+use crate::families::sarm::{Config, Sarm};
+use crate::family::ConfigError;
 use crate::synthetic;
 
 /// One of the paper's networks, with what the paper measured on it.
@@ -62,12 +65,12 @@ pub const PAPER: [PaperConfig; 4] = [
 
 impl PaperConfig {
     /// The model with random weights of the paper's sparsity.
-    pub fn model(&self) -> Result<Model, ConfigError> {
+    pub fn model(&self) -> Result<Sarm, ConfigError> {
         let mut config = Config::parse(self.toml)?.resolve(self.size)?;
         if let LikelihoodConfig::Dd { maximum, .. } = &mut config.likelihood {
             maximum.get_or_insert(285.0);
         }
-        let mut model = Model::new(config)?;
+        let mut model = Sarm::new(config)?;
         synthetic::randomise(&mut model, 1, self.occupancy);
         Ok(model)
     }
@@ -84,7 +87,7 @@ impl PaperConfig {
 }
 
 /// Unmasked weights: of the hidden layers and gates, and of the values.
-pub fn unmasked_weights(model: &Model) -> [f64; 2] {
+pub fn unmasked_weights(model: &Sarm) -> [f64; 2] {
     let (mut always, mut values) = (0.0, 0.0);
     for t in model.tensors.iter().filter(|t| t.is_weight()) {
         if t.name.contains(".value.") {
@@ -107,7 +110,7 @@ pub struct Work {
 
 impl Work {
     /// For a model whose images have `occupancy` of their pixels nonzero.
-    pub fn of(model: &Model, occupancy: f64) -> Self {
+    pub fn of(model: &Sarm, occupancy: f64) -> Self {
         let [always, values] = unmasked_weights(model);
         let mut where_nonzero = occupancy * values;
         for stage in &model.stages {
@@ -120,7 +123,7 @@ impl Work {
     }
 
     /// Multiply-adds of one image drawn naively: all weights of a stage, masked ones too, once for each of its pixels.
-    pub fn naive(model: &Model) -> f64 {
+    pub fn naive(model: &Sarm) -> f64 {
         let weights = model.tensors.iter().filter(|t| t.is_weight());
         weights
             .filter(|t| !t.name.contains(".levels."))

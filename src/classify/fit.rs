@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use candle_core::{Result, Tensor};
 
-use super::adam::Adam;
 use super::input::Labelled;
 use super::network::Classifier;
 use super::{ClassifyError, Options, Stream, score};
+use crate::nn::adam::candle::Adam;
 use crate::random::{Purpose, permutation};
 
 /// What a finished epoch of a training found.

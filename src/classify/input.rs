@@ -2,8 +2,8 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::layers::Size;
 use crate::data::SparseImages;
+use crate::nn::layers::Size;
 
 /// Numbers per pixel: `ln(1 + I / GeV) / 5`, about 1 at the largest pixels, and 1 where a pixel is not zero.
 ///

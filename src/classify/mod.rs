@@ -7,11 +7,9 @@
 //! Networks run on candle, on the CPU. A result depends on images, options and seed, not on the number of threads; it
 //! depends on the machine's instruction set, which decides how matrix products are summed.
 
-mod adam;
 mod calibrate;
 mod fit;
 mod input;
-mod layers;
 mod network;
 mod score;
 mod transfer;

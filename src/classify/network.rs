@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::Stream;
-use super::layers::{Convolution, Linear, Pool, Size, WINDOW_PIXELS};
+use crate::nn::layers::{Convolution, Linear, Pool, Size, WINDOW_PIXELS};
 use crate::random::{Purpose, unit_f64, words};
 
 /// Which classifier.

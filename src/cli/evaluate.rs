@@ -5,15 +5,16 @@ mod classifiers;
 use std::path::{Path, PathBuf};
 
 use super::{Global, Select, command_line, read_checkpoint};
-use crate::data::{self, Dataset, ReadOptions, Selection};
+use crate::checkpoint::Record;
+use crate::data;
+use crate::data::{Dataset, ReadOptions, Selection};
 use crate::evaluate::report::{
     Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, write_report,
 };
 use crate::evaluate::{ClassEvaluation, Options, Reasons, Resampling, Sides, evaluate};
-use crate::model::Record;
 use crate::physics::DEFAULT_RANGE;
-use crate::pretrained;
-use crate::train::read_metrics;
+use crate::run::pretrained;
+use crate::run::train::read_metrics;
 
 /// Judge generated images against true ones: metrics.json and a page of plots.
 ///

@@ -14,12 +14,13 @@ use super::{
     Global, bytes, command_line, grouped, print_json, read_checkpoint, refuse_existing,
     refuse_input,
 };
-use crate::data::journal::Identity;
 use crate::data::{Layout, Provenance, Selection, SparseImages};
-use crate::engine::{Engine, Opened, SamplingPlan};
-use crate::generate::{Ending, GeneratePlan, Outcome, generate};
+use crate::families::sarm::{Engine, Opened};
+use crate::family::SamplingPlan;
 use crate::physics::{DEFAULT_RANGE, Geometry, observables};
-use crate::pretrained;
+use crate::run::generate::{Ending, GeneratePlan, Outcome, generate};
+use crate::run::journal::Identity;
+use crate::run::pretrained;
 
 /// Draw new images from a model.
 ///

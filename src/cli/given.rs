@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
-use crate::data::{self, ReadOptions, Selection};
-use crate::engine::Conditions;
-use crate::generate::conditions;
-use crate::model::Model;
-use crate::pretrained::Pretrained;
+use crate::conditions::Conditions;
+use crate::data;
+use crate::data::{ReadOptions, Selection};
+use crate::families::sarm::Sarm;
+use crate::prior::draw;
+use crate::run::pretrained::Pretrained;
 
 /// Rows of conditions that are drawn of one seed at the most; further images have them again.
 const MOST_DRAWN: u64 = 1 << 20;
@@ -45,7 +46,7 @@ impl Given {
     }
 
     /// Refuse names that `model` is not conditioned on, or that stand twice.
-    fn check(list: &[Self], model: &Model) -> anyhow::Result<()> {
+    fn check(list: &[Self], model: &Sarm) -> anyhow::Result<()> {
         let names = &model.config.condition.names;
         for (i, g) in list.iter().enumerate() {
             if list[..i].iter().any(|other| other.name == g.name) {
@@ -67,7 +68,7 @@ impl Given {
     }
 
     /// Columns of `model`'s conditions that `list` leaves to a file.
-    pub fn left_out(list: &[Self], model: &Model) -> anyhow::Result<Vec<String>> {
+    pub fn left_out(list: &[Self], model: &Sarm) -> anyhow::Result<Vec<String>> {
         Self::check(list, model)?;
         let names = model.config.condition.names.iter();
         let left = names.filter(|n| !list.iter().any(|g| g.name == **n));
@@ -75,7 +76,7 @@ impl Given {
     }
 
     /// Columns that images to be scored need of a file; their total is computed from them and cannot be given.
-    pub fn scored(list: &[Self], model: &Model) -> anyhow::Result<Vec<String>> {
+    pub fn scored(list: &[Self], model: &Sarm) -> anyhow::Result<Vec<String>> {
         let total = model.config.condition.total.as_ref();
         if let Some(g) = list.iter().find(|g| Some(&g.name) == total) {
             bail!(
@@ -128,7 +129,7 @@ impl GivenRows {
     /// Of `given` on the command line, or the columns of `from` that `select` leaves: what `model` is
     /// conditioned on. What `given` leaves out is drawn for the images of these numbers, under `seed`.
     pub fn new(
-        model: &Model,
+        model: &Sarm,
         given: &[Given],
         from: Option<(&Path, &[Selection])>,
         seed: u64,
@@ -175,10 +176,10 @@ impl GivenRows {
     }
 
     /// SHA-256 of what the conditions of an image follow from, besides the model and its number; zeros without any.
-    pub fn hash(&self, model: &Model) -> [u8; 32] {
+    pub fn hash(&self, model: &Sarm) -> [u8; 32] {
         let mut hash = Sha256::new();
         if let Some(drawn) = &self.drawn {
-            hash.update(conditions::WAY);
+            hash.update(draw::WAY);
             hash.update(drawn.seed.to_le_bytes());
             for (name, value) in &drawn.given {
                 hash.update(name);
@@ -199,7 +200,7 @@ impl GivenRows {
     }
 
     /// Conditions beyond all that `model` was trained on.
-    pub fn beyond(&self, model: &Model) -> Vec<String> {
+    pub fn beyond(&self, model: &Sarm) -> Vec<String> {
         let Some(prior) = &model.prior else {
             return Vec::new();
         };
@@ -238,12 +239,12 @@ impl GivenRows {
     }
 
     /// As the network is shown them.
-    pub fn standardised(&self, model: &Model) -> Conditions {
+    pub fn standardised(&self, model: &Sarm) -> Conditions {
         let values = (0..self.rows())
             .flat_map(|row| (0..self.names.len()).map(move |i| (row, i)))
             .map(|(row, i)| model.standardise(i, self.columns[i][row]))
             .collect();
-        Conditions::new(self.names.len(), values)
+        Conditions::new(self.names.len(), values).with_total(model.total())
     }
 
     /// What images `first ..` were conditioned on, by the name it is written under: a quantity that is
@@ -274,7 +275,7 @@ impl GivenRows {
 }
 
 /// The conditions of `model` of the rows of `path` that `select` takes.
-fn of_file(path: &Path, select: &[Selection], model: &Model) -> anyhow::Result<Vec<Vec<f32>>> {
+fn of_file(path: &Path, select: &[Selection], model: &Sarm) -> anyhow::Result<Vec<Vec<f32>>> {
     let condition = &model.config.condition;
     let names = &condition.names;
     let options = ReadOptions {
@@ -303,7 +304,7 @@ fn of_file(path: &Path, select: &[Selection], model: &Model) -> anyhow::Result<V
 impl Drawn {
     /// The conditions of images `0 .. images.end`, as far as they do not repeat. Those of images before the first one
     /// are never looked at and cost nothing.
-    fn columns(&self, model: &Model, images: Range<u64>) -> anyhow::Result<Vec<Vec<f32>>> {
+    fn columns(&self, model: &Sarm, images: Range<u64>) -> anyhow::Result<Vec<Vec<f32>>> {
         let names = &model.config.condition.names;
         let Some(prior) = &model.prior else {
             bail!(
@@ -317,7 +318,7 @@ impl Drawn {
             false => 0..MOST_DRAWN as usize,
         };
         let unused = rows.start;
-        let mut drawn = conditions::draw(prior, &self.given, self.seed, rows)
+        let mut drawn = draw::draw(prior, &self.given, self.seed, rows)
             .with_context(|| format!("cannot draw {}", self.names.join(", ")))?;
         let column = |name: &String| {
             let values = drawn.remove(name).unwrap_or_default();

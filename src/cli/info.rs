@@ -6,12 +6,12 @@ use anyhow::{Context, bail};
 
 use super::{grouped, print, print_json, read_checkpoint};
 use crate::data;
-use crate::engine::Engine;
-use crate::engine::cpu::CpuEngine;
-use crate::engine::cuda::driver;
-use crate::model::checkpoint::Checkpoint;
-use crate::model::{Config, Model};
-use crate::pretrained;
+use crate::device::cuda::driver;
+use crate::families::sarm::Engine;
+use crate::families::sarm::checkpoint::Checkpoint;
+use crate::families::sarm::cpu::CpuEngine;
+use crate::families::sarm::{Config, Sarm};
+use crate::run::pretrained;
 
 /// Say what is in a data file, a checkpoint or a configuration; or which devices this machine has.
 #[derive(clap::Args)]
@@ -234,7 +234,7 @@ fn as_json(c: &Checkpoint) -> serde_json::Value {
 }
 
 /// How the conditions are distributed, a line each.
-fn prior_as_text(model: &Model) -> String {
+fn prior_as_text(model: &Sarm) -> String {
     let Some(prior) = &model.prior else {
         return match model.config.condition.names.is_empty() {
             true => String::new(),

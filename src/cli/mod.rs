@@ -18,10 +18,12 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::data::Selection;
-use crate::engine::{self, DeviceChoice, Opened, Sampler, SamplingPlan, Work};
-use crate::model::Model;
-use crate::model::checkpoint::Checkpoint;
-use crate::pretrained;
+use crate::device::DeviceChoice;
+use crate::families::sarm::checkpoint::Checkpoint;
+use crate::families::sarm::{self, Sarm};
+use crate::families::sarm::{Opened, Work};
+use crate::family::{Sampler, SamplingPlan};
+use crate::run::pretrained;
 
 /// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
 ///
@@ -186,7 +188,7 @@ impl Global {
     /// Its remark is to be said when work begins: what is refused before is refused in one line.
     fn engine(&self, work: Work) -> anyhow::Result<Opened> {
         self.start_threads()?;
-        let opened = engine::open(&self.device, self.threads(), work)?;
+        let opened = sarm::open(&self.device, self.threads(), work)?;
         log::info!("{}", opened.engine.describe());
         Ok(opened)
     }
@@ -194,10 +196,10 @@ impl Global {
     /// The same for drawing `model`, with the sampler; the threads have been started.
     fn sampler(
         &self,
-        model: &Model,
+        model: &Sarm,
         plan: &SamplingPlan,
     ) -> anyhow::Result<(Opened, Box<dyn Sampler>)> {
-        let (opened, sampler) = engine::open_sampler(&self.device, self.threads(), model, plan)?;
+        let (opened, sampler) = sarm::open_sampler(&self.device, self.threads(), model, plan)?;
         log::info!("{}", opened.engine.describe());
         Ok((opened, sampler))
     }

@@ -12,11 +12,13 @@ use super::{
     Global, Select, command_line, grouped, print_json, read_checkpoint, refuse_existing,
     refuse_input,
 };
-use crate::data::{self, Provenance, ReadOptions};
-use crate::engine::{ConditionedImages, Work};
-use crate::generate::conditions::log_density;
-use crate::pretrained;
-use crate::train::{check_range, conditions};
+use crate::conditions::ConditionedImages;
+use crate::data;
+use crate::data::{Provenance, ReadOptions};
+use crate::families::sarm::Work;
+use crate::prior::draw::log_density;
+use crate::run::pretrained;
+use crate::run::train::{check_range, conditions};
 
 /// Exact log-likelihood of each image of a file, in nats.
 ///

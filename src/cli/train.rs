@@ -7,10 +7,12 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 
 use super::{Global, Select, grouped, print_json};
-use crate::data::{self, ReadOptions};
-use crate::engine::Work;
-use crate::model::{Config, Model, Prior};
-use crate::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
+use crate::data;
+use crate::data::ReadOptions;
+use crate::families::sarm::Work;
+use crate::families::sarm::{Config, Sarm};
+use crate::prior::Prior;
+use crate::run::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
 
 /// Learn a model from images.
 ///
@@ -159,7 +161,7 @@ impl Observer for Bars {
         ));
     }
 
-    fn start(&mut self, model: &Model, images: [usize; 2], epoch: usize) {
+    fn start(&mut self, model: &Sarm, images: [usize; 2], epoch: usize) {
         self.batch_images = images[0] as u64;
         if let Some(remark) = self.remark.take() {
             self.global.say(remark);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Layout;
-use super::attributes::{self, Attribute};
+use super::attributes;
+use super::attributes::Attribute;
 use super::columns;
 use super::error::DataError;
 use super::read::ImageTables;

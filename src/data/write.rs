@@ -5,7 +5,8 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::attributes::{self, Provenance};
+use super::attributes;
+use super::attributes::Provenance;
 use super::error::{DataError, reason};
 use super::growing::Growing;
 use super::source::unlocked;

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::distance::{self, Batched, Distance, Resampling};
+use super::distance;
+use super::distance::{Batched, Distance, Resampling};
 use super::features::Points;
 use super::histogram::{Binning, Comparison};
 use super::images::ImageEvaluation;

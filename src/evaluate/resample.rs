@@ -1,6 +1,7 @@
 //! Random numbers of resampling: pure functions of seed, stream, use and repeat.
 
-use crate::random::{self, Purpose};
+use crate::random;
+use crate::random::Purpose;
 
 /// What random numbers are for; each has its own run of counters.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::features::Points;
 use super::frechet::{Fpd, fpd};
 use super::kernel::{Kpd, kpd};
-use super::neighbours::{self, Neighbours, neighbours};
+use super::neighbours;
+use super::neighbours::{Neighbours, neighbours};
 use super::resample::{Use, shuffled};
 use super::{Halves, Reasons, Sides, Unavailable, noted};
 

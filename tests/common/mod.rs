@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use sarm::engine::{ConditionedImages, Conditions};
-use sarm::model::config::{ImageSize, LikelihoodConfig};
-use sarm::model::{Config, Model};
+use sarm::conditions::{ConditionedImages, Conditions};
+use sarm::data::ImageSize;
+use sarm::families::sarm::config::LikelihoodConfig;
+use sarm::families::sarm::{Config, Sarm};
 use sarm::random::{Purpose, normal, words};
 use sarm::synthetic;
 
 /// A model of a TOML configuration for `height x width`, with random weights.
-pub fn model(toml: &str, height: usize, width: usize, seed: u64, occupancy: f64) -> Model {
+pub fn model(toml: &str, height: usize, width: usize, seed: u64, occupancy: f64) -> Sarm {
     let config = Config::parse(toml).unwrap();
     let mut config = config.resolve(ImageSize { height, width }).unwrap();
     if let LikelihoodConfig::Dd { maximum, .. } = &mut config.likelihood {
@@ -24,22 +25,22 @@ pub fn model(toml: &str, height: usize, width: usize, seed: u64, occupancy: f64)
         config.condition.mean[i.unwrap()] = 40.0;
         config.condition.scale[i.unwrap()] = 15.0;
     }
-    let mut model = Model::new(config).unwrap();
+    let mut model = Sarm::new(config).unwrap();
     synthetic::randomise(&mut model, seed, occupancy);
     model
 }
 
 /// Standard normal conditions for `rows` images of `model`.
-pub fn conditions(model: &Model, rows: usize, seed: u64) -> Conditions {
+pub fn conditions(model: &Sarm, rows: usize, seed: u64) -> Conditions {
     let width = model.config.condition.names.len();
     let values = (0..rows * width)
         .map(|i| normal(words(seed, Purpose::Synthetic, i as u64, 77))[0] as f32)
         .collect();
-    Conditions::new(width, values)
+    Conditions::new(width, values).with_total(model.total())
 }
 
 /// Random images with conditions for `model`.
-pub fn data(model: &Model, count: usize, seed: u64, occupancy: f64) -> Arc<ConditionedImages> {
+pub fn data(model: &Sarm, count: usize, seed: u64, occupancy: f64) -> Arc<ConditionedImages> {
     let size = model.config.image;
     let images = synthetic::images(size.height, size.width, count, seed, occupancy).unwrap();
     let mut conditions = conditions(model, count, seed);
@@ -51,7 +52,7 @@ pub fn data(model: &Model, count: usize, seed: u64, occupancy: f64) -> Arc<Condi
         for (row, sum) in images.totals().into_iter().enumerate() {
             values[row * width + total.condition] = model.standardise(total.condition, sum);
         }
-        conditions = Conditions::new(width, values);
+        conditions = Conditions::new(width, values).with_total(Some(total));
     }
     Arc::new(ConditionedImages { images, conditions })
 }

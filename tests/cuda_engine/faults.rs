@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::cuda::CudaEngine;
-use sarm::engine::cuda::device::Device;
-use sarm::engine::{Engine, Trainer};
-use sarm::train::{Silent, TrainPlan, train};
+use sarm::device::cuda::device::Device;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::cuda::CudaEngine;
+use sarm::family::Trainer;
+use sarm::run::train::{Silent, TrainPlan, train};
 
 use crate::common::{CONFIGS, data, model};
 use crate::devices::{Failing, under_test};

@@ -18,13 +18,16 @@ use std::time::Duration;
 use common::{CONFIGS, data, model};
 use devices::{OnPaper, under_test};
 use rounded::{representable, to_bf16};
+use sarm::conditions::ConditionedImages;
 use sarm::data::Dataset;
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::cuda::CudaEngine;
-use sarm::engine::cuda::device::Device;
-use sarm::engine::{ConditionedImages, Engine, Rates, Trainer, TrainingState};
-use sarm::model::{Config, Model};
-use sarm::train::TrainPlan;
+use sarm::device::cuda::device::Device;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::cuda::CudaEngine;
+use sarm::families::sarm::{Config, Sarm};
+use sarm::family::{Trainer, TrainingState};
+use sarm::nn::adam::Rates;
+use sarm::run::train::TrainPlan;
 
 fn engine() -> CudaEngine {
     CudaEngine::new(under_test())
@@ -32,7 +35,7 @@ fn engine() -> CudaEngine {
 
 /// Models with weights that bf16 holds exactly: what is left between the engines is the rounding of inputs,
 /// activations and derivatives.
-fn cases() -> impl Iterator<Item = (&'static str, Model, Arc<ConditionedImages>)> {
+fn cases() -> impl Iterator<Item = (&'static str, Sarm, Arc<ConditionedImages>)> {
     CONFIGS.iter().enumerate().map(|(i, (toml, h, w))| {
         let model = representable(model(toml, *h, *w, i as u64, 0.3));
         let data = data(&model, 41, 5, 0.3);
@@ -274,7 +277,7 @@ fn a_run_resumed_before_the_last_batch_ends_in_the_same_bits() {
 #[test]
 fn large_batches_have_the_gradient_of_small_ones() {
     let on_a_card = std::env::var("SARM_TEST_DEVICE").is_ok_and(|d| d == "cuda");
-    let mut models: Vec<(String, Model, Arc<ConditionedImages>, usize)> = cases()
+    let mut models: Vec<(String, Sarm, Arc<ConditionedImages>, usize)> = cases()
         .map(|(toml, model, data)| (toml.to_string(), model, data, 100))
         .collect();
     if on_a_card {

@@ -4,13 +4,15 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use sarm::data::journal::Identity;
+use sarm::conditions::Conditions;
 use sarm::data::{Layout, ReadOptions, SparseImages, read};
-use sarm::engine::cuda::CudaEngine;
-use sarm::engine::cuda::device::Device;
-use sarm::engine::{Conditions, Engine, SamplingPlan};
-use sarm::generate::{Ending, GeneratePlan, generate};
-use sarm::model::Model;
+use sarm::device::cuda::device::Device;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cuda::CudaEngine;
+use sarm::family::SamplingPlan;
+use sarm::run::generate::{Ending, GeneratePlan, generate};
+use sarm::run::journal::Identity;
 
 use crate::decisions::models::model;
 use crate::decisions::{Drawn, check};
@@ -19,7 +21,7 @@ use crate::emulation::{Emulation, Kernels};
 use crate::sampled::{Blocks, FIRST, SEED, engine, plain, plan};
 use crate::{common, draw};
 
-fn refusal(device: Arc<dyn Device>, model: &Model, plan: &SamplingPlan) -> String {
+fn refusal(device: Arc<dyn Device>, model: &Sarm, plan: &SamplingPlan) -> String {
     let refused = CudaEngine::new(device).sampler(model, plan).err();
     let shape = &model.stages[0];
     refused
@@ -95,7 +97,7 @@ fn models_and_plans_that_do_not_fit_in_memory_are_refused_with_what_would() {
     assert!(text.contains("conditions"), "{text}");
 }
 
-fn run(engine: &dyn Engine, out: &Path, model: &Model, resume: bool) -> Result<u64, String> {
+fn run(engine: &dyn Engine, out: &Path, model: &Sarm, resume: bool) -> Result<u64, String> {
     let (height, width) = (model.config.image.height, model.config.image.width);
     let identity = Identity {
         model: [3; 32],

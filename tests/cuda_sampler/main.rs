@@ -28,12 +28,14 @@ use decisions::{Drawn, check};
 use emulation::Emulation;
 use sampled::{FIRST, SEED, drawn, engine, kolmogorov_smirnov, on_card, plain, plan};
 use sarm::bench::PAPER;
+use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::SparseImages;
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::cuda::CudaEngine;
-use sarm::engine::{ConditionedImages, Conditions, Engine, Sampler, SamplingPlan};
-use sarm::generate::conditions;
-use sarm::model::{Model, StageTensor, Values};
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::cuda::CudaEngine;
+use sarm::families::sarm::{Sarm, StageTensor, Values};
+use sarm::family::{Sampler, SamplingPlan};
+use sarm::prior::draw;
 
 #[test]
 fn every_decision_is_the_references() {
@@ -65,7 +67,7 @@ fn draw(sampler: &mut dyn Sampler, first: u64, count: usize) -> SparseImages {
     images
 }
 
-fn sampler(model: &Model, plan: &SamplingPlan) -> Box<dyn Sampler> {
+fn sampler(model: &Sarm, plan: &SamplingPlan) -> Box<dyn Sampler> {
     engine().sampler(model, plan).unwrap()
 }
 
@@ -281,7 +283,8 @@ fn likelihoods_and_zeros_are_the_models_own() {
         let rows = (FIRST..).take(n).flat_map(|i| drawn.plan.conditions.row(i));
         let data = Arc::new(ConditionedImages {
             images: drawn.images.clone(),
-            conditions: Conditions::new(given, rows.copied().collect()),
+            conditions: Conditions::new(given, rows.copied().collect())
+                .with_total(drawn.model.total()),
         });
         let scores = engine().score(&drawn.model, data).unwrap();
         let rounded = rounded::representable(drawn.model.clone());
@@ -325,7 +328,7 @@ fn distributions_are_the_cpu_engines() {
         let model = model(i);
         let plan = plan(&model);
         // Other images than the card's own.
-        let of_cpu = |model: &Model| {
+        let of_cpu = |model: &Sarm| {
             let cpu = CpuEngine::new(2).unwrap();
             let images = cpu.sampler(model, &plan).unwrap().sample(1 << 20, count);
             observables(&images.unwrap())
@@ -354,7 +357,7 @@ fn distributions_are_the_cpu_engines() {
 }
 
 /// A network at full size: every decision right, nearly the CPU engine's images, `occupancy` of the pixels not zero.
-fn draws_right(name: &str, model: &Model, conditions: Conditions, occupancy: f64) {
+fn draws_right(name: &str, model: &Sarm, conditions: Conditions, occupancy: f64) {
     let count = if on_card() { 200 } else { 25 };
     let plan = SamplingPlan {
         seed: SEED,
@@ -394,15 +397,15 @@ fn the_papers_networks_draw_right() {
 /// One model of W, quark and gluon jets, under conditions of its own: 27 of 625 pixels are hit.
 #[test]
 fn the_shipped_network_draws_right() {
-    let shipped = sarm::pretrained::MODELS[0];
+    let shipped = sarm::run::pretrained::MODELS[0];
     let model = shipped.checkpoint().unwrap().model;
     let names = &model.config.condition.names;
     let prior = model.prior.as_ref().unwrap();
-    let drawn = conditions::draw(prior, &BTreeMap::new(), 4, 0..1000).unwrap();
+    let drawn = draw::draw(prior, &BTreeMap::new(), 4, 0..1000).unwrap();
     let row = |row: usize| (names.iter().enumerate()).map(move |(i, n)| (i, n, row));
     let standardised = (0..1000).flat_map(row);
     let standardised = standardised.map(|(i, n, row)| model.standardise(i, drawn[n][row]));
-    let conditions = Conditions::new(names.len(), standardised.collect());
+    let conditions = Conditions::new(names.len(), standardised.collect()).with_total(model.total());
     draws_right(shipped.name, &model, conditions, 27.0 / 625.0);
 }
 

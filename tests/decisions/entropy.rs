@@ -1,7 +1,8 @@
 //! What images of a model cost on average, by the reference's distribution of each pixel given those before it.
 
-use sarm::model::likelihood::{Grid, Mixture};
-use sarm::model::{Left, Model, StageTensor, Values};
+use sarm::conditions::total::{is_spent, spend};
+use sarm::families::sarm::likelihood::{Grid, Mixture};
+use sarm::families::sarm::{Sarm, StageTensor, Values};
 
 use super::network::{self, Uncertain, linear};
 use super::values::quantile;
@@ -28,7 +29,7 @@ impl Surplus {
 
 /// What images cost and where they are zero, beyond what a model expects of its own.
 pub struct Balance<'a> {
-    model: &'a Model,
+    model: &'a Sarm,
     /// Nats.
     pub costs: Surplus,
     /// Zeros by row-major pixel.
@@ -37,7 +38,7 @@ pub struct Balance<'a> {
 
 impl<'a> Balance<'a> {
     /// Of no images yet. The model's weights are those that the images were drawn with.
-    pub fn new(model: &'a Model) -> Self {
+    pub fn new(model: &'a Sarm) -> Self {
         Self {
             model,
             costs: Surplus::default(),
@@ -74,16 +75,16 @@ struct Expected {
     cost: f64,
 }
 
-fn expected(model: &Model, image: &[f32], condition: &[f32]) -> Expected {
+fn expected(model: &Sarm, image: &[f32], condition: &[f32]) -> Expected {
     let mut zero = vec![0.0; image.len()];
     let mut cost = 0.0;
-    let mut left = Left::of(model.total().as_ref(), condition);
+    let mut budget = model.budget(condition);
     for (stage, order) in model.order.iter().enumerate() {
         let numbers = network::numbers(model, stage, image, condition);
         let values = numbers.values.chunks(model.stages[stage].values);
         for ((gate, values), pixel) in numbers.gates.iter().zip(values).zip(order) {
             let pixel = usize::from(*pixel);
-            if left.is_none() {
+            if is_spent(budget) {
                 zero[pixel] = 1.0;
                 continue;
             }
@@ -92,14 +93,14 @@ fn expected(model: &Model, image: &[f32], condition: &[f32]) -> Expected {
             cost += surprise(chance) + surprise(1.0 - chance);
             if image[pixel] > 0.0 {
                 cost += match model.values() {
-                    Values::Mixture(mixture) => of_mixture(&left.of_mixture(&mixture), values),
+                    Values::Mixture(mixture) => of_mixture(&mixture.within(budget), values),
                     Values::Levels(grid) => {
                         let network = Network { model, stage };
                         let (map, bias) = (StageTensor::LevelsWeight, StageTensor::LevelsBias);
                         of_levels(&grid, &linear(&network, map, bias, values))
                     }
                 };
-                left.take(image[pixel]);
+                spend(&mut budget, image[pixel]);
             }
         }
     }
@@ -139,7 +140,7 @@ fn of_mixture(mixture: &Mixture, numbers: &[Uncertain]) -> f64 {
     let values: Vec<f64> = numbers.iter().map(|n| n.value).collect();
     let mut mean = 0.0;
     for (i, share) in shares(&numbers[..k]).into_iter().enumerate() {
-        if let (0, Some(_)) = (i, mixture.rest) {
+        if let (0, Some(_)) = (i, mixture.budget) {
             mean += surprise(share);
             continue;
         }
@@ -157,7 +158,7 @@ fn of_mixture(mixture: &Mixture, numbers: &[Uncertain]) -> f64 {
 
 #[test]
 fn a_mixtures_entropy_is_its_integral() {
-    use sarm::model::likelihood::Support;
+    use sarm::families::sarm::likelihood::Support;
     let values: Vec<f64> = vec![0.3, -0.8, -4.0, 2.0, 0.4, -1.2];
     let numbers: Vec<Uncertain> = values
         .iter()
@@ -170,7 +171,7 @@ fn a_mixtures_entropy_is_its_integral() {
         let mixture = Mixture {
             components: 2,
             support: Support { unit: 1.5, upper },
-            rest: None,
+            budget: None,
         };
         let steps = 400_000;
         let step = upper.min(80.0) / f64::from(steps);

@@ -14,9 +14,10 @@ pub mod entropy;
 pub mod models;
 pub mod naive;
 
+use sarm::conditions::Conditions;
+use sarm::conditions::total::{is_spent, spend};
 use sarm::data::SparseImages;
-use sarm::engine::Conditions;
-use sarm::model::{Left, Model};
+use sarm::families::sarm::Sarm;
 use sarm::random::{Purpose, unit, words};
 
 use crate::rounded::representable;
@@ -27,7 +28,7 @@ const MARGIN: f64 = 6.0;
 
 /// Images and all that they depend on.
 pub struct Drawn<'a> {
-    pub model: &'a Model,
+    pub model: &'a Sarm,
     pub seed: u64,
     pub conditions: &'a Conditions,
     /// Number of the first of `images`.
@@ -107,7 +108,7 @@ pub fn check(drawn: &Drawn) -> Report {
     report
 }
 
-fn check_image(model: &Model, drawn: &Drawn, number: u64, image: &[f32], report: &mut Report) {
+fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: &mut Report) {
     let wrong = |pixel: u16, what: String| format!("image {number}, pixel {pixel}: {what}");
     let beyond = |x: &f32| !(*x >= 0.0 && f64::from(*x) <= model.values().end());
     if let Some(pixel) = image.iter().position(beyond) {
@@ -116,7 +117,7 @@ fn check_image(model: &Model, drawn: &Drawn, number: u64, image: &[f32], report:
     }
     let mut place = 0;
     let condition = drawn.conditions.row(number);
-    let mut left = Left::of(model.total().as_ref(), condition);
+    let mut budget = model.budget(condition);
     for (stage, order) in model.order.iter().enumerate() {
         let numbers = network::numbers(model, stage, image, condition);
         for (gate, (values, pixel)) in
@@ -125,7 +126,7 @@ fn check_image(model: &Model, drawn: &Drawn, number: u64, image: &[f32], report:
             let words = words(drawn.seed, Purpose::Draw, number, place);
             place += 1;
             let x = image[usize::from(*pixel)];
-            if left.is_none() {
+            if is_spent(budget) {
                 if x > 0.0 {
                     let what = format!("{x} GeV, where nothing is left of the total");
                     report.wrong.push(wrong(*pixel, what));
@@ -154,8 +155,8 @@ fn check_image(model: &Model, drawn: &Drawn, number: u64, image: &[f32], report:
             }
             if x > 0.0 {
                 let quantiles = [words[1], words[2]].map(|w| f64::from(unit(w)));
-                let found = values::admit(model, stage, values, quantiles, &left, x);
-                left.take(x);
+                let found = values::admit(model, stage, values, quantiles, budget, x);
+                spend(&mut budget, x);
                 report.values += 1;
                 report.several += usize::from(found.several);
                 report.worst_value = report.worst_value.max(found.distance);

@@ -1,6 +1,6 @@
 //! Small models that between them reach every branch of a sampler.
 
-use sarm::model::Model;
+use sarm::families::sarm::Sarm;
 
 /// Configuration, height, width.
 pub const MODELS: &[(&str, usize, usize)] = &[
@@ -78,7 +78,7 @@ pub const MODELS: &[(&str, usize, usize)] = &[
 ];
 
 /// Model number `i`, random, four pixels in ten of its images nonzero.
-pub fn model(i: usize) -> Model {
+pub fn model(i: usize) -> Sarm {
     let (toml, height, width) = MODELS[i];
     crate::common::model(toml, height, width, 70 + i as u64, 0.4)
 }

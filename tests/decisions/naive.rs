@@ -3,10 +3,11 @@
 #![allow(dead_code)]
 
 use half::bf16;
+use sarm::conditions::Conditions;
+use sarm::conditions::total::{is_spent, spend};
 use sarm::data::SparseImages;
-use sarm::engine::Conditions;
-use sarm::model::likelihood::levels;
-use sarm::model::{Left, Model, StageTensor, TensorSpec, Values};
+use sarm::families::sarm::likelihood::levels;
+use sarm::families::sarm::{Sarm, StageTensor, TensorSpec, Values};
 use sarm::random::{Purpose, unit, words};
 
 /// What it does wrong.
@@ -55,7 +56,7 @@ struct Linear {
 
 impl Linear {
     fn new(
-        model: &Model,
+        model: &Sarm,
         stage: usize,
         (weight, bias): (StageTensor, StageTensor),
         round: bool,
@@ -97,7 +98,7 @@ struct Stage {
 
 /// Images number `first .. first + count`.
 pub fn draw(
-    model: &Model,
+    model: &Sarm,
     seed: u64,
     conditions: &Conditions,
     first: u64,
@@ -137,7 +138,7 @@ pub fn draw(
         let channels = model.config.input.channels();
         let mut shown = vec![];
         let mut place = 0;
-        let mut left = Left::of(model.total().as_ref(), conditions.row(number));
+        let mut budget = conditions.budget(number);
         for (s, (stage, order)) in stages.iter().zip(&model.order).enumerate() {
             for (at, pixel) in order.iter().enumerate() {
                 let row = conditions.row(number + u64::from(defect == Defect::Condition(s)));
@@ -175,7 +176,7 @@ pub fn draw(
                 place += 1;
                 let zero = 1.0 / (1.0 + (-stage.gates.apply(&x)[at]).exp());
                 let mut value = 0.0;
-                if unit(words[0]) >= zero && !left.is_none() {
+                if unit(words[0]) >= zero && !is_spent(budget) {
                     let count = model.stages[s].values;
                     let numbers = &stage.values.apply(&x)[at * count..][..count];
                     let (mut pick, mut quantile) = (unit(words[1]), unit(words[2]));
@@ -184,7 +185,7 @@ pub fn draw(
                     }
                     value = match (model.values(), &stage.levels) {
                         (Values::Mixture(mixture), _) => {
-                            left.of_mixture(&mixture).draw(numbers, pick, quantile)
+                            mixture.within(budget).draw(numbers, pick, quantile)
                         }
                         (Values::Levels(grid), Some(map)) => {
                             grid.value(levels::draw(&mut map.apply(numbers), pick))
@@ -192,7 +193,7 @@ pub fn draw(
                         (Values::Levels(_), None) => unreachable!("D+D has a map"),
                     };
                 }
-                left.take(value);
+                spend(&mut budget, value);
                 image[usize::from(*pixel)] = value;
                 shown.extend(channels.iter().map(|c| c.apply(value)));
             }

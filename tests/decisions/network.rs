@@ -1,7 +1,7 @@
 //! A forward pass in float64 with the roundings of a sampler on a card, and how far such a sampler's own numbers may lie
 //! from it.
 
-use sarm::model::{Model, StageTensor};
+use sarm::families::sarm::{Sarm, StageTensor};
 
 use super::MARGIN;
 use crate::rounded::{Network, gelu, shown, tensors, to_bf16};
@@ -90,7 +90,7 @@ fn activation(z: Uncertain) -> Uncertain {
 }
 
 /// What `stage` of `model`, whose weights bf16 holds exactly, gives for the pixels of `image` (row-major, GeV).
-pub fn numbers(model: &Model, stage: usize, image: &[f32], condition: &[f32]) -> Numbers {
+pub fn numbers(model: &Sarm, stage: usize, image: &[f32], condition: &[f32]) -> Numbers {
     let network = Network { model, stage };
     let shape = &model.stages[stage];
     let mut x: Vec<Uncertain> = shown(model, image, condition)[..shape.inputs()]

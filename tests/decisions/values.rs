@@ -1,7 +1,8 @@
 //! Whether a positive pixel is the one that its random numbers give.
 
-use sarm::model::likelihood::{Grid, Mixture};
-use sarm::model::{Left, Model, StageTensor, Values};
+use sarm::conditions::Budget;
+use sarm::families::sarm::likelihood::{Grid, Mixture};
+use sarm::families::sarm::{Sarm, StageTensor, Values};
 
 use super::MARGIN;
 use super::network::{Uncertain, linear};
@@ -19,15 +20,15 @@ pub struct Admitted {
 
 /// Is `x`, in GeV, what the pixel's `numbers` give for the quantiles `[pick, place]`, out of what is left?
 pub fn admit(
-    model: &Model,
+    model: &Sarm,
     stage: usize,
     numbers: &[Uncertain],
     [pick, place]: [f64; 2],
-    left: &Left,
+    budget: Option<Budget>,
     x: f32,
 ) -> Admitted {
     match model.values() {
-        Values::Mixture(mixture) => of_mixture(&left.of_mixture(&mixture), numbers, pick, place, x),
+        Values::Mixture(mixture) => of_mixture(&mixture.within(budget), numbers, pick, place, x),
         Values::Levels(grid) => {
             let network = Network { model, stage };
             let (weight, bias) = (StageTensor::LevelsWeight, StageTensor::LevelsBias);
@@ -96,8 +97,8 @@ fn of_mixture(mixture: &Mixture, numbers: &[Uncertain], pick: f64, place: f64, x
             continue;
         }
         several |= near;
-        if let (0, Some(rest)) = (i, mixture.rest) {
-            if x == rest.left {
+        if let (0, Some(rest)) = (i, mixture.budget) {
+            if x == rest.remaining {
                 distance = 0.0;
             }
             continue;

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use sarm::engine::EngineError;
-use sarm::engine::cuda::device::{
+use sarm::device::EngineError;
+use sarm::device::cuda::device::{
     Address, Device, HostMemory, Launch, Mark, Properties, Recording,
 };
 
@@ -15,7 +15,7 @@ pub fn under_test() -> Arc<dyn Device> {
         Err(_) | Ok("emulation") => crate::emulation::Emulation::new().device(),
         Ok("cuda") => {
             static CARD: OnceLock<Arc<dyn Device>> = OnceLock::new();
-            let open = || sarm::engine::cuda::driver::open(0).unwrap_or_else(|e| panic!("{e}"));
+            let open = || sarm::device::cuda::driver::open(0).unwrap_or_else(|e| panic!("{e}"));
             Arc::clone(CARD.get_or_init(open))
         }
         Ok(other) => panic!("SARM_TEST_DEVICE={other}: 'emulation' or 'cuda'"),

@@ -1,4 +1,4 @@
-// An imitation of NVML, as much of it as sarm calls (src/engine/cuda/driver/energy.rs). One card has a counter, which goes on
+// An imitation of NVML, as much of it as sarm calls (src/device/cuda/driver/energy.rs). One card has a counter, which goes on
 // by 1.5 J whenever it is read; another has none.
 
 #include <cstring>

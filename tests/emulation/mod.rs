@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use libloading::Library;
-use sarm::engine::EngineError;
-use sarm::engine::cuda::device::{
+use sarm::device::EngineError;
+use sarm::device::cuda::device::{
     Address, Device, HostMemory, Launch, Mark, Properties, Recording,
 };
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sarm::engine::EngineError;
-use sarm::engine::cuda::device::{Address, Launch, Mark};
+use sarm::device::EngineError;
+use sarm::device::cuda::device::{Address, Launch, Mark};
 
 use super::{Shared, failed};
 

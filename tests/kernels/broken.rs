@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytemuck::{Pod, Zeroable};
-use sarm::engine::cuda::device::{Address, Device, Launch, Memory};
+use sarm::device::cuda::device::{Address, Device, Launch, Memory};
 
 use super::{SCHEDULES, emulated, examine};
 use crate::case::{Case, Output, Prepared, Work, poisoned};

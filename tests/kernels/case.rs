@@ -8,8 +8,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use sarm::engine::cuda::device::{Device, Launch, Memory};
-pub use sarm::engine::cuda::ops::Work;
+use sarm::device::cuda::device::{Device, Launch, Memory};
+pub use sarm::families::sarm::cuda::ops::Work;
 
 /// Shapes for the emulation, or for a card's bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sarm::engine::cuda::device::{Device, Memory};
-use sarm::engine::cuda::ops::compact::Compact;
+use sarm::device::cuda::device::{Device, Memory};
+use sarm::families::sarm::cuda::ops::compact::Compact;
 use sarm::random::{Purpose, permutation, unit, words};
 
 use crate::case::{Case, Output, Prepared, Size, Work, poisoned};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use half::bf16;
-use sarm::engine::cuda::device::{Address, Device, Launch, Memory};
+use sarm::device::cuda::device::{Address, Device, Launch, Memory};
 
 use crate::case::{Case, Output, Prepared, Size, Work, poisoned};
 

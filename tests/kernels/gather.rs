@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use half::bf16;
-use sarm::engine::cuda::device::{Address, Device, Memory};
-use sarm::engine::cuda::ops::gather::{Gather, Resident};
+use sarm::device::cuda::device::{Address, Device, Memory};
+use sarm::families::sarm::cuda::ops::gather::{Gather, Resident};
 use sarm::random::{Purpose, permutation, unit, words};
 
 use crate::case::{Case, Output, Prepared, Size, Work, poisoned};

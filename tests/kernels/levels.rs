@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use sarm::engine::cuda::device::{Address, Device, Memory, Properties};
-use sarm::engine::cuda::ops::levels::{
+use sarm::device::cuda::device::{Address, Device, Memory, Properties};
+use sarm::families::sarm::cuda::ops::levels::{
     LevelsLikelihood, LevelsPlan, LevelsStage, LevelsUpdate, MapUpdate, Moments, log_widths,
 };
-use sarm::model::likelihood::Grid;
-use sarm::model::likelihood::levels::softmax_nll;
+use sarm::families::sarm::likelihood::Grid;
+use sarm::families::sarm::likelihood::levels::softmax_nll;
 use sarm::numeric::Real;
 
 use crate::case::{Case, Output, Prepared, Size, Work, poisoned};

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::sync::Arc;
 
 use half::bf16;
-use sarm::engine::cuda::device::{Address, Device, Memory};
-use sarm::engine::cuda::ops::cells::{Batch, StageOutput, parts};
-use sarm::model::likelihood::gate;
+use sarm::device::cuda::device::{Address, Device, Memory};
+use sarm::families::sarm::cuda::ops::cells::{Batch, StageOutput, parts};
+use sarm::families::sarm::likelihood::gate;
 use sarm::numeric::Real;
 
 use crate::case::{Output, poisoned};

@@ -44,7 +44,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use case::{Case, Prepared, Size};
 use emulation::Emulation;
-use sarm::engine::cuda::device::Device;
+use sarm::device::cuda::device::Device;
 
 /// Every operation at every shape.
 pub fn table(size: Size) -> Vec<Case> {
@@ -82,7 +82,7 @@ fn device(schedule: u64) -> Arc<dyn Device> {
     if emulated() {
         return Emulation::seeded(emulation::seed() + schedule).device();
     }
-    let open = || sarm::engine::cuda::driver::open(0).unwrap_or_else(|e| panic!("{e}"));
+    let open = || sarm::device::cuda::driver::open(0).unwrap_or_else(|e| panic!("{e}"));
     Arc::clone(CARD.get_or_init(open))
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use sarm::engine::cuda::device::{Address, Device, Memory};
-use sarm::engine::cuda::ops::mixture::MixtureLikelihood;
-use sarm::model::likelihood::{Mixture, Rest, Support};
+use sarm::conditions::Budget;
+use sarm::device::cuda::device::{Address, Device, Memory};
+use sarm::families::sarm::cuda::ops::mixture::MixtureLikelihood;
+use sarm::families::sarm::likelihood::{Mixture, Support};
 
 use crate::case::{Case, Prepared, Size, Work};
 use crate::likelihood::{
@@ -130,7 +131,7 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
             unit: shape.unit,
             upper: shape.upper,
         },
-        rest: None,
+        budget: None,
     };
     let mut dice = Dice::new(7 + k as u32);
     let pick = |dice: &mut Dice, from: &[f32]| from[(dice.unit() * from.len() as f32) as usize];
@@ -179,14 +180,14 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
     let limit = Memory::from(device, &limits).unwrap();
     // 0 stands for a pixel that took all.
     let out_of = |limit: f32, target: u32| match shape.limited {
-        true => mixture.out_of(Rest {
-            left: if limit == 0.0 {
+        true => mixture.within(Some(Budget {
+            remaining: if limit == 0.0 {
                 f32::from_bits(target)
             } else {
                 limit
             },
             tolerance: 0.0,
-        }),
+        })),
         false => mixture,
     };
     let launches = MixtureLikelihood {

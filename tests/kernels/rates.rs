@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use half::bf16;
-use sarm::engine::cuda::device::Memory;
-use sarm::engine::cuda::ops::rates::{
+use sarm::device::cuda::device::Memory;
+use sarm::families::sarm::cuda::ops::rates::{
     OPERANDS, STREAM_STEP, copy_rate, matrix_operations, matrix_rate, matrix_sums, stream_rate,
     stream_sums,
 };

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use sarm::bench::PAPER;
 use sarm::data::SparseImages;
-use sarm::engine::SamplingPlan;
-use sarm::engine::cuda::device::Device;
-use sarm::engine::cuda::drawing::{Drawing, Rows, Slots};
-use sarm::model::Model;
+use sarm::device::cuda::device::Device;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cuda::drawing::{Drawing, Rows, Slots};
+use sarm::family::SamplingPlan;
 
 use crate::case::{Case, Number, Output, Prepared, Size, Work};
 use crate::common::{conditions, model};
@@ -156,7 +156,7 @@ pub fn cases(size: Size) -> Vec<Case> {
 /// The launches that draw `images` images, with where they come out.
 fn launched(
     device: &Arc<dyn Device>,
-    model: &Model,
+    model: &Sarm,
     drawing: Drawing,
     images: usize,
     occupancy: f64,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sarm::engine::cuda::device::{Address, Device, Memory};
-use sarm::engine::cuda::ops::step::FinishStep;
+use sarm::device::cuda::device::{Address, Device, Memory};
+use sarm::families::sarm::cuda::ops::step::FinishStep;
 
 use crate::case::{Case, Output, Prepared, Size, Work, poisoned};
 use crate::likelihood::{Dice, mean};

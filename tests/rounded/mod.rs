@@ -4,9 +4,11 @@
 #![allow(dead_code)]
 
 use half::bf16;
-use sarm::engine::ConditionedImages;
-use sarm::model::likelihood::{gate, levels};
-use sarm::model::{Left, Model, StageTensor, Values};
+use sarm::conditions::Budget;
+use sarm::conditions::ConditionedImages;
+use sarm::conditions::total::{is_spent, spend};
+use sarm::families::sarm::likelihood::{gate, levels};
+use sarm::families::sarm::{Sarm, StageTensor, Values};
 
 /// How a stored number is rounded.
 pub type Rounding = fn(f64) -> f64;
@@ -29,7 +31,7 @@ pub fn gelu(z: f64) -> (f64, f64) {
 }
 
 /// The model with weights as the tensor cores see them, which bf16 holds exactly. D+D's shared map is not theirs.
-pub fn representable(mut model: Model) -> Model {
+pub fn representable(mut model: Sarm) -> Sarm {
     for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
         if spec.is_weight() && !spec.name.ends_with("levels.weight") {
             for v in values {
@@ -54,7 +56,7 @@ pub fn tensors(level: usize) -> (StageTensor, StageTensor) {
 /// What a network is shown of an image: the condition, then its pixels in drawing order, D+D's as their levels.
 ///
 /// `image`: row-major, GeV, no pixel beyond the model's range.
-pub fn shown(model: &Model, image: &[f32], condition: &[f32]) -> Vec<f64> {
+pub fn shown(model: &Sarm, image: &[f32], condition: &[f32]) -> Vec<f64> {
     let mut shown: Vec<f64> = condition.iter().map(|c| f64::from(*c)).collect();
     let channels = model.config.input.channels();
     for pixel in model.order.iter().flatten() {
@@ -69,7 +71,7 @@ pub fn shown(model: &Model, image: &[f32], condition: &[f32]) -> Vec<f64> {
 
 /// The network of a stage.
 pub struct Network<'a> {
-    pub model: &'a Model,
+    pub model: &'a Sarm,
     pub stage: usize,
 }
 
@@ -102,7 +104,7 @@ impl Network<'_> {
 
 /// Adds `delta x^T` over what each row reads, and `delta`.
 fn accumulate(
-    model: &Model,
+    model: &Sarm,
     stage: usize,
     tensors: (StageTensor, StageTensor),
     delta: &[f64],
@@ -122,7 +124,7 @@ fn accumulate(
 
 /// Mean negative log-likelihood of the images `rows` in nats, and its gradient by every tensor.
 pub fn gradients(
-    model: &Model,
+    model: &Sarm,
     data: &ConditionedImages,
     rows: &[u32],
     round: Rounding,
@@ -134,7 +136,7 @@ pub fn gradients(
         let mut image = vec![0.0; model.pixels()];
         data.images.dense_into(*row as usize, &mut image);
         let condition = data.conditions.row(u64::from(*row));
-        let mut left = Left::of(model.total().as_ref(), condition);
+        let mut budget = model.budget(condition);
         let shown: Vec<f64> = shown(model, &image, condition)
             .into_iter()
             .map(round)
@@ -156,7 +158,7 @@ pub fn gradients(
             let mut value_delta = vec![0.0; values.len()];
             for (place, pixel) in model.order[stage].iter().enumerate() {
                 let x = image[usize::from(*pixel)];
-                if left.is_none() {
+                if is_spent(budget) {
                     continue;
                 }
                 let (cost, slope) = gate(gates[place], if x > 0.0 { 1.0 } else { -1.0 });
@@ -169,14 +171,14 @@ pub fn gradients(
                 let mut slopes = vec![0.0; shape.values];
                 total += likelihood(
                     &network,
-                    &left,
+                    budget,
                     x,
                     &values[of_pixel.clone()],
                     &mut slopes,
                     scale,
                     &mut gradients,
                 );
-                left.take(x);
+                spend(&mut budget, x);
                 for (to, slope) in value_delta[of_pixel].iter_mut().zip(slopes) {
                     *to = round(scale * slope);
                 }
@@ -226,7 +228,7 @@ pub fn gradients(
 /// Cost of a positive pixel and its derivatives by the pixel's values; adds those by D+D's shared map.
 fn likelihood(
     network: &Network,
-    left: &Left,
+    budget: Option<Budget>,
     x: f32,
     values: &[f64],
     slopes: &mut [f64],
@@ -235,7 +237,7 @@ fn likelihood(
 ) -> f64 {
     match network.model.values() {
         Values::Mixture(mixture) => {
-            let mixture = left.of_mixture(&mixture);
+            let mixture = mixture.within(budget);
             mixture.nll_and_gradient(f64::from(x), values, slopes)
         }
         Values::Levels(grid) => {

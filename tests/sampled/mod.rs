@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
+use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::SparseImages;
-use sarm::engine::cpu::CpuEngine;
-use sarm::engine::cuda::CudaEngine;
-use sarm::engine::{
-    ConditionedImages, Conditions, Engine, EngineError, Sampler, SamplingPlan, Trainer,
-};
-use sarm::model::Model;
+use sarm::device::EngineError;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::cuda::CudaEngine;
+use sarm::family::{Sampler, SamplingPlan, Trainer};
 
 use crate::common::conditions;
 use crate::decisions::models::{MODELS, model};
@@ -43,7 +44,7 @@ pub fn engine() -> Box<dyn Engine> {
     }
 }
 
-pub fn plan(model: &Model) -> SamplingPlan {
+pub fn plan(model: &Sarm) -> SamplingPlan {
     SamplingPlan {
         seed: SEED,
         conditions: conditions(model, ROWS, 3),
@@ -53,7 +54,7 @@ pub fn plan(model: &Model) -> SamplingPlan {
 
 /// A model and images of it, from number [`FIRST`] on.
 pub struct Images {
-    pub model: Model,
+    pub model: Sarm,
     pub plan: SamplingPlan,
     pub images: SparseImages,
 }
@@ -104,7 +105,7 @@ impl Sampler for Blocks {
 struct Plain;
 
 struct PlainSampler {
-    model: Model,
+    model: Sarm,
     seed: u64,
     conditions: Conditions,
 }
@@ -132,13 +133,13 @@ impl Engine for Plain {
 
     fn trainer(
         &self,
-        _: &Model,
+        _: &Sarm,
         _: Arc<ConditionedImages>,
     ) -> Result<Box<dyn Trainer>, EngineError> {
         Err(EngineError::Device("nothing to train with".into()))
     }
 
-    fn sampler(&self, model: &Model, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
+    fn sampler(&self, model: &Sarm, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
         Ok(Box::new(PlainSampler {
             model: model.clone(),
             seed: plan.seed,
@@ -146,7 +147,7 @@ impl Engine for Plain {
         }))
     }
 
-    fn score(&self, model: &Model, data: Arc<ConditionedImages>) -> Result<Vec<f64>, EngineError> {
+    fn score(&self, model: &Sarm, data: Arc<ConditionedImages>) -> Result<Vec<f64>, EngineError> {
         CpuEngine::new(2)?.score(model, data)
     }
 }

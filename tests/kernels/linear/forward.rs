@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use half::bf16;
-use sarm::engine::cuda::device::{Address, Device, Memory};
-use sarm::engine::cuda::ops::linear::{
+use sarm::device::cuda::device::{Address, Device, Memory};
+use sarm::families::sarm::cuda::ops::linear::{
     ForwardProblem, ForwardResult, Tile, forward, forward_tiled, forward_work,
 };
 

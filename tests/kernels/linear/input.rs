@@ -4,12 +4,12 @@ use std::any::Any;
 use std::sync::Arc;
 
 use half::bf16;
-use sarm::engine::cuda::device::Device;
-use sarm::engine::cuda::ops::linear::{
+use sarm::device::cuda::device::Device;
+use sarm::families::sarm::cuda::ops::linear::{
     InputProblem, Scratch, Tile, Tiling, backward_input, backward_input_scratch,
     backward_input_tiled, backward_input_work,
 };
-use sarm::engine::cuda::ops::mask::Mask;
+use sarm::families::sarm::cuda::ops::mask::Mask;
 
 use super::layers::{Host, ResultMatrix, gelu, gelu_derivative, matrix, outputs, stored, upload};
 use super::{BATCHES, Spec, jets_hidden, jets_output, ragged, spec, tile_name};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use half::bf16;
-use sarm::engine::cuda::device::{Device, Memory};
-use sarm::engine::cuda::ops::linear::{Layer, Matrix};
+use sarm::device::cuda::device::{Device, Memory};
+use sarm::families::sarm::cuda::ops::linear::{Layer, Matrix};
 
 use super::Spec;
 use crate::case::{Number, Output, poisoned};

@@ -5,8 +5,8 @@ mod input;
 mod layers;
 mod weights;
 
-use sarm::engine::cuda::ops::linear::Tile;
-use sarm::engine::cuda::ops::mask::Mask;
+use sarm::families::sarm::cuda::ops::linear::Tile;
+use sarm::families::sarm::cuda::ops::mask::Mask;
 
 use crate::case::{Case, Size};
 

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use half::bf16;
-use sarm::engine::cuda::device::{Device, Memory};
-use sarm::engine::cuda::ops::linear::{
+use sarm::device::cuda::device::{Device, Memory};
+use sarm::families::sarm::cuda::ops::linear::{
     AdamArenas, Tile, Update, WeightsProblem, backward_weights, backward_weights_tiled,
     backward_weights_work,
 };

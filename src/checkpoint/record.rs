@@ -1,0 +1,25 @@
+//! Where a model came from and how good it was.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a model came from and how good it was: kept beside it, shown by `sarm info`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// File that the images came from.
+    pub data: String,
+    /// Selections that were made on it, as typed.
+    pub select: Vec<String>,
+    /// Per-row quantities that had one single value in the training data, `signal` above all.
+    pub constants: std::collections::BTreeMap<String, f32>,
+    /// Images trained on and held out.
+    pub images: [usize; 2],
+    /// Epochs behind these parameters.
+    pub epochs: usize,
+    /// Mean negative log-likelihood in nats per image over the last epoch's steps.
+    pub train_nll: Option<f64>,
+    /// The same on the held-out images.
+    pub validation_nll: Option<f64>,
+    /// Version of the program.
+    pub version: String,
+}

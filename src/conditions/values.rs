@@ -1,0 +1,96 @@
+//! What images are told: the conditions of each, as a network is shown them.
+
+use super::total::{Budget, Total};
+use crate::data::SparseImages;
+
+/// Standardised condition vectors of a run of images, and the total in GeV where one of them is a total.
+///
+/// Image number `i` uses row `i % rows`; a model without conditions has rows of width 0.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Conditions {
+    width: usize,
+    values: Vec<f32>,
+    total: Option<Total>,
+    /// Totals in GeV, one a row; empty where there is no total.
+    totals: Vec<f32>,
+}
+
+impl Conditions {
+    /// No conditions.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Rows of `width` standardised numbers, flattened; `values.len()` is a multiple of `width`. None of them is a total:
+    /// see [`with_total`](Self::with_total).
+    pub fn new(width: usize, values: Vec<f32>) -> Self {
+        assert!(width == 0 || values.len().is_multiple_of(width));
+        Self {
+            width,
+            values,
+            ..Self::default()
+        }
+    }
+
+    /// The same, one of the conditions being `total`.
+    ///
+    /// The totals in GeV are what the standardised numbers say: images drawn under a seed and likelihoods depend on their
+    /// last bit.
+    pub fn with_total(mut self, total: Option<Total>) -> Self {
+        self.totals = match &total {
+            Some(total) => (self.values.chunks_exact(self.width.max(1)))
+                .map(|row| total.gev(row))
+                .collect(),
+            None => Vec::new(),
+        };
+        self.total = total;
+        self
+    }
+
+    /// Numbers in a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Distinct rows (0 without conditions).
+    pub fn rows(&self) -> usize {
+        self.values.len().checked_div(self.width).unwrap_or(0)
+    }
+
+    /// The row that image number `image` uses.
+    fn place(&self, image: u64) -> usize {
+        (image % self.rows().max(1) as u64) as usize
+    }
+
+    /// The condition of image number `image`.
+    pub fn row(&self, image: u64) -> &[f32] {
+        match self.rows() {
+            0 => &[],
+            _ => &self.values[self.place(image) * self.width..][..self.width],
+        }
+    }
+
+    /// Which condition is a total, if one is.
+    pub fn rule(&self) -> Option<&Total> {
+        self.total.as_ref()
+    }
+
+    /// The total in GeV of image number `image`, if its conditions say one.
+    pub fn total(&self, image: u64) -> Option<f32> {
+        self.totals.get(self.place(image)).copied()
+    }
+
+    /// What image number `image` may spend on its pixels, if its conditions say a total.
+    pub fn budget(&self, image: u64) -> Option<Budget> {
+        Some(self.total.as_ref()?.budget(self.total(image)?))
+    }
+}
+
+/// Images with the condition of each, ready to be learnt from or scored.
+#[derive(Debug, Clone, Default)]
+pub struct ConditionedImages {
+    /// The images.
+    pub images: SparseImages,
+    /// Their conditions: as many rows as images, or none.
+    pub conditions: Conditions,
+}

@@ -1,0 +1,40 @@
+//! A program without the feature `cuda`: there are no cards.
+
+use std::sync::Arc;
+
+use crate::device::EngineError;
+use crate::device::cuda::device::{Device, Properties};
+
+/// Whether this program was built to use cards.
+pub const BUILT: bool = false;
+
+/// The cards of this machine, or why there are none.
+pub fn cards() -> Result<Vec<Properties>, EngineError> {
+    Err(absent())
+}
+
+/// Card number `ordinal`, ready to work.
+pub fn open(_ordinal: usize) -> Result<Arc<dyn Device>, EngineError> {
+    Err(absent())
+}
+
+/// The counter of a card's energy: there is none.
+pub enum Energy {}
+
+impl Energy {
+    /// None: there are no cards.
+    pub fn of(_ordinal: usize) -> Option<Self> {
+        None
+    }
+
+    /// Joules used.
+    pub fn joules(&self) -> Option<f64> {
+        match *self {}
+    }
+}
+
+fn absent() -> EngineError {
+    EngineError::Device(
+        "this sarm was built without CUDA (feature 'cuda'); build it with `make cuda` or use --device cpu".into(),
+    )
+}

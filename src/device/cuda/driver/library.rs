@@ -1,0 +1,185 @@
+//! The driver's library: whether it is there and new enough, and what its errors mean to a user.
+//!
+//! `cudarc` panics where the library or one of its symbols is missing: [`start`] looks for every one of
+//! them before the first call.
+
+use std::ffi::c_int;
+
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys::{self, CUresult};
+
+use super::card::TOOLKIT;
+use crate::device::EngineError;
+
+/// Oldest release of CUDA whose driver has all of [`SYMBOLS`].
+const OLDEST: (u32, u32) = (12, 8);
+
+/// Everything that this folder calls, by way of `cudarc`.
+const SYMBOLS: [&str; 42] = [
+    "cuInit",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuDeviceGet",
+    "cuDeviceGetCount",
+    "cuDeviceGetName",
+    "cuDeviceGetAttribute",
+    "cuDeviceTotalMem_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuCtxSetCurrent",
+    "cuModuleLoadData",
+    "cuModuleUnload",
+    "cuModuleGetFunction",
+    "cuFuncGetAttribute",
+    "cuFuncSetAttribute",
+    "cuFuncGetParamInfo",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
+    "cuMemGetInfo_v2",
+    "cuMemHostAlloc",
+    "cuMemFreeHost",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemsetD8Async",
+    "cuStreamCreate",
+    "cuStreamSynchronize",
+    "cuStreamDestroy_v2",
+    "cuStreamBeginCapture_v2",
+    "cuStreamEndCapture",
+    "cuLaunchKernel",
+    "cuLaunchCooperativeKernel",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphUpload",
+    "cuGraphLaunch",
+    "cuGraphDestroy",
+    "cuGraphExecDestroy",
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuEventElapsedTime_v2",
+    "cuEventDestroy_v2",
+];
+
+/// An error of the device, in a sentence.
+pub fn error<T>(sentence: impl Into<String>) -> Result<T, EngineError> {
+    Err(EngineError::Device(sentence.into()))
+}
+
+/// Start the driver: how many cards there are, at least 1, or why there are none.
+pub fn start() -> Result<c_int, EngineError> {
+    // SAFETY: libraries of the driver's name are opened and closed, as the loader does for any program.
+    if !unsafe { sys::is_culib_present() } {
+        return error(
+            "no NVIDIA driver was found (there is no libcuda.so on this machine); install the driver or use --device cpu",
+        );
+    }
+    if !has("cuDriverGetVersion") {
+        return error(
+            "the library libcuda.so is no CUDA driver (it lacks cuDriverGetVersion); reinstall the driver or use --device cpu",
+        );
+    }
+    let mut version: c_int = 0;
+    // SAFETY: the symbol is there, by the check above, and the pointer is to a local integer.
+    unsafe { sys::cuDriverGetVersion(&mut version) }
+        .result()
+        .map_err(|e| failure("cuDriverGetVersion", "", e))?;
+    let found = ((version / 1000) as u32, (version % 1000 / 10) as u32);
+    let needed = OLDEST.max((TOOLKIT.0, 0));
+    if found < needed {
+        return error(format!(
+            "the NVIDIA driver is too old (it is of CUDA {}.{}, needed is {}.{} or newer); update it, build sarm with nvcc 12.8, or use --device cpu",
+            found.0, found.1, needed.0, needed.1
+        ));
+    }
+    if let Some(name) = SYMBOLS.iter().find(|name| !has(name)) {
+        return error(format!(
+            "the NVIDIA driver lacks {name} (it says that it is of CUDA {}.{}); reinstall it or use --device cpu",
+            found.0, found.1
+        ));
+    }
+    match result::init() {
+        Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => return no_cards(),
+        other => other.map_err(|e| failure("cuInit", "", e))?,
+    }
+    match result::device::get_count().map_err(|e| failure("cuDeviceGetCount", "", e))? {
+        ..=0 => no_cards(),
+        count => Ok(count),
+    }
+}
+
+fn no_cards<T>() -> Result<T, EngineError> {
+    error(
+        "this machine has no CUDA device that may be used (the driver is there; is CUDA_VISIBLE_DEVICES set?); use --device cpu",
+    )
+}
+
+/// Whether the driver's library has a symbol. The library must be present.
+pub fn has(symbol: &str) -> bool {
+    // SAFETY: the library is present, by `start`, and the symbol is looked up, not called.
+    unsafe { sys::culib().get::<unsafe extern "C" fn()>(symbol.as_bytes()) }.is_ok()
+}
+
+/// A failed call in a sentence: which, while doing what (may be empty), why, and what to do.
+pub fn failure(call: &str, doing: &str, error: DriverError) -> EngineError {
+    let text = |found: Result<&std::ffi::CStr, DriverError>| {
+        found.map_or_else(
+            |_| format!("error {}", error.0 as u32),
+            |text| text.to_string_lossy().into_owned(),
+        )
+    };
+    let (name, meaning) = (text(error.error_name()), text(error.error_string()));
+    let doing = if doing.is_empty() {
+        String::new()
+    } else {
+        format!(" {doing}")
+    };
+    EngineError::Device(format!(
+        "CUDA failed in {call}{doing} with {name} ({meaning}); {}",
+        remedy(error.0)
+    ))
+}
+
+fn remedy(code: CUresult) -> &'static str {
+    use CUresult::*;
+    match code {
+        CUDA_ERROR_OUT_OF_MEMORY => {
+            "give the card's memory free, train with a smaller batch, or use --device cpu"
+        }
+        CUDA_ERROR_NO_BINARY_FOR_GPU
+        | CUDA_ERROR_INVALID_PTX
+        | CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+        | CUDA_ERROR_JIT_COMPILER_NOT_FOUND => {
+            "the driver cannot run this program's kernels on this card: update the driver, build with this machine's nvcc, or use --device cpu"
+        }
+        CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | CUDA_ERROR_SYSTEM_NOT_READY => {
+            "the driver's kernel module and library do not fit: restart the machine or its fabric manager, or use --device cpu"
+        }
+        CUDA_ERROR_STUB_LIBRARY => {
+            "this libcuda.so is the toolkit's empty one: take its folder out of LD_LIBRARY_PATH"
+        }
+        CUDA_ERROR_DEVICE_UNAVAILABLE | CUDA_ERROR_OPERATING_SYSTEM | CUDA_ERROR_NOT_PERMITTED => {
+            "another program holds the card, or this user may not use it: look at nvidia-smi, or use --device cpu"
+        }
+        CUDA_ERROR_ECC_UNCORRECTABLE
+        | CUDA_ERROR_NVLINK_UNCORRECTABLE
+        | CUDA_ERROR_CONTAINED
+        | CUDA_ERROR_DEVICE_NOT_LICENSED => {
+            "the card failed: look at nvidia-smi and the system's log; files are as of their last checkpoint, so --resume goes on, on another card or with --device cpu"
+        }
+        CUDA_ERROR_ILLEGAL_ADDRESS
+        | CUDA_ERROR_MISALIGNED_ADDRESS
+        | CUDA_ERROR_ILLEGAL_INSTRUCTION
+        | CUDA_ERROR_INVALID_ADDRESS_SPACE
+        | CUDA_ERROR_INVALID_PC
+        | CUDA_ERROR_HARDWARE_STACK_ERROR
+        | CUDA_ERROR_ASSERT
+        | CUDA_ERROR_LAUNCH_FAILED
+        | CUDA_ERROR_LAUNCH_TIMEOUT
+        | CUDA_ERROR_UNKNOWN => {
+            "the card does nothing more for this process; files are as of their last checkpoint, so --resume goes on. If it happens again, SARM_CUDA_STEP=1 has kernels wait for each other, slowly, so that this names the one that failed: please report it"
+        }
+        _ => {
+            "this is a fault of sarm or of the driver: please report it; --device cpu works without"
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The model families, a folder each.
+
+pub mod sarm;

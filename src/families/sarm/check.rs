@@ -1,0 +1,88 @@
+//! Whether images and conditions are of a model.
+
+use super::Sarm;
+use crate::conditions::{ConditionedImages, Conditions};
+use crate::device::EngineError;
+
+/// Standard deviations from its mean beyond which a condition is taken for a mistake.
+const FARTHEST: f32 = 1e4;
+
+/// Check that conditions are `model`'s: as many numbers as it has names, each finite and not absurd.
+pub fn check_conditions(model: &Sarm, conditions: &Conditions) -> Result<(), EngineError> {
+    let names = &model.config.condition.names;
+    if conditions.width() != names.len() || (conditions.rows() == 0 && !names.is_empty()) {
+        return Err(EngineError::Mismatch(format!(
+            "the model has {} conditions ({}), given are {} rows of {}",
+            names.len(),
+            names.join(", "),
+            conditions.rows(),
+            conditions.width()
+        )));
+    }
+    if conditions.rule() != model.total().as_ref() {
+        return Err(EngineError::Mismatch(
+            "the conditions say another total than the model's".into(),
+        ));
+    }
+    for row in 0..conditions.rows() as u64 {
+        for (name, z) in names.iter().zip(conditions.row(row)) {
+            if !z.is_finite() || z.abs() > FARTHEST {
+                return Err(EngineError::Mismatch(format!(
+                    "condition '{name}' of row {row} lies {z:e} standard deviations from the mean of the training images; at most {FARTHEST:e} are allowed"
+                )));
+            }
+        }
+        if let (Some(total), Some(told)) = (conditions.rule(), conditions.total(row)) {
+            if told < -total.error() {
+                return Err(EngineError::Mismatch(format!(
+                    "condition '{}' of row {row} is {told} GeV, the sum of an image's pixels; it must not be negative",
+                    names[total.condition]
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Check that images and their conditions are `model`'s: size, one row of conditions an image.
+pub fn check_images(model: &Sarm, data: &ConditionedImages) -> Result<(), EngineError> {
+    let size = model.config.image;
+    let found = (data.images.height(), data.images.width());
+    if found != (size.height, size.width) {
+        return Err(EngineError::Mismatch(format!(
+            "the images have {} x {} pixels, the model {} x {}",
+            found.0, found.1, size.height, size.width
+        )));
+    }
+    check_conditions(model, &data.conditions)?;
+    if data.conditions.width() > 0 && data.conditions.rows() != data.images.len() {
+        return Err(EngineError::Mismatch(format!(
+            "{} images but {} rows of conditions",
+            data.images.len(),
+            data.conditions.rows()
+        )));
+    }
+    if let Some(total) = model.total() {
+        for (row, sum) in data.images.totals().into_iter().enumerate() {
+            let told = data.conditions.total(row as u64).unwrap_or(0.0);
+            if !total.covers(sum, told) {
+                return Err(EngineError::Mismatch(format!(
+                    "the pixels of image {row} add up to {sum} GeV (its condition '{}' says {told}); it must be their sum",
+                    model.config.condition.names[total.condition]
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pixel number `pixel` of image `image` lies beyond `model`'s range.
+pub(super) fn beyond(model: &Sarm, image: usize, pixel: usize, value: f32) -> EngineError {
+    let width = model.config.image.width;
+    EngineError::OutOfRange(format!(
+        "image {image}, pixel ({}, {}) holds {value} GeV (the model's range ends at {:.4} GeV); train with a higher maximum",
+        pixel / width,
+        pixel % width,
+        model.values().end(),
+    ))
+}

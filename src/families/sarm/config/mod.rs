@@ -1,0 +1,238 @@
+//! What a user may choose, as TOML: `[order]`, `[[stage]]`, `[likelihood]`, `[input]`, `[condition]`, `[train]`.
+
+mod check;
+
+use serde::{Deserialize, Serialize};
+
+use crate::conditions::ConditionConfig;
+use crate::data::ImageSize;
+use crate::family::TrainConfig;
+
+/// A whole configuration file: the model and how to train it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Size of the images; taken from the data when absent.
+    pub image: Option<ImageSize>,
+    /// The order in which pixels are drawn.
+    pub order: OrderConfig,
+    /// The networks, centre first. Empty: one stage for the whole image.
+    pub stage: Vec<StageConfig>,
+    /// Distribution of one pixel.
+    pub likelihood: LikelihoodConfig,
+    /// What the network is shown of a pixel.
+    pub input: InputConfig,
+    /// Per-row quantities that every stage is conditioned on.
+    pub condition: ConditionConfig,
+    /// Optimisation.
+    pub train: TrainConfig,
+}
+
+/// The part of a configuration that a model *is*: all but `[train]`. Stored in its checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Size of the images.
+    pub image: ImageSize,
+    /// The order in which pixels are drawn.
+    pub order: OrderConfig,
+    /// The networks, centre first.
+    pub stage: Vec<StageConfig>,
+    /// Distribution of one pixel.
+    pub likelihood: LikelihoodConfig,
+    /// What the network is shown of a pixel.
+    pub input: InputConfig,
+    /// Per-row quantities that every stage is conditioned on.
+    pub condition: ConditionConfig,
+}
+
+/// A way through the pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderKind {
+    /// Outwards from the centre; the paper's.
+    #[default]
+    Spiral,
+    /// The spiral backwards, inwards from the corner.
+    ReverseSpiral,
+    /// Row by row.
+    Rows,
+    /// Column by column.
+    Columns,
+    /// Shuffled by `seed`.
+    Random,
+}
+
+/// `[order]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OrderConfig {
+    /// The way through the pixels; stages are taken one after another, each in this order.
+    pub kind: OrderKind,
+    /// Seed of `random`.
+    pub seed: u64,
+}
+
+/// `[[stage]]`: one masked network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// Side of the centred square that this stage ends with; absent in the last stage, which takes the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub square: Option<usize>,
+    /// Hidden units per pixel and layer.
+    #[serde(default = "one")]
+    pub units_per_pixel: usize,
+    /// Masked hidden layers after the input layer (L).
+    #[serde(default = "five")]
+    pub layers: usize,
+}
+
+fn one() -> usize {
+    1
+}
+fn five() -> usize {
+    5
+}
+
+/// `[likelihood]`: the distribution of one pixel given those before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum LikelihoodConfig {
+    /// Zero or a mixture of truncated logistics (discrete + continuous).
+    Dc {
+        /// Logistics in the mixture (K).
+        #[serde(default = "five")]
+        components: usize,
+        /// Unit in GeV in which the network speaks of means and scales.
+        #[serde(default = "one_f64")]
+        unit: f64,
+        /// Largest possible pixel in GeV; absent: no upper truncation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upper: Option<f64>,
+    },
+    /// Zero or one of a grid of positive levels (discrete + discrete).
+    Dd {
+        /// Latents per pixel, which a map shared by all pixels turns into logits of levels (U).
+        #[serde(default = "ten")]
+        latents: usize,
+        /// Positive levels (N).
+        #[serde(default = "levels")]
+        levels: usize,
+        /// The grid is even in pixel^(1/power); 1 is the paper's even grid.
+        #[serde(default = "one_f64")]
+        power: f64,
+        /// The highest level in GeV; absent: the largest pixel of the training data.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        maximum: Option<f64>,
+    },
+}
+
+fn one_f64() -> f64 {
+    1.0
+}
+fn ten() -> usize {
+    10
+}
+fn levels() -> usize {
+    300
+}
+
+impl Default for LikelihoodConfig {
+    fn default() -> Self {
+        LikelihoodConfig::Dc {
+            components: 5,
+            unit: 1.0,
+            upper: None,
+        }
+    }
+}
+
+impl LikelihoodConfig {
+    /// Numbers the network gives for a pixel besides its gate (3K or U).
+    pub fn values(&self) -> usize {
+        match self {
+            LikelihoodConfig::Dc { components, .. } => 3 * components,
+            LikelihoodConfig::Dd { latents, .. } => *latents,
+        }
+    }
+}
+
+/// A monotone function of a pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transform {
+    /// The pixel itself; the paper's.
+    #[default]
+    Raw,
+    /// ln(1 + pixel).
+    Log1p,
+    /// Square root.
+    Sqrt,
+}
+
+/// One number that the network is shown of a pixel: `scale transform(pixel / unit)`. Zero shows as zero.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Channel {
+    /// The function.
+    pub transform: Transform,
+    /// GeV that count as 1.
+    pub unit: f64,
+    /// Factor that brings it to the size of the others: Adam moves all weights alike.
+    pub scale: f64,
+}
+
+impl Default for Channel {
+    fn default() -> Self {
+        Self {
+            transform: Transform::Raw,
+            unit: 1.0,
+            scale: 1.0,
+        }
+    }
+}
+
+/// `[input]`: what the network is shown of a pixel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InputConfig {
+    /// The function.
+    pub transform: Transform,
+    /// GeV that count as 1.
+    pub unit: f64,
+    /// Further numbers of the same pixel.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Channel>,
+}
+
+impl Default for InputConfig {
+    fn default() -> Self {
+        let Channel {
+            transform, unit, ..
+        } = Channel::default();
+        Self {
+            transform,
+            unit,
+            also: Vec::new(),
+        }
+    }
+}
+
+impl InputConfig {
+    /// All that is shown of a pixel, at least one and at most [`MOST_CHANNELS`].
+    pub fn channels(&self) -> Vec<Channel> {
+        let first = Channel {
+            transform: self.transform,
+            unit: self.unit,
+            scale: 1.0,
+        };
+        [first]
+            .into_iter()
+            .chain(self.also.iter().copied())
+            .collect()
+    }
+}
+
+/// The most numbers that a network may be shown of a pixel.
+pub const MOST_CHANNELS: usize = 4;

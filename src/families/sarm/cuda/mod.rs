@@ -1,0 +1,97 @@
+//! The engine that runs on a CUDA device.
+//!
+//! Everything here is written against [`device::Device`], which a card's driver implements (feature
+//! `cuda`), and in the tests an emulation of a card: the kernels of `kernels/`, compiled for the host.
+
+mod batch;
+mod dataset;
+pub mod drawing;
+pub mod ops;
+pub mod packed;
+mod parameters;
+mod recorded;
+mod sampler;
+mod scorer;
+mod step;
+mod trainer;
+
+pub use sampler::CudaSampler;
+pub use trainer::CudaTrainer;
+
+use std::sync::Arc;
+
+use super::{Engine, check_images};
+use crate::conditions::ConditionedImages;
+use crate::device::EngineError;
+use crate::device::cuda::device::Device;
+use crate::families::sarm::Sarm;
+use crate::family::{Sampler, SamplingPlan, Trainer};
+
+/// A device that trains, scores and draws with bfloat16 tensor cores, float32 sums and float32 masters.
+pub struct CudaEngine {
+    device: Arc<dyn Device>,
+}
+
+impl CudaEngine {
+    /// An engine on `device`.
+    pub fn new(device: Arc<dyn Device>) -> Self {
+        Self { device }
+    }
+
+    /// A trainer with its own type, for tests and benches.
+    pub fn cuda_trainer(
+        &self,
+        model: &Sarm,
+        data: &ConditionedImages,
+    ) -> Result<CudaTrainer, EngineError> {
+        check_images(model, data)?;
+        CudaTrainer::new(&self.device, model, data)
+    }
+
+    /// A sampler with its own type, for tests and benches.
+    pub fn cuda_sampler(
+        &self,
+        model: &Sarm,
+        plan: &SamplingPlan,
+    ) -> Result<CudaSampler, EngineError> {
+        CudaSampler::new(&self.device, model, plan)
+    }
+}
+
+impl Engine for CudaEngine {
+    fn describe(&self) -> String {
+        let p = self.device.properties();
+        format!(
+            "cuda, {}, {} multiprocessors, {:.0} GiB",
+            p.name,
+            p.multiprocessors,
+            p.memory as f64 / f64::from(1 << 30)
+        )
+    }
+
+    fn arithmetic(&self) -> String {
+        let (major, minor) = self.device.properties().capability;
+        format!("bf16, sm_{major}{minor}")
+    }
+
+    fn cards(&self) -> usize {
+        1
+    }
+
+    fn trainer(
+        &self,
+        model: &Sarm,
+        data: Arc<ConditionedImages>,
+    ) -> Result<Box<dyn Trainer>, EngineError> {
+        Ok(Box::new(self.cuda_trainer(model, &data)?))
+    }
+
+    fn sampler(&self, model: &Sarm, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
+        Ok(Box::new(self.cuda_sampler(model, plan)?))
+    }
+
+    fn score(&self, model: &Sarm, data: Arc<ConditionedImages>) -> Result<Vec<f64>, EngineError> {
+        check_images(model, &data)?;
+        scorer::score(&self.device, model, &data)
+    }
+}

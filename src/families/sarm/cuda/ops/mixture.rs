@@ -1,0 +1,88 @@
+//! `mixture_likelihood`: D+C's cost with its gradient; `kernels/mixture.cu`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::cells::{
+    Batch, CELLS, Cells, MOST_STAGES, SHARED, StageCells, StageOutput, parts, tiles,
+};
+use crate::device::cuda::device::{Address, Launch};
+use crate::families::sarm::likelihood::Mixture;
+use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
+
+/// The cost of a batch under D+C, all stages of a model.
+#[derive(Debug, Clone, Copy)]
+pub struct MixtureLikelihood<'a> {
+    /// Components, unit, range.
+    pub mixture: Mixture,
+    /// f32 `[images, places]`, as gathered: what was left before a positive pixel, GeV, or 0 where it took all of it.
+    /// NULL where no total is known.
+    pub limit: Address,
+    /// The batch: targets in, costs out.
+    pub batch: Batch,
+    /// What the networks gave, in drawing order; derivatives are written where wanted.
+    pub stages: &'a [StageOutput],
+}
+
+/// `MixtureParams` of `kernels/mixture.cu`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Params {
+    cells: Cells,
+    limit: Address,
+    inverse_unit: f32,
+    log_unit: f32,
+    upper: f32,
+    components: u32,
+    lanes: u32,
+    stage_count: u32,
+    stages: [StageCells; MOST_STAGES],
+}
+
+impl MixtureLikelihood<'_> {
+    /// The launches, one for a model of up to 16 stages.
+    ///
+    /// # Panics
+    /// On sizes and addresses that the kernel does not take.
+    pub fn launches(&self) -> Vec<Launch> {
+        let k = self.mixture.components;
+        assert!((1..=MOST_COMPONENTS).contains(&k));
+        let numbers = 1 + 3 * k;
+        let unit = self.mixture.support.unit;
+        let mut first_part = 0;
+        let mut launches = Vec::new();
+        for group in self.stages.chunks(MOST_STAGES) {
+            let mut parameter = Params {
+                cells: Cells::new(&self.batch, numbers),
+                limit: self.limit,
+                inverse_unit: (1.0 / unit) as f32,
+                log_unit: unit.ln() as f32,
+                upper: (self.mixture.support.upper / unit) as f32,
+                components: k as u32,
+                lanes: k.next_power_of_two().min(32) as u32,
+                stage_count: group.len() as u32,
+                stages: Zeroable::zeroed(),
+            };
+            let mut blocks = 0;
+            for (to, stage) in parameter.stages.iter_mut().zip(group) {
+                *to = StageCells::new(stage, &self.batch, numbers, first_part, blocks);
+                first_part += parts(stage.pixels);
+                blocks += tiles(stage.pixels, self.batch.images);
+            }
+            launches.push(
+                Launch::new("mixture_likelihood", blocks, CELLS as u32, &parameter)
+                    .with_shared(SHARED),
+            );
+        }
+        launches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameter_is_as_large_as_the_kernel_says() {
+        assert_eq!(size_of::<Params>(), 64 + 40 * MOST_STAGES);
+    }
+}

@@ -1,0 +1,425 @@
+//! D+C: a mixture of logistics, each truncated to the allowed range and renormalised.
+//!
+//! The 3K numbers of a pixel are K logits of the weights w, K means mu, K logarithms of the scales s,
+//! the last two in the mixture's unit.
+
+use crate::conditions::Budget;
+use crate::conditions::total::is_spent;
+use crate::numeric::Real;
+
+/// Where ln s is held: outside, the density of a pixel would leave what f32 can tell apart.
+const LOG_SCALE: (f64, f64) = (-9.0, 9.0);
+/// The smallest pixel that is drawn, in units: a nonzero pixel stays one when it is written as f32.
+const SMALLEST: f32 = 1e-6;
+
+/// Below this fraction of the heaviest component's mass a component adds nothing to an f32 sum: never drawn.
+const LEAST: f32 = 1e-9;
+
+/// ln of a weight of zero.
+const NEVER: f64 = -1e30;
+
+/// The most components a mixture may have.
+pub const MOST_COMPONENTS: usize = 64;
+
+/// The values that a positive pixel can take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Support {
+    /// GeV per unit of mu and s.
+    pub unit: f64,
+    /// Largest pixel in GeV, infinite when there is no upper truncation.
+    pub upper: f64,
+}
+
+/// One evaluation of the mixture at a pixel.
+#[derive(Debug, Clone, Copy)]
+pub struct Mixture {
+    /// Components (K).
+    pub components: usize,
+    /// Allowed range and unit.
+    pub support: Support,
+    /// What is left of the image's total, where one is known: the first component.
+    pub budget: Option<Budget>,
+}
+
+struct Logistic<T> {
+    log_density: T,
+    by_mean: T,
+    by_log_scale: T,
+}
+
+/// ln of a logistic density truncated to (0, upper) at `y`, with derivatives; all in units.
+///
+/// With z = (y - mu) / s the logistic is e^-z / (s (1 + e^-z)^2), and the mass between 0 and the
+/// upper end, sigmoid(b) - sigmoid(a), is sigmoid(b) sigmoid(-a) (1 - e^-(b-a)): no cancellation.
+#[inline(always)]
+fn truncated_logistic<T: Real>(y: T, mean: T, log_scale: T, upper: f64) -> Logistic<T> {
+    let one = T::of(1.0);
+    let (low, high) = (T::of(LOG_SCALE.0), T::of(LOG_SCALE.1));
+    let held = log_scale.larger(low).smaller(high);
+    let inverse = (-held).exp();
+    let z = (y - mean) * inverse;
+    // 1 - 2 sigmoid(-z): the slope of the untruncated logarithm, up to sign.
+    let t = one - T::of(2.0) * (-z).sigmoid();
+    let a = -mean * inverse;
+    let mut log_density = -z - T::of(2.0) * (-z).softplus() - held + a.softplus();
+    // Derivatives of -ln(mass): by a, and by b where there is an upper end.
+    let by_a = a.sigmoid();
+    let mut by_mean = t * inverse - by_a * inverse;
+    let mut by_log_scale = z * t - one - by_a * a;
+    if upper.is_finite() {
+        let upper = T::of(upper);
+        let b = (upper - mean) * inverse;
+        let width = upper * inverse;
+        let missing = -((-width).exp_m1()); // 1 - e^-(b-a)
+        let q = (one - missing) / missing;
+        log_density += (-b).softplus() - missing.ln();
+        let by_b = (-b).sigmoid();
+        by_mean += by_b * inverse;
+        by_log_scale += by_b * b + q * width;
+    }
+    if !(log_scale >= low && log_scale <= high) {
+        by_log_scale = T::of(0.0);
+    }
+    Logistic {
+        log_density,
+        by_mean,
+        by_log_scale,
+    }
+}
+
+impl Mixture {
+    /// The distribution of a pixel of an image with this much to come: no more than that, and all of it with the
+    /// weight of the first component, where that is no more than the range. What is all but nothing counts as all.
+    #[inline(always)]
+    pub fn within(&self, budget: Option<Budget>) -> Self {
+        let Some(budget) = budget else {
+            return *self;
+        };
+        let remaining = f64::from(budget.remaining);
+        if remaining > self.support.upper {
+            return *self;
+        }
+        let least = f64::from(2.0 * SMALLEST) * self.support.unit;
+        let upper = self.support.upper.min(remaining.max(least));
+        Self {
+            support: Support {
+                upper,
+                ..self.support
+            },
+            budget: Some(budget),
+            ..*self
+        }
+    }
+
+    /// -ln f(x) in nats for a density per GeV. `values` holds the pixel's 3K numbers.
+    #[inline(always)]
+    pub fn nll<T: Real>(&self, x: T, values: &[T]) -> T {
+        self.evaluate(x, values, &mut [])
+    }
+
+    /// [`nll`](Self::nll), and its derivatives by `values` in `gradient`, which is as long.
+    #[inline(always)]
+    pub fn nll_and_gradient<T: Real>(&self, x: T, values: &[T], gradient: &mut [T]) -> T {
+        self.evaluate(x, values, gradient)
+    }
+
+    #[inline(always)]
+    fn evaluate<T: Real>(&self, x: T, values: &[T], gradient: &mut [T]) -> T {
+        let k = self.components;
+        let unit = self.support.unit;
+        let y = x * T::of(1.0 / unit);
+        let upper = self.support.upper / unit;
+        let (logits, rest) = values.split_at(k);
+        let (means, log_scales) = rest.split_at(k);
+        // ln(w_k TL_k) up to the weights' normalisation; K is at most MOST_COMPONENTS.
+        let mut joint = [T::of(NEVER); MOST_COMPONENTS];
+        let joint = &mut joint[..k];
+        // Components that have no say have no derivatives.
+        gradient.fill(T::of(0.0));
+        if is_spent(self.budget) {
+            // Nothing is left: the pixel is too small to be told from rounding.
+            return T::of(0.0);
+        }
+        let all = (self.budget).is_some_and(|budget| budget.after(x.to_f64() as f32).is_spent());
+        if all {
+            joint[0] = logits[0];
+        }
+        let logistics = match (all, self.budget) {
+            (true, _) => k..k,
+            (false, Some(_)) => 1..k,
+            (false, None) => 0..k,
+        };
+        for i in logistics {
+            let c = truncated_logistic(y, means[i], log_scales[i], upper);
+            joint[i] = logits[i] + c.log_density;
+            if !gradient.is_empty() {
+                gradient[k + i] = c.by_mean;
+                gradient[2 * k + i] = c.by_log_scale;
+            }
+        }
+        let log_weights = log_sum_exp(logits);
+        let log_joint = log_sum_exp(joint);
+        if !gradient.is_empty() {
+            for i in 0..k {
+                let responsibility = (joint[i] - log_joint).exp();
+                gradient[i] = (logits[i] - log_weights).exp() - responsibility;
+                gradient[k + i] = -responsibility * gradient[k + i];
+                gradient[2 * k + i] = -responsibility * gradient[2 * k + i];
+            }
+        }
+        // All that is left has a probability, any other value a density.
+        let per_unit = if all { 0.0 } else { unit.ln() };
+        log_weights - log_joint + T::of(per_unit)
+    }
+
+    /// Draw a pixel in GeV: `pick` chooses the component, `place` the quantile inside it, both in (0, 1).
+    ///
+    /// The inverse is taken through the survival function S(x) = sigmoid((mu - x) / s), which stays
+    /// precise when the mean lies far below zero and only the upper tail is left.
+    #[inline(always)]
+    pub fn draw(&self, values: &[f32], pick: f32, place: f32) -> f32 {
+        let k = self.components;
+        let largest = values[..k].iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+        let mut total = 0.0;
+        for v in &values[..k] {
+            total += crate::numeric::exp(*v - largest);
+        }
+        // Summed again in the same order, so that the last component that adds to the total reaches it.
+        let (wanted, mut reached, mut chosen) = (pick * total, 0.0, 0);
+        for (i, v) in values[..k].iter().enumerate() {
+            let mass = crate::numeric::exp(*v - largest);
+            if mass > LEAST {
+                chosen = i;
+            }
+            reached += mass;
+            if reached > wanted {
+                break;
+            }
+        }
+        if let (Some(budget), 0) = (self.budget, chosen) {
+            return budget.remaining;
+        }
+        let unit = self.support.unit as f32;
+        let upper = self.support.upper as f32 / unit;
+        let mean = values[k + chosen];
+        let (low, high) = (LOG_SCALE.0 as f32, LOG_SCALE.1 as f32);
+        let scale = crate::numeric::exp(values[2 * k + chosen].max(low).min(high));
+        // A mean past the middle of a finite range is drawn from the other end, where it is near zero.
+        let mirrored = upper.is_finite() && mean > 0.5 * upper;
+        let (mean, place) = if mirrored {
+            (upper - mean, 1.0 - place)
+        } else {
+            (mean, place)
+        };
+        let y = quantile_from_above(mean, scale, upper, place);
+        let y = if mirrored { upper - y } else { y };
+        y.max(SMALLEST).min(upper) * unit
+    }
+}
+
+/// The value that a logistic truncated to (0, upper) exceeds with probability `place`.
+///
+/// The survival function sigmoid((mu - x) / s) at the value is S = S(upper) + place (S(0) - S(upper)),
+/// and x = mu + s ln((1 - S) / S). With the mean far below zero S is too small for its logarithm to be
+/// taken: there S(x) = e^((mu - x) / s), the logistic's tail is an exponential of scale s, and so
+/// x = -s ln(r + place (1 - r)) with r = e^(-upper / s).
+#[inline(always)]
+fn quantile_from_above(mean: f32, scale: f32, upper: f32, place: f32) -> f32 {
+    use crate::numeric::{exp, ln, sigmoid};
+    const TAIL: f32 = -20.0;
+    if mean < TAIL * scale {
+        let rest = if upper.is_finite() {
+            exp(-upper / scale)
+        } else {
+            0.0
+        };
+        return -scale * ln(rest + place * (1.0 - rest));
+    }
+    let at_zero = sigmoid(mean / scale);
+    let at_upper = if upper.is_finite() {
+        sigmoid((mean - upper) / scale)
+    } else {
+        0.0
+    };
+    let survival = at_upper + place * (at_zero - at_upper);
+    let odds = ((1.0 - survival) / survival).max(1e-37);
+    mean + scale * ln(odds)
+}
+
+#[inline(always)]
+fn log_sum_exp<T: Real>(terms: &[T]) -> T {
+    let mut largest = T::of(NEVER);
+    for t in terms {
+        largest = largest.larger(*t);
+    }
+    let mut sum = T::of(0.0);
+    for t in terms {
+        sum += (*t - largest).exp();
+    }
+    largest + sum.ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, unit, words};
+
+    fn cases() -> Vec<(Mixture, Vec<f64>)> {
+        let ordinary = vec![
+            0.3, -0.8, 1.1, // logits
+            -4.0, 2.0, 11.0, // means
+            0.4, -1.2, 1.3, // log scales
+        ];
+        // Means far outside the range, where only a tail of the logistic is left.
+        let tails = vec![0.3, -0.8, 1.1, -300.0, 2.0, 130.0, 0.6, -1.2, 0.9];
+        // Scales far above the range: nearly flat.
+        let flat = vec![0.3, -0.8, 1.1, -300.0, 2.0, 130.0, 5.0, 6.0, 4.0];
+        let mixture = |upper, unit| Mixture {
+            components: 3,
+            support: Support { unit, upper },
+            budget: None,
+        };
+        let mut cases = vec![(mixture(f64::INFINITY, 1.0), ordinary.clone())];
+        cases.push((mixture(f64::INFINITY, 2.5), ordinary.clone()));
+        cases.push((mixture(f64::INFINITY, 1.0), tails.clone()));
+        for values in [ordinary, tails, flat] {
+            cases.push((mixture(30.0, 1.0), values.clone()));
+            cases.push((mixture(30.0, 2.5), values));
+        }
+        cases
+    }
+
+    #[test]
+    fn integrates_to_one() {
+        for (m, v) in cases() {
+            let end = m.support.upper.min(400.0);
+            let n = 400_000;
+            let step = end / n as f64;
+            let sum: f64 = (0..n)
+                .map(|i| (-m.nll((i as f64 + 0.5) * step, &v)).exp() * step)
+                .sum();
+            assert!((sum - 1.0).abs() < 1e-6, "{m:?}: {sum}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_left_has_the_weight_of_the_first_component() {
+        for (m, v) in cases() {
+            let left = 20.0f32;
+            let out_of = m.within(Some(Budget {
+                remaining: left,
+                tolerance: 1e-4,
+            }));
+            let all = (-out_of.nll(f64::from(left), &v)).exp();
+            let share = v[0].exp() / v[..3].iter().map(|l| l.exp()).sum::<f64>();
+            assert!((all - share).abs() < 1e-12, "{m:?}");
+            let n = 400_000;
+            let step = (f64::from(left) - 1e-4) / f64::from(n);
+            let less: f64 = (0..n)
+                .map(|i| (-out_of.nll((f64::from(i) + 0.5) * step, &v)).exp() * step)
+                .sum();
+            // What lies within the tolerance of all is lost.
+            assert!((all + less - 1.0).abs() < 1e-3, "{m:?}: {all} + {less}");
+            let narrow: Vec<f32> = v.iter().map(|x| *x as f32).collect();
+            let draws = 100_000;
+            let takes_all = (0..draws).filter(|i| {
+                let w = words(12, Purpose::Synthetic, *i, 0);
+                let x = out_of.draw(&narrow, unit(w[1]), unit(w[2]));
+                assert!(x > 0.0 && x <= left);
+                x == left
+            });
+            let found = takes_all.count() as f64 / draws as f64;
+            assert!((found - share).abs() < 0.01, "{m:?}: {found}, not {share}");
+        }
+    }
+
+    #[test]
+    fn gradient_is_the_derivative() {
+        let out_of = |(m, v): (Mixture, Vec<f64>)| {
+            [5.0, 30.0].map(|left| {
+                (
+                    m.within(Some(Budget {
+                        remaining: left,
+                        tolerance: 1e-4,
+                    })),
+                    v.clone(),
+                )
+            })
+        };
+        for (m, v) in cases()
+            .into_iter()
+            .chain(cases().into_iter().flat_map(out_of))
+        {
+            let below = |x: &f64| *x <= m.support.upper;
+            for x in [1e-3, 0.7, 5.0, 29.5].into_iter().filter(below) {
+                let mut g = vec![0.0; v.len()];
+                m.nll_and_gradient(x, &v, &mut g);
+                for i in 0..v.len() {
+                    let at = |d: f64| {
+                        let mut w = v.clone();
+                        w[i] += d;
+                        m.nll(x, &w)
+                    };
+                    let want = (at(1e-5) - at(-1e-5)) / 2e-5;
+                    assert!(
+                        (g[i] - want).abs() < 1e-7 * (1.0 + want.abs()),
+                        "{m:?} {x} {i}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn single_precision_follows_double() {
+        for (m, v) in cases() {
+            let narrow: Vec<f32> = v.iter().map(|x| *x as f32).collect();
+            for x in [1e-3f32, 0.7, 5.0, 29.5] {
+                let wide: f64 = m.nll(f64::from(x), &v);
+                let mut g = vec![0.0; v.len()];
+                let mut want = vec![0.0; v.len()];
+                let nll = m.nll_and_gradient(x, &narrow, &mut g);
+                m.nll_and_gradient(f64::from(x), &v, &mut want);
+                assert!((f64::from(nll) - wide).abs() < 2e-5 * (1.0 + wide.abs()));
+                for (g, want) in g.iter().zip(&want) {
+                    assert!(
+                        (f64::from(*g) - want).abs() < 1e-4 * (1.0 + want.abs()),
+                        "{m:?} {x}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Kolmogorov-Smirnov at a million draws: its statistic exceeds 1.95 / sqrt(n) once in 1000 tries.
+    #[test]
+    fn draws_follow_the_density() {
+        for (m, v) in cases() {
+            let narrow: Vec<f32> = v.iter().map(|x| *x as f32).collect();
+            let n = 1_000_000;
+            let mut drawn: Vec<f32> = (0..n)
+                .map(|i| {
+                    let w = words(11, Purpose::Synthetic, i as u64, 0);
+                    m.draw(&narrow, unit(w[1]), unit(w[2]))
+                })
+                .collect();
+            drawn.sort_unstable_by(f32::total_cmp);
+            assert!(drawn[0] > 0.0 && f64::from(drawn[n - 1]) <= m.support.upper);
+            // The distribution function by Simpson's rule between successive thousandths of the sample.
+            let (mut cdf, mut at, mut worst) = (0.0, 0.0, 0.0f64);
+            for q in (0..n).step_by(1000) {
+                let x = f64::from(drawn[q]);
+                let pieces = 50;
+                let step = (x - at) / f64::from(pieces);
+                for p in 0..pieces {
+                    let a = at + f64::from(p) * step;
+                    let f = |x: f64| (-m.nll(x.max(1e-12), &v)).exp();
+                    cdf += step / 6.0 * (f(a) + 4.0 * f(a + step / 2.0) + f(a + step));
+                }
+                at = x;
+                worst = worst.max((cdf - q as f64 / n as f64).abs());
+            }
+            assert!(worst < 1.95 / (n as f64).sqrt(), "{m:?}: {worst}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The sparse autoregressive model (SARM): what it is, and how it is run on the processor and on cards.
+
+mod check;
+pub mod checkpoint;
+pub mod config;
+pub mod cpu;
+pub mod cuda;
+mod engine;
+mod initial;
+pub mod likelihood;
+mod model;
+mod open;
+pub mod order;
+mod packing;
+pub mod reference;
+mod running_sums;
+pub mod several;
+pub mod shape;
+
+use check::beyond;
+pub use check::{check_conditions, check_images};
+pub use config::{Config, ModelConfig};
+pub use engine::Engine;
+pub use initial::Statistics;
+pub use model::{Beyond, Sarm, Values};
+pub use open::{Opened, Work, open, open_sampler};
+pub use shape::{StageShape, StageTensor, TensorSpec};

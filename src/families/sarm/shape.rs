@@ -1,0 +1,255 @@
+//! Shapes, degrees and masks: which unit reads what, and the tensors that follow from it.
+//!
+//! A stage of n pixels has n * u hidden units a layer, sorted by *degree*: unit j has degree j / u.
+//! In the exclusive convention a unit of degree d reads pixels below d and units of degree up to d
+//! of the layer below, and the numbers of pixel i are read off units of degree up to i. As units are
+//! sorted, what a row of a weight matrix reads is a *prefix* of its columns, and that prefix is the
+//! whole mask. The paper's masks (its equations 8.2 and 8.3) are the same shifted by one; they leave
+//! the last unit of every layer without a reader and show the first pixel of a stage nothing at all.
+
+use super::config::{LikelihoodConfig, ModelConfig};
+
+/// Sizes of one stage's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageShape {
+    /// Pixels of earlier stages, all of which condition this one.
+    pub earlier: usize,
+    /// Pixels of this stage (n).
+    pub pixels: usize,
+    /// Hidden units per pixel and layer (u).
+    pub units_per_pixel: usize,
+    /// Masked hidden layers after the input layer (L).
+    pub layers: usize,
+    /// Numbers in the condition vector.
+    pub conditions: usize,
+    /// Numbers that the network is shown of a pixel (c).
+    pub channels: usize,
+    /// Numbers the network gives for a pixel besides its gate (3K or U).
+    pub values: usize,
+    /// Positive levels of D+D (N), 0 for D+C.
+    pub levels: usize,
+}
+
+impl StageShape {
+    /// Shapes of all stages, given the pixels in each.
+    pub fn all(config: &ModelConfig, pixels: &[usize]) -> Vec<StageShape> {
+        let mut earlier = 0;
+        config
+            .stage
+            .iter()
+            .zip(pixels)
+            .map(|(stage, pixels)| {
+                let shape = StageShape {
+                    earlier,
+                    pixels: *pixels,
+                    units_per_pixel: stage.units_per_pixel,
+                    layers: stage.layers,
+                    conditions: config.condition.names.len(),
+                    channels: config.input.channels().len(),
+                    values: config.likelihood.values(),
+                    levels: match config.likelihood {
+                        LikelihoodConfig::Dc { .. } => 0,
+                        LikelihoodConfig::Dd { levels, .. } => levels,
+                    },
+                };
+                earlier += pixels;
+                shape
+            })
+            .collect()
+    }
+
+    /// Hidden units in a layer (n u).
+    pub fn units(&self) -> usize {
+        self.pixels * self.units_per_pixel
+    }
+
+    /// Inputs that every unit sees: the condition vector, then the earlier pixels, all channels of one after another.
+    pub fn context(&self) -> usize {
+        self.conditions + self.channels * self.earlier
+    }
+
+    /// Columns of the input layer: context, then this stage's own pixels.
+    pub fn inputs(&self) -> usize {
+        self.context() + self.channels * self.pixels
+    }
+
+    /// Degree of hidden unit `unit`: the pixel whose numbers are the first to read it.
+    pub fn degree(&self, unit: usize) -> usize {
+        unit / self.units_per_pixel
+    }
+
+    /// Columns of the input layer that unit `unit` reads: a prefix.
+    pub fn inputs_read(&self, unit: usize) -> usize {
+        self.context() + self.channels * self.degree(unit)
+    }
+
+    /// Units of the layer below that anything of degree `degree` reads: a prefix.
+    pub fn units_read(&self, degree: usize) -> usize {
+        (degree + 1) * self.units_per_pixel
+    }
+
+    /// The stage's tensors, in the order of [`StageTensor::index`].
+    fn tensors(&self, stage: usize) -> Vec<TensorSpec> {
+        let (h, n, p) = (self.units(), self.pixels, self.values);
+        let mut list = Vec::new();
+        let mut add = |name: &str, shape: &[usize], mask: Mask| {
+            list.push(TensorSpec {
+                name: format!("stage.{stage}.{name}"),
+                shape: shape.to_vec(),
+                mask,
+                stage: *self,
+            });
+        };
+        add("input.weight", &[h, self.inputs()], Mask::Input);
+        add("input.bias", &[h], Mask::None);
+        for layer in 0..self.layers {
+            add(&format!("hidden.{layer}.weight"), &[h, h], Mask::Hidden);
+            add(&format!("hidden.{layer}.bias"), &[h], Mask::None);
+        }
+        add("gate.weight", &[n, h], Mask::Output { rows_per_pixel: 1 });
+        add("gate.bias", &[n], Mask::None);
+        add(
+            "value.weight",
+            &[n, p, h],
+            Mask::Output { rows_per_pixel: p },
+        );
+        add("value.bias", &[n, p], Mask::None);
+        if self.levels > 0 {
+            add("levels.weight", &[self.levels, p], Mask::None);
+            add("levels.bias", &[self.levels], Mask::None);
+        }
+        list
+    }
+
+    fn tensor_count(&self) -> usize {
+        6 + 2 * self.layers + if self.levels > 0 { 2 } else { 0 }
+    }
+}
+
+/// One tensor of a stage, weight or bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StageTensor {
+    /// `[units, inputs]`
+    InputWeight,
+    /// `[units]`
+    InputBias,
+    /// `[units, units]` of hidden layer `.0`
+    HiddenWeight(usize),
+    /// `[units]` of hidden layer `.0`
+    HiddenBias(usize),
+    /// `[pixels, units]`
+    GateWeight,
+    /// `[pixels]`
+    GateBias,
+    /// `[pixels, values, units]`
+    ValueWeight,
+    /// `[pixels, values]`
+    ValueBias,
+    /// `[levels, values]`, D+D only
+    LevelsWeight,
+    /// `[levels]`, D+D only
+    LevelsBias,
+}
+
+impl StageTensor {
+    fn index(self, layers: usize) -> usize {
+        match self {
+            StageTensor::InputWeight => 0,
+            StageTensor::InputBias => 1,
+            StageTensor::HiddenWeight(l) => 2 + 2 * l,
+            StageTensor::HiddenBias(l) => 3 + 2 * l,
+            StageTensor::GateWeight => 2 + 2 * layers,
+            StageTensor::GateBias => 3 + 2 * layers,
+            StageTensor::ValueWeight => 4 + 2 * layers,
+            StageTensor::ValueBias => 5 + 2 * layers,
+            StageTensor::LevelsWeight => 6 + 2 * layers,
+            StageTensor::LevelsBias => 7 + 2 * layers,
+        }
+    }
+}
+
+/// Place of a stage's tensor in the model's list.
+pub fn tensor_index(stages: &[StageShape], stage: usize, tensor: StageTensor) -> usize {
+    let before: usize = stages[..stage].iter().map(StageShape::tensor_count).sum();
+    before + tensor.index(stages[stage].layers)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mask {
+    None,
+    Input,
+    Hidden,
+    Output { rows_per_pixel: usize },
+}
+
+/// Name, shape and mask of one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Name in the checkpoint.
+    pub name: String,
+    /// Shape, row-major.
+    pub shape: Vec<usize>,
+    mask: Mask,
+    pub(crate) stage: StageShape,
+}
+
+impl TensorSpec {
+    /// All tensors of a model, stage after stage.
+    pub fn all(stages: &[StageShape]) -> Vec<TensorSpec> {
+        stages
+            .iter()
+            .enumerate()
+            .flat_map(|(i, s)| s.tensors(i))
+            .collect()
+    }
+
+    /// Numbers in the tensor.
+    pub fn size(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Length of the last axis.
+    pub fn columns(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// All axes but the last, as one.
+    pub fn rows(&self) -> usize {
+        self.size() / self.columns().max(1)
+    }
+
+    /// Whether this is a weight matrix, not a bias.
+    pub fn is_weight(&self) -> bool {
+        self.name.ends_with(".weight")
+    }
+
+    /// Whether weight decay shrinks this tensor: matrices that read units. The input layer holds sums over many pixels
+    /// (their start is [`running_sums`](crate::family::TrainConfig::running_sums)), and D+D's map is shared by all pixels:
+    /// neither has weights that few images decide.
+    pub fn decays(&self) -> bool {
+        matches!(self.mask, Mask::Hidden | Mask::Output { .. })
+    }
+
+    /// Columns that row `row` reads: those below this number. Weights beyond are 0 and stay 0.
+    pub fn read(&self, row: usize) -> usize {
+        match self.mask {
+            Mask::None => self.columns(),
+            Mask::Input => self.stage.inputs_read(row),
+            Mask::Hidden => self.stage.units_read(self.stage.degree(row)),
+            Mask::Output { rows_per_pixel } => self.stage.units_read(row / rows_per_pixel),
+        }
+    }
+
+    /// The first row of `values` with a masked weight that is not 0; such a tensor is damaged.
+    pub fn row_beyond_mask(&self, values: &[f32]) -> Option<usize> {
+        let rows = values.chunks(self.columns().max(1)).enumerate();
+        rows.filter(|(row, values)| values.iter().skip(self.read(*row)).any(|v| *v != 0.0))
+            .map(|(row, _)| row)
+            .next()
+    }
+
+    /// Weights that are not masked.
+    pub fn unmasked(&self) -> usize {
+        (0..self.rows()).map(|r| self.read(r)).sum()
+    }
+}

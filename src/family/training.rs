@@ -1,0 +1,116 @@
+//! `[train]` of a configuration.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, impossible, positive, within};
+use crate::nn::schedule::Schedule;
+
+/// `[train]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Adam's step size.
+    pub learning_rate: f64,
+    /// How it falls.
+    pub schedule: Schedule,
+    /// Epochs after which the step size is halved, again and again; 0: never.
+    pub halve_every: usize,
+    /// Times the step size: the fraction of themselves that hidden and output weights lose in a step (AdamW); 0: none.
+    pub weight_decay: f64,
+    /// Strength of the sums over the pixels so far that the units of the input layer start from; 0: the paper's start,
+    /// none. See [`Sarm::initialise`](super::Sarm::initialise).
+    pub running_sums: f64,
+    /// Seed of the initial parameters, the split and the shuffles.
+    pub seed: u64,
+    /// Fraction of the images held out for validation.
+    pub validation: f64,
+    /// Stop after this many epochs without a better validation NLL; 0: never.
+    pub patience: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 100,
+            batch: 128,
+            learning_rate: 3e-4,
+            schedule: Schedule::Halving,
+            halve_every: 50,
+            weight_decay: 0.0,
+            running_sums: 0.0,
+            seed: 1,
+            validation: 0.05,
+            patience: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Step size in epoch `epoch`, counted from 0.
+    pub fn learning_rate_at(&self, epoch: usize) -> f32 {
+        let factor = match self.schedule {
+            Schedule::Halving => {
+                let halvings = epoch.checked_div(self.halve_every).unwrap_or(0);
+                0.5f64.powi(halvings.min(1000) as i32)
+            }
+            Schedule::Cosine => {
+                let done = epoch as f64 / self.epochs.max(1) as f64;
+                // The last epoch is no standstill, were there only one.
+                (0.5 + 0.5 * (std::f64::consts::PI * done.min(1.0)).cos()).max(1e-3)
+            }
+        };
+        (self.learning_rate * factor) as f32
+    }
+}
+
+impl TrainConfig {
+    /// Check every value.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        within("train.batch", self.batch, 1, 1 << 20)?;
+        within("train.epochs", self.epochs, 1, 1_000_000)?;
+        positive("train.learning_rate", self.learning_rate)?;
+        let lost = self.learning_rate * self.weight_decay;
+        if !(self.weight_decay >= 0.0 && lost < 1.0) {
+            impossible(
+                "train.weight_decay",
+                self.weight_decay,
+                "it must be 0 or more, and less than 1 over `train.learning_rate`",
+            )?;
+        }
+        if !(0.0..=1e3).contains(&self.running_sums) {
+            impossible(
+                "train.running_sums",
+                self.running_sums,
+                "it must be 0 to 1000",
+            )?;
+        }
+        if !(0.0..0.9).contains(&self.validation) {
+            impossible("train.validation", self.validation, "it must be 0 to 0.9")?;
+        }
+        if self.validation == 0.0 && self.patience > 0 {
+            impossible(
+                "train.patience",
+                self.patience,
+                "early stopping needs `train.validation` above 0",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedule_halves() {
+        let t = TrainConfig::default();
+        assert_eq!(t.learning_rate_at(49), 3e-4);
+        assert_eq!(t.learning_rate_at(50), 1.5e-4);
+        assert_eq!(t.learning_rate_at(100), 0.75e-4);
+    }
+}

@@ -1,0 +1,60 @@
+//! Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019): the constants that every engine's
+//! update uses.
+
+pub(crate) mod candle;
+
+/// Decay of the first moments.
+pub(crate) const BETA_1: f32 = 0.9;
+/// Decay of the second moments.
+pub(crate) const BETA_2: f32 = 0.999;
+/// Keeps the denominator off 0.
+pub(crate) const EPSILON: f32 = 1e-8;
+
+/// How far a step goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Adam's step size.
+    pub learning_rate: f32,
+    /// Times the learning rate: the fraction of themselves that the weights which decay lose in a step; see
+    /// [`TensorSpec::decays`](crate::families::sarm::TensorSpec::decays).
+    pub weight_decay: f32,
+}
+
+impl From<f32> for Rates {
+    /// A learning rate without decay.
+    fn from(learning_rate: f32) -> Self {
+        Self {
+            learning_rate,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+/// Constants of one step: `value = keep value - step_size m / (sqrt(v second_scale) + EPSILON)`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamRule {
+    /// Learning rate over 1 - BETA_1^t.
+    pub step_size: f32,
+    /// 1 over 1 - BETA_2^t.
+    pub second_scale: f32,
+    /// 1 - learning rate x weight decay for weights that decay; all others keep all of their value.
+    pub keep: f32,
+}
+
+impl AdamRule {
+    /// Step number `step`, counted from 1.
+    pub fn new(rates: Rates, step: u64) -> Self {
+        let power = |beta: f32| 1.0 - f64::from(beta).powi(step.min(1 << 30) as i32);
+        let learning_rate = f64::from(rates.learning_rate);
+        Self {
+            step_size: (learning_rate / power(BETA_1)) as f32,
+            second_scale: (1.0 / power(BETA_2)) as f32,
+            keep: (1.0 - learning_rate * f64::from(rates.weight_decay)) as f32,
+        }
+    }
+
+    /// The rule for parameters that do not decay.
+    pub fn without_decay(self) -> Self {
+        Self { keep: 1.0, ..self }
+    }
+}

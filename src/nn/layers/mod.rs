@@ -1,0 +1,135 @@
+//! Layers as operations on candle's tape, where its own derivatives are slow on a CPU or lacking.
+//!
+//! Its (0.11) convolution goes back through a convolution as large as the image, and its pooling has no derivative unless the
+//! stride is the window; its matrix product has a derivative by the images too, where none is wanted. Here a convolution is
+//! one matrix product per image, whose unrolled input fits the cache, and a ReLU comes with the layer before it.
+//! All sums run in an order that the number of threads does not change.
+
+mod convolution;
+mod linear;
+mod pool;
+
+pub(crate) use convolution::Convolution;
+pub(crate) use linear::Linear;
+pub(crate) use pool::Pool;
+
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+
+/// Width and height of a convolution's and of a pooling's window.
+pub(crate) const WINDOW: usize = 3;
+/// Pixels of a window.
+pub(crate) const WINDOW_PIXELS: usize = WINDOW * WINDOW;
+
+/// Size of a layer's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+impl Size {
+    pub fn numbers(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// After a window has run over it, with so many channels; `None` where the window does not fit.
+    pub fn after_window(&self, channels: usize) -> Option<Self> {
+        Some(Self {
+            channels,
+            height: self.height.checked_sub(WINDOW - 1).filter(|h| *h > 0)?,
+            width: self.width.checked_sub(WINDOW - 1).filter(|w| *w > 0)?,
+        })
+    }
+}
+
+/// A matrix of `rows x columns` numbers, element (r, c) at `r * strides.0 + c * strides.1`.
+struct Matrix<'a> {
+    data: &'a [f32],
+    strides: (usize, usize),
+}
+
+/// `to += a b`, `to` row-major `[m, n]`, the sum over `k`.
+fn add_product(to: &mut [f32], (m, k, n): (usize, usize, usize), a: Matrix, b: Matrix) {
+    let last =
+        |rows: usize, columns: usize, (r, c): (usize, usize)| (rows - 1) * r + (columns - 1) * c;
+    assert!(m > 0 && k > 0 && n > 0 && to.len() == m * n);
+    assert!(last(m, k, a.strides) < a.data.len() && last(k, n, b.strides) < b.data.len());
+    let stride = |s: usize| s as isize;
+    // SAFETY: the assertions above say that every element of the three matrices lies in its slice; `to` is borrowed
+    // for writing, so it overlaps neither.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            to.as_mut_ptr(),
+            1,
+            stride(n),
+            true,
+            a.data.as_ptr(),
+            stride(a.strides.1),
+            stride(a.strides.0),
+            b.data.as_ptr(),
+            stride(b.strides.1),
+            stride(b.strides.0),
+            1.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+fn add(to: &mut [f32], from: &[f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from;
+    }
+}
+
+/// Derivatives by a convolution's arguments; `x` empty where it is not wanted.
+struct Derivatives {
+    x: Vec<f32>,
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// The numbers of a tensor that lie in one run.
+pub(crate) fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a layer's argument is not contiguous")
+    };
+    Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// `rule` on the numbers of `tensor`.
+fn with_numbers<T>(tensor: &Tensor, rule: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => rule(numbers(storage, layout)?),
+        _ => bail!("a layer's argument is not on the CPU"),
+    }
+}
+
+/// What `rule` finds for the numbers of x, weights, y and dy, as tensors; `arguments`: x, weights, bias, y, dy.
+fn derivatives(
+    [x, weights, bias, y, dy]: [&Tensor; 5],
+    inner: bool,
+    rule: impl FnOnce(&[f32], &[f32], &[f32], &[f32]) -> Derivatives,
+) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    let found = with_numbers(x, |x| {
+        with_numbers(weights, |weights| {
+            with_numbers(y, |y| with_numbers(dy, |dy| Ok(rule(x, weights, y, dy))))
+        })
+    })?;
+    let device = x.device();
+    let dx = inner.then(|| Tensor::from_vec(found.x, x.shape(), device));
+    Ok((
+        dx.transpose()?,
+        Some(Tensor::from_vec(found.weights, weights.shape(), device)?),
+        Some(Tensor::from_vec(found.bias, bias.shape(), device)?),
+    ))
+}

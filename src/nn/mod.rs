@@ -1,0 +1,5 @@
+//! What networks of every family share: layers, optimisers, schedules.
+
+pub mod adam;
+pub(crate) mod layers;
+pub mod schedule;

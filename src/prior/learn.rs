@@ -1,0 +1,227 @@
+//! Learning how the conditions are distributed: labels are counted, the other conditions get a small network each.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::conditions::ConditionConfig;
+use crate::conditions::{ConditionedImages, Conditions};
+use crate::data::SparseImages;
+use crate::device::EngineError;
+use crate::families::sarm::Engine;
+use crate::families::sarm::Statistics;
+use crate::families::sarm::cpu::CpuEngine;
+use crate::family::{ConfigError, TrainConfig};
+use crate::nn::adam::Rates;
+use crate::nn::schedule::Schedule;
+use crate::prior::Prior;
+use crate::prior::{Density, Labels, MOST_LABELS, Range};
+use crate::random;
+use crate::random::Purpose;
+
+/// Steps of one density's training, unless these are more or fewer passes than `PASSES` allow.
+const STEPS: usize = 3000;
+const PASSES: (usize, usize) = (4, 200);
+/// Passes without a better likelihood after which it ends.
+const PATIENCE: usize = 10;
+const BATCH: usize = 256;
+const MOST_THREADS: usize = 8;
+/// A value that more than this fraction of the images share is a peak that pieces smear.
+const SHARED: f64 = 0.02;
+
+/// Why the distribution of the conditions cannot be learnt.
+#[derive(Debug, thiserror::Error)]
+pub enum LearnError {
+    /// A likelihood that is no number.
+    #[error(
+        "the distribution of the condition '{name}' cannot be learnt (its likelihood left the range of numbers); does it have values far from all others?"
+    )]
+    Diverged {
+        /// The condition.
+        name: String,
+    },
+    /// Pieces that make no model.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// The distribution of `conditions` over the rows `train` of `columns`, one a condition; those in `held` say when to
+/// stop. `None` if there are no conditions. Depends on the rows and the seed alone.
+///
+/// # Errors
+/// See [`LearnError`].
+pub fn learn(
+    conditions: &ConditionConfig,
+    columns: &[&[f32]],
+    [train, held]: [&[u32]; 2],
+    seed: u64,
+) -> Result<Option<Prior>, LearnError> {
+    let names = &conditions.names;
+    let is_label = |i: &usize| {
+        let mut seen = BTreeSet::new();
+        train.iter().all(|row| {
+            seen.insert((columns[*i][*row as usize] + 0.0).to_bits());
+            seen.len() <= MOST_LABELS
+        })
+    };
+    let (labels, others): (Vec<usize>, Vec<usize>) = (0..names.len()).partition(is_label);
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let mut prior = Prior {
+        labels: count(names, columns, &labels, train),
+        densities: Vec::new(),
+    };
+    // The densities are too small for a card, or for many threads, to be worth their while.
+    let engine = CpuEngine::new(rayon::current_num_threads().min(MOST_THREADS))?;
+    let mut before = labels;
+    for place in others {
+        let density = fit_density(
+            conditions,
+            columns,
+            &before,
+            place,
+            [train, held],
+            seed,
+            &engine,
+        )?;
+        prior.densities.push(density);
+        before.push(place);
+    }
+    Ok(Some(prior))
+}
+
+fn count(names: &[String], columns: &[&[f32]], labels: &[usize], train: &[u32]) -> Labels {
+    let of = |row: &u32| -> Vec<f32> {
+        // A negative zero is a zero.
+        labels
+            .iter()
+            .map(|i| columns[*i][*row as usize] + 0.0)
+            .collect()
+    };
+    let mut rows: Vec<Vec<f32>> = train.iter().map(of).collect();
+    rows.sort_unstable_by(|a, b| {
+        let mut pairs = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
+        pairs
+            .find(|o| o.is_ne())
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    let (values, images) = rows
+        .chunk_by(|a, b| a == b)
+        .map(|same| (same[0].clone(), same.len() as u64))
+        .unzip();
+    Labels {
+        names: labels.iter().map(|i| names[*i].clone()).collect(),
+        values,
+        images,
+    }
+}
+
+/// The density of condition `place` given the conditions `before`.
+fn fit_density(
+    condition: &ConditionConfig,
+    columns: &[&[f32]],
+    before: &[usize],
+    place: usize,
+    [train, held]: [&[u32]; 2],
+    seed: u64,
+    engine: &CpuEngine,
+) -> Result<Density, LearnError> {
+    let value = |row: &u32| columns[place][*row as usize];
+    let range = Range::of(&condition.names[place], train.iter().map(value));
+    if let Some((value, share)) = peak(&range, train.iter().map(value)) {
+        log::warn!(
+            "condition '{}' is {value} in {:.0} % of the images: only the smallest value may be that common, others are drawn spread over their surroundings",
+            range.name,
+            100.0 * share
+        );
+    }
+    let mut network = Density::model(
+        &range,
+        ConditionConfig {
+            names: before.iter().map(|i| condition.names[*i].clone()).collect(),
+            total: None,
+            mean: before.iter().map(|i| condition.mean[*i]).collect(),
+            scale: before.iter().map(|i| condition.scale[*i]).collect(),
+        },
+    )?;
+    let held: Vec<u32> = (held.iter().copied())
+        .filter(|row| range.contains(value(row)))
+        .collect();
+    let mut images = SparseImages::new(1, 1).unwrap_or_default();
+    let mut log_factors = Vec::with_capacity(train.len() + held.len());
+    let mut given = Vec::with_capacity(before.len() * (train.len() + held.len()));
+    for row in train.iter().chain(&held) {
+        let pixel = range.pixel(value(row));
+        images.push((pixel > 0.0).then_some((0, pixel)));
+        log_factors.push(range.log_factor(value(row)));
+        given.extend(
+            before
+                .iter()
+                .map(|i| condition.standardise(*i, columns[*i][*row as usize])),
+        );
+    }
+    let (learnt, judged) = (train.len() as u32, (train.len() + held.len()) as u32);
+    let rows: Vec<u32> = (0..learnt).collect();
+    let validation: Vec<u32> = match held.is_empty() {
+        true => rows.clone(),
+        false => (learnt..judged).collect(),
+    };
+    let statistics = Statistics::of(&images, &rows);
+    network.initialise(seed, &statistics, 0.0);
+    let data = Arc::new(ConditionedImages {
+        images,
+        conditions: Conditions::new(before.len(), given),
+    });
+    let mut trainer = engine.trainer(&network, data)?;
+    let plan = TrainConfig {
+        epochs: (STEPS / rows.len().div_ceil(BATCH)).clamp(PASSES.0, PASSES.1),
+        learning_rate: 5e-3,
+        schedule: Schedule::Cosine,
+        ..TrainConfig::default()
+    };
+    let (mut best, mut best_epoch) = (f64::INFINITY, 0);
+    for epoch in 0..plan.epochs {
+        // Few images are soon learnt by heart.
+        if epoch - best_epoch > PATIENCE {
+            break;
+        }
+        let rates = Rates {
+            learning_rate: plan.learning_rate_at(epoch),
+            weight_decay: 0.0,
+        };
+        let order = random::permutation(seed, Purpose::Shuffle, epoch as u32, rows.len());
+        trainer.steps(&order, BATCH, rates)?;
+        let nll = trainer.nll(&validation)?.iter().sum::<f64>() / validation.len() as f64;
+        if nll < best {
+            (best, best_epoch) = (nll, epoch);
+            network.parameters = trainer.state()?.parameters;
+        }
+    }
+    if !best.is_finite() {
+        return Err(LearnError::Diverged { name: range.name });
+    }
+    Ok(Density {
+        nll: best
+            - validation
+                .iter()
+                .map(|i| log_factors[*i as usize])
+                .sum::<f64>()
+                / validation.len() as f64,
+        range,
+        model: network,
+    })
+}
+
+/// A value that is neither the smallest one nor a whole number and that many of `values` share, and their fraction.
+fn peak(range: &Range, values: impl Iterator<Item = f32>) -> Option<(f32, f64)> {
+    let mut values: Vec<f32> = values.collect();
+    values.sort_unstable_by(f32::total_cmp);
+    let most = (values.chunk_by(|a, b| a == b))
+        .filter(|same| !range.whole && same[0] > range.ends()[0])
+        .max_by_key(|same| same.len())?;
+    let share = most.len() as f64 / values.len() as f64;
+    (share > SHARED).then_some((most[0], share))
+}

@@ -1,0 +1,68 @@
+//! Models that come with the program: `sarm generate --model jets-w` needs no file.
+//!
+//! They are packed checkpoints in `models/`, made by `scripts/pretrain` and built in.
+
+use std::path::Path;
+
+use crate::checkpoint::CheckpointError;
+use crate::checkpoint::tensors::Tensors;
+use crate::families::sarm::checkpoint::Checkpoint;
+
+/// A model of the program's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Pretrained {
+    /// What `--model` calls it.
+    pub name: &'static str,
+    /// Conditions that it is drawn under, unless told otherwise.
+    pub given: &'static [(&'static str, f32)],
+    bytes: &'static [u8],
+}
+
+const JETS: &[u8] = include_bytes!("../../models/jets.safetensors");
+
+/// All of them: jets of W bosons, and of quarks and gluons.
+pub const MODELS: &[Pretrained] = &[
+    Pretrained {
+        name: "jets-w",
+        given: &[("signal", 1.0)],
+        bytes: JETS,
+    },
+    Pretrained {
+        name: "jets-qcd",
+        given: &[("signal", 0.0)],
+        bytes: JETS,
+    },
+];
+
+/// The model that `path` names: one of [`MODELS`], unless there is a file of that name.
+pub fn named(path: &Path) -> Option<&'static Pretrained> {
+    let found = MODELS.iter().find(|m| path.as_os_str() == m.name)?;
+    (!path.exists()).then_some(found)
+}
+
+impl Pretrained {
+    /// The model.
+    ///
+    /// # Errors
+    /// Never, unless the program is damaged.
+    pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::of(Tensors::of(Path::new(self.name), self.bytes.to_vec())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_whole_trained_and_conditioned_as_they_say() {
+        for model in MODELS {
+            let checkpoint = model.checkpoint().unwrap();
+            assert!(checkpoint.record.validation_nll.is_some(), "{}", model.name);
+            let names = &checkpoint.model.config.condition.names;
+            let mut given = model.given.iter().map(|g| g.0);
+            assert!(given.all(|g| names.iter().any(|n| n == g)));
+            assert!(model.given.len() == names.len() || checkpoint.model.prior.is_some());
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What training takes from the data: the split, the statistics, the conditions, the range.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::{TrainError, refuse};
+use crate::conditions::{ConditionedImages, Conditions};
+use crate::data::Dataset;
+use crate::data::ImageSize;
+use crate::families::sarm::config::LikelihoodConfig;
+use crate::families::sarm::{Config, Sarm, Statistics};
+use crate::family::TrainConfig;
+use crate::random;
+use crate::random::Purpose;
+
+/// Rows to train on and rows held out: a random choice that depends on seed and count alone.
+pub(super) fn split(config: &TrainConfig, images: usize) -> Result<[Vec<u32>; 2], TrainError> {
+    let held = (config.validation * images as f64).round() as usize;
+    let mut rows = random::permutation(config.seed, Purpose::Split, 0, images);
+    if held == 0 && config.validation > 0.0 {
+        return refuse(format!(
+            "{images} images leave none to validate on (validation = {}); select more or set it to 0",
+            config.validation
+        ));
+    }
+    let mut train = rows.split_off(held);
+    if train.is_empty() {
+        return refuse(format!(
+            "{images} images leave none to train on; select more"
+        ));
+    }
+    train.sort_unstable();
+    rows.sort_unstable();
+    Ok([train, rows])
+}
+
+/// The order of the training images in each epoch. The next one is made while an epoch is trained on: a fast
+/// device would wait for it.
+pub(super) struct Shuffles {
+    rows: Arc<[u32]>,
+    seed: u64,
+    ahead: Option<(usize, JoinHandle<Vec<u32>>)>,
+}
+
+impl Shuffles {
+    /// Of the images `rows`.
+    pub fn new(rows: &[u32], seed: u64) -> Self {
+        Self {
+            rows: rows.into(),
+            seed,
+            ahead: None,
+        }
+    }
+
+    /// The order of epoch `epoch`, which depends on rows, seed and epoch alone; `more` if the next will be asked for.
+    pub fn order(&mut self, epoch: usize, more: bool) -> Vec<u32> {
+        let make = |epoch: usize| {
+            let (rows, seed) = (Arc::clone(&self.rows), self.seed);
+            move || -> Vec<u32> {
+                let order = random::permutation(seed, Purpose::Shuffle, epoch as u32, rows.len());
+                order.into_iter().map(|i| rows[i as usize]).collect()
+            }
+        };
+        let ready = match self.ahead.take() {
+            Some((of, thread)) if of == epoch => thread.join().ok(),
+            _ => None,
+        };
+        let order = ready.unwrap_or_else(make(epoch));
+        if more {
+            // Without a thread to be had, it is made when it is asked for.
+            let thread = std::thread::Builder::new().spawn(make(epoch + 1));
+            self.ahead = thread.ok().map(|thread| (epoch + 1, thread));
+        }
+        order
+    }
+}
+
+pub(super) fn checksum(images: &ConditionedImages) -> u32 {
+    let (indptr, index, value) = images.images.csr();
+    let mut hasher = crc32fast::Hasher::new();
+    indptr.iter().for_each(|v| hasher.update(&v.to_le_bytes()));
+    index.iter().for_each(|v| hasher.update(&v.to_le_bytes()));
+    value.iter().for_each(|v| hasher.update(&v.to_le_bytes()));
+    for row in 0..images.conditions.rows() as u64 {
+        for v in images.conditions.row(row) {
+            hasher.update(&v.to_le_bytes());
+        }
+    }
+    hasher.finalize()
+}
+
+/// Fill in what the data say: sizes, the grid's end, the conditions' mean and scale.
+pub(super) fn complete(
+    config: &Config,
+    dataset: &Dataset,
+    statistics: &Statistics,
+    train: &[u32],
+) -> Result<Sarm, TrainError> {
+    let size = ImageSize {
+        height: dataset.images.height(),
+        width: dataset.images.width(),
+    };
+    let mut model = config.resolve(size)?;
+    model.check()?;
+    if let LikelihoodConfig::Dd { maximum, .. } = &mut model.likelihood {
+        maximum.get_or_insert(f64::from(statistics.largest()).max(1e-3));
+    }
+    let conditions = &mut model.condition;
+    let measured = conditions.mean.is_empty();
+    for name in &conditions.names {
+        let column = column(&dataset.columns, name)?;
+        if let Some(value) = column.first()
+            && column.iter().all(|v| v == value)
+        {
+            log::warn!("condition '{name}' is {value} in every image: the model cannot learn it");
+        }
+        if measured {
+            let n = train.len() as f64;
+            let mean = train
+                .iter()
+                .map(|r| f64::from(column[*r as usize]))
+                .sum::<f64>()
+                / n;
+            let square: f64 = train
+                .iter()
+                .map(|r| (f64::from(column[*r as usize]) - mean).powi(2))
+                .sum();
+            conditions.mean.push(mean);
+            // A condition that never varies tells nothing; any scale will do.
+            let scale = (square / n).sqrt();
+            conditions.scale.push(if scale > 0.0 { scale } else { 1.0 });
+        }
+    }
+    model.check()?;
+    model.check_complete()?;
+    let model = Sarm::new(model)?;
+    let key = match model.config.likelihood {
+        LikelihoodConfig::Dc { .. } => "likelihood.upper",
+        LikelihoodConfig::Dd { .. } => "likelihood.maximum",
+    };
+    check_range(&model, dataset, &format!("raise {key} or leave it out"))?;
+    Ok(model)
+}
+
+/// Refuse images with pixels that `model` gives no probability to, saying how many; `remedy` ends the message.
+pub fn check_range(model: &Sarm, dataset: &Dataset, remedy: &str) -> Result<(), TrainError> {
+    let Some(found) = model.values().beyond(&dataset.images) else {
+        return Ok(());
+    };
+    let what = match model.config.likelihood {
+        LikelihoodConfig::Dc { .. } => "likelihood.upper",
+        LikelihoodConfig::Dd { .. } => "the grid's end",
+    };
+    let width = dataset.images.width();
+    let row = dataset.rows.get(found.image).copied();
+    refuse(format!(
+        "{} {} beyond {what} at {:.4} GeV (the largest holds {} GeV: image {}, row {}, column {}); {remedy}",
+        found.count,
+        if found.count == 1 {
+            "pixel lies"
+        } else {
+            "pixels lie"
+        },
+        found.end,
+        found.largest,
+        row.unwrap_or(found.image as u64),
+        found.pixel / width,
+        found.pixel % width,
+    ))
+}
+
+/// The data set `name` of those read with the images.
+pub(super) fn column<'a>(
+    columns: &'a BTreeMap<String, Vec<f32>>,
+    name: &str,
+) -> Result<&'a [f32], TrainError> {
+    match columns.get(name) {
+        Some(column) => Ok(column),
+        None => refuse(format!(
+            "the data have no per-row data set '{name}' to condition on; they have: {}",
+            columns.keys().cloned().collect::<Vec<_>>().join(", ")
+        )),
+    }
+}
+
+/// Standardised conditions of every row of `dataset`, as `model` wants them.
+pub fn conditions(model: &Sarm, dataset: &Dataset) -> Result<Conditions, TrainError> {
+    let c = &model.config.condition;
+    let width = c.names.len();
+    let mut values = vec![0.0; width * dataset.images.len()];
+    for (i, name) in c.names.iter().enumerate() {
+        for (row, v) in column(&dataset.columns, name)?.iter().enumerate() {
+            if !v.is_finite() {
+                return refuse(format!(
+                    "data set '{name}', row {row} holds {v}; a condition must be finite"
+                ));
+            }
+            values[row * width + i] = model.standardise(i, *v);
+        }
+    }
+    Ok(Conditions::new(width, values).with_total(model.total()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_do_not_depend_on_what_was_asked_for_before() {
+        let rows: Vec<u32> = (0..100).map(|i| 3 * i + 1).collect();
+        let mut through = Shuffles::new(&rows, 5);
+        for epoch in 0..4 {
+            let order = through.order(epoch, epoch != 2);
+            assert_eq!(order, Shuffles::new(&rows, 5).order(epoch, false));
+            assert_ne!(order, Shuffles::new(&rows, 6).order(epoch, false));
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert!(sorted == rows && order != rows);
+        }
+        // A resumed run asks for another epoch than the one that was made ahead.
+        assert_eq!(
+            through.order(9, true),
+            Shuffles::new(&rows, 5).order(9, false)
+        );
+    }
+}

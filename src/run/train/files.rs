@@ -1,0 +1,294 @@
+//! The files of a run directory: what a killed run goes on from.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{EpochMetrics, TrainError, refuse};
+use crate::checkpoint::tensors::{Named, Numbers, Tensors, write_atomically, write_tensors};
+use crate::checkpoint::{CheckpointError, Record};
+use crate::families::sarm::Sarm;
+use crate::family::TrainConfig;
+use crate::family::TrainingState;
+use crate::run::lock::lock;
+
+/// Where a run stands, between two steps.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    pub epoch: usize,
+    pub steps_in_epoch: usize,
+    pub nll_sum: f64,
+    pub best_epoch: usize,
+    pub best_nll: Option<f64>,
+    pub history: Vec<EpochMetrics>,
+    pub data_checksum: u32,
+}
+
+impl Progress {
+    pub fn stopped_early(&self, train: &TrainConfig) -> bool {
+        train.patience > 0 && self.epoch >= self.best_epoch + train.patience
+    }
+}
+
+/// Files of a run directory.
+pub(super) struct RunFiles {
+    pub directory: PathBuf,
+}
+
+impl RunFiles {
+    pub fn model(&self) -> PathBuf {
+        self.directory.join("model.safetensors")
+    }
+    pub fn state(&self) -> PathBuf {
+        self.directory.join("state.safetensors")
+    }
+    pub fn metrics(&self) -> PathBuf {
+        self.directory.join("metrics.csv")
+    }
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("config.toml")
+    }
+    fn lock(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
+    let path = path.to_path_buf();
+    move |source| CheckpointError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Keeps other processes from training in a run directory, which it makes if need be.
+///
+/// A killed run leaves the file, but nobody who holds it: the next one takes it over.
+pub(super) struct RunLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl RunLock {
+    pub fn take(files: &RunFiles) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(&files.directory).map_err(io("create", &files.directory))?;
+        let path = files.lock();
+        match lock(&path).map_err(io("create", &path))? {
+            Some(file) => Ok(Self { path, _file: file }),
+            None => refuse(format!(
+                "another process is training in '{}'; wait for it or choose another directory",
+                files.directory.display()
+            )),
+        }
+    }
+}
+
+impl Drop for RunLock {
+    /// Still held while it goes.
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.path).ok();
+    }
+}
+
+/// Read `metrics.csv` beside a model, oldest epoch first: (epoch, train NLL, validation NLL).
+pub fn read_metrics(model: &Path) -> Vec<(usize, f64, Option<f64>)> {
+    let text = std::fs::read_to_string(model.with_file_name("metrics.csv")).unwrap_or_default();
+    text.lines()
+        .skip(1)
+        .filter_map(|line| {
+            let mut fields = line.split(',');
+            let epoch = fields.next()?.parse().ok()?;
+            let train = fields.nth(1)?.parse().ok()?;
+            Some((epoch, train, fields.next()?.parse().ok()))
+        })
+        .collect()
+}
+
+pub(super) fn metrics_csv(history: &[EpochMetrics]) -> String {
+    let mut text = String::from(
+        "epoch,learning_rate,train_nll,validation_nll,best,seconds,images_per_second\n",
+    );
+    for m in history {
+        let validation = m.validation_nll.map_or(String::new(), |v| v.to_string());
+        text += &format!(
+            "{},{},{},{validation},{},{:.3},{:.1}\n",
+            m.epoch,
+            m.learning_rate,
+            m.train_nll,
+            u8::from(m.best),
+            m.seconds,
+            m.images_per_second
+        );
+    }
+    text
+}
+
+/// Refuse a run directory that [`train`](super::train()) would refuse, before the images are read.
+///
+/// # Errors
+/// A run is there and neither `resume` nor `force` says what to do with it, or none is there to resume.
+pub fn check_directory(out: &Path, resume: bool, force: bool) -> Result<(), TrainError> {
+    let files = RunFiles {
+        directory: out.to_path_buf(),
+    };
+    let directory = out.display();
+    if out.exists() && !out.is_dir() {
+        return refuse(format!(
+            "'{directory}' is a file; a run directory is needed"
+        ));
+    }
+    let there = files.model().exists() || files.state().exists();
+    if resume {
+        if !files.state().exists() {
+            return refuse(format!(
+                "nothing to resume in '{directory}' (no state.safetensors); leave --resume out to start"
+            ));
+        }
+        return Ok(());
+    }
+    if there && !force {
+        return refuse(format!(
+            "'{directory}' already holds a run; use --resume to go on with it, --force to overwrite it"
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn prepare_directory(files: &RunFiles, config: &str) -> Result<(), TrainError> {
+    // The state first: without it nobody resumes a run that has lost its model.
+    for stale in [files.state(), files.model(), files.metrics()] {
+        if stale.exists() {
+            std::fs::remove_file(&stale).map_err(io("remove", &stale))?;
+        }
+    }
+    write_atomically(&files.config(), config.as_bytes())?;
+    Ok(())
+}
+
+pub(super) fn save_state(
+    files: &RunFiles,
+    model: &Sarm,
+    record: &Record,
+    train: &TrainConfig,
+    progress: &Progress,
+    state: &TrainingState,
+) -> Result<(), CheckpointError> {
+    let groups = [
+        ("parameter", &state.parameters),
+        ("first_moment", &state.first_moments),
+        ("second_moment", &state.second_moments),
+    ];
+    let tensors: Vec<Named> = groups
+        .iter()
+        .flat_map(|(group, list)| {
+            model
+                .tensors
+                .iter()
+                .zip(*list)
+                .map(move |(spec, values)| Named {
+                    name: format!("{group}.{}", spec.name),
+                    shape: spec.shape.clone(),
+                    values: Numbers::F32(values),
+                })
+        })
+        .collect();
+    let json = |v: Result<String, serde_json::Error>| v.unwrap_or_default();
+    let mut metadata = model.metadata(record);
+    metadata.insert("train".into(), json(serde_json::to_string(train)));
+    metadata.insert("progress".into(), json(serde_json::to_string(progress)));
+    metadata.insert("steps".into(), state.steps.to_string());
+    write_tensors(&files.state(), &tensors, metadata)
+}
+
+/// A run as its state file holds it.
+pub(super) struct Resumed {
+    pub progress: Progress,
+    pub state: TrainingState,
+    pub record: Record,
+}
+
+/// What a resumed run may not change of its [train] table, and did: "batch was 32, not 128".
+fn differences(stored: &TrainConfig, asked: &TrainConfig) -> Vec<String> {
+    let table = |t: &TrainConfig| match serde_json::to_value(t) {
+        Ok(serde_json::Value::Object(table)) => table,
+        _ => serde_json::Map::new(),
+    };
+    let (stored, asked) = (table(stored), table(asked));
+    stored
+        .iter()
+        .filter(|(key, _)| !["epochs", "patience"].contains(&key.as_str()))
+        .filter_map(|(key, was)| Some((key, was, asked.get(key)?)))
+        .filter(|(_, was, is)| was != is)
+        .map(|(key, was, is)| format!("{key} was {was}, not {is}"))
+        .collect()
+}
+
+/// Read the state of a run; it must be of this model, this data and this way to train on `images` images.
+pub(super) fn resume(
+    files: &RunFiles,
+    model: &Sarm,
+    train: &TrainConfig,
+    images: usize,
+    checksum: u32,
+) -> Result<Resumed, TrainError> {
+    let file = Tensors::read(&files.state())?;
+    let (stored, record) = Sarm::from_metadata(&file)?;
+    let parse = |what: &str, e: serde_json::Error| file.damaged(format!("its {what}: {e}"));
+    let stored_train: TrainConfig =
+        serde_json::from_str(file.metadata("train")?).map_err(|e| parse("training", e))?;
+    let progress: Progress =
+        serde_json::from_str(file.metadata("progress")?).map_err(|e| parse("progress", e))?;
+    let directory = files.directory.display();
+    // What the model's configuration follows from comes before it: split, images, conditions.
+    let changed = differences(&stored_train, train);
+    if !changed.is_empty() {
+        return refuse(format!(
+            "'{directory}' was trained with another [train] table ({}); only `epochs` and `patience` may change on --resume",
+            changed.join(", ")
+        ));
+    }
+    let same_conditions = stored.config.condition.names == model.config.condition.names;
+    if same_conditions && progress.data_checksum != checksum {
+        return refuse(format!(
+            "'{directory}' was trained on other images or values of the conditions; give the same --data, --select and --limit, or --force to start over"
+        ));
+    }
+    if stored.config != model.config {
+        return refuse(format!(
+            "'{directory}' was trained with another model configuration; give the one in its config.toml, or --force to start over"
+        ));
+    }
+    let all = |group: &str| {
+        model
+            .tensors
+            .iter()
+            .map(|spec| file.masked(&format!("{group}.{}", spec.name), spec))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let steps: u64 = file
+        .metadata("steps")?
+        .parse()
+        .map_err(|_| file.damaged("its number of steps is not a number"))?;
+    let in_epoch = images.div_ceil(train.batch);
+    let made = progress.history.len() as u64 * in_epoch as u64;
+    if progress.history.len() != progress.epoch
+        || progress.best_epoch > progress.epoch
+        || progress.steps_in_epoch > in_epoch
+        || steps != made + progress.steps_in_epoch as u64
+    {
+        return Err(file.damaged("its progress does not add up").into());
+    }
+    let state = TrainingState {
+        parameters: all("parameter")?,
+        first_moments: all("first_moment")?,
+        second_moments: all("second_moment")?,
+        steps,
+    };
+    Ok(Resumed {
+        progress,
+        state,
+        record,
+    })
+}
