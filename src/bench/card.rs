@@ -9,8 +9,7 @@ use super::{BenchError, CardReport, CardTrainingResult, Options, middle, rate};
 use crate::device::cuda::device::{Device, Launch, Memory};
 use crate::device::cuda::driver;
 use crate::device::cuda::driver::Energy;
-use crate::device::{DeviceChoice, EngineError};
-use crate::families::sarm::Engine;
+use crate::device::{Card, DeviceChoice, EngineError};
 use crate::families::sarm::Sarm;
 use crate::families::sarm::cuda::CudaEngine;
 use crate::families::sarm::cuda::ops::linear::ADAM_BYTES;
@@ -131,9 +130,13 @@ pub fn run(
     progress: &dyn Fn(&str),
 ) -> Result<CardReport, BenchError> {
     let engine = CudaEngine::new(Arc::clone(card));
+    let named = Card {
+        name: format!("cuda:{number}"),
+        device: Arc::clone(card),
+    };
     progress("the card's matrix, stream and copy rates");
     let mut report = CardReport {
-        device: engine.describe(),
+        device: named.describe(),
         matrix_teraflops: matrix(card)? / 1e12,
         copy_gigabytes: copying(card)? / 1e9,
         stream_gigabytes: streaming(card)? / 1e9,

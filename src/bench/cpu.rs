@@ -63,11 +63,11 @@ pub fn run(
     progress: &dyn Fn(&str),
 ) -> Result<(), BenchError> {
     let engine = CpuEngine::new(options.threads)?;
-    let device = engine.describe();
+    let device = engine.cpu().describe();
     progress("matrix rate");
-    let gemm_gflops = gemm_gflops(engine.threads(), options.seconds.min(2.0));
+    let gemm_gflops = gemm_gflops(engine.cpu().threads(), options.seconds.min(2.0));
     report.gemm_gflops = Some(gemm_gflops);
-    report.machine.threads = engine.threads();
+    report.machine.threads = engine.cpu().threads();
     report.machine.engine = device.clone();
     for paper in options.chosen() {
         let model = paper.model()?;
@@ -110,7 +110,7 @@ pub fn run(
                 device: device.clone(),
                 batch,
                 images_per_second,
-                images_per_core_hour: images_per_second * 3600.0 / engine.threads() as f64,
+                images_per_core_hour: images_per_second * 3600.0 / engine.cpu().threads() as f64,
                 bound_images_per_second: gemm_gflops * 1e9 / (2.0 * work),
                 paper_images_per_second: paper.paper_images_per_second,
                 occupancy,

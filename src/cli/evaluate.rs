@@ -4,7 +4,7 @@ mod classifiers;
 
 use std::path::{Path, PathBuf};
 
-use super::{Global, Select, command_line, read_checkpoint};
+use super::{Global, Select, command_line};
 use crate::checkpoint::Record;
 use crate::data;
 use crate::data::{Dataset, ReadOptions, Selection};
@@ -133,7 +133,7 @@ impl Evaluate {
     /// Without a model the images alone are judged.
     fn training(&self) -> anyhow::Result<(Option<Nll>, Option<TrainingCurve>)> {
         let (path, record) = match &self.model {
-            Some(path) => (path.clone(), read_checkpoint(path)?.record),
+            Some(path) => (path.clone(), pretrained::open(path)?.record),
             None => match self.named_model() {
                 Some(found) => found,
                 None => return Ok((None, None)),
@@ -165,7 +165,7 @@ impl Evaluate {
             return None;
         }
         let left_out = "its training is left out of the report (name the model with --model)";
-        match read_checkpoint(&path) {
+        match pretrained::open(&path) {
             Ok(found) if sha256.is_some_and(|s| s != found.sha256) => {
                 log::warn!(
                     "'{}' is no longer the model that '{}' was made with; {left_out}",

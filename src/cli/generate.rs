@@ -1,26 +1,20 @@
 //! `sarm generate`
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use super::given::{Given, GivenRows};
-use super::interrupt::Interrupt;
-use super::{
-    Global, bytes, command_line, grouped, print_json, read_checkpoint, refuse_existing,
-    refuse_input,
-};
-use crate::data::{Layout, Provenance, Selection, SparseImages};
-use crate::families::sarm::{Engine, Opened};
-use crate::family::SamplingPlan;
-use crate::physics::{DEFAULT_RANGE, Geometry, observables};
-use crate::run::generate::{Ending, GeneratePlan, Outcome, generate};
-use crate::run::journal::Identity;
-use crate::run::pretrained;
+use super::interrupt::{Interrupt, Signal};
+use super::{Global, bytes, command_line, grouped, print_json, refuse_existing, refuse_input};
+use crate::data::{Layout, Provenance, Selection};
+use crate::device::Devices;
+use crate::physics::DEFAULT_RANGE;
+use crate::run::conditions::{Given, Source};
+use crate::run::generate::{Ending, Job, Outcome, Output, Request};
+use crate::run::pretrained::{self, Pretrained};
 
 /// Draw new images from a model.
 ///
@@ -122,10 +116,10 @@ struct Report {
 }
 
 impl Report {
-    fn new(out: PathBuf, outcome: &Outcome, seconds: f64, engine: &dyn Engine) -> Self {
+    fn new(out: PathBuf, outcome: &Outcome, seconds: f64, devices: &Devices) -> Self {
         let drawn = outcome.drawn as f64;
         let hourly = |devices: usize| Some(drawn / seconds * 3600.0 / devices as f64);
-        let (per_core, per_card) = match engine.cards() {
+        let (per_core, per_card) = match devices.card_count() {
             0 => (hourly(rayon::current_num_threads()), None),
             cards => (None, hourly(cards)),
         };
@@ -143,7 +137,7 @@ impl Report {
             sampler_images_per_second: drawn / outcome.drawing.as_secs_f64().max(1e-9),
             events_per_core_hour: per_core,
             events_per_gpu_hour: per_card,
-            device: engine.describe(),
+            device: devices.describe(),
         }
     }
 
@@ -165,102 +159,79 @@ impl Generate {
         refuse_input(&self.out, inputs.into_iter().flatten())?;
         refuse_existing(&self.out, self.force || self.resume)?;
         global.start_threads()?;
-        let checkpoint = read_checkpoint(&self.model)?;
-        let model = &checkpoint.model;
-        let own = pretrained::named(&self.model);
-        // A class that the model's name stands for is that of rows, too.
-        let class = own
-            .iter()
-            .flat_map(|own| own.given)
-            .map(|(name, value)| Selection {
-                name: (*name).into(),
-                low: f64::from(*value),
-                high: f64::from(*value),
-            });
-        let select: Vec<Selection> = self.select.iter().cloned().chain(class).collect();
-        let from = self.given_from.as_deref().map(|path| (path, &select[..]));
-        let list = match from {
-            None => Given::with_those_of(&self.given, own)?,
-            Some(_) => Vec::new(),
-        };
-        if self.count.is_none() && from.is_none() {
-            bail!("how many images? give --count N");
-        }
-        let end = |count| self.first.saturating_add(count);
-        let images = self.first..end(self.count.unwrap_or(0));
-        let given = GivenRows::new(model, &list, from, self.seed, images)?;
-        let count = self.count.unwrap_or(given.rows() as u64);
-        let sampling = SamplingPlan {
-            seed: self.seed,
-            conditions: given.standardised(model),
-            max_memory: self.max_memory,
-            ..SamplingPlan::default()
-        };
-        let (Opened { engine, remark }, mut sampler) = global.sampler(model, &sampling)?;
-        let size = model.config.image;
-        let identity = Identity {
-            model: sha256_bytes(&checkpoint.sha256)?,
-            condition: given.hash(model),
-            seed: self.seed,
+        let checkpoint = pretrained::open(&self.model)?;
+        let request = Request {
+            count: self.count,
             first: self.first,
-            count,
-            height: size.height as u32,
-            width: size.width as u32,
-            arithmetic: engine.arithmetic(),
+            seed: self.seed,
+            conditions: self.source(pretrained::named(&self.model))?,
+            device: global.device.clone(),
+            threads: global.threads(),
+            max_memory: self.max_memory,
         };
-        let mut plan = GeneratePlan::new(&self.out, identity, self.layout);
-        plan.resume = self.resume;
-        plan.force = self.force;
-        plan.provenance = Provenance::new()
-            .with("command", command_line())
-            .with("model", self.model.display().to_string())
-            .with("device", engine.describe());
-        let origin = given.origin(end(count));
-        if let Some(origin) = &origin {
-            plan.provenance =
-                std::mem::take(&mut plan.provenance).with("conditions", origin.clone());
-        }
-        // What all training images had in common, the generated ones have too.
-        if let Some(signal) = checkpoint.record.constants.get("signal")
-            && !given.names.iter().any(|n| n == "signal")
-        {
-            plan.constants.insert("signal".into(), *signal);
-        }
-        let geometry = Geometry::new(size.height, size.width, self.range)?;
-        // Names of what follows from an image's pixels, written this time or not.
-        let none = SparseImages::new(size.height, size.width).unwrap_or_default();
-        let computed: BTreeSet<String> = observables(&none, &geometry)?
-            .columns()
-            .into_keys()
-            .chain(model.config.condition.total.clone())
-            .collect();
-        let with_observables = self.observables.unwrap_or(self.layout == Layout::Dense);
-        let columns = |first: u64, images: &SparseImages| {
-            let mut columns = BTreeMap::new();
-            if with_observables {
-                // The sampler's images have the model's size, and so has the geometry: no error here.
-                columns = observables(images, &geometry)
-                    .map(|o| o.columns())
-                    .unwrap_or_default();
-            }
-            columns.extend(given.written(first, images.len(), &computed));
-            columns
-        };
-        let bar = super::progress::bar(global, count);
-        bar.set_prefix("generate");
-        if let Some(remark) = remark {
+        let mut job = Job::new(&checkpoint, &request)?;
+        let opened = job.opened().clone();
+        log::info!("{}", opened.devices.describe());
+        if let Some(remark) = opened.remark {
             global.say(remark);
         }
-        if let Some(origin) = &origin {
+        if let Some(origin) = job.conditions_origin() {
             global.say(format!("conditions: {origin}"));
         }
-        for remark in given.beyond(model) {
+        for remark in job.beyond_training() {
             log::warn!("{remark}");
         }
         let interrupt = Interrupt::watch()?;
+        let (outcome, seconds) = self.write(global, &mut job, &interrupt)?;
+        let report = Report::new(self.out.clone(), &outcome, seconds, &opened.devices);
+        self.tell(global, &outcome, &report);
+        if self.json {
+            print_json(&report)?;
+        }
+        let stopped = outcome.ending == Ending::Interrupted;
+        let Some(signal) = interrupt.signal().filter(|_| stopped) else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        tell_how_to_go_on(signal, &outcome, job.identity().count);
+        Ok(signal.exit_code())
+    }
+
+    /// Where the conditions come from.
+    fn source(&self, own: Option<&'static Pretrained>) -> anyhow::Result<Source> {
+        let Some(path) = &self.given_from else {
+            return Ok(Source::Given(Given::with_those_of(&self.given, own)?));
+        };
+        // A class that the model's name stands for is that of rows, too.
+        let class = own.into_iter().flat_map(Pretrained::selections);
+        Ok(Source::Rows {
+            path: path.clone(),
+            select: self.select.iter().cloned().chain(class).collect(),
+        })
+    }
+
+    /// Draw and write, with a progress bar: what was done, and the seconds that it took.
+    fn write(
+        &self,
+        global: &Global,
+        job: &mut Job,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<(Outcome, f64)> {
+        let output = Output {
+            path: self.out.clone(),
+            layout: self.layout,
+            observables: self.observables,
+            range: self.range,
+            resume: self.resume,
+            force: self.force,
+            provenance: Provenance::new()
+                .with("command", command_line())
+                .with("model", self.model.display().to_string()),
+        };
+        let bar = super::progress::bar(global, job.identity().count);
+        bar.set_prefix("generate");
         // From the first image that is drawn now: those taken over are in no rate.
         let mut started = None;
-        let outcome = generate(&plan, sampler.as_mut(), &columns, &mut |p| {
+        let outcome = job.write(&output, &mut |p| {
             if started.is_none() && p.replayed > 0 {
                 global.say(format!("going on after {} images", grouped(p.replayed)));
                 bar.set_position(p.done);
@@ -272,46 +243,41 @@ impl Generate {
                 None => ControlFlow::Continue(()),
                 Some(_) => ControlFlow::Break(()),
             }
-        })
-        .with_context(|| format!("generating '{}'", self.out.display()));
+        });
         bar.finish_and_clear();
-        let outcome = outcome?;
-        let seconds = started.map_or(Duration::ZERO, |at| at.elapsed());
-        let seconds = seconds.max(Duration::from_micros(1)).as_secs_f64();
-        let report = Report::new(self.out.clone(), &outcome, seconds, engine.as_ref());
+        let outcome = outcome.with_context(|| format!("generating '{}'", self.out.display()))?;
+        let took = started.map_or(Duration::ZERO, |at| at.elapsed());
+        Ok((outcome, took.max(Duration::from_micros(1)).as_secs_f64()))
+    }
+
+    /// What was done, in a line.
+    fn tell(&self, global: &Global, outcome: &Outcome, report: &Report) {
+        let out = self.out.display();
         match outcome.ending {
-            Ending::AlreadyComplete => global.say(format!(
-                "'{}' is complete already: nothing to do",
-                self.out.display()
-            )),
+            Ending::AlreadyComplete => {
+                global.say(format!("'{out}' is complete already: nothing to do"));
+            }
             Ending::Interrupted => {}
             Ending::Complete => global.say(format!(
-                "{} images in {seconds:.1} s, to disk: {:.0} images/s, {} ({}): {}",
+                "{} images in {:.1} s, to disk: {:.0} images/s, {} ({}): {out}",
                 grouped(outcome.drawn),
+                report.seconds,
                 report.images_per_second,
                 report.hourly(),
                 report.device,
-                self.out.display()
             )),
         }
-        if self.json {
-            print_json(&report)?;
-        }
-        let Some(signal) = interrupt
-            .signal()
-            .filter(|_| outcome.ending == Ending::Interrupted)
-        else {
-            return Ok(ExitCode::SUCCESS);
-        };
-        // Whatever --quiet says: nothing else tells that the output is not there.
-        super::tell(format!(
-            "sarm: stopped by {signal} after {} of {} images; go on with: {}",
-            grouped(outcome.replayed + outcome.drawn),
-            grouped(count),
-            resuming(std::env::args_os())
-        ));
-        Ok(signal.exit_code())
     }
+}
+
+/// Whatever --quiet says: nothing else tells that the output is not there.
+fn tell_how_to_go_on(signal: Signal, outcome: &Outcome, count: u64) {
+    super::tell(format!(
+        "sarm: stopped by {signal} after {} of {} images; go on with: {}",
+        grouped(outcome.replayed + outcome.drawn),
+        grouped(count),
+        resuming(std::env::args_os())
+    ));
 }
 
 /// The same command with --resume, to be given to a shell.
@@ -328,17 +294,6 @@ fn resuming(words: impl Iterator<Item = std::ffi::OsString>) -> String {
         words.push("--resume".into());
     }
     words.join(" ")
-}
-
-fn sha256_bytes(hex: &str) -> anyhow::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    for (i, b) in bytes.iter_mut().enumerate() {
-        let digits = hex
-            .get(2 * i..2 * i + 2)
-            .context("the model's hash is too short")?;
-        *b = u8::from_str_radix(digits, 16).context("the model's hash is not hexadecimal")?;
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::{grouped, print, print_json, read_checkpoint};
+use super::{grouped, print, print_json};
 use crate::data;
+use crate::device::Cpu;
 use crate::device::cuda::driver;
-use crate::families::sarm::Engine;
-use crate::families::sarm::checkpoint::Checkpoint;
-use crate::families::sarm::cpu::CpuEngine;
-use crate::families::sarm::{Config, Sarm};
+use crate::families;
+use crate::family::TensorInfo;
+use crate::run::checkpoint::Checkpoint;
 use crate::run::pretrained;
 
 /// Say what is in a data file, a checkpoint or a configuration; or which devices this machine has.
@@ -73,11 +73,11 @@ impl Info {
                 }
             }
             Kind::Checkpoint => {
-                let checkpoint = read_checkpoint(&file)?;
+                let checkpoint = pretrained::open(&file)?;
                 if self.json {
-                    print_json(&as_json(&checkpoint))
+                    print_json(&as_json(&checkpoint)?)
                 } else {
-                    print(&as_text(&file, &checkpoint)?)
+                    print(&as_text(&file, &checkpoint))
                 }
             }
             Kind::Config => {
@@ -91,15 +91,15 @@ impl Info {
                     }
                     _ => bail!("'{}' is not HDF5, safetensors or TOML", file.display()),
                 };
-                let config =
-                    Config::parse(&text).with_context(|| format!("in '{}'", file.display()))?;
+                let config = families::configuration(&text)
+                    .with_context(|| format!("in '{}'", file.display()))?;
                 if self.json {
-                    print_json(&config)
+                    print_json(&config.to_json())
                 } else {
                     print(&format!(
                         "# {}: valid; every setting, defaults filled in\n{}",
                         file.display(),
-                        toml::to_string(&config)?
+                        config.to_toml()
                     ))
                 }
             }
@@ -127,7 +127,7 @@ struct Card {
 }
 
 fn devices(json: bool) -> anyhow::Result<()> {
-    let cpu = CpuEngine::new(0)?.describe();
+    let cpu = Cpu::new(0)?.describe();
     let (cards, without_cuda) = match driver::cards() {
         Ok(cards) => (cards, None),
         Err(problem) => (Vec::new(), Some(problem.to_string())),
@@ -211,32 +211,30 @@ fn data_text(s: &data::FileSummary) -> String {
     text
 }
 
-fn as_json(c: &Checkpoint) -> serde_json::Value {
-    let tensors: Vec<_> = c
-        .model
-        .tensors
-        .iter()
-        .map(|t| serde_json::json!({"name": t.name, "shape": t.shape, "unmasked": t.unmasked()}))
-        .collect();
-    serde_json::json!({
+fn as_json(c: &Checkpoint) -> anyhow::Result<serde_json::Value> {
+    let tensors = c.model.tensors();
+    let config: serde_json::Value = serde_json::from_str(&c.model.config_json())?;
+    Ok(serde_json::json!({
         "kind": "checkpoint",
         "sha256": c.sha256,
-        "config": c.model.config,
+        "family": c.model.family(),
+        "config": config,
         "record": c.record,
-        "parameters": c.model.tensors.iter().map(|t| t.size()).sum::<usize>(),
-        "unmasked_parameters": c.model.unmasked(),
-        "prior": c.model.prior.as_ref().map(|p| serde_json::json!({
+        "parameters": tensors.iter().map(TensorInfo::size).sum::<usize>(),
+        "unmasked_parameters": tensors.iter().map(|t| t.unmasked).sum::<usize>(),
+        "prior": c.prior.as_ref().map(|p| serde_json::json!({
             "labels": p.labels,
             "densities": p.densities.iter().map(|d| serde_json::json!({"range": d.range, "nll": d.nll})).collect::<Vec<_>>(),
         })),
         "tensors": tensors,
-    })
+    }))
 }
 
 /// How the conditions are distributed, a line each.
-fn prior_as_text(model: &Sarm) -> String {
-    let Some(prior) = &model.prior else {
-        return match model.config.condition.names.is_empty() {
+fn prior_as_text(checkpoint: &Checkpoint) -> String {
+    let conditions = checkpoint.model.conditions();
+    let Some(prior) = &checkpoint.prior else {
+        return match conditions.names.is_empty() {
             true => String::new(),
             false => "conditions  distribution not known: give them to generate\n\n".into(),
         };
@@ -252,7 +250,7 @@ fn prior_as_text(model: &Sarm) -> String {
     for d in &prior.densities {
         let r = &d.range;
         let [low, high] = r.ends();
-        let what = match model.config.condition.total.as_ref() == Some(&r.name) {
+        let what = match conditions.total.as_ref() == Some(&r.name) {
             true => " (total: the sum of an image's pixels)",
             false => "",
         };
@@ -264,13 +262,15 @@ fn prior_as_text(model: &Sarm) -> String {
     format!("conditions  {}\n\n", lines.join("\n            "))
 }
 
-fn as_text(path: &Path, c: &Checkpoint) -> anyhow::Result<String> {
+fn as_text(path: &Path, c: &Checkpoint) -> String {
     let r = &c.record;
-    let size = c.model.config.image;
-    let all: usize = c.model.tensors.iter().map(|t| t.size()).sum();
+    let size = c.model.image();
+    let tensors = c.model.tensors();
+    let all: usize = tensors.iter().map(TensorInfo::size).sum();
+    let unmasked: usize = tensors.iter().map(|t| t.unmasked).sum();
     let nats = |v: Option<f64>| v.map_or("not measured".into(), |v| format!("{v:.4} nats/image"));
     let mut text = format!(
-        "{}: SARM-{} for images of {} x {}\n\
+        "{}: {} for images of {} x {}\n\
          sha256      {}\n\
          parameters  {}, {} of them not masked\n\
          trained on  {} {:?}: {} images, {} held out\n\
@@ -279,12 +279,12 @@ fn as_text(path: &Path, c: &Checkpoint) -> anyhow::Result<String> {
          validation  {}\n\
          written by  sarm {}\n\n",
         path.display(),
-        c.model.stages.len(),
+        c.model.title(),
         size.height,
         size.width,
         c.sha256,
         grouped(all as u64),
-        grouped(c.model.unmasked() as u64),
+        grouped(unmasked as u64),
         r.data,
         r.select,
         grouped(r.images[0] as u64),
@@ -294,11 +294,11 @@ fn as_text(path: &Path, c: &Checkpoint) -> anyhow::Result<String> {
         nats(r.validation_nll),
         r.version,
     );
-    text += &prior_as_text(&c.model);
-    text += &toml::to_string(&c.model.config)?;
+    text += &prior_as_text(c);
+    text += &c.model.config_toml();
     text += "\n";
-    for t in &c.model.tensors {
+    for t in tensors {
         text += &format!("{:<28} {:?}\n", t.name, t.shape);
     }
-    Ok(text)
+    text
 }

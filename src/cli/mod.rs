@@ -3,7 +3,6 @@
 mod bench;
 mod evaluate;
 mod generate;
-mod given;
 mod info;
 mod interrupt;
 mod pack;
@@ -18,12 +17,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::data::Selection;
-use crate::device::DeviceChoice;
-use crate::families::sarm::checkpoint::Checkpoint;
-use crate::families::sarm::{self, Sarm};
-use crate::families::sarm::{Opened, Work};
-use crate::family::{Sampler, SamplingPlan};
-use crate::run::pretrained;
+use crate::device::{self, DeviceChoice, Opened, Task};
 
 /// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
 ///
@@ -183,25 +177,14 @@ impl Global {
             .context("cannot start threads")
     }
 
-    /// The engine that the options ask for, for `work`. Library code outside it uses as many threads.
+    /// The devices that the options ask for, for `task`. Library code outside them uses as many threads.
     ///
-    /// Its remark is to be said when work begins: what is refused before is refused in one line.
-    fn engine(&self, work: Work) -> anyhow::Result<Opened> {
+    /// The remark is to be said when work begins: what is refused before is refused in one line.
+    fn open(&self, task: Task) -> anyhow::Result<Opened> {
         self.start_threads()?;
-        let opened = sarm::open(&self.device, self.threads(), work)?;
-        log::info!("{}", opened.engine.describe());
+        let opened = device::open(&self.device, self.threads(), task)?;
+        log::info!("{}", opened.devices.describe());
         Ok(opened)
-    }
-
-    /// The same for drawing `model`, with the sampler; the threads have been started.
-    fn sampler(
-        &self,
-        model: &Sarm,
-        plan: &SamplingPlan,
-    ) -> anyhow::Result<(Opened, Box<dyn Sampler>)> {
-        let (opened, sampler) = sarm::open_sampler(&self.device, self.threads(), model, plan)?;
-        log::info!("{}", opened.engine.describe());
-        Ok((opened, sampler))
     }
 
     /// Print a line for a person.
@@ -225,20 +208,6 @@ impl Select {
     fn typed(&self) -> Vec<String> {
         self.select.iter().map(ToString::to_string).collect()
     }
-}
-
-/// A checkpoint: a file, or a model that comes with the program.
-fn read_checkpoint(path: &Path) -> anyhow::Result<Checkpoint> {
-    if let Some(model) = pretrained::named(path) {
-        return Ok(model.checkpoint()?);
-    }
-    Checkpoint::read(path).map_err(|error| {
-        let names: Vec<_> = pretrained::MODELS.iter().map(|m| m.name).collect();
-        match path.exists() {
-            true => error.into(),
-            false => anyhow::anyhow!("{error}; models that come with sarm: {}", names.join(", ")),
-        }
-    })
 }
 
 /// The command line as typed, for provenance.

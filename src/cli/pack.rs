@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Global, grouped, read_checkpoint, refuse_existing, refuse_input};
+use super::{Global, grouped, refuse_existing, refuse_input};
+use crate::run::checkpoint::save_packed;
+use crate::run::pretrained;
 
 /// Make a model small enough to ship: weights as bfloat16, masked ones left out.
 ///
@@ -28,13 +30,18 @@ impl Pack {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         refuse_input(&self.out, [&self.model])?;
         refuse_existing(&self.out, self.force)?;
-        let checkpoint = read_checkpoint(&self.model)?;
+        let checkpoint = pretrained::open(&self.model)?;
         // Who gets the model learns what it was trained on, not where that lies on this machine.
         let mut record = checkpoint.record;
         if let Some(name) = Path::new(&record.data).file_name() {
             record.data = name.to_string_lossy().into_owned();
         }
-        checkpoint.model.save_packed(&self.out, &record)?;
+        save_packed(
+            &self.out,
+            checkpoint.model.as_ref(),
+            checkpoint.prior.as_ref(),
+            &record,
+        )?;
         if let Ok(file) = std::fs::metadata(&self.out) {
             global.say(format!(
                 "{}: {} bytes",

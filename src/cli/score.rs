@@ -1,24 +1,16 @@
 //! `sarm score`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
-use super::given::Given;
-use super::{
-    Global, Select, command_line, grouped, print_json, read_checkpoint, refuse_existing,
-    refuse_input,
-};
-use crate::conditions::ConditionedImages;
-use crate::data;
-use crate::data::{Provenance, ReadOptions};
-use crate::families::sarm::Work;
-use crate::prior::draw::log_density;
+use super::{Global, Select, command_line, grouped, print_json, refuse_existing, refuse_input};
+use crate::data::{self, Provenance};
+use crate::device::Task;
+use crate::prior::Prior;
+use crate::run::checkpoint::Checkpoint;
+use crate::run::conditions::Given;
 use crate::run::pretrained;
-use crate::run::train::{check_range, conditions};
+use crate::run::score::{Request, Scores, score};
 
 /// Exact log-likelihood of each image of a file, in nats.
 ///
@@ -73,101 +65,22 @@ impl Score {
             refuse_input(out, [&self.model, &self.data])?;
             refuse_existing(out, self.force)?;
         }
-        let checkpoint = read_checkpoint(&self.model)?;
-        let model = &checkpoint.model;
-        let engine = global.engine(Work::Scoring)?.engine;
-        let size = model.config.image;
-        let given = Given::with_those_of(&self.given, pretrained::named(&self.model))?;
-        let mut dataset = data::read(
-            &self.data,
-            &ReadOptions {
-                selections: self.select.select.clone(),
-                columns: Given::scored(&given, model)?,
-                prefer_given: true,
-                total: model.config.condition.total.clone(),
-                limit: self.limit,
-                size: Some((size.height, size.width)),
-            },
-        )?;
-        let rows = dataset.images.len();
-        Given::put(&given, &mut dataset.columns, rows);
-        let in_file = || format!("scoring '{}'", self.data.display());
-        let remedy = "score with a model of a higher range or leave those images out";
-        check_range(model, &dataset, remedy).with_context(in_file)?;
-        let conditions = conditions(model, &dataset).with_context(in_file)?;
-        let log_prior = match &model.prior {
-            Some(prior) if !prior.densities.is_empty() => {
-                Some(log_density(prior, &dataset.columns).with_context(in_file)?)
-            }
-            _ => None,
+        let checkpoint = pretrained::open(&self.model)?;
+        let devices = global.open(Task::Scoring)?.devices;
+        let request = Request {
+            data: self.data.clone(),
+            select: self.select.select.clone(),
+            given: Given::with_those_of(&self.given, pretrained::named(&self.model))?,
+            limit: self.limit,
         };
-        let rows = dataset.rows;
-        let images = Arc::new(ConditionedImages {
-            images: dataset.images,
-            conditions,
-        });
-        let started = Instant::now();
-        let scores = engine.score(model, images).with_context(in_file)?;
-        let seconds = started.elapsed().as_secs_f64();
-        let n = scores.len() as f64;
-        let impossible = (log_prior.iter().flatten())
-            .filter(|v| !v.is_finite())
-            .count();
-        if impossible > 0 {
-            log::warn!(
-                "{} of {} images have conditions that no image had which the model was trained on (log_prior -inf); their likelihoods mean little",
-                grouped(impossible as u64),
-                grouped(scores.len() as u64)
-            );
-        }
-        let mean = scores.iter().sum::<f64>() / n;
-        let variance = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-        let summary = Summary {
-            images: scores.len(),
-            mean_log_likelihood: mean,
-            error_of_mean: (variance / n).sqrt(),
-            mean_log_prior: mean_of_finite(log_prior.as_deref().unwrap_or_default()),
-            images_per_second: n / seconds,
-            device: engine.describe(),
-        };
-        let of_conditions = match summary.mean_log_prior {
-            Some(mean) => format!(" (and {mean:.4} of their conditions)"),
-            None => String::new(),
-        };
-        global.say(format!(
-            "{} images: mean log-likelihood {mean:.4} +- {:.4} nats{of_conditions}, {:.0} images/s",
-            grouped(scores.len() as u64),
-            summary.error_of_mean,
-            summary.images_per_second,
-        ));
+        let scores = score(&checkpoint, &devices, &request)?;
+        let summary = Summary::of(&scores, devices.describe());
+        summary.tell(global, &scores);
         match &self.out {
-            Some(out) => {
-                let mut columns = BTreeMap::from([
-                    ("log_likelihood".to_string(), scores),
-                    ("row".to_string(), rows.iter().map(|r| *r as f64).collect()),
-                ]);
-                let with_prior = log_prior.is_some();
-                columns.extend(log_prior.map(|values| ("log_prior".to_string(), values)));
-                let mut provenance = Provenance::new()
-                    .with("model_sha256", checkpoint.sha256.clone())
-                    .with("data", self.data.display().to_string())
-                    .with(
-                        "unit",
-                        "log_likelihood in nats per image, densities per GeV",
-                    )
-                    .with("device", summary.device.clone())
-                    .with("command", command_line());
-                if let Some(prior) = model.prior.as_ref().filter(|_| with_prior) {
-                    let names: Vec<&str> = prior.names().collect();
-                    let (labels, others) = names.split_at(prior.labels.names.len());
-                    let of = format!("{} | {}", others.join(", "), labels.join(", "));
-                    provenance = provenance.with("log_prior_of", of);
-                }
-                data::write_columns(out, &columns, &provenance, self.force)?;
-            }
+            Some(out) => self.write(out, &checkpoint, scores, &summary)?,
             None if !self.json => {
-                let lines: String = scores.iter().map(|s| format!("{s}\n")).collect();
-                super::print(&lines)?;
+                let lines = scores.log_likelihood.iter().map(|s| format!("{s}\n"));
+                super::print(&lines.collect::<String>())?;
             }
             None => {}
         }
@@ -175,6 +88,81 @@ impl Score {
             print_json(&summary)?;
         }
         Ok(())
+    }
+
+    fn write(
+        &self,
+        out: &Path,
+        checkpoint: &Checkpoint,
+        scores: Scores,
+        summary: &Summary,
+    ) -> anyhow::Result<()> {
+        let mut provenance = Provenance::new()
+            .with("model_sha256", checkpoint.sha256.clone())
+            .with("data", self.data.display().to_string())
+            .with(
+                "unit",
+                "log_likelihood in nats per image, densities per GeV",
+            )
+            .with("device", summary.device.clone())
+            .with("command", command_line());
+        let rows = scores.rows.iter().map(|r| *r as f64).collect();
+        let mut columns = BTreeMap::from([
+            ("log_likelihood".to_string(), scores.log_likelihood),
+            ("row".to_string(), rows),
+        ]);
+        if let (Some(values), Some(prior)) = (scores.log_prior, &checkpoint.prior) {
+            columns.insert("log_prior".to_string(), values);
+            provenance = provenance.with("log_prior_of", conditional(prior));
+        }
+        data::write_columns(out, &columns, &provenance, self.force)?;
+        Ok(())
+    }
+}
+
+/// `jet_pt, jet_mass | signal`: what `log_prior` is the density of.
+fn conditional(prior: &Prior) -> String {
+    let names: Vec<&str> = prior.names().collect();
+    let (labels, others) = names.split_at(prior.labels.names.len());
+    format!("{} | {}", others.join(", "), labels.join(", "))
+}
+
+impl Summary {
+    fn of(scores: &Scores, device: String) -> Self {
+        let all = &scores.log_likelihood;
+        let n = all.len() as f64;
+        let mean = all.iter().sum::<f64>() / n;
+        let variance = all.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        Self {
+            images: all.len(),
+            mean_log_likelihood: mean,
+            error_of_mean: (variance / n).sqrt(),
+            mean_log_prior: mean_of_finite(scores.log_prior.as_deref().unwrap_or_default()),
+            images_per_second: n / scores.took.as_secs_f64(),
+            device,
+        }
+    }
+
+    /// The figures in a line, and conditions that the model knows nothing of.
+    fn tell(&self, global: &Global, scores: &Scores) {
+        let images = grouped(self.images as u64);
+        let impossible = (scores.log_prior.iter().flatten())
+            .filter(|v| !v.is_finite())
+            .count();
+        if impossible > 0 {
+            log::warn!(
+                "{} of {images} images have conditions that no image had which the model was trained on (log_prior -inf); their likelihoods mean little",
+                grouped(impossible as u64),
+            );
+        }
+        let of_conditions = match self.mean_log_prior {
+            Some(mean) => format!(" (and {mean:.4} of their conditions)"),
+            None => String::new(),
+        };
+        global.say(format!(
+            "{images} images: mean log-likelihood {:.4} +- {:.4} nats{of_conditions}, {:.0} images/s",
+            self.mean_log_likelihood, self.error_of_mean, self.images_per_second,
+        ));
     }
 }
 

@@ -9,8 +9,9 @@ use indicatif::ProgressBar;
 use super::{Global, Select, grouped, print_json};
 use crate::data;
 use crate::data::ReadOptions;
-use crate::families::sarm::Work;
-use crate::families::sarm::{Config, Sarm};
+use crate::device::Task;
+use crate::families;
+use crate::family::Model;
 use crate::prior::Prior;
 use crate::run::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
 
@@ -64,33 +65,34 @@ pub struct Train {
 
 impl Train {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
-        let opened = global.engine(Work::Training)?;
+        let opened = global.open(Task::Training)?;
         let mut config = match &self.config {
-            None => Config::default(),
+            None => families::default_configuration(),
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read '{}'", path.display()))?;
-                Config::parse(&text).with_context(|| format!("in '{}'", path.display()))?
+                families::configuration(&text)
+                    .with_context(|| format!("in '{}'", path.display()))?
             }
         };
         if let Some(epochs) = self.epochs {
-            config.train.epochs = epochs;
+            config.training_mut().epochs = epochs;
         }
         if let Some(seed) = self.seed {
-            config.train.seed = seed;
+            config.training_mut().seed = seed;
         }
-        config.train.check()?;
+        config.training().check()?;
         check_directory(&self.out, self.resume, self.force)?;
         let started = std::time::Instant::now();
         let dataset = data::read(
             &self.data,
             &ReadOptions {
                 selections: self.select.select.clone(),
-                columns: config.condition.read().cloned().collect(),
-                total: config.condition.total.clone(),
+                columns: config.conditions().read().cloned().collect(),
+                total: config.conditions().total.clone(),
                 limit: self.limit,
                 prefer_given: false,
-                size: config.image.map(|s| (s.height, s.width)),
+                size: config.image().map(|s| (s.height, s.width)),
             },
         )?;
         log::info!(
@@ -101,8 +103,8 @@ impl Train {
         let mut observer = Bars {
             global: global.clone(),
             remark: opened.remark,
-            device: opened.engine.describe(),
-            epochs: config.train.epochs,
+            device: opened.devices.describe(),
+            epochs: config.training().epochs,
             batch_images: 0,
             bar: None,
         };
@@ -116,7 +118,7 @@ impl Train {
             force: self.force,
             checkpoint_every: Duration::from_secs(self.checkpoint_every),
         };
-        let summary = train(opened.engine.as_ref(), plan, &mut observer)?;
+        let summary = train(&opened.devices, plan, &mut observer)?;
         if let Some(bar) = &observer.bar {
             bar.finish_and_clear();
         }
@@ -161,14 +163,15 @@ impl Observer for Bars {
         ));
     }
 
-    fn start(&mut self, model: &Sarm, images: [usize; 2], epoch: usize) {
+    fn start(&mut self, model: &dyn Model, images: [usize; 2], epoch: usize) {
         self.batch_images = images[0] as u64;
+        let unmasked: usize = model.tensors().iter().map(|t| t.unmasked).sum();
         if let Some(remark) = self.remark.take() {
             self.global.say(remark);
         }
         self.global.say(format!(
             "training {} unmasked parameters on {} images, {} held out ({})",
-            grouped(model.unmasked() as u64),
+            grouped(unmasked as u64),
             grouped(images[0] as u64),
             grouped(images[1] as u64),
             self.device,

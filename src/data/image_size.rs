@@ -11,3 +11,10 @@ pub struct ImageSize {
     /// Columns.
     pub width: usize,
 }
+
+impl ImageSize {
+    /// Pixels in an image.
+    pub fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+}

@@ -31,7 +31,7 @@ pub enum Cards {
 
 impl Cards {
     /// Their numbers, at least one.
-    pub(crate) fn numbers(&self) -> Result<Vec<usize>, EngineError> {
+    pub(super) fn numbers(&self) -> Result<Vec<usize>, EngineError> {
         Ok(match self {
             Self::First => vec![0],
             Self::Listed(numbers) => numbers.iter().map(|n| usize::from(*n)).collect(),

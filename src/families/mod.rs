@@ -1,3 +1,84 @@
-//! The model families, a folder each.
+//! The model families, a folder each, and the list of them.
 
 pub mod sarm;
+
+use crate::checkpoint::tensors::Tensors;
+use crate::checkpoint::{CheckpointError, Header};
+use crate::family::{ConfigError, Configuration, Family, Model};
+
+/// All families. The first one is what a file means that does not say.
+pub const FAMILIES: &[&dyn Family] = &[&sarm::Family];
+
+/// The family called `name`.
+pub fn named(name: &str) -> Option<&'static dyn Family> {
+    FAMILIES.iter().copied().find(|f| f.name() == name)
+}
+
+fn names() -> String {
+    let names: Vec<_> = FAMILIES.iter().map(|f| f.name()).collect();
+    names.join(", ")
+}
+
+/// The configuration file `text`, of the family that its `[model] family` names.
+///
+/// # Errors
+/// An unknown family; what [`Family::configuration`] says.
+pub fn configuration(text: &str) -> Result<Box<dyn Configuration>, ConfigError> {
+    // What is no TOML at all, the family says with its line.
+    let table = text.parse::<toml::Table>().unwrap_or_default();
+    let family = table.get("model").and_then(|m| m.get("family"));
+    match family.and_then(|f| f.as_str()) {
+        None => FAMILIES[0].configuration(text),
+        Some(name) => match named(name) {
+            Some(family) => family.configuration(text),
+            None => Err(ConfigError::Value {
+                key: "model.family".into(),
+                value: format!("'{name}'"),
+                why: format!("there is no such family, choose one of: {}", names()),
+            }),
+        },
+    }
+}
+
+/// The configuration of somebody who gives none.
+pub fn default_configuration() -> Box<dyn Configuration> {
+    Box::new(sarm::Config::default())
+}
+
+/// The model in `file`, of which `header` is the header; its parameters are not read yet.
+///
+/// # Errors
+/// An unknown family; what [`Family::model`] says.
+pub fn model(header: &Header, file: &Tensors) -> Result<Box<dyn Model>, CheckpointError> {
+    match named(&header.family) {
+        Some(family) => family.model(&header.config, file),
+        None => Err(file.damaged(format!(
+            "its model is of the family '{}', this program knows: {}",
+            header.family,
+            names()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_family_is_a_key_with_a_default() {
+        let config = |text: &str| configuration(text).map(|c| c.to_toml());
+        let plain = config("").unwrap();
+        assert!(plain.contains("[model]\nfamily = \"sarm\""), "{plain}");
+        assert_eq!(config("[model]\nfamily = 'sarm'").unwrap(), plain);
+        assert_eq!(config(&plain).unwrap(), plain);
+        for (text, words) in [
+            ("[model]\nfamily = 'gan'", "`model.family` is 'gan'"),
+            ("[model]\nfamily = 3", "line 2"),
+            ("[model]\nfamilies = 'sarm'", "unknown field"),
+            ("[model", "line 1"),
+        ] {
+            let error = config(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

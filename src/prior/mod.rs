@@ -8,6 +8,7 @@
 
 pub mod draw;
 pub mod learn;
+mod store;
 
 use serde::{Deserialize, Serialize};
 

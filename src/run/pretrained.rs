@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
+use super::checkpoint::Checkpoint;
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::Tensors;
-use crate::families::sarm::checkpoint::Checkpoint;
+use crate::data::Selection;
 
 /// A model of the program's own.
 #[derive(Debug, Clone, Copy)]
@@ -40,13 +41,56 @@ pub fn named(path: &Path) -> Option<&'static Pretrained> {
     (!path.exists()).then_some(found)
 }
 
+/// Why there is no model of a name.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file that is there and no checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// No such file, and no shipped model of that name.
+    #[error("{error}; models that come with sarm: {names}")]
+    Missing {
+        /// What the system said.
+        error: CheckpointError,
+        /// The models there are.
+        names: String,
+    },
+}
+
+/// The checkpoint at `path`, or the model of that name that comes with the program.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(path: &Path) -> Result<Checkpoint, OpenError> {
+    if let Some(model) = named(path) {
+        return Ok(model.checkpoint()?);
+    }
+    Checkpoint::read(path).map_err(|error| match path.exists() {
+        true => error.into(),
+        false => {
+            let names: Vec<_> = MODELS.iter().map(|m| m.name).collect();
+            let names = names.join(", ");
+            OpenError::Missing { error, names }
+        }
+    })
+}
+
 impl Pretrained {
+    /// The rows of a data file that it stands for: those of its class.
+    pub fn selections(&self) -> impl Iterator<Item = Selection> + use<> {
+        self.given.iter().map(|(name, value)| Selection {
+            name: (*name).into(),
+            low: f64::from(*value),
+            high: f64::from(*value),
+        })
+    }
+
     /// The model.
     ///
     /// # Errors
     /// Never, unless the program is damaged.
     pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::of(Tensors::of(Path::new(self.name), self.bytes.to_vec())?)
+        Checkpoint::of(&Tensors::of(Path::new(self.name), self.bytes.to_vec())?)
     }
 }
 
@@ -59,10 +103,10 @@ mod tests {
         for model in MODELS {
             let checkpoint = model.checkpoint().unwrap();
             assert!(checkpoint.record.validation_nll.is_some(), "{}", model.name);
-            let names = &checkpoint.model.config.condition.names;
+            let names = &checkpoint.model.conditions().names;
             let mut given = model.given.iter().map(|g| g.0);
             assert!(given.all(|g| names.iter().any(|n| n == g)));
-            assert!(model.given.len() == names.len() || checkpoint.model.prior.is_some());
+            assert!(model.given.len() == names.len() || checkpoint.prior.is_some());
         }
     }
 }

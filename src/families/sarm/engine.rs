@@ -9,18 +9,6 @@ use crate::family::{Sampler, SamplingPlan, Trainer};
 
 /// A device that runs models.
 pub trait Engine: Send + Sync {
-    /// Device and instruction set, for reports: `cpu, 2 threads, avx2`.
-    fn describe(&self) -> String;
-
-    /// What images drawn by it depend on besides model, plan and number: engines of one arithmetic draw the same
-    /// images bit for bit, others may not. ASCII, at most 32 bytes: `float32`.
-    fn arithmetic(&self) -> String;
-
-    /// Cards that it runs on; 0: the processor.
-    fn cards(&self) -> usize {
-        0
-    }
-
     /// Start training `model` on `data`.
     fn trainer(
         &self,

@@ -17,7 +17,6 @@ pub struct Statistics {
     /// Positive values, per pixel, ascending; at most [`Statistics::KEPT`] of them.
     positive: Vec<Vec<f32>>,
     images: usize,
-    largest: f32,
     /// What sums over all pixels come to, where it was measured.
     pub(super) ends: Option<Ends>,
 }
@@ -29,12 +28,10 @@ impl Statistics {
     pub fn of(images: &SparseImages, rows: &[u32]) -> Self {
         let mut zeros = vec![rows.len(); images.pixels()];
         let mut positive = vec![Vec::new(); images.pixels()];
-        let mut largest = 0.0f32;
         for row in rows {
             let (index, value) = images.image(*row as usize);
             for (p, v) in index.iter().zip(value) {
                 zeros[*p as usize] -= 1;
-                largest = largest.max(*v);
                 let kept: &mut Vec<f32> = &mut positive[*p as usize];
                 if kept.len() < Self::KEPT {
                     kept.push(*v);
@@ -48,7 +45,6 @@ impl Statistics {
             zeros,
             positive,
             images: rows.len(),
-            largest,
             ends: None,
         }
     }
@@ -68,22 +64,9 @@ impl Statistics {
         }
     }
 
-    /// The largest pixel in GeV of all images, whether counted or not.
+    /// The largest pixel in GeV of all images.
     pub fn largest_of(images: &SparseImages) -> f32 {
         images.csr().2.iter().fold(0.0, |m, v| v.max(m))
-    }
-
-    /// The same with another largest pixel.
-    pub fn with_largest(&self, largest: f32) -> Self {
-        Self {
-            largest,
-            ..self.clone()
-        }
-    }
-
-    /// The largest pixel in GeV.
-    pub fn largest(&self) -> f32 {
-        self.largest
     }
 
     /// Fraction of images in which a pixel is zero, kept away from 0 and 1 as by one image more of each.

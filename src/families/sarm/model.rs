@@ -5,8 +5,7 @@ use super::likelihood::{Grid, Mixture, Support};
 use super::{StageShape, StageTensor, TensorSpec, order, shape};
 use crate::conditions::{Budget, Conditions, Total};
 use crate::data::SparseImages;
-use crate::family::ConfigError;
-use crate::prior::Prior;
+use crate::family::{Beyond, ConfigError};
 
 /// A model: its configuration, what follows from it, and its parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,9 +20,6 @@ pub struct Sarm {
     pub tensors: Vec<TensorSpec>,
     /// The parameters, one flat row-major tensor each.
     pub parameters: Vec<Vec<f32>>,
-    /// How its conditions are distributed: they are drawn from it unless told. `None` in a model that has none or was
-    /// not trained here.
-    pub prior: Option<Prior>,
 }
 
 /// The distribution of positive pixels, ready to evaluate.
@@ -50,7 +46,6 @@ impl Sarm {
             stages,
             tensors,
             parameters,
-            prior: None,
         })
     }
 
@@ -133,21 +128,6 @@ impl Sarm {
     }
 }
 
-/// Pixels that a model gives no probability to.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Beyond {
-    /// How many.
-    pub count: usize,
-    /// Where the model's range ends, GeV.
-    pub end: f64,
-    /// The largest of them, GeV.
-    pub largest: f32,
-    /// Its image, counted from 0.
-    pub image: usize,
-    /// Its row-major place.
-    pub pixel: usize,
-}
-
 impl Values {
     /// Where the range ends, GeV.
     pub fn end(&self) -> f64 {
@@ -160,6 +140,10 @@ impl Values {
     /// Pixels of `images` beyond the range; `None` when there are none.
     pub fn beyond(&self, images: &SparseImages) -> Option<Beyond> {
         let end = self.end();
+        let (what, key) = match self {
+            Values::Mixture(_) => ("likelihood.upper", "likelihood.upper"),
+            Values::Levels(_) => ("the grid's end", "likelihood.maximum"),
+        };
         let outside = |x: f32| match self {
             // Rounding at the grid's very end is the grid's own affair; a power a pixel costs too much.
             Values::Levels(grid) => f64::from(x) > 0.999 * end && grid.level(x).is_none(),
@@ -172,6 +156,8 @@ impl Values {
                 let so_far = found.get_or_insert(Beyond {
                     count: 0,
                     end,
+                    what,
+                    key,
                     largest: 0.0,
                     image,
                     pixel: 0,

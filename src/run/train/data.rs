@@ -7,10 +7,7 @@ use std::thread::JoinHandle;
 use super::{TrainError, refuse};
 use crate::conditions::{ConditionedImages, Conditions};
 use crate::data::Dataset;
-use crate::data::ImageSize;
-use crate::families::sarm::config::LikelihoodConfig;
-use crate::families::sarm::{Config, Sarm, Statistics};
-use crate::family::TrainConfig;
+use crate::family::{Beyond, Configuration, Model, TrainConfig};
 use crate::random;
 use crate::random::Purpose;
 
@@ -90,23 +87,13 @@ pub(super) fn checksum(images: &ConditionedImages) -> u32 {
     hasher.finalize()
 }
 
-/// Fill in what the data say: sizes, the grid's end, the conditions' mean and scale.
+/// The model of `config`, with what the data say filled in: sizes, the grid's end, the conditions' mean and scale.
 pub(super) fn complete(
-    config: &Config,
+    config: &dyn Configuration,
     dataset: &Dataset,
-    statistics: &Statistics,
     train: &[u32],
-) -> Result<Sarm, TrainError> {
-    let size = ImageSize {
-        height: dataset.images.height(),
-        width: dataset.images.width(),
-    };
-    let mut model = config.resolve(size)?;
-    model.check()?;
-    if let LikelihoodConfig::Dd { maximum, .. } = &mut model.likelihood {
-        maximum.get_or_insert(f64::from(statistics.largest()).max(1e-3));
-    }
-    let conditions = &mut model.condition;
+) -> Result<Box<dyn Model>, TrainError> {
+    let mut conditions = config.conditions().clone();
     let measured = conditions.mean.is_empty();
     for name in &conditions.names {
         let column = column(&dataset.columns, name)?;
@@ -117,51 +104,49 @@ pub(super) fn complete(
         }
         if measured {
             let n = train.len() as f64;
-            let mean = train
-                .iter()
-                .map(|r| f64::from(column[*r as usize]))
-                .sum::<f64>()
-                / n;
-            let square: f64 = train
-                .iter()
-                .map(|r| (f64::from(column[*r as usize]) - mean).powi(2))
-                .sum();
+            let values = || train.iter().map(|r| f64::from(column[*r as usize]));
+            let mean = values().sum::<f64>() / n;
+            let square: f64 = values().map(|v| (v - mean).powi(2)).sum();
             conditions.mean.push(mean);
             // A condition that never varies tells nothing; any scale will do.
             let scale = (square / n).sqrt();
             conditions.scale.push(if scale > 0.0 { scale } else { 1.0 });
         }
     }
-    model.check()?;
-    model.check_complete()?;
-    let model = Sarm::new(model)?;
-    let key = match model.config.likelihood {
-        LikelihoodConfig::Dc { .. } => "likelihood.upper",
-        LikelihoodConfig::Dd { .. } => "likelihood.maximum",
-    };
-    check_range(&model, dataset, &format!("raise {key} or leave it out"))?;
+    let model = config.complete(&dataset.images, conditions)?;
+    if let Some(found) = model.beyond(&dataset.images) {
+        return refuse_beyond(
+            &found,
+            dataset,
+            &format!("raise {} or leave it out", found.key),
+        );
+    }
     Ok(model)
 }
 
 /// Refuse images with pixels that `model` gives no probability to, saying how many; `remedy` ends the message.
-pub fn check_range(model: &Sarm, dataset: &Dataset, remedy: &str) -> Result<(), TrainError> {
-    let Some(found) = model.values().beyond(&dataset.images) else {
-        return Ok(());
-    };
-    let what = match model.config.likelihood {
-        LikelihoodConfig::Dc { .. } => "likelihood.upper",
-        LikelihoodConfig::Dd { .. } => "the grid's end",
-    };
+///
+/// # Errors
+/// [`TrainError::Refused`] where there are any.
+pub fn check_range(model: &dyn Model, dataset: &Dataset, remedy: &str) -> Result<(), TrainError> {
+    match model.beyond(&dataset.images) {
+        Some(found) => refuse_beyond(&found, dataset, remedy),
+        None => Ok(()),
+    }
+}
+
+fn refuse_beyond<T>(found: &Beyond, dataset: &Dataset, remedy: &str) -> Result<T, TrainError> {
     let width = dataset.images.width();
     let row = dataset.rows.get(found.image).copied();
     refuse(format!(
-        "{} {} beyond {what} at {:.4} GeV (the largest holds {} GeV: image {}, row {}, column {}); {remedy}",
+        "{} {} beyond {} at {:.4} GeV (the largest holds {} GeV: image {}, row {}, column {}); {remedy}",
         found.count,
         if found.count == 1 {
             "pixel lies"
         } else {
             "pixels lie"
         },
+        found.what,
         found.end,
         found.largest,
         row.unwrap_or(found.image as u64),
@@ -185,8 +170,8 @@ pub(super) fn column<'a>(
 }
 
 /// Standardised conditions of every row of `dataset`, as `model` wants them.
-pub fn conditions(model: &Sarm, dataset: &Dataset) -> Result<Conditions, TrainError> {
-    let c = &model.config.condition;
+pub fn conditions(model: &dyn Model, dataset: &Dataset) -> Result<Conditions, TrainError> {
+    let c = model.conditions();
     let width = c.names.len();
     let mut values = vec![0.0; width * dataset.images.len()];
     for (i, name) in c.names.iter().enumerate() {
@@ -196,10 +181,10 @@ pub fn conditions(model: &Sarm, dataset: &Dataset) -> Result<Conditions, TrainEr
                     "data set '{name}', row {row} holds {v}; a condition must be finite"
                 ));
             }
-            values[row * width + i] = model.standardise(i, *v);
+            values[row * width + i] = c.standardise(i, *v);
         }
     }
-    Ok(Conditions::new(width, values).with_total(model.total()))
+    Ok(Conditions::new(width, values).with_total(c.total_over(model.image().pixels())))
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{EpochMetrics, TrainError, refuse};
-use crate::checkpoint::tensors::{Named, Numbers, Tensors, write_atomically, write_tensors};
-use crate::checkpoint::{CheckpointError, Record};
-use crate::families::sarm::Sarm;
-use crate::family::TrainConfig;
-use crate::family::TrainingState;
+use crate::checkpoint::tensors::{Named, Tensors, write_atomically, write_tensors};
+use crate::checkpoint::{CheckpointError, Header, Record};
+use crate::families;
+use crate::family::{Model, TrainConfig, TrainingState};
+use crate::prior::Prior;
+use crate::run::checkpoint::{header, named};
 use crate::run::lock::lock;
 
 /// Where a run stands, between two steps.
@@ -167,38 +168,35 @@ pub(super) fn prepare_directory(files: &RunFiles, config: &str) -> Result<(), Tr
     Ok(())
 }
 
+/// What the names of a state's three groups of tensors start with.
+const GROUPS: [&str; 3] = ["parameter.", "first_moment.", "second_moment."];
+
 pub(super) fn save_state(
     files: &RunFiles,
-    model: &Sarm,
+    model: &dyn Model,
+    prior: Option<&Prior>,
     record: &Record,
     train: &TrainConfig,
     progress: &Progress,
     state: &TrainingState,
 ) -> Result<(), CheckpointError> {
-    let groups = [
-        ("parameter", &state.parameters),
-        ("first_moment", &state.first_moments),
-        ("second_moment", &state.second_moments),
+    let lists = [
+        &state.parameters,
+        &state.first_moments,
+        &state.second_moments,
     ];
-    let tensors: Vec<Named> = groups
-        .iter()
-        .flat_map(|(group, list)| {
-            model
-                .tensors
-                .iter()
-                .zip(*list)
-                .map(move |(spec, values)| Named {
-                    name: format!("{group}.{}", spec.name),
-                    shape: spec.shape.clone(),
-                    values: Numbers::F32(values),
-                })
-        })
+    let mut tensors: Vec<Named> = (GROUPS.iter().zip(lists))
+        .flat_map(|(group, list)| named(model, group, list))
         .collect();
     let json = |v: Result<String, serde_json::Error>| v.unwrap_or_default();
-    let mut metadata = model.metadata(record);
+    let mut metadata = header(model, record).metadata();
     metadata.insert("train".into(), json(serde_json::to_string(train)));
     metadata.insert("progress".into(), json(serde_json::to_string(progress)));
     metadata.insert("steps".into(), state.steps.to_string());
+    if let Some(prior) = prior {
+        tensors.extend(prior.tensors());
+        prior.describe(&mut metadata);
+    }
     write_tensors(&files.state(), &tensors, metadata)
 }
 
@@ -207,6 +205,8 @@ pub(super) struct Resumed {
     pub progress: Progress,
     pub state: TrainingState,
     pub record: Record,
+    /// `None` where no version of the program has learnt it yet.
+    pub prior: Option<Prior>,
 }
 
 /// What a resumed run may not change of its [train] table, and did: "batch was 32, not 128".
@@ -228,13 +228,14 @@ fn differences(stored: &TrainConfig, asked: &TrainConfig) -> Vec<String> {
 /// Read the state of a run; it must be of this model, this data and this way to train on `images` images.
 pub(super) fn resume(
     files: &RunFiles,
-    model: &Sarm,
+    model: &dyn Model,
     train: &TrainConfig,
     images: usize,
     checksum: u32,
 ) -> Result<Resumed, TrainError> {
     let file = Tensors::read(&files.state())?;
-    let (stored, record) = Sarm::from_metadata(&file)?;
+    let header = Header::read(&file)?;
+    let stored = families::model(&header, &file)?;
     let parse = |what: &str, e: serde_json::Error| file.damaged(format!("its {what}: {e}"));
     let stored_train: TrainConfig =
         serde_json::from_str(file.metadata("train")?).map_err(|e| parse("training", e))?;
@@ -249,24 +250,17 @@ pub(super) fn resume(
             changed.join(", ")
         ));
     }
-    let same_conditions = stored.config.condition.names == model.config.condition.names;
+    let same_conditions = stored.conditions().names == model.conditions().names;
     if same_conditions && progress.data_checksum != checksum {
         return refuse(format!(
             "'{directory}' was trained on other images or values of the conditions; give the same --data, --select and --limit, or --force to start over"
         ));
     }
-    if stored.config != model.config {
+    if (stored.family(), stored.config_json()) != (model.family(), model.config_json()) {
         return refuse(format!(
             "'{directory}' was trained with another model configuration; give the one in its config.toml, or --force to start over"
         ));
     }
-    let all = |group: &str| {
-        model
-            .tensors
-            .iter()
-            .map(|spec| file.masked(&format!("{group}.{}", spec.name), spec))
-            .collect::<Result<Vec<_>, _>>()
-    };
     let steps: u64 = file
         .metadata("steps")?
         .parse()
@@ -280,15 +274,23 @@ pub(super) fn resume(
     {
         return Err(file.damaged("its progress does not add up").into());
     }
+    let [parameters, first_moments, second_moments] = GROUPS.map(|group| model.read(&file, group));
     let state = TrainingState {
-        parameters: all("parameter")?,
-        first_moments: all("first_moment")?,
-        second_moments: all("second_moment")?,
+        parameters: parameters?,
+        first_moments: first_moments?,
+        second_moments: second_moments?,
         steps,
     };
+    let names = &model.conditions().names;
+    let mut prior = Prior::read(&file, names)?;
+    if prior.is_none() && files.model().exists() {
+        // Older states do not hold it: their model does.
+        prior = Prior::read(&Tensors::read(&files.model())?, names)?;
+    }
     Ok(Resumed {
         progress,
         state,
-        record,
+        record: header.record,
+        prior,
     })
 }

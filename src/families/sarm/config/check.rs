@@ -1,10 +1,11 @@
 //! Reading a configuration and checking that it makes sense: every mistake is named with its key.
 
 use super::{Config, LikelihoodConfig, MOST_CHANNELS, ModelConfig, StageConfig};
-use crate::data::ImageSize;
-use crate::data::MAX_PIXELS;
+use crate::conditions::ConditionConfig;
+use crate::data::{ImageSize, MAX_PIXELS, SparseImages};
 use crate::families::sarm::likelihood::Grid;
 use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
+use crate::families::sarm::{Sarm, Statistics};
 use crate::family::{ConfigError, factor, impossible, within};
 
 /// The most units a layer may have and the most numbers a network may give a pixel: far above any
@@ -61,6 +62,32 @@ impl Config {
             input: self.input.clone(),
             condition: self.condition.clone(),
         })
+    }
+}
+
+impl Config {
+    /// The model for these images, what the data say filled in, all parameters 0; see [`Configuration::complete`].
+    ///
+    /// # Errors
+    /// A value that does not go with the images.
+    ///
+    /// [`Configuration::complete`]: crate::family::Configuration::complete
+    pub fn model(
+        &self,
+        images: &SparseImages,
+        conditions: ConditionConfig,
+    ) -> Result<Sarm, ConfigError> {
+        let mut model = self.resolve(ImageSize {
+            height: images.height(),
+            width: images.width(),
+        })?;
+        if let LikelihoodConfig::Dd { maximum, .. } = &mut model.likelihood {
+            maximum.get_or_insert(f64::from(Statistics::largest_of(images)).max(1e-3));
+        }
+        model.condition = conditions;
+        model.check()?;
+        model.check_complete()?;
+        Sarm::new(model)
     }
 }
 

@@ -12,6 +12,8 @@ use crate::family::TrainConfig;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Which family of models it is of.
+    pub model: FamilyConfig,
     /// Size of the images; taken from the data when absent.
     pub image: Option<ImageSize>,
     /// The order in which pixels are drawn.
@@ -26,6 +28,23 @@ pub struct Config {
     pub condition: ConditionConfig,
     /// Optimisation.
     pub train: TrainConfig,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FamilyConfig {
+    /// The family.
+    pub family: FamilyName,
+}
+
+/// The family of a SARM's configuration: there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FamilyName {
+    /// Sparse autoregressive models.
+    #[default]
+    Sarm,
 }
 
 /// The part of a configuration that a model *is*: all but `[train]`. Stored in its checkpoint.

@@ -17,62 +17,50 @@ use std::sync::Arc;
 
 use super::{Engine, check_conditions, check_images};
 use crate::conditions::ConditionedImages;
-use crate::device::EngineError;
+use crate::device::{Cpu, EngineError};
 use crate::families::sarm::Sarm;
 use crate::family::{Sampler, SamplingPlan, Trainer};
 use crate::numeric::Isa;
 
-/// A pool of threads and the instruction set they use.
+/// Runs SARMs on the processor.
 pub struct CpuEngine {
-    isa: Isa,
-    pool: Arc<rayon::ThreadPool>,
+    cpu: Cpu,
 }
 
 impl CpuEngine {
-    /// An engine of `threads` threads, 0 for one per core, with the best instruction set there is.
+    /// On these threads.
+    pub fn on(cpu: Cpu) -> Self {
+        Self { cpu }
+    }
+
+    /// On `threads` threads, 0 for one per core, with the best instruction set there is.
+    ///
+    /// # Errors
+    /// As [`Cpu::new`].
     pub fn new(threads: usize) -> Result<Self, EngineError> {
-        Self::with_isa(threads, Isa::best())
+        Ok(Self::on(Cpu::new(threads)?))
     }
 
-    /// An engine that uses `isa`.
+    /// The same with the instruction set `isa`.
+    ///
+    /// # Errors
+    /// As [`Cpu::with_isa`].
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self, EngineError> {
-        if !Isa::available().contains(&isa) {
-            return Err(EngineError::Device(format!(
-                "this processor has no {} (it has {:?})",
-                isa.name(),
-                Isa::available()
-            )));
-        }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|e| EngineError::Device(format!("cannot start {threads} threads ({e})")))?;
-        Ok(Self {
-            isa,
-            pool: Arc::new(pool),
-        })
+        Ok(Self::on(Cpu::with_isa(threads, isa)?))
     }
 
-    /// Threads of the engine.
-    pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+    /// Threads and instruction set.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
     }
 
     /// A trainer with its own type, for tests that look at gradients.
     pub fn cpu_trainer(&self, model: &Sarm, data: Arc<ConditionedImages>) -> CpuTrainer {
-        CpuTrainer::new(self.isa, Arc::clone(&self.pool), model, data)
+        CpuTrainer::new(self.cpu.isa(), Arc::clone(self.cpu.pool()), model, data)
     }
 }
 
 impl Engine for CpuEngine {
-    fn describe(&self) -> String {
-        format!("cpu, {} threads, {}", self.threads(), self.isa.name())
-    }
-
-    fn arithmetic(&self) -> String {
-        "float32".into()
-    }
-
     fn trainer(
         &self,
         model: &Sarm,
@@ -89,11 +77,11 @@ impl Engine for CpuEngine {
                 "images are drawn on the CPU, whose memory is not limited (--max-memory {bytes} is for cards); leave it out or give --device cuda"
             )));
         }
-        let pool = Arc::clone(&self.pool);
+        let (isa, pool) = (self.cpu.isa(), Arc::clone(self.cpu.pool()));
         Ok(if plan.naive {
-            Box::new(naive::NaiveSampler::new(self.isa, pool, model, plan))
+            Box::new(naive::NaiveSampler::new(isa, pool, model, plan))
         } else {
-            Box::new(sampler::BlockedSampler::new(self.isa, pool, model, plan))
+            Box::new(sampler::BlockedSampler::new(isa, pool, model, plan))
         })
     }
 

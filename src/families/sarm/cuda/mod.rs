@@ -59,25 +59,6 @@ impl CudaEngine {
 }
 
 impl Engine for CudaEngine {
-    fn describe(&self) -> String {
-        let p = self.device.properties();
-        format!(
-            "cuda, {}, {} multiprocessors, {:.0} GiB",
-            p.name,
-            p.multiprocessors,
-            p.memory as f64 / f64::from(1 << 30)
-        )
-    }
-
-    fn arithmetic(&self) -> String {
-        let (major, minor) = self.device.properties().capability;
-        format!("bf16, sm_{major}{minor}")
-    }
-
-    fn cards(&self) -> usize {
-        1
-    }
-
     fn trainer(
         &self,
         model: &Sarm,

@@ -4,6 +4,10 @@
 //! thread of its own. The output gets its name only when it is complete; until then the journal is
 //! what survives a kill.
 
+mod job;
+
+pub use job::{Drawn, Job, JobError, Output, Request};
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

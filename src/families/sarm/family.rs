@@ -1,0 +1,203 @@
+//! SARM as a family of models: the traits of [`family`](crate::family).
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::cpu::CpuEngine;
+use super::cuda::CudaEngine;
+use super::{Config, Engine, Sarm, Statistics};
+use crate::checkpoint::CheckpointError;
+use crate::checkpoint::tensors::{Named, Tensors};
+use crate::conditions::{ConditionConfig, ConditionedImages};
+use crate::data::{ImageSize, SparseImages};
+use crate::device::{Card, Devices, EngineError};
+use crate::family::several::Several;
+use crate::family::{
+    Beyond, ConfigError, Configuration, Model, Sampler, SamplingPlan, Scorer, TensorInfo,
+    TrainConfig, Trainer,
+};
+
+/// The family `sarm`.
+pub struct Family;
+
+/// Its name.
+pub const NAME: &str = "sarm";
+
+impl crate::family::Family for Family {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn configuration(&self, text: &str) -> Result<Box<dyn Configuration>, ConfigError> {
+        Ok(Box::new(Config::parse(text)?))
+    }
+
+    fn model(&self, config: &str, file: &Tensors) -> Result<Box<dyn Model>, CheckpointError> {
+        Ok(Box::new(Sarm::from_config(config, file)?))
+    }
+}
+
+impl Configuration for Config {
+    fn image(&self) -> Option<ImageSize> {
+        self.image
+    }
+
+    fn conditions(&self) -> &ConditionConfig {
+        &self.condition
+    }
+
+    fn training(&self) -> &TrainConfig {
+        &self.train
+    }
+
+    fn training_mut(&mut self) -> &mut TrainConfig {
+        &mut self.train
+    }
+
+    fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+
+    fn complete(
+        &self,
+        images: &SparseImages,
+        conditions: ConditionConfig,
+    ) -> Result<Box<dyn Model>, ConfigError> {
+        Ok(Box::new(self.model(images, conditions)?))
+    }
+}
+
+impl Sarm {
+    /// The SARM that `model` is, if it is one.
+    pub fn of(model: &dyn Model) -> Option<&Self> {
+        model.as_any().downcast_ref()
+    }
+}
+
+/// What runs a SARM on `devices`, which must be one for all but drawing.
+fn engine(devices: &Devices, work: &str) -> Result<Box<dyn Engine>, EngineError> {
+    match devices {
+        Devices::Cpu(cpu) => Ok(Box::new(CpuEngine::on(cpu.clone()))),
+        Devices::Cards(cards) => match cards.as_slice() {
+            [card] => Ok(Box::new(on_card(card))),
+            _ => Err(EngineError::Device(format!(
+                "{work} runs on one device, not on several; give one"
+            ))),
+        },
+    }
+}
+
+fn on_card(card: &Card) -> CudaEngine {
+    CudaEngine::new(Arc::clone(&card.device))
+}
+
+impl Model for Sarm {
+    fn family(&self) -> &'static str {
+        NAME
+    }
+
+    fn title(&self) -> String {
+        format!("SARM-{}", self.stages.len())
+    }
+
+    fn image(&self) -> ImageSize {
+        self.config.image
+    }
+
+    fn conditions(&self) -> &ConditionConfig {
+        &self.config.condition
+    }
+
+    fn config_json(&self) -> String {
+        serde_json::to_string(&self.config).unwrap_or_default()
+    }
+
+    fn config_toml(&self) -> String {
+        toml::to_string(&self.config).unwrap_or_default()
+    }
+
+    fn tensors(&self) -> Vec<TensorInfo> {
+        (self.tensors.iter())
+            .map(|spec| TensorInfo {
+                name: spec.name.clone(),
+                shape: spec.shape.clone(),
+                unmasked: spec.unmasked(),
+            })
+            .collect()
+    }
+
+    fn parameters(&self) -> &[Vec<f32>] {
+        &self.parameters
+    }
+
+    fn set_parameters(&mut self, parameters: Vec<Vec<f32>>) {
+        self.parameters = parameters;
+    }
+
+    fn read(&self, file: &Tensors, prefix: &str) -> Result<Vec<Vec<f32>>, CheckpointError> {
+        self.tensors_of(file, prefix)
+    }
+
+    fn packed(&self) -> Vec<Named<'_>> {
+        self.packed_tensors()
+    }
+
+    fn beyond(&self, images: &SparseImages) -> Option<Beyond> {
+        self.values().beyond(images)
+    }
+
+    fn initialise(&mut self, data: &ConditionedImages, rows: &[u32], training: &TrainConfig) {
+        let mut statistics = Statistics::of(&data.images, rows);
+        // Only training that starts from the sums needs to know what they come to.
+        if training.running_sums > 0.0 {
+            let condition = |row| data.conditions.row(u64::from(row));
+            statistics = statistics.with_ends(self, &data.images, rows, &condition);
+        }
+        Sarm::initialise(self, training.seed, &statistics, training.running_sums);
+    }
+
+    fn trainer(
+        &self,
+        devices: &Devices,
+        data: Arc<ConditionedImages>,
+    ) -> Result<Box<dyn Trainer>, EngineError> {
+        engine(devices, "training")?.trainer(self, data)
+    }
+
+    fn sampler(
+        &self,
+        devices: &Devices,
+        plan: &SamplingPlan,
+    ) -> Result<Box<dyn Sampler>, EngineError> {
+        let cards = match devices {
+            Devices::Cards(cards) if cards.len() > 1 => cards,
+            _ => return engine(devices, "drawing")?.sampler(self, plan),
+        };
+        let samplers = (cards.iter())
+            .map(|card| Ok((card.name.clone(), on_card(card).sampler(self, plan)?)))
+            .collect::<Result<_, EngineError>>()?;
+        Ok(Box::new(Several::new(samplers)?))
+    }
+
+    fn scorer(&self) -> Option<&dyn Scorer> {
+        Some(self)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Scorer for Sarm {
+    fn score(
+        &self,
+        devices: &Devices,
+        data: Arc<ConditionedImages>,
+    ) -> Result<Vec<f64>, EngineError> {
+        engine(devices, "scoring")?.score(self, data)
+    }
+}

@@ -1,0 +1,208 @@
+//! The traits of a family, its configuration and its models.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::{ConfigError, Sampler, SamplingPlan, TrainConfig, Trainer};
+use crate::checkpoint::CheckpointError;
+use crate::checkpoint::tensors::{Named, Tensors};
+use crate::conditions::{ConditionConfig, ConditionedImages};
+use crate::data::{ImageSize, SparseImages};
+use crate::device::{DeviceChoice, Devices, EngineError, Opened, Task, open};
+
+/// A kind of models.
+pub trait Family: Sync {
+    /// What configurations and checkpoints call it: `sarm`.
+    fn name(&self) -> &'static str;
+
+    /// The configuration file `text`, every value checked.
+    ///
+    /// # Errors
+    /// The first mistake, named with its key or line.
+    fn configuration(&self, text: &str) -> Result<Box<dyn Configuration>, ConfigError>;
+
+    /// The model whose configuration, as [`Model::config_json`] wrote it, is in `file`; its parameters are not read yet.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`] where it does not make sense, or asks for more than the file can hold.
+    fn model(&self, config: &str, file: &Tensors) -> Result<Box<dyn Model>, CheckpointError>;
+}
+
+/// A whole configuration file of a family: the model to be, and how to train it.
+pub trait Configuration {
+    /// Size of the images, where the configuration says it.
+    fn image(&self) -> Option<ImageSize>;
+
+    /// What the model is conditioned on; means and scales may be missing.
+    fn conditions(&self) -> &ConditionConfig;
+
+    /// How to train.
+    fn training(&self) -> &TrainConfig;
+
+    /// How to train, to change it.
+    fn training_mut(&mut self) -> &mut TrainConfig;
+
+    /// As TOML, every setting filled in.
+    fn to_toml(&self) -> String;
+
+    /// As JSON, every setting filled in.
+    fn to_json(&self) -> serde_json::Value;
+
+    /// The model that it describes, for these images: what the data say is filled in, all parameters are 0.
+    ///
+    /// `conditions` are [those of the configuration](Self::conditions) with means and scales.
+    ///
+    /// # Errors
+    /// A value that does not go with the images.
+    fn complete(
+        &self,
+        images: &SparseImages,
+        conditions: ConditionConfig,
+    ) -> Result<Box<dyn Model>, ConfigError>;
+}
+
+/// A tensor of a model, for lists.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TensorInfo {
+    /// Its name in a checkpoint.
+    pub name: String,
+    /// Its shape, row-major.
+    pub shape: Vec<usize>,
+    /// How many of its numbers are not masked.
+    pub unmasked: usize,
+}
+
+impl TensorInfo {
+    /// How many numbers it has.
+    pub fn size(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// A model of any family: configuration and parameters.
+pub trait Model: Any + Send + Sync + std::fmt::Debug {
+    /// Name of its family.
+    fn family(&self) -> &'static str;
+
+    /// What it is called in a sentence: `SARM-2`.
+    fn title(&self) -> String;
+
+    /// Size of its images.
+    fn image(&self) -> ImageSize;
+
+    /// What it is conditioned on, with means and scales.
+    fn conditions(&self) -> &ConditionConfig;
+
+    /// Its configuration as checkpoints hold it: JSON, complete, without `[train]`.
+    fn config_json(&self) -> String;
+
+    /// The same as TOML, for a person.
+    fn config_toml(&self) -> String;
+
+    /// Its tensors, in the order of [`parameters`](Self::parameters).
+    fn tensors(&self) -> Vec<TensorInfo>;
+
+    /// Its parameters, one flat row-major tensor each.
+    fn parameters(&self) -> &[Vec<f32>];
+
+    /// Replace them; the new ones have the same sizes.
+    fn set_parameters(&mut self, parameters: Vec<Vec<f32>>);
+
+    /// Read its tensors from `file`, where their names have `prefix` before them.
+    ///
+    /// # Errors
+    /// A tensor that is missing, of another shape, not finite, or not zero where it is masked.
+    fn read(&self, file: &Tensors, prefix: &str) -> Result<Vec<Vec<f32>>, CheckpointError>;
+
+    /// Its tensors packed: small enough to ship, rounded.
+    fn packed(&self) -> Vec<Named<'_>>;
+
+    /// The first of `images` that it gives no probability to, and how many pixels there are; `None` when all are
+    /// possible.
+    fn beyond(&self, images: &SparseImages) -> Option<Beyond>;
+
+    /// Set the parameters that training on the images `rows` of `data` starts from.
+    fn initialise(&mut self, data: &ConditionedImages, rows: &[u32], training: &TrainConfig);
+
+    /// Start training on `data`.
+    ///
+    /// # Errors
+    /// Images or conditions that are not the model's, several devices, too little memory.
+    fn trainer(
+        &self,
+        devices: &Devices,
+        data: Arc<ConditionedImages>,
+    ) -> Result<Box<dyn Trainer>, EngineError>;
+
+    /// Prepare for drawing.
+    ///
+    /// # Errors
+    /// Conditions that are not the model's, a model that a card cannot draw, too little memory.
+    fn sampler(
+        &self,
+        devices: &Devices,
+        plan: &SamplingPlan,
+    ) -> Result<Box<dyn Sampler>, EngineError>;
+
+    /// Its likelihood, where the family has one.
+    fn scorer(&self) -> Option<&dyn Scorer>;
+
+    /// As what it is, for whoever knows the family.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A model with an exact likelihood.
+pub trait Scorer {
+    /// Log-likelihood in nats of each image: a density per GeV for each nonzero pixel, a mass for each zero.
+    ///
+    /// # Errors
+    /// Images or conditions that are not the model's, pixels beyond its range, several devices.
+    fn score(
+        &self,
+        devices: &Devices,
+        data: Arc<ConditionedImages>,
+    ) -> Result<Vec<f64>, EngineError>;
+}
+
+/// Pixels that a model gives no probability to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beyond {
+    /// How many.
+    pub count: usize,
+    /// Where the model's range ends, GeV.
+    pub end: f64,
+    /// What ends there, in words.
+    pub what: &'static str,
+    /// The key of the configuration that moves it.
+    pub key: &'static str,
+    /// The largest of them, GeV.
+    pub largest: f32,
+    /// Its image, counted from 0.
+    pub image: usize,
+    /// Its row-major place.
+    pub pixel: usize,
+}
+
+/// The devices that `choice` names with a sampler of `model` on them.
+///
+/// Under `auto` a model that the card cannot draw is drawn on the CPU, unless `plan` limits the card's memory.
+///
+/// # Errors
+/// As for [`open`] and [`Model::sampler`].
+pub fn open_sampler(
+    choice: &DeviceChoice,
+    threads: usize,
+    model: &dyn Model,
+    plan: &SamplingPlan,
+) -> Result<(Opened, Box<dyn Sampler>), EngineError> {
+    let opened = open(choice, threads, Task::Sampling)?;
+    let chosen_here = *choice == DeviceChoice::Auto && opened.devices.card_count() > 0;
+    match model.sampler(&opened.devices, plan) {
+        Err(problem @ EngineError::Device(_)) if chosen_here && plan.max_memory.is_none() => {
+            let opened = Opened::cpu_instead(threads, &problem)?;
+            let sampler = model.sampler(&opened.devices, plan)?;
+            Ok((opened, sampler))
+        }
+        sampler => Ok((opened, sampler?)),
+    }
+}

@@ -1,0 +1,57 @@
+//! A model in training.
+
+use crate::device::EngineError;
+use crate::nn::adam::Rates;
+
+/// Everything that training changes: parameters and the optimiser's moments, in the checkpoint's order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingState {
+    /// Parameters, one flat tensor after another as in [`Sarm::tensors`](crate::families::sarm::Sarm).
+    pub parameters: Vec<Vec<f32>>,
+    /// Adam's first moments, same shapes.
+    pub first_moments: Vec<Vec<f32>>,
+    /// Adam's second moments, same shapes.
+    pub second_moments: Vec<Vec<f32>>,
+    /// Optimiser steps made so far.
+    pub steps: u64,
+}
+
+impl TrainingState {
+    /// Check that every list holds one tensor of each of `sizes`.
+    pub fn check(&self, sizes: impl Iterator<Item = usize> + Clone) -> Result<(), EngineError> {
+        let lists = [&self.parameters, &self.first_moments, &self.second_moments];
+        let fits = |list: &&Vec<Vec<f32>>| list.iter().map(Vec::len).eq(sizes.clone());
+        match lists.iter().all(fits) {
+            true => Ok(()),
+            false => Err(EngineError::Mismatch(
+                "the training state has other tensors than the model".into(),
+            )),
+        }
+    }
+}
+
+/// A model in training on one data set that lives with the engine.
+pub trait Trainer {
+    /// Adam steps on consecutive batches of `batch` images of `rows`, fewer in the last: the mean negative
+    /// log-likelihood in nats of each batch before its step.
+    ///
+    /// The result is the same for any number of threads, and however the rows are shared out among calls.
+    fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<Vec<f64>, EngineError>;
+
+    /// One Adam step on the images in `rows`: their mean negative log-likelihood in nats before the step.
+    fn step(&mut self, rows: &[u32], rates: Rates) -> Result<f64, EngineError> {
+        let nll = self.steps(rows, rows.len(), rates)?;
+        nll.first()
+            .copied()
+            .ok_or_else(|| EngineError::Mismatch("a step needs images".into()))
+    }
+
+    /// Negative log-likelihood in nats of the images in `rows`, with the current parameters.
+    fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError>;
+
+    /// Parameters and moments, to checkpoint.
+    fn state(&self) -> Result<TrainingState, EngineError>;
+
+    /// Continue from a checkpoint.
+    fn restore(&mut self, state: &TrainingState) -> Result<(), EngineError>;
+}

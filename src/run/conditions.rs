@@ -1,0 +1,448 @@
+//! The conditions of a run: given by name, taken from the rows of a file, or drawn from what the model learnt.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::checkpoint::Checkpoint;
+use super::pretrained::Pretrained;
+use crate::conditions::{ConditionConfig, Conditions};
+use crate::data::{self, DataError, ReadOptions, Selection};
+use crate::family::Model;
+use crate::prior::Prior;
+use crate::prior::draw::{self, ConditionError};
+
+/// Rows of conditions that are drawn of one seed at the most; further images have them again.
+const MOST_DRAWN: u64 = 1 << 20;
+
+/// Why a run cannot have the conditions that were asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum GivenError {
+    /// A shipped model that stands for another value.
+    #[error(
+        "{model} stands for {name} = {value} (--given says {given}); choose another model or leave it out"
+    )]
+    Own {
+        /// The model.
+        model: &'static str,
+        /// The condition.
+        name: &'static str,
+        /// What the model's name stands for.
+        value: f32,
+        /// What was given.
+        given: f32,
+    },
+    /// A name given more than once.
+    #[error("--given names '{0}' twice; give it one value")]
+    Twice(String),
+    /// A name that the model is not conditioned on.
+    #[error("the model has no condition '{name}' ({has}); leave it out of --given")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// What the model has.
+        has: String,
+    },
+    /// A total given for images that have one.
+    #[error("'{0}' is the sum of each image's pixels; leave it out of --given")]
+    Total(String),
+    /// Rows for a model without conditions.
+    #[error("the model has no conditions (--given-from makes no sense); leave it out")]
+    NoConditions,
+    /// Conditions left out of a model that cannot draw them.
+    #[error(
+        "the model is conditioned on {names} and does not know how these are distributed; give every one (--given {missing}=VALUE,..) or --given-from FILE"
+    )]
+    NotLearnt {
+        /// All conditions.
+        names: String,
+        /// The first that is missing.
+        missing: String,
+    },
+    /// A value in a file that is no number.
+    #[error(
+        "'{}', data set '{name}', row {row} holds {value} (a condition must be finite); deselect it", path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The data set.
+        name: String,
+        /// Row among those selected.
+        row: usize,
+        /// What it holds.
+        value: f32,
+    },
+    /// Conditions that cannot be drawn.
+    #[error("cannot draw {names}")]
+    Draw {
+        /// Which.
+        names: String,
+        /// Why.
+        source: ConditionError,
+    },
+    /// The file of rows.
+    #[error(transparent)]
+    Data(#[from] DataError),
+}
+
+/// A condition and its value for all images of a run; parsed from `NAME=VALUE`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Given {
+    /// Name of the condition.
+    pub name: String,
+    /// Its value, finite.
+    pub value: f32,
+}
+
+impl std::str::FromStr for Given {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("'{text}' is not NAME=VALUE"))?;
+        match value.trim().parse::<f32>() {
+            Ok(value) if value.is_finite() => Ok(Self {
+                name: name.trim().into(),
+                value,
+            }),
+            _ => Err(format!("'{value}' is not a finite number")),
+        }
+    }
+}
+
+impl Given {
+    /// `list` and the conditions that the name of a shipped model stands for.
+    ///
+    /// # Errors
+    /// [`GivenError::Own`] where the two differ.
+    pub fn with_those_of(
+        list: &[Self],
+        own: Option<&'static Pretrained>,
+    ) -> Result<Vec<Self>, GivenError> {
+        let mut list = list.to_vec();
+        let Some(own) = own else {
+            return Ok(list);
+        };
+        for (name, value) in own.given.iter().copied() {
+            match list.iter().find(|g| g.name == name) {
+                Some(g) if g.value != value => {
+                    return Err(GivenError::Own {
+                        model: own.name,
+                        name,
+                        value,
+                        given: g.value,
+                    });
+                }
+                Some(_) => {}
+                None => list.push(Self {
+                    name: name.into(),
+                    value,
+                }),
+            }
+        }
+        Ok(list)
+    }
+
+    /// Refuse names that stand for no condition, or that stand twice.
+    fn check(list: &[Self], conditions: &ConditionConfig) -> Result<(), GivenError> {
+        let names = &conditions.names;
+        for (i, g) in list.iter().enumerate() {
+            if list[..i].iter().any(|other| other.name == g.name) {
+                return Err(GivenError::Twice(g.name.clone()));
+            }
+            if !names.contains(&g.name) {
+                return Err(GivenError::Unknown {
+                    name: g.name.clone(),
+                    has: match names.is_empty() {
+                        true => "it has none".into(),
+                        false => format!("it has {}", names.join(", ")),
+                    },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The conditions that `list` leaves out.
+    fn left_out(list: &[Self], conditions: &ConditionConfig) -> Result<Vec<String>, GivenError> {
+        Self::check(list, conditions)?;
+        let names = conditions.names.iter();
+        let left = names.filter(|n| !list.iter().any(|g| g.name == **n));
+        Ok(left.cloned().collect())
+    }
+
+    /// Columns that images to be scored need of a file; their total is computed from them and cannot be given.
+    pub(super) fn scored(
+        list: &[Self],
+        conditions: &ConditionConfig,
+    ) -> Result<Vec<String>, GivenError> {
+        let total = conditions.total.as_ref();
+        if let Some(g) = list.iter().find(|g| Some(&g.name) == total) {
+            return Err(GivenError::Total(g.name.clone()));
+        }
+        let left = Self::left_out(list, conditions)?.into_iter();
+        Ok(left.filter(|name| Some(name) != total).collect())
+    }
+
+    /// Put the values of `list` in the place of the columns of `rows` rows.
+    pub(super) fn put(list: &[Self], columns: &mut BTreeMap<String, Vec<f32>>, rows: usize) {
+        columns.extend(list.iter().map(|g| (g.name.clone(), vec![g.value; rows])));
+    }
+}
+
+/// Where the conditions of a run come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// These are given; the others are drawn, given these.
+    Given(Vec<Given>),
+    /// The selected rows of a data file: image i has row i, round and round.
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// Which of its rows.
+        select: Vec<Selection>,
+    },
+}
+
+/// The conditions of a run's images, as they are in files and as the network is shown them.
+#[derive(Debug)]
+pub struct RunConditions {
+    names: Vec<String>,
+    /// One a name; one row for all images where all are given.
+    columns: Vec<Vec<f32>>,
+    /// How they were drawn, where they were.
+    drawn: Option<Drawn>,
+}
+
+#[derive(Debug)]
+struct Drawn {
+    /// What was not given.
+    names: Vec<String>,
+    given: BTreeMap<String, f32>,
+    seed: u64,
+}
+
+impl RunConditions {
+    /// Of `source`, for `images` of the model in `checkpoint`; what is not given is drawn under `seed`.
+    ///
+    /// # Errors
+    /// See [`GivenError`].
+    pub fn new(
+        checkpoint: &Checkpoint,
+        source: &Source,
+        seed: u64,
+        images: Range<u64>,
+    ) -> Result<Self, GivenError> {
+        let conditions = checkpoint.model.conditions();
+        let names = conditions.names.clone();
+        let mut drawn = None;
+        let columns = match source {
+            Source::Rows { .. } if names.is_empty() => return Err(GivenError::NoConditions),
+            Source::Rows { path, select } => of_file(path, select, conditions)?,
+            Source::Given(given) => {
+                let how = Drawn {
+                    names: Given::left_out(given, conditions)?,
+                    given: given.iter().map(|g| (g.name.clone(), g.value)).collect(),
+                    seed,
+                };
+                if how.names.is_empty() {
+                    names.iter().map(|n| vec![how.given[n]]).collect()
+                } else {
+                    let columns = how.columns(conditions, checkpoint.prior.as_ref(), images)?;
+                    drawn = Some(how);
+                    columns
+                }
+            }
+        };
+        Ok(Self {
+            names,
+            columns,
+            drawn,
+        })
+    }
+
+    /// Names of the conditions.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Where the conditions of images up to number `end` come from, where that is not plain from what was asked for.
+    pub fn origin(&self, end: u64) -> Option<String> {
+        let names = self.drawn.as_ref()?.names.join(", ");
+        let again = match end > MOST_DRAWN {
+            true => format!("; image i has those of image i - {MOST_DRAWN}"),
+            false => String::new(),
+        };
+        Some(format!("{names} drawn from what the model learnt{again}"))
+    }
+
+    /// SHA-256 of what the conditions of an image follow from, besides the model and its number; zeros without any.
+    pub fn hash(&self, model: &dyn Model) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        if let Some(drawn) = &self.drawn {
+            hash.update(draw::WAY);
+            hash.update(drawn.seed.to_le_bytes());
+            for (name, value) in &drawn.given {
+                hash.update(name);
+                hash.update(b"=");
+                hash.update(value.to_le_bytes());
+            }
+        } else if self.rows() == 0 {
+            return [0; 32];
+        } else {
+            let conditions = self.standardised(model);
+            for row in 0..conditions.rows() as u64 {
+                for v in conditions.row(row) {
+                    hash.update(v.to_le_bytes());
+                }
+            }
+        }
+        hash.finalize().into()
+    }
+
+    /// Conditions beyond all that the model was trained on, a sentence each.
+    pub fn beyond(&self, prior: Option<&Prior>) -> Vec<String> {
+        let Some(prior) = prior else {
+            return Vec::new();
+        };
+        let column = |name: &str| {
+            self.names
+                .iter()
+                .position(|n| n == name)
+                .map(|i| &self.columns[i])
+        };
+        let mut remarks = Vec::new();
+        for (i, name) in prior.labels.names.iter().enumerate() {
+            // A label: the model knows nothing of what lies between two of its values.
+            let seen: Vec<f32> = prior.labels.values_of(i).iter().map(|(v, _)| *v).collect();
+            if let Some(v) = column(name).and_then(|c| c.iter().find(|v| !seen.contains(v))) {
+                remarks.push(format!(
+                    "no image that the model was trained on had {name} = {v}: there were {seen:?}"
+                ));
+            }
+        }
+        for range in prior.densities.iter().map(|d| &d.range) {
+            if let Some(v) = column(&range.name).and_then(|c| c.iter().find(|v| !range.near(**v))) {
+                remarks.push(format!(
+                    "{} = {v} lies outside the {} to {} that the model was trained on",
+                    range.name,
+                    range.ends()[0],
+                    range.ends()[1]
+                ));
+            }
+        }
+        remarks
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.columns.first().map_or(0, Vec::len)
+    }
+
+    /// As the network is shown them.
+    pub fn standardised(&self, model: &dyn Model) -> Conditions {
+        let config = model.conditions();
+        let values = (0..self.rows())
+            .flat_map(|row| (0..self.names.len()).map(move |i| (row, i)))
+            .map(|(row, i)| config.standardise(i, self.columns[i][row]))
+            .collect();
+        let total = config.total_over(model.image().pixels());
+        Conditions::new(self.names.len(), values).with_total(total)
+    }
+
+    /// What images `first ..` were conditioned on, by the name it is written under: a quantity that is
+    /// also computed from the image keeps that name for the computed one.
+    pub fn written(
+        &self,
+        first: u64,
+        count: usize,
+        computed: &BTreeSet<String>,
+    ) -> BTreeMap<String, Vec<f32>> {
+        let rows = self.rows() as u64;
+        self.names
+            .iter()
+            .zip(&self.columns)
+            .map(|(name, column)| {
+                let name = if computed.contains(name) {
+                    format!("given_{name}")
+                } else {
+                    name.clone()
+                };
+                let values = (first..first + count as u64)
+                    .map(|i| column[(i % rows) as usize])
+                    .collect();
+                (name, values)
+            })
+            .collect()
+    }
+}
+
+/// The conditions of the rows of `path` that `select` takes.
+fn of_file(
+    path: &Path,
+    select: &[Selection],
+    conditions: &ConditionConfig,
+) -> Result<Vec<Vec<f32>>, GivenError> {
+    let names = &conditions.names;
+    let options = ReadOptions {
+        selections: select.to_vec(),
+        columns: conditions.read().cloned().collect(),
+        total: conditions.total.clone(),
+        prefer_given: true,
+        ..ReadOptions::default()
+    };
+    let mut read = data::read(path, &options)?;
+    let columns: Vec<Vec<f32>> = (names.iter())
+        .map(|n| read.columns.remove(n).unwrap_or_default())
+        .collect();
+    for (name, column) in names.iter().zip(&columns) {
+        if let Some(row) = column.iter().position(|v| !v.is_finite()) {
+            return Err(GivenError::NotFinite {
+                path: path.into(),
+                name: name.clone(),
+                row,
+                value: column[row],
+            });
+        }
+    }
+    Ok(columns)
+}
+
+impl Drawn {
+    /// The conditions of images `0 .. images.end`, as far as they do not repeat. Those of images before the first one
+    /// are never looked at and cost nothing.
+    fn columns(
+        &self,
+        conditions: &ConditionConfig,
+        prior: Option<&Prior>,
+        images: Range<u64>,
+    ) -> Result<Vec<Vec<f32>>, GivenError> {
+        let names = &conditions.names;
+        let Some(prior) = prior else {
+            return Err(GivenError::NotLearnt {
+                names: names.join(", "),
+                missing: self.names.first().cloned().unwrap_or_default(),
+            });
+        };
+        let rows = match images.end <= MOST_DRAWN {
+            true => images.start as usize..images.end as usize,
+            false => 0..MOST_DRAWN as usize,
+        };
+        let unused = rows.start;
+        let mut drawn =
+            draw::draw(prior, &self.given, self.seed, rows).map_err(|source| GivenError::Draw {
+                names: self.names.join(", "),
+                source,
+            })?;
+        let column = |name: &String| {
+            let values = drawn.remove(name).unwrap_or_default();
+            let filler = values.first().copied().unwrap_or(0.0);
+            [vec![filler; unused], values].concat()
+        };
+        Ok(names.iter().map(column).collect())
+    }
+}

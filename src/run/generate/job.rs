@@ -1,0 +1,248 @@
+//! A whole generation: which images, on what, where to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use super::{GenerateError, GeneratePlan, Outcome, Progress, generate};
+use crate::data::{Layout, Provenance, SparseImages};
+use crate::device::{DeviceChoice, EngineError, Opened};
+use crate::family::{Sampler, SamplingPlan, open_sampler};
+use crate::physics::{Geometry, GeometryError, observables};
+use crate::run::checkpoint::Checkpoint;
+use crate::run::conditions::{GivenError, RunConditions, Source};
+use crate::run::journal::Identity;
+
+/// Which images to draw, and on what.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// How many; `None`: one per row of conditions.
+    pub count: Option<u64>,
+    /// Number of the first image.
+    pub first: u64,
+    /// Random seed; with the image number it fixes every draw.
+    pub seed: u64,
+    /// Conditions of the images.
+    pub conditions: Source,
+    /// Where to draw.
+    pub device: DeviceChoice,
+    /// Threads of the processor; 0: one per core.
+    pub threads: usize,
+    /// Memory of a card to use at most, bytes.
+    pub max_memory: Option<u64>,
+}
+
+impl Request {
+    /// `count` images of `seed`, all conditions drawn, on whatever there is.
+    pub fn new(count: u64, seed: u64) -> Self {
+        Self {
+            count: Some(count),
+            first: 0,
+            seed,
+            conditions: Source::Given(Vec::new()),
+            device: DeviceChoice::Auto,
+            threads: 0,
+            max_memory: None,
+        }
+    }
+}
+
+/// The file that a job writes.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its name.
+    pub path: PathBuf,
+    /// Its layout.
+    pub layout: Layout,
+    /// Whether to write the observables of each image; `None`: in the dense layout.
+    pub observables: Option<bool>,
+    /// Half-width of the image in eta and phi, for the observables.
+    pub range: f64,
+    /// Go on with an unfinished run of the same images.
+    pub resume: bool,
+    /// Replace what is there.
+    pub force: bool,
+    /// Root attributes that say how it was made: the command, the model's name.
+    pub provenance: Provenance,
+}
+
+/// Why images could not be generated.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// Nobody said how many.
+    #[error("how many images? give --count N")]
+    NoCount,
+    /// The model's hash, which a checkpoint read from disk always has.
+    #[error("the model's SHA-256 is '{0}', which is no hash; read the model from a file")]
+    Hash(String),
+    /// The conditions.
+    #[error(transparent)]
+    Given(#[from] GivenError),
+    /// The device.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The geometry of the observables.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// Drawing and writing.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+}
+
+/// Images drawn into memory.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    /// The images.
+    pub images: SparseImages,
+    /// What each was conditioned on, by name.
+    pub conditions: BTreeMap<String, Vec<f32>>,
+}
+
+/// A generation that is ready to draw.
+pub struct Job<'a> {
+    checkpoint: &'a Checkpoint,
+    opened: Opened,
+    sampler: Box<dyn Sampler>,
+    conditions: RunConditions,
+    identity: Identity,
+}
+
+impl<'a> Job<'a> {
+    /// Prepare to draw what `request` says from the model in `checkpoint`.
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub fn new(checkpoint: &'a Checkpoint, request: &Request) -> Result<Self, JobError> {
+        let model = checkpoint.model.as_ref();
+        let rows_count = matches!(request.conditions, Source::Rows { .. });
+        if request.count.is_none() && !rows_count {
+            return Err(JobError::NoCount);
+        }
+        let end = request.first.saturating_add(request.count.unwrap_or(0));
+        let images = request.first..end;
+        let conditions = RunConditions::new(checkpoint, &request.conditions, request.seed, images)?;
+        let plan = SamplingPlan {
+            seed: request.seed,
+            conditions: conditions.standardised(model),
+            max_memory: request.max_memory,
+            ..SamplingPlan::default()
+        };
+        let (opened, sampler) = open_sampler(&request.device, request.threads, model, &plan)?;
+        let size = model.image();
+        let identity = Identity {
+            model: sha256_bytes(&checkpoint.sha256)?,
+            condition: conditions.hash(model),
+            seed: request.seed,
+            first: request.first,
+            count: request.count.unwrap_or(conditions.rows() as u64),
+            height: size.height as u32,
+            width: size.width as u32,
+            arithmetic: opened.devices.arithmetic(),
+        };
+        Ok(Self {
+            checkpoint,
+            opened,
+            sampler,
+            conditions,
+            identity,
+        })
+    }
+
+    /// Which images it draws.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What it draws on.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// Where the conditions come from, where that is not plain from what was asked for.
+    pub fn conditions_origin(&self) -> Option<String> {
+        let Identity { first, count, .. } = self.identity;
+        self.conditions.origin(first.saturating_add(count))
+    }
+
+    /// Conditions beyond all that the model was trained on, a sentence each.
+    pub fn beyond_training(&self) -> Vec<String> {
+        self.conditions.beyond(self.checkpoint.prior.as_ref())
+    }
+
+    /// Draw all images into memory.
+    ///
+    /// # Errors
+    /// [`JobError::Engine`].
+    pub fn draw(mut self) -> Result<Drawn, JobError> {
+        let Identity { first, count, .. } = self.identity;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let images = self.sampler.sample(first, count)?;
+        let conditions = self.conditions.written(first, count, &BTreeSet::new());
+        Ok(Drawn { images, conditions })
+    }
+
+    /// Draw all images and write them to `output`, resumable; `progress` is called after each block and may stop the run.
+    ///
+    /// # Errors
+    /// See [`JobError`]; nothing is left under the output's name.
+    pub fn write(
+        &mut self,
+        output: &Output,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Outcome, JobError> {
+        let model = self.checkpoint.model.as_ref();
+        let size = model.image();
+        let geometry = Geometry::new(size.height, size.width, output.range)?;
+        let plan = self.plan(output);
+        // Names of what follows from an image's pixels, written this time or not.
+        let none = SparseImages::new(size.height, size.width).unwrap_or_default();
+        let computed: BTreeSet<String> = observables(&none, &geometry)?
+            .columns()
+            .into_keys()
+            .chain(model.conditions().total.clone())
+            .collect();
+        let with_observables = output.observables.unwrap_or(output.layout == Layout::Dense);
+        let conditions = &self.conditions;
+        let columns = |first: u64, images: &SparseImages| {
+            let mut columns = BTreeMap::new();
+            if with_observables {
+                // The sampler's images have the model's size, and so has the geometry: no error here.
+                columns = observables(images, &geometry)
+                    .map(|o| o.columns())
+                    .unwrap_or_default();
+            }
+            columns.extend(conditions.written(first, images.len(), &computed));
+            columns
+        };
+        Ok(generate(&plan, self.sampler.as_mut(), &columns, progress)?)
+    }
+
+    fn plan(&self, output: &Output) -> GeneratePlan {
+        let mut plan = GeneratePlan::new(&output.path, self.identity.clone(), output.layout);
+        plan.resume = output.resume;
+        plan.force = output.force;
+        plan.provenance =
+            (output.provenance.clone()).with("device", self.opened.devices.describe());
+        if let Some(origin) = self.conditions_origin() {
+            plan.provenance = plan.provenance.with("conditions", origin);
+        }
+        // What all training images had in common, the generated ones have too.
+        if let Some(signal) = self.checkpoint.record.constants.get("signal")
+            && !self.conditions.names().iter().any(|n| n == "signal")
+        {
+            plan.constants.insert("signal".into(), *signal);
+        }
+        plan
+    }
+}
+
+fn sha256_bytes(hex: &str) -> Result<[u8; 32], JobError> {
+    let mut bytes = [0; 32];
+    for (i, b) in bytes.iter_mut().enumerate() {
+        let digits = hex.get(2 * i..2 * i + 2);
+        *b = digits
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .ok_or_else(|| JobError::Hash(hex.into()))?;
+    }
+    Ok(bytes)
+}
