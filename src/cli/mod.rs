@@ -18,6 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::data::Selection;
 use crate::device::{self, DeviceChoice, Opened, Task};
+use crate::numeric::Isa;
 
 /// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
 ///
@@ -87,6 +88,10 @@ pub fn run() -> ExitCode {
         .filter_level(level)
         .format_target(false)
         .init();
+    // Before any work: what computes asks no more.
+    if let Err(error) = Isa::chosen() {
+        return ended(Err(error.into()));
+    }
     let global = &arguments.global;
     let done = match arguments.verb {
         Verb::Train(verb) => verb.run(global),
