@@ -54,9 +54,20 @@ fn the_main_path() {
     assert_eq!(unconditioned, "0".repeat(64));
     assert_eq!(metrics["meta"]["images"]["generated"], 400);
     let page = fs::read_to_string(lab.path("report/index.html")).unwrap();
-    assert!(page.contains("<svg") || page.contains("data:image"));
     assert!(!page.contains("src=\"http"), "self-contained");
-    assert!(!lab.names("report/figures").is_empty());
+    // Every figure is a file, stands on the page as it is in the file, and is linked to it.
+    let figures = lab.names("report/figures");
+    let drawings = figures.iter().filter(|name| name.ends_with(".svg"));
+    for name in drawings.clone() {
+        let drawing = fs::read_to_string(lab.path("report/figures").join(name)).unwrap();
+        assert!(drawing.starts_with("<svg "), "{name}: {drawing}");
+        assert!(page.contains(&drawing), "{name} is not on the page");
+        assert!(page.contains(&format!("href=\"figures/{name}\"")));
+    }
+    let count = drawings.count();
+    assert_eq!(page.matches("<figure").count(), count);
+    // All, signal and background have each their observables, images and spectra.
+    assert!(count >= 3 * 8, "{figures:?}");
     lab.ok("evaluate --quiet --force --truth data.h5 --generated g.h5 --out report --bootstrap 5");
     assert_eq!(
         lab.names("."),

@@ -1,6 +1,6 @@
 //! Evaluation from the outside: data sets in, numbers and report out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sarm::data::{Dataset, SparseImages};
 use sarm::evaluate::report::{
@@ -261,8 +261,24 @@ fn degenerate_images_give_numbers_and_a_report() {
         write_report(&evaluation, &extras, &place, false).unwrap();
         let page = std::fs::read_to_string(place.join("index.html")).unwrap();
         assert!(!page.contains("NaN") && !page.contains("inf "));
-        assert!(page.contains("not available: ") || k >= 5);
+        // What has no number says why, and all that says why is on the page.
+        let wholes = [images, &images["halves"], features, &features["halves"]];
+        let observables = found["all"].as_object().unwrap().values();
+        let missing: BTreeSet<&str> = (wholes.into_iter().chain(observables))
+            .flat_map(reasons)
+            .collect();
+        assert_eq!(missing.is_empty(), k >= 5, "{k}: {missing:?}");
+        for reason in missing {
+            let words = format!("not available: {reason}");
+            assert!(page.contains(&words), "{k}: no '{words}'");
+        }
     }
+}
+
+/// Why numbers are missing.
+fn reasons(found: &serde_json::Value) -> impl Iterator<Item = &str> {
+    let reasons = found["reasons"].as_object().into_iter().flatten();
+    reasons.map(|(_, why)| why.as_str().unwrap())
 }
 
 #[test]

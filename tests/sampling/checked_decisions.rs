@@ -1,12 +1,14 @@
 //! The checker of drawn images (`decisions`) on images that are right, and on images that are not.
 
 use crate::support::common::conditions;
-use crate::support::decisions::entropy::Balance;
+use crate::support::decisions::entropy::{Balance, of_mixture};
 use crate::support::decisions::models::{MODELS, model};
 use crate::support::decisions::naive::{self, Defect};
+use crate::support::decisions::network::Uncertain;
 use crate::support::decisions::{Drawn, Report, check};
 use sarm::conditions::Conditions;
 use sarm::data::SparseImages;
+use sarm::families::sarm::likelihood::{Mixture, Support};
 use sarm::families::sarm::reference;
 use sarm::families::sarm::{Sarm, StageTensor, Values};
 
@@ -200,5 +202,34 @@ fn costs_are_what_is_expected_of_the_models_own_images_alone() {
             "{}: {others:?}",
             MODELS[i].0
         );
+    }
+}
+
+#[test]
+fn a_mixtures_entropy_is_its_integral() {
+    let values: Vec<f64> = vec![0.3, -0.8, -4.0, 2.0, 0.4, -1.2];
+    let numbers: Vec<Uncertain> = values
+        .iter()
+        .map(|value| Uncertain {
+            value: *value,
+            spread: 0.0,
+        })
+        .collect();
+    for upper in [f64::INFINITY, 9.0] {
+        let mixture = Mixture {
+            components: 2,
+            support: Support { unit: 1.5, upper },
+            budget: None,
+        };
+        let steps = 400_000;
+        let step = upper.min(80.0) / f64::from(steps);
+        let integral: f64 = (0..steps)
+            .map(|i| {
+                let nll = mixture.nll((f64::from(i) + 0.5) * step, &values);
+                nll * (-nll).exp() * step
+            })
+            .sum();
+        let found = of_mixture(&mixture, &numbers);
+        assert!((found - integral).abs() < 1e-3, "{found}, not {integral}");
     }
 }

@@ -7,12 +7,12 @@
 //! How far it can move each number is carried along with it (`network`): a decision whose random number lies within that
 //! tolerance may go either way, any other must be the reference's.
 
-mod network;
 mod values;
 
 pub mod entropy;
 pub mod models;
 pub mod naive;
+pub mod network;
 
 use sarm::conditions::Conditions;
 use sarm::conditions::total::{is_spent, spend};
