@@ -35,7 +35,7 @@ bench-cuda: cuda ## the same on a card: kernels, then training
 
 budget: setup ## accept what the kernels now take of registers and shared memory: writes kernels/budget.csv
 	@scripts/cuda-toolkit
-	SARM_BUDGET=write cargo test --locked --features cuda --test budget
+	SARM_BUDGET=write cargo test --locked --features cuda --test cuda budget::
 
 gpu-kit: setup ## pack all that scripts/gpu-check needs into target/gpu-kit.tar.gz
 	@scripts/cuda-toolkit

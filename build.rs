@@ -3,7 +3,7 @@
 //! Each file becomes one fat binary (machine code for sm_80 and sm_90a, PTX for newer cards), which
 //! `src/device/cuda/driver/enabled.rs` embeds by way of the table written here. A file is compiled again
 //! when it, a header that it includes, nvcc or a flag has changed. What ptxas says of registers, spills
-//! and shared memory goes into `resources.csv` beside the binaries, for `tests/budget.rs`.
+//! and shared memory goes into `resources.csv` beside the binaries, for `tests/cuda/budget.rs`.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashSet};
@@ -20,7 +20,7 @@ const OLDEST: (u32, u32) = (12, 4);
 
 /// The kernel files, `kernels/<name>.cu`. A list, and not what the folder holds: cargo would watch a folder with
 /// all below it, and compile this crate again after every edit of the emulation or of the budget there.
-/// `tests/budget.rs` fails on a file that is not listed.
+/// `tests/cuda/budget.rs` fails on a file that is not listed.
 const SOURCES: [&str; 11] = [
     "compact",
     "contract",

@@ -1,14 +1,17 @@
-//! Every kernel at the paper's sizes, on a card: the cases of tests/kernels, random data, time by the card's
+//! Every kernel at the paper's sizes, on a card: the cases of tests/cuda/kernels, random data, time by the card's
 //! own clock, second-level cache overwritten before each run. Without a card, nothing is measured.
 
 #[path = "common/mod.rs"]
 mod criterion_mode;
-#[path = "../tests/kernels/main.rs"]
+#[path = "../tests/cuda/devices.rs"]
+mod devices;
+#[path = "../tests/cuda/emulation/mod.rs"]
+mod emulation;
+#[path = "../tests/cuda/kernels/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod kernels;
-// The files of cases name each other from the root of their own crate.
-#[allow(unused_imports)]
-use kernels::*;
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ struct WarpContract {
     uint64_t shuffled; // f32 [3][32]: from lane 5 more, from lane ^ 9, from 4 lanes up
     uint64_t voted;    // u32 [32]: values >= 0
 };
-static_assert(sizeof(WarpContract) == 24, "the same as in tests/kernels/contract.rs");
+static_assert(sizeof(WarpContract) == 24, "the same as in tests/cuda/kernels/contract.rs");
 
 KERNEL(contract_warp, WarpContract, 32, 1) {
     const float value = reinterpret_cast<const float*>(p.values)[lane()];
@@ -28,7 +28,7 @@ struct MatrixContract {
     uint64_t sums;             // f32 [16][8]
     uint64_t results;          // f32 [4][16][8], which must be alike
 };
-static_assert(sizeof(MatrixContract) == 48, "the same as in tests/kernels/contract.rs");
+static_assert(sizeof(MatrixContract) == 48, "the same as in tests/cuda/kernels/contract.rs");
 
 // Bring `rows` of 16 bytes to shared memory.
 DEVICE void bring(bf16* to, uint64_t from, uint32_t rows) {
@@ -86,7 +86,7 @@ struct CopyContract {
     uint64_t rounded; // bf16 [64]
     uint64_t widened; // f32 [64]: of the rounded ones, by pairs
 };
-static_assert(sizeof(CopyContract) == 40, "the same as in tests/kernels/contract.rs");
+static_assert(sizeof(CopyContract) == 40, "the same as in tests/cuda/kernels/contract.rs");
 
 KERNEL(contract_copy, CopyContract, 32, 1) {
     bf16* shared = shared_memory<bf16>();
@@ -110,7 +110,7 @@ struct GridContract {
     uint64_t counter; // u32, zero: threads that have come
     uint64_t seen;    // u32 [2][threads in all]: what each thread finds there after either barrier
 };
-static_assert(sizeof(GridContract) == 24, "the same as in tests/kernels/contract.rs");
+static_assert(sizeof(GridContract) == 24, "the same as in tests/cuda/kernels/contract.rs");
 
 KERNEL(contract_grid, GridContract, 64, 1) {
     uint32_t* counter = reinterpret_cast<uint32_t*>(p.counter);

@@ -1,4 +1,4 @@
-// The library's own interface, for tests/emulation/mod.rs. Device memory is the host's, an address a pointer.
+// The library's own interface, for tests/cuda/emulation/mod.rs. Device memory is the host's, an address a pointer.
 
 #include "machine.h"
 

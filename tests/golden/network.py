@@ -4,7 +4,7 @@
     pip install torch          # any version with float64 on the CPU; not needed to run the tests
     python3 tests/golden/network.py
 
-writes tests/golden/*.safetensors, which tests/golden_network.rs reads. Written from the formulas in docs/formats.md (Checkpoint),
+writes tests/golden/*.safetensors, which tests/model/golden_network.rs reads. Written from the formulas in docs/formats.md (Checkpoint),
 not from the Rust code: masks come from degrees, the spiral from turning a matrix, the truncated logistic from its
 survival function, gradients from autograd. The same PyTorch writes the same bytes.
 

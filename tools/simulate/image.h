@@ -1,6 +1,6 @@
 // Images of jets and of muons' surroundings: binning, centring, rotation, flip.
 //
-// Needs neither Pythia nor FastJet: tests/simulate/image_test.cc compiles it alone.
+// Needs neither Pythia nor FastJet: tests/tools/simulate/image_test.cc compiles it alone.
 //
 // Conventions, those of `sarm::physics`: an image is row-major; eta grows with the column, phi falls with the row;
 // pixel (r, c) of n x n over [-range, range]^2 has its centre at eta = (2c + 1 - n) range / n and

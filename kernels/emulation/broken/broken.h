@@ -9,7 +9,7 @@ struct Broken {
     uint32_t count;
     uint32_t broken;
 };
-static_assert(sizeof(Broken) == 24, "the same as in tests/kernels/broken.rs");
+static_assert(sizeof(Broken) == 24, "the same as in tests/cuda/kernels/broken.rs");
 
 DEVICE const float* in(const Broken& p) { return reinterpret_cast<const float*>(p.in); }
 DEVICE float* out(const Broken& p) { return reinterpret_cast<float*>(p.out); }

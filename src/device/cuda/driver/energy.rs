@@ -117,13 +117,14 @@ mod tests {
         assert_eq!(name(uuid), "GPU-00010203-0405-0607-0809-0a0b0c0d0eff");
     }
 
-    /// On an imitation of NVML (tests/driver/libnvidia-ml.cpp), which the loader takes for the library of that name
+    /// On an imitation of NVML (tests/cuda/driver/libnvidia-ml.cpp), which the loader takes for the library of that name
     /// once it is loaded.
     #[test]
     fn joules_are_those_of_the_card_of_that_identifier() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("libnvidia-ml.so.1");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/driver/libnvidia-ml.cpp");
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/driver/libnvidia-ml.cpp");
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
         let done = Command::new(compiler)
             .args(["-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o"])

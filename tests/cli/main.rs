@@ -1,0 +1,13 @@
+//! The program as its users meet it: through its binary.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod conditions;
+mod full_disk;
+mod interrupts;
+mod kills;
+mod packed;
+mod usage;
+mod verbs;

@@ -1,0 +1,484 @@
+//! `--device`: what is asked for, what there is, and what is said where it is not there.
+
+use crate::support::program::{DC, Lab};
+
+/// A program without the feature, or a machine without a card: the error of `--device cuda`.
+fn without_a_card(lab: &Lab) -> Option<String> {
+    let devices = lab.json("info --devices --json");
+    devices["without_cuda"].as_str().map(String::from)
+}
+
+#[test]
+fn words_that_are_no_device_are_wrong_usage() {
+    let lab = Lab::empty();
+    for word in [
+        "gpu",
+        "cuda:",
+        "cuda:x",
+        "cuda:-1",
+        "cuda0",
+        "cpu:0",
+        "CUDA",
+        "cuda:0,",
+        "cuda:0,all",
+    ] {
+        for line in [
+            "train --data d --out r",
+            "score --model m --data d",
+            "bench",
+            "info x",
+        ] {
+            let assert = lab.sarm(&format!("{line} --device {word}")).assert();
+            let output = assert.code(2).get_output().clone();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(said.contains("cuda:N"), "{line} {word}: {said}");
+        }
+    }
+}
+
+#[test]
+fn the_cpu_is_named_or_found() {
+    let lab = Lab::new();
+    lab.file("config.toml", DC);
+    let train = "train --quiet --data data.h5 --config config.toml";
+    lab.ok(&format!("{train} --device cpu --out named"));
+    let scores = |model: &str| {
+        lab.ok(&format!(
+            "--device cpu score --model {model}/model.safetensors --data data.h5"
+        ))
+        .stdout
+    };
+    // Where there is a card, `auto` takes it, and the bits are its own.
+    if without_a_card(&lab).is_some() {
+        lab.ok(&format!("{train} --out found"));
+        lab.ok(&format!("{train} --device auto --out asked"));
+        assert_eq!(scores("named"), scores("found"));
+        assert_eq!(scores("named"), scores("asked"));
+    }
+}
+
+#[test]
+fn a_card_that_is_not_there_is_one_error() {
+    let lab = Lab::new();
+    lab.file("config.toml", DC);
+    let Some(why) = without_a_card(&lab) else {
+        eprintln!("skipped: this machine has a card");
+        return;
+    };
+    lab.ok("train --quiet --data data.h5 --config config.toml --out run");
+    for device in ["cuda", "cuda:0", "cuda:7"] {
+        for line in [
+            "train --data data.h5 --config config.toml --out other",
+            "train --data data.h5 --config config.toml --out run --resume",
+            "score --model run/model.safetensors --data data.h5 --out scores.h5",
+            "bench --seconds 0.1",
+        ] {
+            lab.refuses(&format!("{line} --device {device}"), &[&why]);
+        }
+    }
+}
+
+#[test]
+fn verbs_that_run_no_engine_take_any_device() {
+    let lab = Lab::trained(DC);
+    lab.ok("info --device cuda:5 data.h5");
+    lab.ok("--device cuda evaluate --quiet --truth data.h5 --generated data.h5 --out report");
+}
+
+#[test]
+fn drawing_is_done_on_the_cpu_where_there_is_no_card() {
+    let lab = Lab::trained(DC);
+    let Some(why) = without_a_card(&lab) else {
+        eprintln!("skipped: this machine has a card");
+        return;
+    };
+    let line = "generate --quiet --model run/model.safetensors --count 3 --out";
+    for device in ["cuda", "cuda:0,1", "cuda:all"] {
+        lab.refuses(&format!("{line} a.h5 --device {device}"), &[&why]);
+    }
+    lab.ok(&format!("{line} b.h5 --device auto"));
+    lab.ok(&format!("{line} c.h5 --device cpu"));
+    let report = lab.json(&format!("{line} d.h5 --json"));
+    assert!(report["events_per_core_hour"].as_f64().unwrap() > 0.0);
+    assert!(report["events_per_gpu_hour"].is_null());
+    let about = lab.json("info --json d.h5");
+    assert_eq!(about["attributes"]["arithmetic"], "float32");
+}
+
+/// A limit that would be ignored is refused.
+#[test]
+fn the_cpu_has_no_device_memory_to_limit() {
+    let lab = Lab::trained(DC);
+    let line = "generate --quiet --model run/model.safetensors --count 3 --out a.h5 --device cpu";
+    lab.refuses(
+        &format!("{line} --max-memory 4GiB"),
+        &["--max-memory 4294967296", "leave it out", "--device cuda"],
+    );
+}
+
+#[test]
+fn several_cards_are_for_drawing_alone() {
+    let lab = Lab::new();
+    lab.file("config.toml", DC);
+    lab.ok("train --quiet --data data.h5 --config config.toml --out run --device cpu");
+    for line in [
+        "train --data data.h5 --config config.toml --out other",
+        "score --model run/model.safetensors --data data.h5 --out scores.h5",
+        "bench --seconds 0.1",
+    ] {
+        lab.refuses(
+            &format!("{line} --device cuda:1,0"),
+            &["one card", "cuda:1,0 names 2", "--device cuda:1"],
+        );
+    }
+}
+
+/// The driver's side, on an imitation of the driver (tests/cuda/driver/libcuda.cpp).
+#[cfg(feature = "cuda")]
+mod imitation {
+    use super::*;
+    use crate::driver;
+    use crate::emulation::build::{Instrumentation, library};
+    use crate::support::program;
+
+    /// The program, on a machine whose card runs the emulated kernels.
+    fn on_card(lab: &Lab, machine: &str, line: &str) -> assert_cmd::Command {
+        let kernels = library(&[""], Instrumentation::None);
+        let mut command = sarm(lab, machine, line);
+        command.env("SARM_IMITATION_KERNELS", kernels);
+        command
+    }
+
+    /// The program, on a machine of which `machine` says what it has.
+    fn sarm(lab: &Lab, machine: &str, line: &str) -> assert_cmd::Command {
+        let mut command = lab.sarm(line);
+        command
+            .env("LD_LIBRARY_PATH", driver::folder())
+            .env("SARM_IMITATION", machine);
+        command
+    }
+
+    fn fails(lab: &Lab, machine: &str, line: &str, words: &[&str]) {
+        let output = sarm(lab, machine, line).output().unwrap();
+        let error = program::one_error(line, &output);
+        for word in words {
+            assert!(error.contains(word), "{machine}: no '{word}' in: {error}");
+        }
+    }
+
+    const TRAIN: &str = "train --quiet --data data.h5 --config config.toml --out run";
+
+    fn lab() -> Lab {
+        let lab = Lab::new();
+        lab.file("config.toml", DC);
+        lab
+    }
+
+    #[test]
+    fn cards_are_listed() {
+        let lab = Lab::empty();
+        let output = sarm(&lab, "cards=2 capability=80", "info --devices")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let card = "Imitation, compute capability 8.0, 4 multiprocessors, 1 024 MiB";
+        for number in [0, 1] {
+            assert!(said.contains(&format!("cuda:{number}, {card}")), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_machine_lacks_is_said() {
+        let lab = lab();
+        let cases: [(&str, &str, &[&str]); 8] = [
+            (
+                "cards=0",
+                "cuda",
+                &["no CUDA device", "CUDA_VISIBLE_DEVICES"],
+            ),
+            (
+                "cards=1",
+                "cuda:1",
+                &["no device cuda:1", "1 CUDA device, cuda:0"],
+            ),
+            ("cards=3", "cuda:9", &["3 CUDA devices, cuda:0 to cuda:2"]),
+            ("version=12020", "cuda", &["too old", "CUDA 12.2"]),
+            ("capability=70", "cuda", &["too old", "7.0", "8.0 or newer"]),
+            ("fail=cuInit:1:803", "cuda", &["cuInit", "803", "driver"]),
+            (
+                "fail=cuModuleLoadData:1:209",
+                "cuda",
+                &[
+                    "cuModuleLoadData",
+                    "kernels/",
+                    "NO_BINARY_FOR_GPU",
+                    "update the driver",
+                ],
+            ),
+            (
+                "memory=1000000",
+                "cuda",
+                &["too little free memory", "1 MiB are free"],
+            ),
+        ];
+        for (machine, device, words) in cases {
+            fails(&lab, machine, &format!("{TRAIN} --device {device}"), words);
+        }
+        // `auto` goes on without the card.
+        for line in [
+            &*TRAIN.replace("--quiet", ""),
+            "generate --model run/model.safetensors --count 3 --out g.h5",
+        ] {
+            let output = sarm(&lab, "version=12020", line).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{said}");
+            assert!(
+                said.contains("running on the CPU") && said.contains("CUDA 12.2"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn lists_of_cards_are_looked_up() {
+        let lab = lab();
+        lab.ok(&format!("{TRAIN} --device cpu"));
+        let draw = "generate --model run/model.safetensors --count 3 --out g.h5 --device";
+        let train = TRAIN.replace("--out run", "--out all --device");
+        fails(
+            &lab,
+            "cards=2",
+            &format!("{draw} cuda:0,5"),
+            &["no device cuda:5"],
+        );
+        fails(
+            &lab,
+            "cards=2 capability=70",
+            &format!("{draw} cuda:all"),
+            &["too old"],
+        );
+        fails(
+            &lab,
+            "cards=2",
+            &format!("{train} cuda:all"),
+            &["cuda:all names 2", "cuda:0"],
+        );
+        // All of one is one.
+        on_card(&lab, "cards=1", &format!("{train} cuda:all"))
+            .assert()
+            .success();
+    }
+
+    /// Mean negative log-likelihoods of a run's epochs.
+    fn losses(lab: &Lab, run: &str) -> Vec<f64> {
+        let text = std::fs::read_to_string(lab.path(run).join("metrics.csv")).unwrap();
+        let mut lines = text.lines().map(|l| l.split(',').collect::<Vec<_>>());
+        let column = lines
+            .next()
+            .unwrap()
+            .iter()
+            .position(|n| *n == "train_nll")
+            .unwrap();
+        lines
+            .map(|fields| fields[column].parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn training_and_scoring_go_through_the_driver() {
+        let lab = lab();
+        on_card(&lab, "", &format!("{TRAIN} --device cuda"))
+            .assert()
+            .success();
+        lab.ok(&format!("{TRAIN}-cpu --device cpu"));
+        let (card, cpu) = (losses(&lab, "run"), losses(&lab, "run-cpu"));
+        assert_eq!(card.len(), cpu.len());
+        for (a, b) in card.iter().zip(&cpu) {
+            // Weights and activations of the card have 8 bits.
+            assert!((a - b).abs() < 0.01 * b.abs(), "{card:?} {cpu:?}");
+        }
+        let score =
+            "score --quiet --json --out s.h5 --force --model run/model.safetensors --data data.h5";
+        let mean = |output: std::process::Output| {
+            let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            (
+                json["mean_log_likelihood"].as_f64().unwrap(),
+                json["device"].to_string(),
+            )
+        };
+        let on_cuda = format!("{score} --device cuda");
+        let (a, device) = mean(on_card(&lab, "", &on_cuda).output().unwrap());
+        assert!(device.contains("Imitation"), "scored on {device}");
+        // Exact likelihoods are the CPU's: `auto` takes it.
+        let (b, device) = mean(on_card(&lab, "", score).output().unwrap());
+        assert!(device.contains("cpu"), "auto took {device}");
+        assert_ne!(a, b);
+        assert!((a - b).abs() < 0.01 * b.abs(), "{a} {b}");
+    }
+
+    #[test]
+    fn the_kernel_that_failed_is_named_where_that_is_asked_for() {
+        let lab = lab();
+        let line = format!("{TRAIN} --force --device cuda");
+        let machine = "broken=mixture_likelihood:700";
+        let fault = |environment: &[(&str, &str)]| {
+            let mut command = on_card(&lab, machine, &line);
+            command.env_remove("CUDA_LAUNCH_BLOCKING");
+            command.envs(environment.iter().copied());
+            program::one_error(&line, &command.output().unwrap())
+        };
+        for environment in [&[][..], &[("SARM_CUDA_STEP", "0")]] {
+            let said = fault(environment);
+            for words in [
+                "ILLEGAL_ADDRESS",
+                " kernels, gather_batch to finish_step",
+                "SARM_CUDA_STEP=1",
+            ] {
+                assert!(said.contains(words), "no '{words}' in: {said}");
+            }
+        }
+        for variable in ["SARM_CUDA_STEP", "CUDA_LAUNCH_BLOCKING"] {
+            let said = fault(&[(variable, "1")]);
+            let words = "on Imitation, after mixture_likelihood with";
+            assert!(said.contains(words), "{variable}: {said}");
+        }
+        // Nothing else is different.
+        for (run, step) in [("whole", "0"), ("stepped", "1")] {
+            let line = format!("{TRAIN}-{run} --device cuda");
+            let mut command = on_card(&lab, "", &line);
+            command.env("SARM_CUDA_STEP", step).assert().success();
+        }
+        assert_eq!(losses(&lab, "run-whole"), losses(&lab, "run-stepped"));
+    }
+
+    #[test]
+    fn a_card_that_fails_leaves_a_run_that_goes_on() {
+        let lab = lab();
+        lab.ok("train --quiet --data data.h5 --config config.toml --out whole --device cpu");
+        let cases: [(&str, &[&str]); 4] = [
+            (
+                "fail=cuGraphLaunch:14:700",
+                &["cuGraphLaunch", "ILLEGAL_ADDRESS", "--resume"],
+            ),
+            (
+                "fail=cuMemcpyDtoHAsync_v2:12:214",
+                &["ECC_UNCORRECTABLE", "--resume"],
+            ),
+            (
+                "fail=cuStreamSynchronize:12:719",
+                &["cuStreamSynchronize", "LAUNCH_FAILED", "--resume"],
+            ),
+            (
+                "fail=cuMemAlloc_v2:3:2",
+                &["too little free memory", "--device cpu"],
+            ),
+        ];
+        for (machine, words) in cases {
+            let line = format!("{TRAIN} --force --device cuda");
+            let error = program::one_error(&line, &on_card(&lab, machine, &line).output().unwrap());
+            for word in words {
+                assert!(error.contains(word), "{machine}: no '{word}' in: {error}");
+            }
+            // From the last checkpoint, on the processor; or from the start, where it came to none.
+            let resume = lab
+                .sarm(&format!("{TRAIN} --resume --device cpu"))
+                .output()
+                .unwrap();
+            if !resume.status.success() {
+                assert!(machine.contains("cuMemAlloc"), "{machine}");
+                lab.ok(&format!("{TRAIN} --force --device cpu"));
+            }
+            assert_eq!(losses(&lab, "run").len(), losses(&lab, "whole").len());
+        }
+    }
+    const DRAW: &str = "generate --model run/model.safetensors --seed 3 --count 900 --max-memory 300KiB --json --quiet --out";
+
+    #[test]
+    fn cards_draw_one_file_together() {
+        let lab = lab();
+        lab.ok(&format!("{TRAIN} --device cpu"));
+        let draw = |device: &str, out: &str| -> serde_json::Value {
+            let line = format!("{DRAW} {out} --device {device}");
+            let output = on_card(&lab, "cards=3", &line).assert().success();
+            serde_json::from_slice(&output.get_output().stdout).unwrap()
+        };
+        let one = draw("cuda:1", "one.h5");
+        let wanted = lab.read("one.h5");
+        assert_eq!(wanted.images.len(), 900);
+        for (device, cards) in [("cuda:0,2", "2 x cuda, "), ("cuda:all", "3 x cuda, ")] {
+            let out = format!("{}.h5", &device[5..]);
+            let several = draw(device, &out);
+            let said = several["device"].as_str().unwrap();
+            assert!(said.starts_with(cards), "{said}");
+            assert!(several["events_per_core_hour"].is_null());
+            assert!(several["events_per_gpu_hour"].as_f64().unwrap() > 0.0);
+            program::assert_same(&lab.read(&out), &wanted, device);
+        }
+        assert!(one["device"].as_str().unwrap().starts_with("cuda, "));
+        let about = lab.json("info --json one.h5");
+        assert_eq!(about["attributes"]["arithmetic"], "bf16, sm_90");
+    }
+
+    /// A card that is lost keeps what was drawn, for a card of its kind alone.
+    #[test]
+    fn a_drawing_card_that_fails_leaves_a_run_that_goes_on() {
+        let lab = lab();
+        lab.ok(&format!("{TRAIN} --device cpu"));
+        on_card(&lab, "", &format!("{DRAW} whole.h5 --device cuda"))
+            .assert()
+            .success();
+        let wanted = lab.read("whole.h5");
+        let line = format!("{DRAW} g.h5 --device cuda");
+        let machine = "fail=cuMemcpyDtoHAsync_v2:7:700";
+        let error = program::one_error(&line, &on_card(&lab, machine, &line).output().unwrap());
+        for words in ["cuMemcpyDtoHAsync", "--resume"] {
+            assert!(error.contains(words), "no '{words}' in: {error}");
+        }
+        lab.refuses(
+            &format!("{DRAW} g.h5 --resume --device cpu").replace("--max-memory 300KiB", ""),
+            &["arithmetic bf16, sm_90 instead of float32", "cuda for bf16"],
+        );
+        let resumed = on_card(&lab, "", &format!("{line} --resume"))
+            .assert()
+            .success();
+        let report: serde_json::Value =
+            serde_json::from_slice(&resumed.get_output().stdout).unwrap();
+        assert!(
+            report["images_taken_over"].as_u64().unwrap() > 0,
+            "{report}"
+        );
+        program::assert_same(&lab.read("g.h5"), &wanted, "resumed");
+        // Nothing fits.
+        let none = line.replace("300KiB", "1KiB") + " --force";
+        let error = program::one_error(&none, &on_card(&lab, "", &none).output().unwrap());
+        assert!(error.contains("--max-memory"), "{error}");
+    }
+
+    /// Under `auto` a network that the card cannot draw is drawn on the CPU, which is said.
+    #[test]
+    fn what_a_card_cannot_draw_the_cpu_does() {
+        let lab = Lab::new();
+        lab.file(
+            "config.toml",
+            "stage = [{layers = 1, units_per_pixel = 20}]\n[train]\nepochs = 1",
+        );
+        lab.ok(&format!("{TRAIN} --device cpu"));
+        let draw = "generate --model run/model.safetensors --count 20 --out";
+        let output = on_card(&lab, "", &format!("{draw} auto.h5"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        for words in [
+            "running on the CPU",
+            "up to 16 units per pixel, this one has 20",
+        ] {
+            assert!(said.contains(words), "no '{words}' in: {said}");
+        }
+        lab.ok(&format!("{draw} cpu.h5 --device cpu"));
+        program::assert_same(&lab.read("auto.h5"), &lab.read("cpu.h5"), "auto");
+        let line = format!("{draw} cuda.h5 --device cuda");
+        let error = program::one_error(&line, &on_card(&lab, "", &line).output().unwrap());
+        assert!(error.contains("--device cpu"), "{error}");
+    }
+}

@@ -1,0 +1,7 @@
+//! Judging: distances, reports, classifiers.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod classify;
+mod report;

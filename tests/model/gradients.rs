@@ -1,0 +1,119 @@
+//! The engine's likelihood and gradients against the float64 reference and finite differences.
+
+use std::sync::Arc;
+
+use crate::support::common::{CONFIGS, data, model};
+use sarm::conditions::ConditionedImages;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::{Engine, reference};
+use sarm::numeric::Isa;
+
+fn reference_mean(model: &Sarm, data: &ConditionedImages) -> f64 {
+    let mut image = vec![0.0; model.pixels()];
+    let n = data.images.len();
+    let sum: f64 = (0..n)
+        .map(|i| {
+            data.images.dense_into(i, &mut image);
+            reference::nll(model, &image, data.conditions.row(i as u64)).unwrap()
+        })
+        .sum();
+    sum / n as f64
+}
+
+#[test]
+fn likelihood_is_the_reference() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
+        let model = model(toml, *h, *w, i as u64, 0.3);
+        let data = data(&model, 70, 5, 0.3);
+        for isa in Isa::available() {
+            let engine = CpuEngine::with_isa(2, isa).unwrap();
+            let scores = engine.score(&model, Arc::clone(&data)).unwrap();
+            let mut image = vec![0.0; model.pixels()];
+            for (row, score) in scores.iter().enumerate() {
+                data.images.dense_into(row, &mut image);
+                let condition = data.conditions.row(row as u64);
+                let want = -reference::nll(&model, &image, condition).unwrap();
+                assert!(
+                    (score - want).abs() < 2e-5 * want.abs().max(10.0),
+                    "{toml} {isa:?} {row}: {score} {want}"
+                );
+            }
+        }
+    }
+}
+
+/// Central differences of the float64 reference, for every unmasked parameter of small models and a
+/// spread of those of larger ones. The engine works in f32: its gradients carry a relative error of
+/// some 1e-5 of the tensor's largest.
+#[test]
+fn gradients_are_derivatives() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
+        let model = model(toml, *h, *w, i as u64, 0.3);
+        let data = data(&model, 19, 6, 0.3);
+        let rows: Vec<u32> = (0..19).collect();
+        let engine = CpuEngine::new(2).unwrap();
+        let (nll, gradients) = engine
+            .cpu_trainer(&model, Arc::clone(&data))
+            .gradients(&rows)
+            .unwrap();
+        assert!((nll - reference_mean(&model, &data)).abs() < 1e-5 * nll.abs());
+        for (t, spec) in model.tensors.iter().enumerate() {
+            let largest = gradients[t].iter().fold(0.0f32, |m, g| m.max(g.abs()));
+            let columns = spec.columns();
+            let step = (spec.size() / 23).max(1);
+            let mut checked = 0;
+            for place in (0..spec.size()).filter(|p| p % step == 0 || spec.size() < 40) {
+                let (row, column) = (place / columns, place % columns);
+                if column >= spec.read(row) {
+                    assert_eq!(gradients[t][place], 0.0, "{} is masked", spec.name);
+                    continue;
+                }
+                let at = |d: f32| {
+                    let mut shifted = model.clone();
+                    shifted.parameters[t][place] += d;
+                    let moved = f64::from(shifted.parameters[t][place]);
+                    (reference_mean(&shifted, &data), moved)
+                };
+                let (high, low) = (at(2e-3), at(-2e-3));
+                let want = (high.0 - low.0) / (high.1 - low.1);
+                let got = f64::from(gradients[t][place]);
+                assert!(
+                    (got - want).abs() < 2e-4 * f64::from(largest) + 2e-6,
+                    "{toml}\n{} [{row}, {column}]: {got}, not {want}",
+                    spec.name
+                );
+                checked += 1;
+            }
+            assert!(
+                checked > 0 || spec.unmasked() < 5,
+                "{} unchecked",
+                spec.name
+            );
+        }
+    }
+}
+
+#[test]
+fn steps_do_not_depend_on_threads_or_instruction_set() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
+        let model = model(toml, *h, *w, i as u64, 0.3);
+        let data = data(&model, 150, 7, 0.3);
+        let rows: Vec<u32> = (0..150).rev().collect();
+        let train = |threads, isa| {
+            let engine = CpuEngine::with_isa(threads, isa).unwrap();
+            let mut trainer = engine.trainer(&model, Arc::clone(&data)).unwrap();
+            let losses: Vec<f64> = rows
+                .chunks(64)
+                .map(|r| trainer.step(r, 1e-3.into()).unwrap())
+                .collect();
+            (losses, trainer.state().unwrap())
+        };
+        let want = train(1, Isa::Portable);
+        for isa in Isa::available() {
+            for threads in [1, 2, 3, 5] {
+                assert!(train(threads, isa) == want, "{toml} {isa:?} {threads}");
+            }
+        }
+    }
+}

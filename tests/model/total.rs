@@ -1,0 +1,190 @@
+//! A condition that is the sum of an image's pixels: no pixel is larger than what is left of it, and the last takes all.
+
+use crate::support::common;
+use std::collections::BTreeMap;
+
+use crate::support::program::{Lab, column};
+use sarm::data::{WriteOptions, write};
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::reference;
+
+/// A model of 1 x 2 pixels that is told their sum, and the condition under which it is `total`.
+fn pair(seed: u64, total: f32) -> (Sarm, [f32; 1]) {
+    let toml = "stage = [{units_per_pixel = 3, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nunit = 2.0\n\
+        [condition]\nnames = ['all']\ntotal = 'all'";
+    let model = common::model(toml, 1, 2, seed, 0.6);
+    let told = [model.standardise(0, total)];
+    (model, told)
+}
+
+/// Midpoints of `n` even pieces of (0, `end`), and their width.
+fn pieces(end: f64, n: usize) -> (impl Iterator<Item = f64>, f64) {
+    let step = end / n as f64;
+    ((0..n).map(move |i| (i as f64 + 0.5) * step), step)
+}
+
+#[test]
+fn the_likelihood_of_images_of_a_total_adds_up_to_one() {
+    for (seed, total) in [(1, 30.0f32), (2, 55.0), (3, 12.0)] {
+        let (model, told) = pair(seed, total);
+        let end = f64::from(total);
+        // Row-major; the model may draw the second one first.
+        let first = usize::from(model.order[0][0]);
+        let p = |a: f64, b: f64| {
+            let mut image = [0.0; 2];
+            (image[first], image[1 - first]) = (a as f32, b as f32);
+            (-reference::nll(&model, &image, &told).unwrap()).exp()
+        };
+        // Those that come to the total: the last pixel has a probability, the one before it a density.
+        let mut met = p(end, 0.0) + p(0.0, end);
+        // Those that fall short of it.
+        let mut short = p(0.0, 0.0);
+        let (seconds, step) = pieces(end, 4000);
+        short += seconds.map(|b| p(0.0, b) * step).sum::<f64>();
+        let (firsts, step) = pieces(end, 400);
+        for a in firsts {
+            met += p(a, end - a) * step;
+            short += p(a, 0.0) * step;
+            let (seconds, inner) = pieces(end - a, 200);
+            short += seconds.map(|b| p(a, b) * inner * step).sum::<f64>();
+        }
+        let sum = met + short;
+        assert!((sum - 1.0).abs() < 2e-3, "{seed}: {met} and {short}");
+        assert!(met > 0.05 && short > 0.05, "{seed}: {met} and {short}");
+    }
+}
+
+#[test]
+fn zeros_behind_the_last_pixel_cost_nothing() {
+    let (model, told) = pair(5, 30.0);
+    let first = usize::from(model.order[0][0]);
+    let mut image = [0.0; 2];
+    image[first] = 30.0;
+    let outputs = reference::forward(&model, &image, &told).unwrap();
+    let logits = &outputs[0].values[0][..3];
+    let share = logits[0].exp() / logits.iter().map(|l| l.exp()).sum::<f64>();
+    let open = 1.0 / (1.0 + outputs[0].gates[0].exp());
+    let nll = reference::nll(&model, &image, &told).unwrap();
+    assert!((nll + (open * share).ln()).abs() < 1e-9, "{nll}");
+}
+
+const LIMITED: &str = "
+stage = [{square = 3, units_per_pixel = 2, layers = 1}, {layers = 1}]
+[likelihood]
+kind = 'dc'
+components = 3
+upper = 90.0
+[condition]
+names = ['signal', 'all']
+total = 'all'
+[train]
+epochs = 3
+batch = 32
+learning_rate = 1e-2
+running_sums = 1.0
+validation = 0.1
+";
+
+#[test]
+fn images_come_to_the_total_that_is_given() {
+    let lab = Lab::trained(LIMITED);
+    let generate = "generate --quiet --model run/model.safetensors";
+    lab.ok(&format!(
+        "{generate} --count 500 --given all=40 --out 40.h5"
+    ));
+    let drawn = lab.read("40.h5");
+    assert_eq!(drawn.columns["given_all"], vec![40.0; 500]);
+    let totals = drawn.images.totals();
+    assert!(totals.iter().all(|t| *t <= 40.0 * 1.00001));
+    let met = |t: &&f32| (**t - 40.0).abs() < 1e-3;
+    assert!(totals.iter().filter(met).count() > 400, "{totals:?}");
+    // No pixel is beyond the range, however much is left.
+    lab.ok(&format!(
+        "{generate} --count 300 --given signal=1,all=500 --out 500.h5"
+    ));
+    let drawn = lab.read("500.h5").images;
+    assert!(
+        drawn
+            .iter()
+            .all(|(_, values)| values.iter().all(|x| *x <= 90.0))
+    );
+    // Nothing comes of nothing, and less is an error.
+    lab.ok(&format!(
+        "{generate} --count 20 --given signal=1,all=0 --out 0.h5"
+    ));
+    assert_eq!(lab.read("0.h5").images.nonzeros(), 0);
+    lab.refuses(
+        &format!("{generate} --count 20 --given signal=1,all=-5 --out no.h5"),
+        &["'all'", "-5 GeV", "must not be negative"],
+    );
+    // Untold, the totals are those of the training images.
+    lab.ok(&format!("{generate} --count 2000 --out drawn.h5"));
+    let drawn = lab.read("drawn.h5");
+    let mean = |totals: &[f32]| totals.iter().sum::<f32>() / totals.len() as f32;
+    let (found, wanted) = (
+        mean(&drawn.images.totals()),
+        mean(&lab.read("data.h5").images.totals()),
+    );
+    assert!(
+        (found - wanted).abs() < 0.1 * wanted,
+        "{found}, not {wanted}"
+    );
+    // Rows of a file have the totals of its images.
+    lab.ok(&format!("{generate} --given-from data.h5 --out rows.h5"));
+    let data = lab.read("data.h5").images.totals();
+    assert_eq!(lab.read("rows.h5").columns["given_all"], data);
+    // What a file says of it is not asked.
+    let images = lab.read("data.h5");
+    let mut columns: BTreeMap<String, Vec<f32>> =
+        BTreeMap::from([("signal".into(), images.columns["signal"].clone())]);
+    columns.insert("all".into(), vec![1.0; images.images.len()]);
+    let options = WriteOptions {
+        height: 7,
+        width: 7,
+        ..WriteOptions::default()
+    };
+    write(&lab.path("wrong.h5"), &images.images, &columns, &options).unwrap();
+    let score = |file: &str| {
+        lab.ok(&format!(
+            "score --quiet --model run/model.safetensors --data {file} --out s.h5 --force"
+        ));
+        column(&lab.path("s.h5"), "log_likelihood")
+    };
+    assert_eq!(score("wrong.h5"), score("data.h5"));
+    // The same images whatever the shard, with a packed model as with any.
+    lab.ok("pack --model run/model.safetensors --out packed.safetensors");
+    let packed = "generate --quiet --model packed.safetensors";
+    lab.ok(&format!("{packed} --count 60 --out p.h5"));
+    lab.ok(&format!("{packed} --first 20 --count 30 --out q.h5"));
+    let (p, q) = (lab.read("p.h5"), lab.read("q.h5"));
+    assert_eq!(p.images.gather(20..50), q.images);
+    assert_eq!(p.columns["given_all"][20..50], q.columns["given_all"]);
+    // An image that was drawn has a likelihood, given what it came to.
+    assert!(score("drawn.h5").iter().all(|l| l.is_finite()));
+    lab.refuses(
+        "score --model run/model.safetensors --data data.h5 --given all=40 --out no.h5",
+        &["'all' is the sum of each image's pixels", "--given"],
+    );
+}
+
+#[test]
+fn totals_that_make_no_sense_are_refused() {
+    let lab = Lab::new();
+    for (toml, words) in [
+        (
+            "[condition]\nnames = ['signal']\ntotal = 'all'",
+            ["condition.total", "one of condition.names"],
+        ),
+        (
+            "[likelihood]\nkind = 'dd'\n[condition]\nnames = ['all']\ntotal = 'all'",
+            ["condition.total", "2 components or more"],
+        ),
+        (
+            "[likelihood]\nkind = 'dc'\ncomponents = 1\n[condition]\nnames = ['all']\ntotal = 'all'",
+            ["condition.total", "2 components or more"],
+        ),
+    ] {
+        lab.file("bad.toml", toml);
+        lab.refuses("train --data data.h5 --config bad.toml --out no", &words);
+    }
+}

@@ -1,0 +1,81 @@
+//! Incremental sampling equals naive sampling, image for image and bit for bit.
+
+use crate::support::common::{CONFIGS, conditions, model, small_toml};
+use proptest::prelude::*;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::family::SamplingPlan;
+use sarm::numeric::Isa;
+
+fn plan(model: &Sarm, seed: u64) -> SamplingPlan {
+    SamplingPlan {
+        seed,
+        conditions: conditions(model, 5, seed),
+        ..SamplingPlan::default()
+    }
+}
+
+#[test]
+fn incremental_is_naive_on_every_instruction_set() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
+        let model = model(toml, *h, *w, i as u64, 0.3);
+        let naive = SamplingPlan {
+            naive: true,
+            ..plan(&model, 3)
+        };
+        let want = CpuEngine::with_isa(1, Isa::Portable)
+            .unwrap()
+            .sampler(&model, &naive)
+            .unwrap()
+            .sample(10, 70)
+            .unwrap();
+        assert!(want.nonzeros() > 70, "{toml}: {}", want.nonzeros());
+        for isa in Isa::available() {
+            for threads in [1, 2] {
+                let engine = CpuEngine::with_isa(threads, isa).unwrap();
+                for block in [None, Some(1), Some(7), Some(1000)] {
+                    let plan = SamplingPlan {
+                        block,
+                        ..plan(&model, 3)
+                    };
+                    let got = engine
+                        .sampler(&model, &plan)
+                        .unwrap()
+                        .sample(10, 70)
+                        .unwrap();
+                    assert!(got == want, "{toml} {isa:?} {threads} {block:?}");
+                }
+                let got = engine
+                    .sampler(&model, &naive)
+                    .unwrap()
+                    .sample(10, 70)
+                    .unwrap();
+                assert!(got == want, "{toml} {isa:?} naive");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn an_image_is_the_same_in_any_company(
+        height in 2usize..9, width in 2usize..9, centre in 0usize..4, units in 1usize..4,
+        layers in 0usize..3, dd in any::<bool>(), order in 0usize..5, block in 1usize..40,
+        first in 0u64..1000, split in 1usize..50, seed in any::<u64>(), conditioned in any::<bool>(),
+    ) {
+        let toml = small_toml([height, width], centre, units, layers, dd, order, conditioned);
+        let model = model(&toml, height, width, seed, 0.4);
+        let engine = CpuEngine::new(2).unwrap();
+        let draw = |naive, block, first, count| {
+            let plan = SamplingPlan { naive, block, ..plan(&model, seed) };
+            engine.sampler(&model, &plan).unwrap().sample(first, count).unwrap()
+        };
+        let whole = draw(true, None, first, 50);
+        let mut shards = draw(false, Some(block), first, split);
+        shards.extend(&draw(false, None, first + split as u64, 50 - split));
+        prop_assert!(whole == shards);
+    }
+}

@@ -1,0 +1,276 @@
+//! Several samplers that share a range draw what one draws alone.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Barrier, Mutex};
+
+use crate::support::common::{CONFIGS, conditions, data, model};
+use proptest::prelude::*;
+use sarm::data::SparseImages;
+use sarm::device::EngineError;
+use sarm::families::sarm::Engine;
+use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cpu::CpuEngine;
+use sarm::families::sarm::several::SeveralEngines;
+use sarm::family::several::Several;
+use sarm::family::{Sampler, SamplingPlan};
+
+/// A range of image numbers.
+type Range = (u64, usize);
+
+/// What a sampler was asked for.
+#[derive(Default)]
+struct Heard {
+    announced: Vec<Range>,
+    asked: Vec<Range>,
+    threads: HashSet<std::thread::ThreadId>,
+}
+
+/// A sampler that says what keeps it busy and keeps what it hears.
+struct Spy {
+    sampler: Box<dyn Sampler>,
+    preferred: usize,
+    heard: Arc<Mutex<Heard>>,
+    /// Waits for the others.
+    together: Option<Arc<Barrier>>,
+    fails: bool,
+}
+
+impl Spy {
+    fn hear(&self, list: fn(&mut Heard) -> &mut Vec<Range>, range: Range) {
+        let mut heard = self.heard.lock().unwrap();
+        list(&mut heard).push(range);
+        heard.threads.insert(std::thread::current().id());
+        drop(heard);
+        if let Some(together) = &self.together {
+            together.wait();
+        }
+    }
+}
+
+impl Sampler for Spy {
+    fn sample(&mut self, first: u64, count: usize) -> Result<SparseImages, EngineError> {
+        self.hear(|h| &mut h.asked, (first, count));
+        match self.fails {
+            true => Err(EngineError::Device("the spy was caught".into())),
+            false => self.sampler.sample(first, count),
+        }
+    }
+
+    fn announce(&mut self, first: u64, count: usize) -> Result<(), EngineError> {
+        self.hear(|h| &mut h.announced, (first, count));
+        match self.fails {
+            true => Err(EngineError::Device("the spy was caught early".into())),
+            false => self.sampler.announce(first, count),
+        }
+    }
+
+    fn preferred_count(&self) -> usize {
+        self.preferred
+    }
+}
+
+fn plan(model: &Sarm) -> SamplingPlan {
+    SamplingPlan {
+        seed: 3,
+        conditions: conditions(model, 5, 3),
+        ..SamplingPlan::default()
+    }
+}
+
+fn cpu(model: &Sarm) -> Box<dyn Sampler> {
+    let engine = CpuEngine::new(1).unwrap();
+    engine.sampler(model, &plan(model)).unwrap()
+}
+
+fn spies(model: &Sarm, preferred: &[usize]) -> Vec<Spy> {
+    preferred
+        .iter()
+        .map(|preferred| Spy {
+            sampler: cpu(model),
+            preferred: *preferred,
+            heard: Arc::default(),
+            together: None,
+            fails: false,
+        })
+        .collect()
+}
+
+fn several(spies: Vec<Spy>) -> Several {
+    let named = |(i, spy)| (format!("spy:{i}"), Box::new(spy) as Box<dyn Sampler>);
+    Several::new(spies.into_iter().enumerate().map(named).collect()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_shares_give_the_images_of_one(
+        preferred in proptest::collection::vec(0usize..50, 1..5), first in 0u64..1000,
+        counts in proptest::collection::vec(0usize..60, 1..4), config in 0usize..3,
+    ) {
+        let (toml, height, width) = CONFIGS[config];
+        let model = model(toml, height, width, 1, 0.3);
+        let spies = spies(&model, &preferred);
+        let heard: Vec<_> = spies.iter().map(|s| Arc::clone(&s.heard)).collect();
+        let mut several = several(spies);
+        let busy: usize = preferred.iter().map(|p| *p.max(&1)).sum();
+        prop_assert_eq!(several.preferred_count(), busy);
+        let mut next = first;
+        for count in counts {
+            several.announce(next, count).unwrap();
+            let images = several.sample(next, count).unwrap();
+            prop_assert_eq!((images.height(), images.width()), (height, width));
+            prop_assert!(images == cpu(&model).sample(next, count).unwrap());
+            // What was announced to each is what it was asked for, and the shares are the range in order.
+            let mut end = next;
+            for (heard, preferred) in heard.iter().zip(&preferred) {
+                let mut heard = heard.lock().unwrap();
+                let asked = std::mem::take(&mut heard.asked);
+                let announced = std::mem::take(&mut heard.announced);
+                if count > 0 {
+                    prop_assert_eq!(&asked, &announced);
+                }
+                for (from, share) in asked.iter().filter(|a| a.1 > 0) {
+                    prop_assert_eq!(*from, end);
+                    end += *share as u64;
+                    // As large as it is busy, but for rounding.
+                    let fair = (count * preferred.max(&1)) as f64 / busy as f64;
+                    prop_assert!((*share as f64 - fair).abs() < 1.0, "{} of {}", share, fair);
+                }
+            }
+            prop_assert_eq!(end, next + count as u64);
+            next += count as u64;
+        }
+    }
+}
+
+/// Each waits for the others: one after the other they would wait forever.
+#[test]
+fn shares_are_drawn_at_the_same_time() {
+    let model = model(CONFIGS[0].0, CONFIGS[0].1, CONFIGS[0].2, 1, 0.3);
+    let together = Arc::new(Barrier::new(3));
+    let mut spies = spies(&model, &[10, 10, 10]);
+    for spy in &mut spies {
+        spy.together = Some(Arc::clone(&together));
+    }
+    let mut several = several(spies);
+    several.announce(5, 30).unwrap();
+    assert!(several.sample(5, 30).unwrap() == cpu(&model).sample(5, 30).unwrap());
+}
+
+/// A range for one sampler needs no thread.
+#[test]
+fn small_ranges_wake_nobody() {
+    let model = model(CONFIGS[0].0, CONFIGS[0].1, CONFIGS[0].2, 1, 0.3);
+    let spies = spies(&model, &[10, 10, 10]);
+    let heard: Vec<_> = spies.iter().map(|s| Arc::clone(&s.heard)).collect();
+    several(spies).sample(8, 1).unwrap();
+    let here = HashSet::from([std::thread::current().id()]);
+    let busy: Vec<_> = heard.iter().map(|h| h.lock().unwrap()).collect();
+    let busy: Vec<_> = busy.iter().filter(|h| !h.asked.is_empty()).collect();
+    assert_eq!(busy.len(), 1);
+    assert_eq!(
+        (&busy[0].asked[..], &busy[0].threads),
+        (&[(8, 1)][..], &here)
+    );
+}
+
+#[test]
+fn an_error_of_one_comes_out_with_its_name() {
+    let model = model(CONFIGS[0].0, CONFIGS[0].1, CONFIGS[0].2, 1, 0.3);
+    for broken in 0..3 {
+        let mut spies = spies(&model, &[10, 20, 5]);
+        spies[broken].fails = true;
+        let mut several = several(spies);
+        let problems = [
+            several.announce(0, 35).unwrap_err(),
+            several.sample(0, 35).unwrap_err(),
+        ];
+        for (problem, words) in problems.iter().zip(["early", "the spy was caught"]) {
+            let said = problem.to_string();
+            assert!(said.contains(words), "{said}");
+            assert!(said.starts_with(&format!("spy:{broken}: ")), "{said}");
+        }
+    }
+    assert!(Several::new(Vec::new()).is_err());
+}
+
+/// An engine whose arithmetic is what the test wants.
+struct Named(CpuEngine, &'static str);
+
+impl Engine for Named {
+    fn describe(&self) -> String {
+        self.1.into()
+    }
+    fn arithmetic(&self) -> String {
+        self.1.into()
+    }
+    fn cards(&self) -> usize {
+        1
+    }
+    fn trainer(
+        &self,
+        model: &Sarm,
+        data: Arc<sarm::conditions::ConditionedImages>,
+    ) -> Result<Box<dyn sarm::family::Trainer>, EngineError> {
+        self.0.trainer(model, data)
+    }
+    fn sampler(&self, model: &Sarm, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
+        self.0.sampler(model, plan)
+    }
+    fn score(
+        &self,
+        model: &Sarm,
+        data: Arc<sarm::conditions::ConditionedImages>,
+    ) -> Result<Vec<f64>, EngineError> {
+        self.0.score(model, data)
+    }
+}
+
+fn engines(arithmetic: &[&'static str]) -> Result<SeveralEngines, EngineError> {
+    let engine = |(i, name): (usize, &&'static str)| {
+        let engine = Named(CpuEngine::new(1).unwrap(), name);
+        (format!("cuda:{i}"), Box::new(engine) as Box<dyn Engine>)
+    };
+    SeveralEngines::new(arithmetic.iter().enumerate().map(engine).collect())
+}
+
+#[test]
+fn engines_of_one_kind_draw_together() {
+    let (toml, height, width) = CONFIGS[2];
+    let model = model(toml, height, width, 1, 0.3);
+    let engine = engines(&["a", "a"]).unwrap();
+    assert_eq!(engine.describe(), "2 x a");
+    assert_eq!((engine.arithmetic().as_str(), engine.cards()), ("a", 2));
+    let mut sampler = engine.sampler(&model, &plan(&model)).unwrap();
+    let mut alone = cpu(&model);
+    assert_eq!(sampler.preferred_count(), 2 * alone.preferred_count());
+    assert!(sampler.sample(9, 50).unwrap() == alone.sample(9, 50).unwrap());
+    // One device's work is refused, with what to do.
+    let data = data(&model, 3, 1, 0.3);
+    for refused in [
+        engine.score(&model, Arc::clone(&data)).err(),
+        engine.trainer(&model, data).err(),
+    ] {
+        assert!(refused.unwrap().to_string().contains("give one"));
+    }
+    let mixed = engines(&["a", "a", "b"]).err().unwrap().to_string();
+    for words in ["cuda:1 and cuda:2", "different images", "one kind"] {
+        assert!(mixed.contains(words), "{mixed}");
+    }
+}
+
+#[test]
+fn the_cpu_takes_no_limit_of_device_memory() {
+    let model = model(CONFIGS[0].0, CONFIGS[0].1, CONFIGS[0].2, 1, 0.3);
+    let plan = SamplingPlan {
+        max_memory: Some(1 << 30),
+        ..plan(&model)
+    };
+    let engine = CpuEngine::new(1).unwrap();
+    let said = engine.sampler(&model, &plan).err().unwrap().to_string();
+    assert!(
+        said.contains("--max-memory") && said.contains("--device cuda"),
+        "{said}"
+    );
+}

@@ -1,0 +1,8 @@
+//! What is not Rust: the scripts that users start, and the simulation without Pythia.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod gpu_check;
+mod simulate;
+mod study;

@@ -1,0 +1,7 @@
+//! Training: what is there to be learnt is learnt.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod end_to_end;
+mod toy;
