@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use sarm::device::cuda::device::{Address, Device, Launch, Memory};
 
 use super::{SCHEDULES, emulated, examine};
-use crate::case::{Case, Output, Prepared, Work, poisoned};
+use crate::case::{Case, Demand, Output, Prepared, poisoned};
 use crate::emulation::{Emulation, Kernels};
 use crate::sanitizers::{self, Outcome};
 
@@ -282,7 +282,7 @@ fn prepare(device: &Arc<dyn Device>, defect: &Defect, broken: bool) -> Prepared 
             exact: expected,
             differences: Vec::new(),
         }],
-        work: Work::default(),
+        demand: Demand::default(),
         memory: vec![Box::new(input)],
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use sarm::device::cuda::device::{Device, Launch, Memory};
-pub use sarm::families::sarm::cuda::ops::Work;
+pub use sarm::device::cuda::ops::Demand;
 
 /// Shapes for the emulation, or for a card's bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Prepared {
     /// What comes out. Empty where the shape is for benches alone.
     pub outputs: Vec<Output>,
     /// What it costs.
-    pub work: Work,
+    pub demand: Demand,
     /// The memory that the launches use.
     pub memory: Vec<Box<dyn Any>>,
 }
