@@ -1,7 +1,7 @@
-//! Compiles `kernels/*.cu` for the feature `cuda`; without it, does nothing.
+//! Compiles `kernels/{common,sarm}/*.cu` for the feature `cuda`; without it, does nothing.
 //!
 //! Each file becomes one fat binary (machine code for sm_80 and sm_90a, PTX for newer cards), which
-//! `src/device/cuda/driver/enabled.rs` embeds by way of the table written here. A file is compiled again
+//! `src/device/cuda/driver/images.rs` embeds by way of the table written here. A file is compiled again
 //! when it, a header that it includes, nvcc or a flag has changed. What ptxas says of registers, spills
 //! and shared memory goes into `resources.csv` beside the binaries, for `tests/cuda/budget.rs`.
 
@@ -18,26 +18,31 @@ use std::{env, fs};
 /// Oldest nvcc that is used. Also the first whose driver tells the size of a kernel's parameter.
 const OLDEST: (u32, u32) = (12, 4);
 
-/// The kernel files, `kernels/<name>.cu`. A list, and not what the folder holds: cargo would watch a folder with
+/// Folders of kernel files: what any family may use, and each family's own.
+const FOLDERS: [&str; 2] = ["common", "sarm"];
+
+/// The kernel files, `kernels/<name>.cu`. A list, and not what the folders hold: cargo would watch a folder with
 /// all below it, and compile this crate again after every edit of the emulation or of the budget there.
 /// `tests/cuda/budget.rs` fails on a file that is not listed.
 const SOURCES: [&str; 11] = [
-    "compact",
-    "contract",
-    "gather",
-    "levels",
-    "masked_linear_forward",
-    "masked_linear_input",
-    "masked_linear_weights",
-    "mixture",
-    "rates",
-    "sample",
-    "step",
+    "common/compact",
+    "common/contract",
+    "common/rates",
+    "common/step",
+    "sarm/gather",
+    "sarm/levels",
+    "sarm/masked_linear_forward",
+    "sarm/masked_linear_input",
+    "sarm/masked_linear_weights",
+    "sarm/mixture",
+    "sarm/sample",
 ];
 
 /// Machine code for A100 and H100 (`a`: all of Hopper's instructions), PTX for what comes later.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "--fatbin",
+    // Of one folder in another: "common/device.cuh".
+    "-Ikernels",
     "-O3",
     "-std=c++17",
     "-lineinfo",
@@ -103,9 +108,13 @@ fn build() -> Result<(), String> {
 /// Have cargo run this again when a kernel file or a header beside it changes. A header that is new comes with an
 /// edit of a file that includes it.
 fn watch(sources: &[PathBuf]) -> Result<(), String> {
-    let here = fs::read_dir("kernels").map_err(|e| format!("cannot read kernels/ ({e})"))?;
     let of_cuda = |path: &PathBuf| path.extension().is_some_and(|x| x == "cu" || x == "cuh");
-    let files: BTreeSet<PathBuf> = here.flatten().map(|e| e.path()).filter(of_cuda).collect();
+    let mut files = BTreeSet::new();
+    for folder in FOLDERS.map(|name| Path::new("kernels").join(name)) {
+        let here =
+            fs::read_dir(&folder).map_err(|e| format!("cannot read {} ({e})", folder.display()))?;
+        files.extend(here.flatten().map(|e| e.path()).filter(of_cuda));
+    }
     for path in sources.iter().chain(&files) {
         println!("cargo::rerun-if-changed={}", path.display());
     }
@@ -229,12 +238,15 @@ fn compile(nvcc: &Nvcc, source: &Path, out: &Path) -> Result<(), String> {
     write("stamp", &stamp(&compiler, &dependencies(&rule, source)))
 }
 
+/// What a kernel file is called: `sarm/mixture`.
+fn name(source: &Path) -> String {
+    let inside = source.strip_prefix("kernels").unwrap_or(source);
+    inside.with_extension("").to_string_lossy().into()
+}
+
+/// What files made of it are called: `sarm-mixture`.
 fn stem(source: &Path) -> String {
-    source
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into()
+    name(source).replace('/', "-")
 }
 
 /// The files of this project that a make rule names as prerequisites, and `source` itself.
@@ -324,7 +336,7 @@ fn tables(nvcc: &Nvcc, sources: &[PathBuf], out: &Path) -> Result<(), String> {
     );
     let (mut rows, mut all) = (Vec::new(), HashSet::new());
     for source in sources {
-        let stem = stem(source);
+        let (name, stem) = (name(source), stem(source));
         let report = fs::read_to_string(out.join(format!("{stem}.ptxas.txt"))).unwrap_or_default();
         let found = resources(&report);
         let mut kernels: Vec<String> = found.iter().map(|r| r.kernel.clone()).collect();
@@ -343,7 +355,7 @@ fn tables(nvcc: &Nvcc, sources: &[PathBuf], out: &Path) -> Result<(), String> {
         }
         let _ = writeln!(
             table,
-            "    Image {{ name: {stem:?}, kernels: &{kernels:?}, bytes: &Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{stem}.fatbin\"))).0 }},"
+            "    Image {{ name: {name:?}, kernels: &{kernels:?}, bytes: &Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{stem}.fatbin\"))).0 }},"
         );
         rows.extend(found.iter().map(|r| {
             format!(

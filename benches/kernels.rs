@@ -40,8 +40,8 @@ fn main() {
     for case in kernels::table(size) {
         let prepared = (case.prepare)(&device);
         let needs = serde_json::json!({
-            "matrix_operations": prepared.work.matrix_operations,
-            "bytes": prepared.work.bytes,
+            "matrix_operations": prepared.demand.matrix_operations,
+            "bytes": prepared.demand.bytes,
         });
         work.insert(case.name.clone(), needs);
         write(&work);

@@ -1,4 +1,4 @@
-// What ../device.cuh promises, for a host compiler: every thread of a block is a fiber (machine.h).
+// What ../common/device.cuh promises, for a host compiler: every thread of a block is a fiber (machine.h).
 #pragma once
 
 #include <algorithm>

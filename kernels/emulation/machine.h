@@ -1,7 +1,7 @@
 // The machine behind device.h: a launch's threads as fibers, who runs next, who waits for whom.
 #pragma once
 
-#include "../device.cuh"
+#include "../common/device.cuh"
 #include "fiber.h"
 
 #include <string>

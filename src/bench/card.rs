@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use super::card_sampling;
 use super::card_sampling::Setting;
-use super::paper::{PaperConfig, Work};
+use super::paper::{MultiplyAdds, PaperConfig};
 use super::{BenchError, CardReport, CardTrainingResult, Options, middle, rate};
 use crate::device::cuda::device::{Device, Launch, Memory};
 use crate::device::cuda::driver;
 use crate::device::cuda::driver::Energy;
+use crate::device::cuda::ops::rates::{
+    OPERANDS, STREAM_STEP, copy_rate, matrix_operations, matrix_rate, matrix_sums, stream_rate,
+    stream_sums,
+};
 use crate::device::{Card, DeviceChoice, EngineError};
 use crate::families::sarm::Sarm;
 use crate::families::sarm::cuda::CudaEngine;
 use crate::families::sarm::cuda::ops::linear::ADAM_BYTES;
-use crate::families::sarm::cuda::ops::rates::{
-    OPERANDS, STREAM_STEP, copy_rate, matrix_operations, matrix_rate, matrix_sums, stream_rate,
-    stream_sums,
-};
 use crate::family::Trainer;
 use crate::random::{Purpose, words};
 
@@ -117,7 +117,7 @@ fn operations(model: &Sarm, occupancy: f64) -> f64 {
         .iter()
         .map(|s| s.pixels * s.levels * s.values)
         .sum();
-    let layers = Work::of(model, 1.0).total() - maps as f64;
+    let layers = MultiplyAdds::of(model, 1.0).total() - maps as f64;
     // D+D's map is needed where a pixel is not zero.
     6.0 * (layers + occupancy * maps as f64)
 }

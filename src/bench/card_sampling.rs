@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::drawing::{DrawingRate, Folder, SEED, largest, measure};
-use super::paper::{PaperConfig, Work, unmasked_weights};
+use super::paper::{MultiplyAdds, PaperConfig, unmasked_weights};
 use super::{BenchError, CardReport};
 use crate::device::cuda::driver::Energy;
 use crate::families::sarm::Sarm;
@@ -118,7 +118,7 @@ pub fn run(
     )?;
     let (tile, wave) = sampler.tile_and_wave();
     let streamed = weight_bytes(&model, tile, measured.occupancy);
-    let operations = 2.0 * Work::of(&model, measured.occupancy).total();
+    let operations = 2.0 * MultiplyAdds::of(&model, measured.occupancy).total();
     let alone = measured
         .on_card
         .first()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::paper::Work;
+use super::paper::MultiplyAdds;
 use super::{BenchError, Options, Report, SamplingResult, TrainingResult, rate};
 use crate::families::sarm::Engine;
 use crate::families::sarm::cpu::CpuEngine;
@@ -101,8 +101,8 @@ pub fn run(
             };
             let occupancy = drawn.nonzeros() as f64 / (drawn.len() * drawn.pixels()) as f64;
             let work = match naive {
-                true => Work::naive(&model),
-                false => Work::of(&model, occupancy).total(),
+                true => MultiplyAdds::naive(&model),
+                false => MultiplyAdds::of(&model, occupancy).total(),
             };
             report.sampling.push(SamplingResult {
                 config: paper.name.into(),
@@ -126,7 +126,7 @@ pub fn run(
             let rows: Vec<u32> = (start..start + batch as u32).collect();
             trainer.step(&rows, 1e-4.into()).map(drop)
         })?;
-        let work = Work::of(&model, paper.occupancy);
+        let work = MultiplyAdds::of(&model, paper.occupancy);
         report.training.push(TrainingResult {
             config: paper.name.into(),
             device: device.clone(),

@@ -9,7 +9,7 @@ mod paper;
 pub use card_sampling::{CardSamplingResult, SamplingBounds};
 pub use cpu::gemm_gflops;
 pub use drawing::DrawingRate;
-pub use paper::{PAPER, PaperConfig, Work};
+pub use paper::{MultiplyAdds, PAPER, PaperConfig};
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -101,14 +101,14 @@ pub fn unmasked_weights(model: &Sarm) -> [f64; 2] {
 
 /// Multiply-adds of one image, drawn incrementally.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Work {
+pub struct MultiplyAdds {
     /// Unmasked weights of the hidden layers and gates: needed for every image.
     pub always: f64,
     /// Those of the values (and D+D's shared map), times the nonzero pixels.
     pub where_nonzero: f64,
 }
 
-impl Work {
+impl MultiplyAdds {
     /// For a model whose images have `occupancy` of their pixels nonzero.
     pub fn of(model: &Sarm, occupancy: f64) -> Self {
         let [always, values] = unmasked_weights(model);

@@ -1,7 +1,7 @@
 // Kernels with one defect each, which the tests must see; with `broken` 0 the same kernel is sound and must pass.
 #pragma once
 
-#include "device.cuh"
+#include "common/device.cuh"
 
 struct Broken {
     uint64_t in;  // f32 [count]

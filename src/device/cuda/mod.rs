@@ -1,5 +1,6 @@
-//! A CUDA device: memory, copies, launches; its driver.
+//! A CUDA device: memory, copies, launches; its driver; launchers of kernels that know no model.
 
 pub mod device;
 pub mod driver;
+pub mod ops;
 pub(crate) mod room;

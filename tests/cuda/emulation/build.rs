@@ -27,6 +27,9 @@ const COMMON: &[&str] = &[
     "-Wno-unknown-pragmas",
 ];
 
+/// The folders of `kernels/` that nvcc compiles too.
+pub const PROJECT: [&str; 2] = ["common", "sarm"];
+
 impl Instrumentation {
     fn flags(self) -> &'static [&'static str] {
         match self {
@@ -80,7 +83,7 @@ fn run(command: &mut Command) {
     }
 }
 
-/// The shared library of the emulation and of every `.cu` directly in `kernels`, folders of `kernels/`.
+/// The shared library of the emulation and of every `.cu` in `kernels`, folders of `kernels/`.
 pub fn library(kernels: &[&str], instrumentation: Instrumentation) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let extra = std::env::var("SARM_EMULATION_FLAGS").unwrap_or_default();
@@ -101,7 +104,9 @@ pub fn library(kernels: &[&str], instrumentation: Instrumentation) -> PathBuf {
         digest
     };
     let emulation = root.join("emulation");
-    common = with(common, &files(&root, &["cuh"]));
+    for folder in PROJECT {
+        common = with(common, &files(&root.join(folder), &["cuh"]));
+    }
     common = with(common, &files(&emulation, &["h"]));
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulation");

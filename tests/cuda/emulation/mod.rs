@@ -24,7 +24,7 @@ use sarm::device::cuda::device::{
 };
 
 use build::Instrumentation;
-use stream::{Marked, Stream, Work};
+use stream::{Marked, Stream, Task};
 
 type LaunchFunction = unsafe extern "C" fn(
     *const c_char,
@@ -57,7 +57,7 @@ impl Kernels {
     /// The project's kernels, built now if they are not yet.
     pub fn project() -> Arc<Self> {
         static LOADED: OnceLock<Arc<Kernels>> = OnceLock::new();
-        Arc::clone(LOADED.get_or_init(|| Self::load(&[""])))
+        Arc::clone(LOADED.get_or_init(|| Self::load(&build::PROJECT)))
     }
 
     /// Those of some folders of `kernels/`.
@@ -342,7 +342,7 @@ impl Device for Emulation {
 
     unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), EngineError> {
         // SAFETY: a write is no launch.
-        unsafe { self.0.ask(Work::Write(to, bytes.to_vec())) }
+        unsafe { self.0.ask(Task::Write(to, bytes.to_vec())) }
     }
 
     unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), EngineError> {
@@ -353,12 +353,12 @@ impl Device for Emulation {
 
     unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), EngineError> {
         // SAFETY: a fill is no launch.
-        unsafe { self.0.ask(Work::Fill(to, byte, count)) }
+        unsafe { self.0.ask(Task::Fill(to, byte, count)) }
     }
 
     unsafe fn launch(&self, launch: &Launch) -> Result<(), EngineError> {
         // SAFETY: the caller's promise.
-        unsafe { self.0.ask(Work::Launch(launch.clone())) }
+        unsafe { self.0.ask(Task::Launch(launch.clone())) }
     }
 
     unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError> {
@@ -407,7 +407,7 @@ impl Recording for Recorded {
     fn replay(&self) -> Result<(), EngineError> {
         for launch in &self.launches {
             // SAFETY: whoever recorded them promised it for every replay.
-            unsafe { self.device.ask(Work::Launch(launch.clone()))? };
+            unsafe { self.device.ask(Task::Launch(launch.clone()))? };
         }
         Ok(())
     }

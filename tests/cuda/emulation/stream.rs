@@ -11,7 +11,7 @@ use super::{Shared, failed};
 /// Work that was asked for and not done yet.
 #[derive(Debug, Default)]
 pub struct Stream {
-    waiting: VecDeque<Work>,
+    waiting: VecDeque<Task>,
     done: u64,
     /// What failed first: it is the error of all that comes after it, as on a card.
     problem: Option<String>,
@@ -19,7 +19,7 @@ pub struct Stream {
 
 /// A piece of it.
 #[derive(Debug)]
-pub enum Work {
+pub enum Task {
     Launch(Launch),
     Write(Address, Vec<u8>),
     Fill(Address, u8, usize),
@@ -30,7 +30,7 @@ impl Shared {
     ///
     /// # Safety
     /// A launch is as for [`Device::launch`].
-    pub unsafe fn ask(&self, work: Work) -> Result<(), EngineError> {
+    pub unsafe fn ask(&self, work: Task) -> Result<(), EngineError> {
         if self.late {
             let mut stream = self.stream.lock().unwrap();
             stream.waiting.push_back(work);
@@ -60,17 +60,17 @@ impl Shared {
 
     /// # Safety
     /// A launch is as for [`Device::launch`].
-    unsafe fn work(&self, work: &Work) -> Result<(), EngineError> {
+    unsafe fn work(&self, work: &Task) -> Result<(), EngineError> {
         match work {
             // SAFETY: by this method's contract.
-            Work::Launch(launch) => unsafe { self.launch(launch) },
-            Work::Write(to, bytes) => {
+            Task::Launch(launch) => unsafe { self.launch(launch) },
+            Task::Write(to, bytes) => {
                 let start = self.range("write", *to, bytes.len())?;
                 // SAFETY: `range` found the bytes in one allocation.
                 unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
                 Ok(())
             }
-            Work::Fill(to, byte, count) => {
+            Task::Fill(to, byte, count) => {
                 let start = self.range("fill", *to, *count)?;
                 // SAFETY: `range` found the bytes in one allocation.
                 unsafe { start.write_bytes(*byte, *count) };

@@ -283,7 +283,7 @@ fn prepare(device: &Arc<dyn Device>, defect: &Defect, broken: bool) -> Prepared 
             exact: expected,
             differences: Vec::new(),
         }],
-        work: Work::default(),
+        demand: Demand::default(),
         memory: vec![Box::new(input)],
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use sarm::device::cuda::device::{Device, Launch, Memory};
-pub use sarm::families::sarm::cuda::ops::Work;
+pub use sarm::device::cuda::ops::Demand;
 
 /// Shapes for the emulation, or for a card's bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Prepared {
     pub outputs: Vec<Output>,
     /// What it costs, for benches.
     #[allow(dead_code)]
-    pub work: Work,
+    pub demand: Demand,
     /// The memory that the launches use: held, not read.
     #[allow(dead_code)]
     pub memory: Vec<Box<dyn Any>>,

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use sarm::device::cuda::device::{Device, Memory};
-use sarm::families::sarm::cuda::ops::compact::Compact;
+use sarm::device::cuda::ops::compact::Compact;
 use sarm::random::{Purpose, permutation, unit, words};
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Work, poisoned};
+use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
 
 #[derive(Clone, Copy)]
 struct Shape {
@@ -18,7 +18,7 @@ struct Shape {
     starts_only: bool,
 }
 
-/// Cases of `kernels/compact.cu`.
+/// Cases of `kernels/common/compact.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
     let all = |images, pixels, occupancy| Shape {
         images,
@@ -130,7 +130,7 @@ fn prepare(device: &Arc<dyn Device>, shape: Shape) -> Prepared {
             Output::exactly("pixels", &pixel_out, pixel_wanted),
             Output::exactly("values", &value_out, value_wanted),
         ],
-        work: Work {
+        demand: Demand {
             matrix_operations: 0.0,
             bytes: (4 * images + 4 * (images + 1) + 2 * 6 * moved) as f64,
         },

@@ -1,4 +1,4 @@
-//! What `kernels/device.cuh` promises: the emulation and a card must give the same.
+//! What `kernels/common/device.cuh` promises: the emulation and a card must give the same.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use bytemuck::{Pod, Zeroable};
 use half::bf16;
 use sarm::device::cuda::device::{Address, Device, Launch, Memory};
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Work, poisoned};
+use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
 
-/// Cases of `kernels/contract.cu`.
+/// Cases of `kernels/common/contract.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
     // Of no interest to a bench.
     if size == Size::Full {
@@ -45,7 +45,7 @@ fn prepared(launch: Launch, outputs: Vec<Output>, memory: Vec<Box<dyn std::any::
     Prepared {
         launches: vec![launch],
         outputs,
-        work: Work::default(),
+        demand: Demand::default(),
         memory,
     }
 }

@@ -7,7 +7,7 @@ use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::cuda::ops::gather::{Gather, Resident};
 use sarm::random::{Purpose, permutation, unit, words};
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Work, poisoned};
+use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
 
 struct Shape {
     images: usize,
@@ -24,7 +24,7 @@ struct Shape {
     limited: bool,
 }
 
-/// Cases of `kernels/gather.cu`.
+/// Cases of `kernels/sarm/gather.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
     let shape =
         |images, places, [conditions, channels]: [usize; 2], padding, batch, step, occupancy| {
@@ -188,7 +188,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
             // As it was, where there is no positive pixel.
             Output::exactly("limit", &limit_out, limit_wanted),
         ],
-        work: Work {
+        demand: Demand {
             matrix_operations: 0.0,
             bytes: (shape.batch * (2 * pitch + 4 * n + 2 * c + 12) + positives * (6 + 2 * channels))
                 as f64,

@@ -10,7 +10,7 @@ use sarm::families::sarm::likelihood::Grid;
 use sarm::families::sarm::likelihood::levels::softmax_nll;
 use sarm::numeric::Real;
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Work, poisoned};
+use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
 use crate::kernels::likelihood::{
     Answer, At, Buffers, Dice, Pixels, answer, as_bf16, difference, differences, mean, widen,
 };
@@ -38,7 +38,7 @@ struct Shape {
     goal: Goal,
 }
 
-/// Cases of `kernels/levels.cu`.
+/// Cases of `kernels/sarm/levels.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
     let shape = |images, stages: &[(usize, usize)], latents, levels| Shape {
         pixels: Pixels {
@@ -350,7 +350,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape, size: Size) -> Prepared {
     Prepared {
         launches,
         outputs: results,
-        work: Work {
+        demand: Demand {
             // Forward, back to the latents, back to the map.
             matrix_operations: positives * 6.0 * (n * (u + 1)) as f64,
             bytes: pixels.bytes(1 + u),

@@ -7,7 +7,7 @@ use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::cuda::ops::mixture::MixtureLikelihood;
 use sarm::families::sarm::likelihood::{Mixture, Support};
 
-use crate::kernels::case::{Case, Prepared, Size, Work};
+use crate::kernels::case::{Case, Prepared, Size, Demand};
 use crate::kernels::likelihood::{
     Buffers, CERTAIN, Dice, Pixels, answer, as_bf16, differences, mean, widen,
 };
@@ -34,7 +34,7 @@ struct MixtureShape {
     limited: bool,
 }
 
-/// Cases of `kernels/mixture.cu`.
+/// Cases of `kernels/sarm/mixture.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
     let shape = |images, stages: &[(usize, usize)], components, upper| MixtureShape {
         pixels: Pixels {
@@ -239,7 +239,7 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
     Prepared {
         launches,
         outputs: results,
-        work: Work {
+        demand: Demand {
             matrix_operations: 0.0,
             bytes: pixels.bytes(numbers),
         },

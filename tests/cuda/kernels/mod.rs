@@ -1,8 +1,8 @@
 //! The kernels of `kernels/`, against float64.
 //!
 //! A new operation is a file of cases beside this one (`pub fn cases(size: Size) -> Vec<Case>`, see `case.rs`) and
-//! one line in [`table`]. Its kernel is any `.cu` in `kernels/`: the emulation compiles them all, nvcc those
-//! that `build.rs` lists.
+//! one line in [`table`]. Its kernel is any `.cu` in `kernels/common/` or `kernels/sarm/`: the emulation compiles them all,
+//! nvcc those that `build.rs` lists.
 //!
 //!     cargo test --test cuda kernels::                                 all of it, under emulation
 //!     SARM_TEST_CASE=linear/forward cargo test --test cuda kernels::   cases whose names contain this

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use half::bf16;
 use sarm::device::cuda::device::Memory;
-use sarm::families::sarm::cuda::ops::rates::{
+use sarm::device::cuda::ops::rates::{
     OPERANDS, STREAM_STEP, copy_rate, matrix_operations, matrix_rate, matrix_sums, stream_rate,
     stream_sums,
 };
 use sarm::random::{Purpose, normal, words};
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Work, poisoned};
+use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
 
 fn number(i: usize, item: u32) -> f64 {
     normal(words(11, Purpose::Synthetic, i as u64, item))[0]
@@ -40,9 +40,9 @@ fn copying(words_to_copy: usize, checked: bool) -> Case {
             Prepared {
                 launches: vec![launch],
                 outputs: checked.then(output).into_iter().collect(),
-                work: Work {
+                demand: Demand {
                     bytes,
-                    ..Work::default()
+                    ..Demand::default()
                 },
                 memory: vec![Box::new(from), Box::new(to)],
             }
@@ -85,9 +85,9 @@ fn streaming(steps: u32, rounds: u32, checked: bool) -> Case {
                 launches: vec![launch],
                 outputs: checked.then(output).into_iter().collect(),
                 // From device memory once; the rest comes out of the cache.
-                work: Work {
+                demand: Demand {
                     bytes: 16.0 * f64::from(words),
-                    ..Work::default()
+                    ..Demand::default()
                 },
                 memory: vec![Box::new(from), Box::new(sums)],
             }
@@ -143,7 +143,7 @@ fn multiplying(rounds: u32, checked: bool) -> Case {
             Prepared {
                 launches: vec![launch],
                 outputs: if checked { vec![output] } else { Vec::new() },
-                work: Work {
+                demand: Demand {
                     matrix_operations: matrix_operations(&properties, rounds),
                     bytes: 0.0,
                 },

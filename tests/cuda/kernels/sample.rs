@@ -9,7 +9,7 @@ use sarm::families::sarm::Sarm;
 use sarm::families::sarm::cuda::drawing::{Drawing, Rows, Slots};
 use sarm::family::SamplingPlan;
 
-use crate::kernels::case::{Case, Number, Output, Prepared, Size, Work};
+use crate::kernels::case::{Case, Number, Output, Prepared, Size, Demand};
 use crate::support::common::{conditions, model};
 use crate::support::decisions::{Drawn, check};
 
@@ -123,7 +123,7 @@ const SMALL: [Shape; 16] = {
     ]
 };
 
-/// Cases of `kernels/sample.cu`.
+/// Cases of `kernels/sarm/sample.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
     match size {
         Size::Small => SMALL
@@ -164,11 +164,11 @@ fn launched(
     let pixels = model.pixels();
     let slots = Slots::new(device, images, pixels).unwrap();
     let rows = Arc::new(Rows::new(device, images, pixels).unwrap());
-    let weights = sarm::bench::Work::of(model, occupancy).total();
+    let weights = sarm::bench::MultiplyAdds::of(model, occupancy).total();
     let prepared = Prepared {
         launches: drawing.launches(FIRST, images, &slots, &rows),
         outputs: Vec::new(),
-        work: Work {
+        demand: Demand {
             matrix_operations: 2.0 * weights * images as f64,
             bytes: 6.0 * occupancy * (pixels * images) as f64,
         },

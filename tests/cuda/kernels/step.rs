@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use sarm::device::cuda::device::{Address, Device, Memory};
-use sarm::families::sarm::cuda::ops::step::FinishStep;
+use sarm::device::cuda::ops::step::FinishStep;
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Work, poisoned};
+use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
 use crate::kernels::likelihood::{Dice, mean};
 
-/// Cases of `kernels/step.cu`.
+/// Cases of `kernels/common/step.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
     let shapes: &[(usize, usize)] = match size {
         Size::Small => &[(1, 1), (5, 3), (31, 64), (70, 2), (1500, 4)],
@@ -71,7 +71,7 @@ fn finish(device: &Arc<dyn Device>, images: usize, parts: usize) -> Prepared {
     Prepared {
         launches,
         outputs,
-        work: Work {
+        demand: Demand {
             matrix_operations: 0.0,
             bytes: (images * parts * 8 + images * 8) as f64,
         },

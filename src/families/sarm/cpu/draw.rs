@@ -1,7 +1,12 @@
-//! Drawing one pixel: random numbers for sixteen images, and a value from the network's numbers.
+//! Drawing one pixel: random numbers for sixteen images, and a value from the network's numbers; and tiles of images side
+//! by side.
+
+use rayon::prelude::*;
 
 use crate::conditions::Budget;
 use crate::conditions::total::{is_spent, spend};
+use crate::data::SparseImages;
+use crate::device::EngineError;
 use crate::families::sarm::likelihood::levels;
 use crate::families::sarm::{Sarm, StageTensor, Values};
 use crate::numeric::{LANES, Vector};
@@ -118,6 +123,29 @@ impl ValueDraw {
         spend(budget, x);
         x
     }
+}
+
+/// Draw `count` images in tiles side by side: `draw(start, images)` gives the nonzero pixels of each.
+pub fn sample_tiles(
+    pool: &rayon::ThreadPool,
+    size: (usize, usize),
+    count: usize,
+    tile: usize,
+    draw: impl Fn(usize, usize) -> Vec<Vec<(u16, f32)>> + Sync,
+) -> Result<SparseImages, EngineError> {
+    let drawn: Vec<Vec<Vec<(u16, f32)>>> = pool.install(|| {
+        (0..count.div_ceil(tile))
+            .into_par_iter()
+            .map(|t| draw(t * tile, tile.min(count - t * tile)))
+            .collect()
+    });
+    let mut images = SparseImages::new(size.0, size.1)
+        .ok_or_else(|| EngineError::Device(format!("image size {} x {}", size.0, size.1)))?;
+    for mut image in drawn.into_iter().flatten() {
+        image.sort_unstable_by_key(|(pixel, _)| *pixel);
+        images.push(image);
+    }
+    Ok(images)
 }
 
 #[cfg(test)]

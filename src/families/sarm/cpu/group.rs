@@ -296,7 +296,7 @@ fn transpose(rows: usize, stride: usize, by_lane: &[f32], by_image: &mut [f32]) 
 
 impl StagePass<'_> {
     #[inline(always)]
-    fn weight(&self, tensor: StageTensor) -> &super::weights::Parameter {
+    fn weight(&self, tensor: StageTensor) -> &super::weights::PaddedTensor {
         self.shared.weights.get(self.stage, tensor)
     }
 

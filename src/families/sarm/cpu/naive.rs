@@ -12,8 +12,7 @@ use crate::families::sarm::{Sarm, StageTensor};
 use crate::family::{Sampler, SamplingPlan};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
-use super::draw::{ValueDraw, opens, words};
-use super::sampler::sample_tiles;
+use super::draw::{ValueDraw, opens, sample_tiles, words};
 use super::tile::{Packed, start_from_bias};
 use super::weights::dense_layers;
 
@@ -79,7 +78,7 @@ impl Sampler for NaiveSampler {
         let tile = share.next_multiple_of(LANES).clamp(LANES, TILE);
         let size = (image.height, image.width);
         sample_tiles(&self.pool, size, count, tile, |start, images| {
-            self.isa.dispatch(Tile {
+            self.isa.dispatch(NaiveDrawing {
                 sampler: self,
                 first: first + start as u64,
                 images,
@@ -92,13 +91,13 @@ impl Sampler for NaiveSampler {
     }
 }
 
-struct Tile<'a> {
+struct NaiveDrawing<'a> {
     sampler: &'a NaiveSampler,
     first: u64,
     images: usize,
 }
 
-impl Kernel for Tile<'_> {
+impl Kernel for NaiveDrawing<'_> {
     type Output = Vec<Vec<(u16, f32)>>;
 
     #[inline(always)]
@@ -152,7 +151,7 @@ impl Kernel for Tile<'_> {
     }
 }
 
-impl Tile<'_> {
+impl NaiveDrawing<'_> {
     /// All gates and values of a stage, `[block][row][lane]`.
     #[inline(always)]
     fn forward<V: Vector>(

@@ -19,7 +19,7 @@ use crate::families::sarm::{Sarm, StageShape, StageTensor};
 use crate::family::{Sampler, SamplingPlan};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
-use super::draw::{ValueDraw, opens, words};
+use super::draw::{ValueDraw, opens, sample_tiles, words};
 use super::tile::{Packed, padded};
 use super::weights::dense_layers;
 
@@ -197,9 +197,9 @@ impl Sampler for BlockedSampler {
             .next_multiple_of(LANES)
             .clamp(LANES, TILE_BLOCKS * LANES);
         sample_tiles(&self.pool, self.size, count, tile, |start, images| {
-            self.isa.dispatch(Tile {
+            self.isa.dispatch(Drawing {
                 sampler: self,
-                work: Work::new(self, images.div_ceil(LANES)),
+                buffers: Buffers::new(self, images.div_ceil(LANES)),
                 first: first + start as u64,
                 images,
             })
@@ -211,31 +211,8 @@ impl Sampler for BlockedSampler {
     }
 }
 
-/// Draw `count` images in tiles side by side: `draw(start, images)` gives the nonzero pixels of each.
-pub fn sample_tiles(
-    pool: &rayon::ThreadPool,
-    size: (usize, usize),
-    count: usize,
-    tile: usize,
-    draw: impl Fn(usize, usize) -> Vec<Vec<(u16, f32)>> + Sync,
-) -> Result<SparseImages, EngineError> {
-    let drawn: Vec<Vec<Vec<(u16, f32)>>> = pool.install(|| {
-        (0..count.div_ceil(tile))
-            .into_par_iter()
-            .map(|t| draw(t * tile, tile.min(count - t * tile)))
-            .collect()
-    });
-    let mut images = SparseImages::new(size.0, size.1)
-        .ok_or_else(|| EngineError::Device(format!("image size {} x {}", size.0, size.1)))?;
-    for mut image in drawn.into_iter().flatten() {
-        image.sort_unstable_by_key(|(pixel, _)| *pixel);
-        images.push(image);
-    }
-    Ok(images)
-}
-
 /// Buffers of one tile; `[block][row][lane]`.
-struct Work {
+struct Buffers {
     blocks: usize,
     /// Condition and pixels in drawing order.
     inputs: Vec<f32>,
@@ -246,7 +223,7 @@ struct Work {
     budgets: Vec<Option<Budget>>,
 }
 
-impl Work {
+impl Buffers {
     fn new(sampler: &BlockedSampler, blocks: usize) -> Self {
         let lanes = blocks * LANES;
         let most = |f: fn(&StageShape) -> usize| {
@@ -276,28 +253,28 @@ struct Open {
     words: [u32; 2],
 }
 
-struct Tile<'a> {
+struct Drawing<'a> {
     sampler: &'a BlockedSampler,
-    work: Work,
+    buffers: Buffers,
     first: u64,
     images: usize,
 }
 
-impl Kernel for Tile<'_> {
+impl Kernel for Drawing<'_> {
     type Output = Vec<Vec<(u16, f32)>>;
 
     #[inline(always)]
     fn run<V: Vector>(mut self) -> Self::Output {
         let mut drawn = vec![Vec::new(); self.images];
         let sampler = self.sampler;
-        let width = self.work.inputs.len() / (self.work.blocks * LANES);
+        let width = self.buffers.inputs.len() / (self.buffers.blocks * LANES);
         for image in 0..self.images {
             let number = self.first + image as u64;
             let condition = sampler.conditions.row(number);
-            self.work.budgets[image] = sampler.conditions.budget(number);
+            self.buffers.budgets[image] = sampler.conditions.budget(number);
             for (c, v) in condition.iter().enumerate() {
                 let block = image / LANES;
-                self.work.inputs[(block * width + c) * LANES + image % LANES] = *v;
+                self.buffers.inputs[(block * width + c) * LANES + image % LANES] = *v;
             }
         }
         for tables in &sampler.stages {
@@ -312,26 +289,26 @@ impl Kernel for Tile<'_> {
     }
 }
 
-impl Tile<'_> {
+impl Drawing<'_> {
     /// Start the rows of a block from their biases and what finished blocks contribute.
     #[inline(always)]
     fn history<V: Vector>(&mut self, tables: &StageTables, block: usize, width: usize) {
         let units = tables.shape.units();
         let layers = tables.shape.layers;
-        let work = &mut self.work;
+        let buffers = &mut self.buffers;
         for (layer, packed) in tables.history.iter().enumerate() {
             let panels = &packed.panels()[tables.panels[layer][block].clone()];
             let bias = &tables.biases[layer];
-            for lanes in 0..work.blocks {
-                let (below, here) = work.hidden.split_at_mut(layer.min(layers + 1));
+            for lanes in 0..buffers.blocks {
+                let (below, here) = buffers.hidden.split_at_mut(layer.min(layers + 1));
                 let (b, rows_b) = if layer == 0 {
-                    (&work.inputs, width)
+                    (&buffers.inputs, width)
                 } else {
                     (&below[layer - 1], units)
                 };
                 let (c, rows_c) = match here.first_mut() {
                     Some(hidden) if layer <= layers => (hidden, units),
-                    _ => (&mut work.gates, tables.shape.pixels),
+                    _ => (&mut buffers.gates, tables.shape.pixels),
                 };
                 let b = &b[lanes * rows_b * LANES..(lanes + 1) * rows_b * LANES];
                 let c = &mut c[lanes * rows_c * LANES..(lanes + 1) * rows_c * LANES];
@@ -355,16 +332,16 @@ impl Tile<'_> {
     ) {
         let shape = &tables.shape;
         let (units, u) = (shape.units(), shape.units_per_pixel);
-        let work = &mut self.work;
+        let buffers = &mut self.buffers;
         for layer in 0..=shape.layers {
-            let (here, above) = work.hidden.split_at_mut(layer + 1);
+            let (here, above) = buffers.hidden.split_at_mut(layer + 1);
             let hidden = &mut here[layer];
             let last = layer == shape.layers;
             let (target, target_rows) = match above.first_mut() {
                 Some(next) if !last => (next, units),
-                _ => (&mut work.gates, shape.pixels),
+                _ => (&mut buffers.gates, shape.pixels),
             };
-            for lanes in 0..work.blocks {
+            for lanes in 0..buffers.blocks {
                 let hidden = &mut hidden[lanes * units * LANES..(lanes + 1) * units * LANES];
                 let target =
                     &mut target[lanes * target_rows * LANES..(lanes + 1) * target_rows * LANES];
@@ -381,16 +358,16 @@ impl Tile<'_> {
             }
         }
         let place = shape.earlier + pixel;
-        let mut open: Vec<Open> = Vec::with_capacity(work.blocks * LANES);
-        for lanes in 0..work.blocks {
+        let mut open: Vec<Open> = Vec::with_capacity(buffers.blocks * LANES);
+        for lanes in 0..buffers.blocks {
             let start = (lanes * shape.pixels + pixel) * LANES;
-            let gate = &work.gates[start..start + LANES];
+            let gate = &buffers.gates[start..start + LANES];
             // SAFETY: `gate` holds LANES numbers.
             let zero = unsafe { sigmoid(V::load(gate.as_ptr())) }.to_array();
             let image = self.first + (lanes * LANES) as u64;
             let words = words(self.sampler.seed, image, place as u32);
             for lane in 0..LANES.min(self.images - lanes * LANES) {
-                let budget = work.budgets[lanes * LANES + lane];
+                let budget = buffers.budgets[lanes * LANES + lane];
                 if opens(zero[lane], words[0][lane], budget) {
                     open.push(Open {
                         block: lanes,
@@ -403,18 +380,18 @@ impl Tile<'_> {
         let column = (shape.conditions + shape.channels * place) * LANES;
         let mut touched = [false; TILE_BLOCKS];
         let mut scratch = Vec::new();
-        let hidden = &work.hidden[shape.layers];
+        let hidden = &buffers.hidden[shape.layers];
         let stride = padded(shape.values);
         let mut numbers = vec![0.0f32; ENTRIES * stride];
         for group in open.chunks(ENTRIES) {
             tables.values_of::<V>(pixel, hidden, group, &mut numbers);
             for (o, numbers) in group.iter().zip(numbers.chunks_exact(stride)) {
-                let budget = &mut work.budgets[o.block * LANES + o.lane];
+                let budget = &mut buffers.budgets[o.block * LANES + o.lane];
                 let x = tables
                     .draw
                     .draw::<V>(numbers, budget, o.words, &mut scratch);
                 drawn[o.block * LANES + o.lane].push((self.sampler.order[place], x));
-                let inputs = &mut work.inputs[o.block * width * LANES + column + o.lane..];
+                let inputs = &mut buffers.inputs[o.block * width * LANES + column + o.lane..];
                 for (to, channel) in inputs.iter_mut().step_by(LANES).zip(&self.sampler.channels) {
                     *to = channel.apply(x);
                 }
@@ -422,9 +399,9 @@ impl Tile<'_> {
             }
         }
         // A block of lanes without an open gate adds zero to all: left out.
-        for lanes in (0..work.blocks).filter(|b| touched[*b]) {
-            let shown = &work.inputs[lanes * width * LANES + column..];
-            let target = &mut work.hidden[0][lanes * units * LANES..(lanes + 1) * units * LANES];
+        for lanes in (0..buffers.blocks).filter(|b| touched[*b]) {
+            let shown = &buffers.inputs[lanes * width * LANES + column..];
+            let target = &mut buffers.hidden[0][lanes * units * LANES..(lanes + 1) * units * LANES];
             let pushes = &tables.pushes[0][pixel * shape.channels..(pixel + 1) * shape.channels];
             for (x, weights) in shown.chunks_exact(LANES).zip(pushes) {
                 // SAFETY: `x` holds LANES numbers.

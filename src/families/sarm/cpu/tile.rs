@@ -13,9 +13,9 @@ pub fn padded(n: usize) -> usize {
     n.next_multiple_of(LANES)
 }
 
-/// Where a tile reads and writes; all offsets in numbers.
+/// Where one tile reads and writes; all offsets in numbers.
 #[derive(Clone, Copy)]
-struct Tile {
+struct Operands {
     /// Left operand: element (row, k) of part p is `a[p * a_part + row * a_row + k * a_k]`.
     pub a: *const f32,
     pub a_part: usize,
@@ -36,9 +36,9 @@ struct Tile {
 /// `c[r] += sum_k a[r, k] b[k]` for `R` rows.
 ///
 /// # Safety
-/// Every element that [`Tile`]'s formulas name is inside its allocation, and no other thread touches `c`.
+/// Every element that [`Operands`]'s formulas name is inside its allocation, and no other thread touches `c`.
 #[inline(always)]
-unsafe fn rows<V: Vector, const R: usize>(t: Tile) {
+unsafe fn rows<V: Vector, const R: usize>(t: Operands) {
     // SAFETY: the caller vouches for every address formed here.
     unsafe {
         let mut sums = [V::splat(0.0); R];
@@ -65,7 +65,7 @@ unsafe fn rows<V: Vector, const R: usize>(t: Tile) {
 /// # Safety
 /// As for [`rows`].
 #[inline(always)]
-unsafe fn tile<V: Vector>(count: usize, t: Tile) {
+unsafe fn tile<V: Vector>(count: usize, t: Operands) {
     assert!(count <= V::TILE_ROWS, "planned for another instruction set");
     // SAFETY: passed on.
     unsafe {
@@ -126,7 +126,7 @@ pub fn for_tiles<V: Vector>(p: Product) {
             unsafe {
                 tile::<V>(
                     V::TILE_ROWS.min(p.rows - first),
-                    Tile {
+                    Operands {
                         a: p.a.as_ptr().add(first * p.a_row),
                         a_part: p.a_part,
                         a_row: p.a_row,
@@ -239,7 +239,7 @@ impl Packed {
         unsafe {
             tile::<V>(
                 panel.rows,
-                Tile {
+                Operands {
                     a: self.data.as_ptr().add(panel.offset),
                     a_part: 0,
                     a_row: 1,

@@ -10,7 +10,7 @@ use super::tile::{Packed, padded};
 
 /// One tensor, its rows padded to whole vectors with zeros.
 #[derive(Debug, Clone)]
-pub struct Parameter {
+pub struct PaddedTensor {
     /// Name, shape and mask.
     pub spec: TensorSpec,
     /// Numbers from one row to the next.
@@ -22,7 +22,7 @@ pub struct Parameter {
     pub second: Vec<f32>,
 }
 
-impl Parameter {
+impl PaddedTensor {
     fn new(spec: &TensorSpec, values: &[f32]) -> Self {
         let stride = padded(spec.columns());
         let zeros = || vec![0.0; spec.rows() * stride];
@@ -70,7 +70,7 @@ pub struct Weights {
     /// Sizes of each stage.
     pub stages: Vec<StageShape>,
     /// The tensors, in the model's order.
-    pub list: Vec<Parameter>,
+    pub list: Vec<PaddedTensor>,
     /// Optimiser steps made.
     pub steps: u64,
 }
@@ -84,20 +84,20 @@ impl Weights {
                 .tensors
                 .iter()
                 .zip(&model.parameters)
-                .map(|(spec, values)| Parameter::new(spec, values))
+                .map(|(spec, values)| PaddedTensor::new(spec, values))
                 .collect(),
             steps: 0,
         }
     }
 
     /// One tensor.
-    pub fn get(&self, stage: usize, tensor: StageTensor) -> &Parameter {
+    pub fn get(&self, stage: usize, tensor: StageTensor) -> &PaddedTensor {
         &self.list[shape::tensor_index(&self.stages, stage, tensor)]
     }
 
     /// The same without numbers: all that a gradient needs to know of them.
     pub fn shapes_only(&self) -> Self {
-        let empty = |p: &Parameter| Parameter {
+        let empty = |p: &PaddedTensor| PaddedTensor {
             spec: p.spec.clone(),
             stride: p.stride,
             value: Vec::new(),
@@ -113,7 +113,7 @@ impl Weights {
 
     /// Unpadded copies, for a checkpoint.
     pub fn state(&self) -> TrainingState {
-        let all = |pick: fn(&Parameter) -> &Vec<f32>| {
+        let all = |pick: fn(&PaddedTensor) -> &Vec<f32>| {
             self.list
                 .iter()
                 .map(|p| copy_out(pick(p), p.stride, &p.spec))

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::ops::compact::Compact;
 use super::ops::sample::{
     Blocks, FRAGMENT, MOST_LAYERS, MOST_STAGES, Sample, SamplePlan, StageWeights, Unfit, ValueKind,
 };
 use super::packed::PackedStage;
 use crate::device::EngineError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
+use crate::device::cuda::ops::compact::Compact;
 use crate::device::cuda::room::{check_limit, check_room};
 use crate::families::sarm::check_conditions;
 use crate::families::sarm::config::Channel;

@@ -1,4 +1,4 @@
-//! A model's weights in the order in which the sampler reads them (`kernels/sample_network.cuh`).
+//! A model's weights in the order in which the sampler reads them (`kernels/sarm/sample_network.cuh`).
 //!
 //! Weights are bfloat16 in *fragments* of 16 rows by 16 columns, 16 bytes for each of 32 lanes, as `mma.m16n8k16` takes
 //! its first operand. Only what is not masked is there: of a block of pixels the columns of earlier blocks, block by

@@ -308,7 +308,7 @@ impl Parameters {
     }
 }
 
-/// Adam's constants as the kernels read them: `AdamRates` of `kernels/adam.cuh`.
+/// Adam's constants as the kernels read them: `AdamRates` of `kernels/common/adam.cuh`.
 pub fn constants(rule: AdamRule) -> [f32; 3] {
     [rule.step_size, rule.second_scale, rule.keep]
 }

@@ -13,10 +13,10 @@ use super::ops::linear::{
     Update, WeightsProblem, backward_input, backward_input_scratch, backward_weights, forward,
 };
 use super::ops::mixture::MixtureLikelihood;
-use super::ops::step::FinishStep;
 use super::parameters::{Matrix, Parameters, StageLayout, pitch};
 use crate::device::EngineError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
+use crate::device::cuda::ops::step::FinishStep;
 use crate::families::sarm::Sarm;
 
 /// What every batch reads besides its own buffers.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use half::bf16;
 use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::cuda::ops::linear::{
-    ForwardProblem, ForwardResult, Tile, forward, forward_tiled, forward_work,
+    ForwardProblem, ForwardResult, Tile, forward, forward_demand, forward_tiled,
 };
 
 use super::layers::{Host, ResultMatrix, gelu, matrix, outputs, stored, upload};
@@ -129,7 +129,7 @@ fn prepare(
         Some(tile) => forward_tiled(tile, images, &problems),
         None => forward(device.properties(), images, &problems),
     };
-    let work = forward_work(images, &problems);
+    let demand = forward_demand(images, &problems);
     let mut list = Vec::new();
     if check {
         let z: Vec<(f64, f32)> = hosts.iter().flat_map(pre_activations).collect();
@@ -155,7 +155,7 @@ fn prepare(
     Prepared {
         launches: launches.unwrap(),
         outputs: list,
-        work,
+        demand,
         memory,
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use half::bf16;
 use sarm::device::cuda::device::Device;
 use sarm::families::sarm::cuda::ops::linear::{
-    InputProblem, Scratch, Tile, Tiling, backward_input, backward_input_scratch,
-    backward_input_tiled, backward_input_work,
+    InputProblem, Scratch, Tile, Tiling, backward_input, backward_input_demand,
+    backward_input_scratch, backward_input_tiled,
 };
 use sarm::families::sarm::cuda::ops::mask::Mask;
 
@@ -110,7 +110,7 @@ fn prepare(
         let adding = launches.iter().any(|l| l.kernel.starts_with("linear_sum"));
         assert_eq!(adding, t.slices > 1, "slices are what this case is for");
     }
-    let work = backward_input_work(images, &problems);
+    let demand = backward_input_demand(images, &problems);
     let mut list = Vec::new();
     if check {
         let (mut exact, mut naive, mut differences) = (Vec::new(), Vec::new(), Vec::new());
@@ -129,7 +129,7 @@ fn prepare(
     Prepared {
         launches,
         outputs: list,
-        work,
+        demand,
         memory,
     }
 }

@@ -1,4 +1,4 @@
-//! Cases of the masked linear layers: `kernels/masked_linear_*.cu`.
+//! Cases of the masked linear layers: `kernels/sarm/masked_linear_*.cu`.
 
 mod forward;
 mod input;

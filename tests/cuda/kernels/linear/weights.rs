@@ -6,8 +6,8 @@ use std::sync::Arc;
 use half::bf16;
 use sarm::device::cuda::device::{Device, Memory};
 use sarm::families::sarm::cuda::ops::linear::{
-    AdamArenas, Tile, Update, WeightsProblem, backward_weights, backward_weights_tiled,
-    backward_weights_work,
+    AdamArenas, Tile, Update, WeightsProblem, backward_weights, backward_weights_demand,
+    backward_weights_tiled,
 };
 
 use super::layers::{Host, matrix, stored, upload, values};
@@ -203,7 +203,7 @@ fn prepare(
         Some(tile) => backward_weights_tiled(tile, images, update, &problems),
         None => backward_weights(device.properties(), images, update, &problems),
     };
-    let work = backward_weights_work(images, update, &problems);
+    let demand = backward_weights_demand(images, update, &problems);
     let mut outputs = Vec::new();
     if check {
         let exact = arena(&hosts, &places, 0.0, |h, r, c| gradient(h, r, c).0);
@@ -250,7 +250,7 @@ fn prepare(
     Prepared {
         launches: launches.unwrap(),
         outputs,
-        work,
+        demand,
         memory,
     }
 }

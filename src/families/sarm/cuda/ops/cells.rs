@@ -1,4 +1,4 @@
-//! Cells: how the likelihood kernels cut a stage's pixels into blocks; `kernels/cells.cuh` is the same in CUDA.
+//! Cells: how the likelihood kernels cut a stage's pixels into blocks; `kernels/sarm/cells.cuh` is the same in CUDA.
 //!
 //! A cell is one pixel of one image. A block takes [`CELLS`] of them: a chunk of pixels, a power of
 //! two, of as many images as fit. The costs of a chunk are summed to one *part*, so a batch has
@@ -62,7 +62,7 @@ pub(super) fn tiles(pixels: usize, images: usize) -> u32 {
     u32::try_from(tiles).expect("tiles of a batch are below 2^32")
 }
 
-/// `StageCells` of `kernels/cells.cuh`.
+/// `StageCells` of `kernels/sarm/cells.cuh`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct StageCells {
@@ -76,7 +76,7 @@ pub(super) struct StageCells {
     first_block: u32,
 }
 
-/// `Cells` of `kernels/cells.cuh`: what all stages share.
+/// `Cells` of `kernels/sarm/cells.cuh`: what all stages share.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Cells {

@@ -1,4 +1,4 @@
-//! `gather_batch`: the images of a batch out of the resident data set; `kernels/gather.cu`.
+//! `gather_batch`: the images of a batch out of the resident data set; `kernels/sarm/gather.cu`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -50,7 +50,7 @@ pub struct Gather {
     pub limit: Address,
 }
 
-/// `GatherParams` of `kernels/gather.cu`.
+/// `GatherParams` of `kernels/sarm/gather.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Params {

@@ -1,5 +1,5 @@
 //! `levels_likelihood`, `levels_update`: D+D's cost with its gradient, and the step of the shared map;
-//! `kernels/levels.cu`.
+//! `kernels/sarm/levels.cu`.
 //!
 //! A block takes tiles of cells in turn and keeps one sum of the map's gradient. How many blocks there
 //! are depends on the shapes and the card alone, so on one card every run adds in the same order.
@@ -92,7 +92,7 @@ impl LevelsPlan {
         self.levels * self.row
     }
 
-    /// Shared memory of a block, bytes, in the order of `kernels/levels.cu`.
+    /// Shared memory of a block, bytes, in the order of `kernels/sarm/levels.cu`.
     fn shared(&self) -> u32 {
         let map = self.tile * self.row;
         let sums = if self.shared_sums { map } else { 0 };
@@ -134,7 +134,7 @@ pub struct LevelsLikelihood<'a> {
     pub stages: &'a [LevelsStage],
 }
 
-/// `LevelsStage` of `kernels/levels.cu`.
+/// `LevelsStage` of `kernels/sarm/levels.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct StageParams {
@@ -146,7 +146,7 @@ struct StageParams {
     tiles: u32,
 }
 
-/// `LevelsParams` of `kernels/levels.cu`.
+/// `LevelsParams` of `kernels/sarm/levels.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Params {
@@ -264,7 +264,7 @@ pub struct LevelsUpdate<'a> {
     pub cursor: Address,
 }
 
-/// `UpdateStage` of `kernels/levels.cu`.
+/// `UpdateStage` of `kernels/sarm/levels.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct UpdateStage {
@@ -275,7 +275,7 @@ struct UpdateStage {
     store: u32,
 }
 
-/// `UpdateParams` of `kernels/levels.cu`.
+/// `UpdateParams` of `kernels/sarm/levels.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct UpdateParams {

@@ -1,4 +1,4 @@
-//! Masks of weight matrices as the kernels know them; `kernels/mask.cuh` is the same in CUDA.
+//! Masks of weight matrices as the kernels know them; `kernels/sarm/mask.cuh` is the same in CUDA.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -1,4 +1,4 @@
-//! `mixture_likelihood`: D+C's cost with its gradient; `kernels/mixture.cu`.
+//! `mixture_likelihood`: D+C's cost with its gradient; `kernels/sarm/mixture.cu`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -23,7 +23,7 @@ pub struct MixtureLikelihood<'a> {
     pub stages: &'a [StageOutput],
 }
 
-/// `MixtureParams` of `kernels/mixture.cu`.
+/// `MixtureParams` of `kernels/sarm/mixture.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Params {

@@ -1,4 +1,4 @@
-//! `sample_8` to `sample_32`: all steps of the autoregressive model in one launch; `kernels/sample.cu`.
+//! `sample_8` to `sample_32`: all steps of the autoregressive model in one launch; `kernels/sarm/sample.cu`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -89,7 +89,7 @@ pub enum Unfit {
     },
 }
 
-/// `TileLayout` of `kernels/sample_network.cuh`.
+/// `TileLayout` of `kernels/sarm/sample_network.cuh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 struct Layout {
@@ -273,7 +273,7 @@ pub struct Sample<'a> {
     pub images: usize,
 }
 
-/// `SampleStage` of `kernels/sample_network.cuh`.
+/// `SampleStage` of `kernels/sarm/sample_network.cuh`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Stage {
@@ -295,7 +295,7 @@ struct Stage {
     padding: u32,
 }
 
-/// `SampleParams` of `kernels/sample.cu`.
+/// `SampleParams` of `kernels/sarm/sample.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Params {

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::plan::{Alike, Tile, estimate};
-use super::{Layer, MOST, Matrix, PROBLEMS, Work, aligned, images_in_range, matrix, need, pitch};
+use super::{Demand, Layer, MOST, Matrix, PROBLEMS, aligned, images_in_range, matrix, need, pitch};
 use crate::device::EngineError;
 use crate::device::cuda::device::{Address, Launch, Properties};
 use crate::families::sarm::cuda::ops::mask::Mask;
@@ -60,13 +60,13 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Parameter {
+struct ForwardParams {
     images: u32,
     count: u32,
     problems: [Entry; PROBLEMS],
 }
 
-const _: () = assert!(size_of::<Entry>() == 88 && size_of::<Parameter>() == 8 + 16 * 88);
+const _: () = assert!(size_of::<Entry>() == 88 && size_of::<ForwardParams>() == 8 + 16 * 88);
 
 /// Launches for `problems` on a batch of `images`, with the tile that suits the shapes and the card.
 ///
@@ -122,10 +122,10 @@ pub fn forward_tiled(
     problems
         .chunks(PROBLEMS)
         .map(|chunk| {
-            let mut parameter = Parameter {
+            let mut parameter = ForwardParams {
                 images,
                 count: chunk.len() as u32,
-                ..Parameter::zeroed()
+                ..ForwardParams::zeroed()
             };
             let mut blocks = 0u64;
             for (entry, p) in parameter.problems.iter_mut().zip(chunk) {
@@ -191,18 +191,18 @@ fn entry_of(p: &ForwardProblem, first_block: u32, row_tiles: u32) -> Entry {
 }
 
 /// What `problems` cost at the least.
-pub fn forward_work(images: u32, problems: &[ForwardProblem]) -> Work {
+pub fn forward_demand(images: u32, problems: &[ForwardProblem]) -> Demand {
     let images = f64::from(images);
-    let mut work = Work::default();
+    let mut demand = Demand::default();
     for p in problems {
         let (rows, columns) = (f64::from(p.layer.rows), f64::from(p.layer.columns));
         let result = match p.result {
             ForwardResult::Hidden { before, .. } if before == Address::NULL => 2.0,
             ForwardResult::Hidden { .. } | ForwardResult::Numbers(_) => 4.0,
         };
-        work.matrix_operations += 2.0 * images * p.layer.unmasked();
-        work.bytes += 2.0 * p.layer.unmasked() + 4.0 * rows;
-        work.bytes += images * (2.0 * columns + result * rows);
+        demand.matrix_operations += 2.0 * images * p.layer.unmasked();
+        demand.bytes += 2.0 * p.layer.unmasked() + 4.0 * rows;
+        demand.bytes += images * (2.0 * columns + result * rows);
     }
-    work
+    demand
 }

@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::plan::{Alike, Tile, Tiling, estimate};
-use super::{Layer, MOST, Matrix, PROBLEMS, Work, aligned, images_in_range, matrix, need};
+use super::{Demand, Layer, MOST, Matrix, PROBLEMS, aligned, images_in_range, matrix, need};
 use crate::device::EngineError;
 use crate::device::cuda::device::{Address, Launch, Properties};
 use crate::families::sarm::cuda::ops::mask::Mask;
@@ -67,13 +67,13 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Parameter {
+struct InputParams {
     images: u32,
     count: u32,
     problems: [Entry; PROBLEMS],
 }
 
-const _: () = assert!(size_of::<Entry>() == 96 && size_of::<Parameter>() == 8 + 16 * 96);
+const _: () = assert!(size_of::<Entry>() == 96 && size_of::<InputParams>() == 8 + 16 * 96);
 
 /// Threads in a block of the kernel that adds up slices.
 const SUM_THREADS: u32 = 256;
@@ -231,9 +231,9 @@ fn launch(
     partial: &mut u64,
     problems: &[InputProblem],
 ) -> Result<(Launch, Option<Launch>), EngineError> {
-    let empty = Parameter {
+    let empty = InputParams {
         images,
-        ..Parameter::zeroed()
+        ..InputParams::zeroed()
     };
     let (mut products, mut sums) = (empty, empty);
     let (mut blocks, mut sum_blocks) = (0u64, 0u64);
@@ -291,13 +291,13 @@ fn launch(
 }
 
 /// What `problems` cost at the least.
-pub fn backward_input_work(images: u32, problems: &[InputProblem]) -> Work {
+pub fn backward_input_demand(images: u32, problems: &[InputProblem]) -> Demand {
     let images = f64::from(images);
-    let mut work = Work::default();
+    let mut demand = Demand::default();
     for p in problems {
         let (rows, columns) = (f64::from(p.layer.rows), f64::from(p.layer.columns));
-        work.matrix_operations += 2.0 * images * p.layer.unmasked();
-        work.bytes += 2.0 * p.layer.unmasked() + images * (2.0 * rows + 4.0 * columns);
+        demand.matrix_operations += 2.0 * images * p.layer.unmasked();
+        demand.bytes += 2.0 * p.layer.unmasked() + images * (2.0 * rows + 4.0 * columns);
     }
-    work
+    demand
 }

@@ -9,23 +9,23 @@ mod input;
 mod plan;
 mod weights;
 
-pub use forward::{ForwardProblem, ForwardResult, forward, forward_tiled, forward_work};
+pub use forward::{ForwardProblem, ForwardResult, forward, forward_demand, forward_tiled};
 pub use input::{
-    InputProblem, Scratch, backward_input, backward_input_scratch, backward_input_tiled,
-    backward_input_work,
+    InputProblem, Scratch, backward_input, backward_input_demand, backward_input_scratch,
+    backward_input_tiled,
 };
 pub use plan::{Tile, Tiling};
 pub use weights::{
-    ADAM_BYTES, AdamArenas, Update, WeightsProblem, backward_weights, backward_weights_tiled,
-    backward_weights_work,
+    ADAM_BYTES, AdamArenas, Update, WeightsProblem, backward_weights, backward_weights_demand,
+    backward_weights_tiled,
 };
 
-use super::Work;
 use super::mask::Mask;
 use crate::device::EngineError;
 use crate::device::cuda::device::Address;
+use crate::device::cuda::ops::Demand;
 
-/// Problems in one launch; the same number stands in `kernels/masked_linear.cuh`.
+/// Problems in one launch; the same number stands in `kernels/sarm/masked_linear.cuh`.
 const PROBLEMS: usize = 16;
 
 /// Largest count of images, rows or columns: sums with a tile's size and byte counts of a row stay in 32 bits.

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use crate::device::cuda::device::Properties;
 
-/// Shape of the tile of results that one block computes; `kernels/masked_linear_tile.cuh` has the same.
+/// Shape of the tile of results that one block computes; `kernels/sarm/masked_linear_tile.cuh` has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tile {
     /// 32 x 32, 64 terms a step, which four warps share out: many blocks, short sums.

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::plan::{Alike, Tile, estimate};
-use super::{Layer, MOST, Matrix, PROBLEMS, Work, aligned, images_in_range, matrix, need};
+use super::{Demand, Layer, MOST, Matrix, PROBLEMS, aligned, images_in_range, matrix, need};
 use crate::device::EngineError;
 use crate::device::cuda::device::{Address, Launch, Properties};
 use crate::families::sarm::cuda::ops::mask::Mask;
@@ -73,7 +73,7 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Parameter {
+struct WeightsParams {
     value: Address,
     first: Address,
     second: Address,
@@ -86,7 +86,7 @@ struct Parameter {
     problems: [Entry; PROBLEMS],
 }
 
-const _: () = assert!(size_of::<Entry>() == 80 && size_of::<Parameter>() == 64 + 16 * 80);
+const _: () = assert!(size_of::<Entry>() == 80 && size_of::<WeightsParams>() == 64 + 16 * 80);
 
 /// Bytes that Adam reads and writes for a weight: three f32 each way and the bf16 copy.
 pub const ADAM_BYTES: f64 = 26.0;
@@ -135,9 +135,9 @@ pub fn backward_weights_tiled(
     problems: &[WeightsProblem],
 ) -> Result<Vec<Launch>, EngineError> {
     images_in_range(images)?;
-    let mut parameter = Parameter {
+    let mut parameter = WeightsParams {
         images,
-        ..Parameter::zeroed()
+        ..WeightsParams::zeroed()
     };
     match update {
         Update::Store(gradient) => {
@@ -213,18 +213,18 @@ pub fn backward_weights_tiled(
 }
 
 /// What `problems` cost at the least.
-pub fn backward_weights_work(images: u32, update: Update, problems: &[WeightsProblem]) -> Work {
+pub fn backward_weights_demand(images: u32, update: Update, problems: &[WeightsProblem]) -> Demand {
     let images = f64::from(images);
     let (weight, bias) = match update {
         Update::Adam(_) => (ADAM_BYTES, 24.0),
         Update::Store(_) => (4.0, 4.0),
     };
-    let mut work = Work::default();
+    let mut demand = Demand::default();
     for p in problems {
         let (rows, columns) = (f64::from(p.layer.rows), f64::from(p.layer.columns));
-        work.matrix_operations += 2.0 * images * p.layer.unmasked();
-        work.bytes += weight * p.layer.unmasked() + bias * rows;
-        work.bytes += 2.0 * images * (rows + columns);
+        demand.matrix_operations += 2.0 * images * p.layer.unmasked();
+        demand.bytes += weight * p.layer.unmasked() + bias * rows;
+        demand.bytes += 2.0 * images * (rows + columns);
     }
-    work
+    demand
 }

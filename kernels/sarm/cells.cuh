@@ -6,7 +6,7 @@
 // listed, in the order of the cells, for whatever their values need.
 #pragma once
 
-#include "device.cuh"
+#include "common/device.cuh"
 #include "likelihood.cuh"
 #include "target.cuh"
 
@@ -24,7 +24,7 @@ struct StageCells {
     uint32_t first_part;
     uint32_t first_block;
 };
-static_assert(sizeof(StageCells) == 40, "as in cells.rs");
+static_assert(sizeof(StageCells) == 40, "as in src/families/sarm/cuda/ops/cells.rs");
 
 struct Cells {
     const uint32_t* target; // [images, places], 0: the pixel is zero; CERTAIN: and could not be anything else
@@ -34,7 +34,7 @@ struct Cells {
     uint32_t numbers;
     float scale; // of derivatives: one over the images
 };
-static_assert(sizeof(Cells) == 32, "as in cells.rs");
+static_assert(sizeof(Cells) == 32, "as in src/families/sarm/cuda/ops/cells.rs");
 
 // A tile's part of the shared memory.
 struct CellsShared {
@@ -44,7 +44,7 @@ struct CellsShared {
     uint32_t counts[CELLS / 32];
     uint32_t unused[24];
 };
-static_assert(sizeof(CellsShared) == 4 * (3 * CELLS + 32), "as in levels.rs");
+static_assert(sizeof(CellsShared) == 4 * (3 * CELLS + 32), "as in src/families/sarm/cuda/ops/levels.rs");
 
 // Which pixels of which images a tile holds.
 struct Tile {

@@ -1,7 +1,7 @@
 // Drawing the value of a positive pixel (src/families/sarm/likelihood/ states the formulas and why they are taken this way).
 #pragma once
 
-#include "device.cuh"
+#include "common/device.cuh"
 #include "likelihood.cuh"
 
 // Below this fraction of the heaviest one's mass a component or level adds nothing to a float's sum: never drawn.

@@ -5,7 +5,7 @@
 // the block. The others *work ahead*: with what is finished they prepare the next block's units and the next
 // pixels' numbers, so that the products with the bulk of the weights are in nobody's way.
 #include "draw.cuh"
-#include "gelu.cuh"
+#include "common/gelu.cuh"
 #include "sample_network.cuh"
 
 // Stages of a model that can be drawn: MOST_STAGES in src/families/sarm/cuda/ops/sample.rs

@@ -1,6 +1,6 @@
 // The one header for everything that is CUDA's: kernels name what they need from here and nothing else.
 //
-// nvcc compiles it to intrinsics, a host compiler to the emulation in emulation/, with the same meaning:
+// nvcc compiles it to intrinsics, a host compiler to the emulation in ../emulation/, with the same meaning:
 //
 //   KERNEL(name, Params, max_threads, min_blocks) { ... }   a kernel; its one parameter is `const Params& p`
 //   DEVICE, HOST_DEVICE                   qualifiers of inline functions, members too

@@ -7,8 +7,8 @@
 // which they are read, 16 bytes a lane, so that they go from the second-level cache to registers without a detour.
 #pragma once
 
-#include "device.cuh"
-#include "philox.cuh"
+#include "common/device.cuh"
+#include "common/philox.cuh"
 
 // A stage's network, packed (src/families/sarm/cuda/packed.rs; `fragment`: 32 lanes of 16 bytes).
 struct SampleStage {

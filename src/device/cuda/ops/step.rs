@@ -1,4 +1,4 @@
-//! `finish_step`: the batch's cost, and on to the next step; `kernels/step.cu`.
+//! `finish_step`: the batch's cost, and on to the next step; `kernels/common/step.cu`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -21,7 +21,7 @@ pub struct FinishStep {
     pub cursor: Address,
 }
 
-/// `FinishParams` of `kernels/step.cu`.
+/// `FinishParams` of `kernels/common/step.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Params {

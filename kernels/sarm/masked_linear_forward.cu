@@ -6,7 +6,7 @@
 //   Reads     x bf16 [images, columns], W bf16 [rows, columns] with masked ones 0, bias f32 [rows]
 //   Launcher  src/families/sarm/cuda/ops/linear/forward.rs, which checks pitches, alignment and ranges
 //   Bound     docs/kernels.md
-#include "gelu.cuh"
+#include "common/gelu.cuh"
 #include "masked_linear.cuh"
 
 struct ForwardProblem {

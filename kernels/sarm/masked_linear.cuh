@@ -1,7 +1,7 @@
 // What the masked linear kernels have in common: problems of one launch, and vectors of 4 results.
 #pragma once
 
-#include "device.cuh"
+#include "common/device.cuh"
 #include "mask.cuh"
 #include "masked_linear_tile.cuh"
 

@@ -11,7 +11,7 @@ struct FinishParams {
     uint32_t* cursor;  // which step; NULL: the first, and stays
     uint32_t parts, images;
 };
-static_assert(sizeof(FinishParams) == 40, "as in step.rs");
+static_assert(sizeof(FinishParams) == 40, "as in src/device/cuda/ops/step.rs");
 
 KERNEL(finish_step, FinishParams, 1024, 1) {
     double* sums = shared_memory<double>();

@@ -9,7 +9,7 @@ struct CopyRate {
     uint64_t to;   // 16 bytes each [words]
     uint64_t words;
 };
-static_assert(sizeof(CopyRate) == 24, "the same as in src/families/sarm/cuda/ops/rates.rs");
+static_assert(sizeof(CopyRate) == 24, "the same as in src/device/cuda/ops/rates.rs");
 
 // Loads under way at once in a thread: enough to hide the latency of device memory.
 constexpr uint32_t copies = 4;
@@ -38,7 +38,7 @@ struct StreamRate {
     uint32_t words; // a multiple of `copies` times the threads of a block
     uint32_t rounds;
 };
-static_assert(sizeof(StreamRate) == 24, "the same as in src/families/sarm/cuda/ops/rates.rs");
+static_assert(sizeof(StreamRate) == 24, "the same as in src/device/cuda/ops/rates.rs");
 
 KERNEL(stream_rate, StreamRate, 1024, 1) {
     const uint4* from = reinterpret_cast<const uint4*>(p.from);
@@ -67,7 +67,7 @@ struct MatrixRate {
     uint32_t rounds;
     uint32_t unused;
 };
-static_assert(sizeof(MatrixRate) == 24, "the same as in src/families/sarm/cuda/ops/rates.rs");
+static_assert(sizeof(MatrixRate) == 24, "the same as in src/device/cuda/ops/rates.rs");
 
 KERNEL(matrix_rate, MatrixRate, 256, 1) {
     const uint32_t* operands = reinterpret_cast<const uint32_t*>(p.operands);

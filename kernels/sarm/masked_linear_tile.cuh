@@ -8,7 +8,7 @@
 // the caller gives: what would lie there counts as 0. The order of every sum is fixed by the tile's shape.
 #pragma once
 
-#include "device.cuh"
+#include "common/device.cuh"
 
 // WARPS_K warps share out the terms of a step; their sums are added up in the end, in their order.
 template <uint32_t SIDE_, uint32_t DEPTH_, uint32_t WARPS_M_, uint32_t WARPS_N_, uint32_t WARPS_K_, uint32_t STAGES_>

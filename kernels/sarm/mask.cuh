@@ -4,7 +4,7 @@
 // and stay 0. Rust twin, which says which layer has which: src/families/sarm/cuda/ops/mask.rs
 #pragma once
 
-#include "device.cuh"
+#include "common/device.cuh"
 
 struct Mask {
     uint32_t base;     // columns that the first rows read

@@ -5,7 +5,7 @@
 // is always 1. The levels too are taken a tile at a time, as many as shared memory holds: with more than one
 // tile the softmax is collected over a first pass and the logits are computed again in a second.
 
-#include "adam.cuh"
+#include "common/adam.cuh"
 #include "cells.cuh"
 
 struct LevelsStage {
@@ -16,7 +16,7 @@ struct LevelsStage {
     uint32_t blocks;
     uint32_t tiles;
 };
-static_assert(sizeof(LevelsStage) == 72, "as in levels.rs");
+static_assert(sizeof(LevelsStage) == 72, "as in src/families/sarm/cuda/ops/levels.rs");
 
 struct LevelsParams {
     Cells cells;
@@ -31,7 +31,7 @@ struct LevelsParams {
     uint32_t stage_count;
     LevelsStage stages[MOST_STAGES];
 };
-static_assert(sizeof(LevelsParams) == 72 + 72 * MOST_STAGES, "as in levels.rs");
+static_assert(sizeof(LevelsParams) == 72 + 72 * MOST_STAGES, "as in src/families/sarm/cuda/ops/levels.rs");
 
 constexpr uint32_t WARPS = CELLS / 32;
 constexpr float NO_LOGIT = -1e30f;
@@ -306,7 +306,7 @@ struct UpdateStage {
     uint32_t blocks;
     uint32_t store;
 };
-static_assert(sizeof(UpdateStage) == 64, "as in levels.rs");
+static_assert(sizeof(UpdateStage) == 64, "as in src/families/sarm/cuda/ops/levels.rs");
 
 struct UpdateParams {
     const AdamRates* rates; // [steps]
@@ -316,7 +316,7 @@ struct UpdateParams {
     uint32_t unused;
     UpdateStage stages[MOST_STAGES];
 };
-static_assert(sizeof(UpdateParams) == 40 + 64 * MOST_STAGES, "as in levels.rs");
+static_assert(sizeof(UpdateParams) == 40 + 64 * MOST_STAGES, "as in src/families/sarm/cuda/ops/levels.rs");
 
 // A block adds up 32 numbers of the map: warp w the sums of blocks w, w + 8, ..., then the first warp over warps.
 KERNEL(levels_update, UpdateParams, CELLS, 4) {

@@ -1,5 +1,5 @@
 //! `compact_starts`, `compact_pixels`: drawn images, each in its own slot, to sparse images one after another;
-//! `kernels/compact.cu`.
+//! `kernels/common/compact.cu`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -29,7 +29,7 @@ pub struct Compact {
     pub out_value: Address,
 }
 
-/// `CompactParams` of `kernels/compact.cu`.
+/// `CompactParams` of `kernels/common/compact.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Params {

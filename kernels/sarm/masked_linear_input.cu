@@ -7,7 +7,7 @@
 //             [slices, images, columns], which linear_sum_slices_* adds up in the order of the slices
 //   Launcher  src/families/sarm/cuda/ops/linear/input.rs, which checks pitches, alignment and ranges
 //   Bound     docs/kernels.md
-#include "gelu.cuh"
+#include "common/gelu.cuh"
 #include "masked_linear.cuh"
 
 struct InputProblem {

@@ -15,7 +15,7 @@ struct MixtureParams {
     uint32_t stage_count;
     StageCells stages[MOST_STAGES];
 };
-static_assert(sizeof(MixtureParams) == 64 + 40 * MOST_STAGES, "as in mixture.rs");
+static_assert(sizeof(MixtureParams) == 64 + 40 * MOST_STAGES, "as in src/families/sarm/cuda/ops/mixture.rs");
 
 DEVICE float group_sum(float v, uint32_t lanes) {
     for (uint32_t mask = lanes / 2; mask > 0; mask /= 2) v += shuffle_xor(v, mask);

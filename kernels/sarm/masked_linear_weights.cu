@@ -8,7 +8,7 @@
 //   Writes    values, moments, bf16 copies of the weights; or gradients f32. Of masked weights zeros or nothing
 //   Launcher  src/families/sarm/cuda/ops/linear/weights.rs, which checks pitches, alignment and ranges
 //   Bound     docs/kernels.md
-#include "adam.cuh"
+#include "common/adam.cuh"
 #include "masked_linear.cuh"
 
 struct WeightsProblem {

@@ -14,7 +14,7 @@ struct CompactParams {
     float* out_value;           // [starts[images]]
     uint32_t images, pixels;    // images * pixels < 2^32, pixels up to 65536
 };
-static_assert(sizeof(CompactParams) == 56, "as in compact.rs");
+static_assert(sizeof(CompactParams) == 56, "as in src/device/cuda/ops/compact.rs");
 
 // The sum of `value` over this lane and those before it.
 DEVICE uint32_t sum_up_to(uint32_t value) {

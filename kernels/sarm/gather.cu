@@ -2,7 +2,7 @@
 //
 // One warp an image: zeros first, 16 bytes at a time, then conditions and positive pixels.
 
-#include "device.cuh"
+#include "common/device.cuh"
 #include "target.cuh"
 
 struct GatherParams {
@@ -23,7 +23,7 @@ struct GatherParams {
     uint32_t channels; // numbers shown of a pixel
     uint32_t padding;
 };
-static_assert(sizeof(GatherParams) == 120, "as in gather.rs");
+static_assert(sizeof(GatherParams) == 120, "as in src/families/sarm/cuda/ops/gather.rs");
 
 // The warp's share of zeros in `count` words, which need not begin nor end at 16 bytes.
 DEVICE void zero(uint32_t* words, uint32_t count) {

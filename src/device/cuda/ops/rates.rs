@@ -1,4 +1,4 @@
-//! Launchers of `kernels/rates.cu`: the copy, stream and matrix rates that bound every other kernel.
+//! Launchers of `kernels/common/rates.cu`: the copy, stream and matrix rates that bound every other kernel.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -14,7 +14,7 @@ pub const OPERANDS: usize = 12 * 32;
 /// Multiply-adds of one warp in one round: eight products of 16 x 8 x 16.
 const ROUND: u64 = 8 * 16 * 8 * 16;
 
-/// `CopyRate` of `kernels/rates.cu`.
+/// `CopyRate` of `kernels/common/rates.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct CopyParameter {
@@ -23,7 +23,7 @@ struct CopyParameter {
     words: u64,
 }
 
-/// `StreamRate` of `kernels/rates.cu`.
+/// `StreamRate` of `kernels/common/rates.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct StreamParameter {
@@ -33,7 +33,7 @@ struct StreamParameter {
     rounds: u32,
 }
 
-/// `MatrixRate` of `kernels/rates.cu`.
+/// `MatrixRate` of `kernels/common/rates.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct MatrixParameter {
