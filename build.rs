@@ -1,7 +1,7 @@
 //! Compiles `kernels/*.cu` for the feature `cuda`; without it, does nothing.
 //!
 //! Each file becomes one fat binary (machine code for sm_80 and sm_90a, PTX for newer cards), which
-//! `src/device/cuda/driver/enabled.rs` embeds by way of the table written here. A file is compiled again
+//! `src/device/cuda/driver/images.rs` embeds by way of the table written here. A file is compiled again
 //! when it, a header that it includes, nvcc or a flag has changed. What ptxas says of registers, spills
 //! and shared memory goes into `resources.csv` beside the binaries, for `tests/budget.rs`.
 

@@ -8,22 +8,10 @@ use cudarc::driver::result::stream::StreamKind;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUfunction_attribute as Limit};
 
+use super::images::{IMAGES, Image};
 use super::library::{error, failure};
 use crate::device::EngineError;
 use crate::device::cuda::device::{Launch, Properties};
-
-/// One compiled kernel file.
-pub struct Image {
-    name: &'static str,
-    kernels: &'static [&'static str],
-    bytes: &'static [u8],
-}
-
-/// The driver reads a fat binary's headers in place.
-#[repr(C, align(64))]
-struct Aligned<B: ?Sized>(B);
-
-include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// A kernel, and what it allows.
 struct Kernel {

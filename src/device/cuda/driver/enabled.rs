@@ -4,6 +4,7 @@ mod aside;
 mod card;
 mod energy;
 mod graph;
+mod images;
 mod library;
 
 use std::ffi::c_int;

@@ -8,7 +8,7 @@ use std::ffi::c_int;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUresult};
 
-use super::card::TOOLKIT;
+use super::images::TOOLKIT;
 use crate::device::EngineError;
 
 /// Oldest release of CUDA whose driver has all of [`SYMBOLS`].
