@@ -7,6 +7,7 @@ use super::plot::{
     Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, roc_curves, sample_page,
     signed_map, training_curve,
 };
+use super::text::value_with_error;
 use crate::evaluate::compare::{ClassEvaluation, Evaluation, ObservableEvaluation};
 use crate::evaluate::histogram::Comparison;
 
@@ -222,19 +223,5 @@ fn samples(class: &ClassEvaluation) -> Drawn {
     Drawn {
         png,
         ..drawn("samples", class.name, caption, true, figure)
-    }
-}
-
-/// "0.143 ± 0.021": the error with two digits, the value to the same place.
-pub(super) fn value_with_error(value: f64, error: Option<f64>) -> String {
-    let scale = error.filter(|e| *e > 0.0).unwrap_or(value.abs());
-    let digits = if scale > 0.0 && scale.is_finite() {
-        (1.0 - scale.log10().floor()).clamp(0.0, 9.0) as usize
-    } else {
-        2
-    };
-    match error {
-        Some(error) => format!("{value:.digits$} ± {error:.digits$}"),
-        None => format!("{value:.digits$}"),
     }
 }

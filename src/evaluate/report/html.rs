@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::figures::{CLASSIFIERS, Drawn, class_title};
 use super::metrics::MetricsFile;
-use super::plot::thousands;
+use super::text::{escape, thousands};
 use super::{tables, verdicts};
 
 const STYLE: &str = include_str!("style.css");
@@ -136,29 +136,4 @@ fn gallery(out: &mut String, figures: &[Drawn], class: &str) {
         );
     }
     out.push_str("</div>\n");
-}
-
-/// Text as HTML.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_cannot_break_the_page() {
-        assert_eq!(escape("a<b>&\"c\".h5"), "a&lt;b&gt;&amp;&quot;c&quot;.h5");
-    }
 }

@@ -7,6 +7,7 @@ mod html;
 mod metrics;
 pub mod plot;
 mod tables;
+mod text;
 mod verdicts;
 
 use std::path::{Path, PathBuf};

@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use super::figures::value_with_error;
-use super::html::escape;
 use super::metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
-use super::plot::thousands;
+use super::text::{escape, thousands, value_with_error};
 use crate::evaluate::compare::Metrics;
 use crate::evaluate::{
     FeatureDistances, ImageDistances, Neighbours, OBSERVABLES, Observable, Reasons,
@@ -258,17 +256,5 @@ fn verdict(m: &Metrics) -> (&'static str, &'static str) {
         (Some(w1), Some(floor), _) if w1 <= 5.0 * floor => ("fair", "near"),
         (Some(_), Some(_), _) => ("far", "far"),
         _ => ("none", ""),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!(value_with_error(0.14321, Some(0.0213)), "0.143 ± 0.021");
-        assert_eq!(value_with_error(0.0, Some(0.0)), "0.00 ± 0.00");
-        assert_eq!(value_with_error(12.3, None), "12");
     }
 }

@@ -3,9 +3,8 @@
 use std::fmt::Write;
 
 use super::Classifiers;
-use super::figures::{class_title, value_with_error};
-use super::html::escape;
-use super::plot::thousands;
+use super::figures::class_title;
+use super::text::{escape, thousands, value_with_error};
 use crate::classify::{Separation, Sizes, Transferred};
 
 /// Both tests; `classes` in the order of the page.

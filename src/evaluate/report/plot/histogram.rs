@@ -3,6 +3,7 @@
 use super::axis::{Axis, Frame};
 use super::canvas::{Canvas, FAINT, Figure, GENERATED, INK, TRUTH, TRUTH_FILL, Tie};
 use crate::evaluate::histogram::Comparison;
+use crate::evaluate::report::text::thousands;
 
 /// What to write around a histogram.
 #[derive(Debug, Clone, Default)]
@@ -200,17 +201,4 @@ fn ratio_panel(canvas: &mut Canvas, comparison: &Comparison, x: &Axis, x_title: 
     }
     frame.draw(canvas);
     canvas.line((LEFT, BOTTOM), (RIGHT, BOTTOM), INK, 1.2);
-}
-
-/// "120 000".
-pub(in crate::evaluate::report) fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push('\u{202f}');
-        }
-        out.push(c);
-    }
-    out
 }

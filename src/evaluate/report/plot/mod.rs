@@ -14,7 +14,6 @@ mod samples;
 pub use canvas::Figure;
 pub use curve::training_curve;
 pub use extrapolation::extrapolation;
-pub(super) use histogram::thousands;
 pub use histogram::{HistogramPlot, histogram_page};
 pub use maps::{Scale, map_page, signed_map};
 pub use roc::roc_curves;
