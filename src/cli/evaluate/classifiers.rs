@@ -25,7 +25,7 @@ fn network(text: &str) -> Result<Network, String> {
         "cnn" => Ok(Network::Cnn),
         "dense" => Ok(Network::Dense),
         other => Err(format!(
-            "unknown network '{other}' (there are two): choose cnn or dense"
+            "unknown network '{other}' (there are two); choose cnn or dense"
         )),
     }
 }
