@@ -184,7 +184,7 @@ impl Generate {
             Some(_) => Vec::new(),
         };
         if self.count.is_none() && from.is_none() {
-            bail!("how many images? give --count N");
+            bail!("the number of images is missing; give --count N");
         }
         let end = |count| self.first.saturating_add(count);
         let images = self.first..end(self.count.unwrap_or(0));

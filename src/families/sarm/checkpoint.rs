@@ -60,14 +60,14 @@ impl Tensors {
                 .map(|b| bf16::from_le_bytes([b[0], b[1]]))
                 .collect();
             let values = unpack(spec, &numbers)
-                .ok_or_else(|| self.damaged(format!("tensor `{name}` was cut short")))?;
+                .ok_or_else(|| self.damaged(format!("tensor '{name}' was cut short")))?;
             return self.finite(name, values);
         }
         let values = self.tensor(name, &spec.shape)?;
         match spec.row_beyond_mask(&values) {
             None => Ok(values),
             Some(row) => Err(self.damaged(format!(
-                "tensor `{name}` has a masked weight that is not 0 in row {row}"
+                "tensor '{name}' has a masked weight that is not 0 in row {row}"
             ))),
         }
     }
@@ -86,7 +86,7 @@ impl Tensors {
                 *values = self.tensor(&name, &spec.shape)?;
                 if spec.row_beyond_mask(values).is_some() {
                     return Err(
-                        self.damaged(format!("tensor `{name}` has a masked weight that is not 0"))
+                        self.damaged(format!("tensor '{name}' has a masked weight that is not 0"))
                     );
                 }
             }
@@ -178,7 +178,7 @@ impl Sarm {
         let format = file.metadata("format")?;
         if format != FORMAT {
             return Err(file.damaged(format!(
-                "its format is '{format}', not '{FORMAT}'; was it written by sarm?"
+                "its format is '{format}', not '{FORMAT}', so it was not written by sarm"
             )));
         }
         let version = file.metadata("format_version")?;
