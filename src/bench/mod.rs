@@ -165,7 +165,7 @@ pub enum BenchError {
     #[error(transparent)]
     Generate(#[from] GenerateError),
     /// Where they were to go.
-    #[error("cannot measure drawing onto disk: {path} ({source}); choose another directory with --dir", path = path.display())]
+    #[error("cannot measure drawing onto disk at '{path}' ({source}); choose another directory with --dir", path = path.display())]
     Folder {
         /// The folder or file.
         path: PathBuf,

@@ -180,7 +180,7 @@ impl Tensors {
                 path: path.to_path_buf(),
                 why: match other_kind(&bytes) {
                     Some(kind) => format!("it is {kind}, not safetensors"),
-                    None => format!("{e}; is it a truncated safetensors file?"),
+                    None => format!("{e}; it may be a truncated safetensors file"),
                 },
             })?;
         Ok(Self {
@@ -204,7 +204,7 @@ impl Tensors {
         let found = self.header.metadata().as_ref().and_then(|m| m.get(key));
         found.map(String::as_str).ok_or_else(|| {
             self.damaged(format!(
-                "no `{key}` in its metadata; was it written by sarm?"
+                "its metadata has no '{key}', so it was not written by sarm"
             ))
         })
     }
@@ -234,10 +234,10 @@ impl Tensors {
         let found: &TensorInfo = self
             .header
             .info(name)
-            .ok_or_else(|| self.damaged(format!("tensor `{name}` is missing")))?;
+            .ok_or_else(|| self.damaged(format!("tensor '{name}' is missing")))?;
         if found.dtype != dtype || found.shape != shape {
             return Err(self.damaged(format!(
-                "tensor `{name}` is {:?} {:?}, its configuration asks for {dtype:?} {shape:?}",
+                "tensor '{name}' is {:?} {:?}, its configuration asks for {dtype:?} {shape:?}",
                 found.dtype, found.shape
             )));
         }
@@ -248,7 +248,7 @@ impl Tensors {
     /// `values`, unless one of them is not finite.
     pub(crate) fn finite(&self, name: &str, values: Vec<f32>) -> Result<Vec<f32>, CheckpointError> {
         match values.iter().position(|v| !v.is_finite()) {
-            Some(at) => Err(self.damaged(format!("tensor `{name}` holds {} at {at}", values[at]))),
+            Some(at) => Err(self.damaged(format!("tensor '{name}' holds {} at {at}", values[at]))),
             None => Ok(values),
         }
     }

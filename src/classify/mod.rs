@@ -89,7 +89,7 @@ impl Default for Options {
 pub enum ClassifyError {
     /// Fewer images than a test needs.
     #[error(
-        "{class}: {count} images are too few for a classifier (it trains, is chosen and is tested on disjoint parts) \
+        "{class}: {count} images are too few for a classifier (it trains, is chosen and is tested on disjoint parts); \
          give at least {wanted}"
     )]
     TooFew {
@@ -102,7 +102,7 @@ pub enum ClassifyError {
     },
     /// Nothing to learn from.
     #[error(
-        "{class}: all {count} images looked at are empty (no pixel above 0) check the file and its selection"
+        "{class}: all {count} images looked at are empty (no pixel above 0); check the file and its selection"
     )]
     Empty {
         /// Which images.
@@ -112,7 +112,7 @@ pub enum ClassifyError {
     },
     /// Images of different sizes.
     #[error(
-        "{class} has images of {height} x {width} pixels (truth has {wanted_height} x {wanted_width}) compare images of \
+        "{class} has images of {height} x {width} pixels (truth has {wanted_height} x {wanted_width}); compare images of \
          one size"
     )]
     Size {
@@ -129,7 +129,7 @@ pub enum ClassifyError {
     },
     /// No network came to tell any two images apart.
     #[error(
-        "{training}: every network gave all images one score (its units fell silent) try another seed or --classifier-network dense"
+        "{training}: every network gave all images one score (its units fell silent); try another seed or --classifier-network dense"
     )]
     Silent {
         /// Which training.
@@ -137,7 +137,7 @@ pub enum ClassifyError {
     },
     /// Images that the network has no place for.
     #[error(
-        "images of {height} x {width} pixels are too small for the convolutional classifier (it needs 13 x 13) use the \
+        "images of {height} x {width} pixels are too small for the convolutional classifier (it needs 13 x 13); use the \
          dense one"
     )]
     TooSmall {
@@ -147,19 +147,21 @@ pub enum ClassifyError {
         width: usize,
     },
     /// Options that say nothing.
-    #[error("classifier: {0} must be at least 1 (got 0) leave it at its default")]
+    #[error("classifier: {0} must be at least 1 (got 0); leave it at its default")]
     Zero(&'static str),
     /// An impossible step size.
-    #[error("classifier: a learning rate of {0} is impossible (it is a positive number) try 1e-3")]
+    #[error(
+        "classifier: a learning rate of {0} is impossible (it must be a positive number); try 1e-3"
+    )]
     LearningRate(f64),
     /// More images than a test takes.
     #[error(
-        "classifier: {0} images of a class are beyond the limit of {MOST} (places are 32-bit numbers) ask for fewer"
+        "classifier: {0} images of a class are beyond the limit of {MOST} (places are 32-bit numbers); ask for fewer"
     )]
     TooMany(usize),
     /// Training ran away.
     #[error(
-        "{training}: the loss is no number in epoch {epoch} (the steps are too large) lower the learning rate"
+        "{training}: the loss is no number in epoch {epoch} (the steps are too large); lower the learning rate"
     )]
     Diverged {
         /// Which training.

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use super::{Global, print_json};
 use crate::bench::{CardReport, DrawingRate, Options, Report, run};
 
-/// Measure images per second beside the paper's tables.
+/// Measure images per second and compare with the paper's tables.
 ///
-/// Random weights with the paper's sparsity; images stay in memory. The bound is what this machine's own
-/// measured matrix rate allows for the multiply-adds that no exact sampler can avoid; for the naive sampler,
-/// for whole matrices once a pixel. With a card, sampling on it (1 to 1 000 000 images, on the card alone, into
-/// memory and onto disk) and training at three sizes of batch; with --device cuda, those alone.
+/// Models have random weights and the paper's sparsity; images stay in memory. The bound is the rate that this machine's
+/// measured matrix rate allows for the multiply-adds that no exact sampler can avoid (naive sampler: for whole matrices
+/// at every pixel). With a card, it also measures sampling there (1 to 1 000 000 images: on the card alone, into memory,
+/// onto disk) and training at three batch sizes; with --device cuda, only those.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  sarm bench --json > bench.json")]
 pub struct Bench {
     /// Configurations to measure: jets-dc, jets-dd, muons-dc, muons-dd [default: all].
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     config: Vec<String>,
-    /// Seconds to spend on each figure.
+    /// Seconds to spend on each measurement.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -25,10 +25,10 @@ pub struct Bench {
         allow_negative_numbers = true
     )]
     seconds: f64,
-    /// Leave the naive sampler out (it takes minutes).
+    /// Skip the naive sampler (it takes minutes).
     #[arg(long)]
     skip_naive: bool,
-    /// Directory for the images that a card draws onto disk; they are deleted again [default: the temporary
+    /// Directory for the images that a card writes to disk; they are deleted afterwards [default: the temporary
     /// directory].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,

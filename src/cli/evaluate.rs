@@ -16,53 +16,52 @@ use crate::physics::DEFAULT_RANGE;
 use crate::run::pretrained;
 use crate::run::train::read_metrics;
 
-/// Judge generated images against true ones: metrics.json and a page of plots.
+/// Compare generated images with true ones: metrics.json and a page of plots.
 ///
-/// Both sides are judged by their pixels. Each Wasserstein distance (W1) comes with its bootstrap error
-/// and with the floor: what two samples of truth of the same sizes would give. Beside it stand separation
-/// powers, average images, zero fractions, Fréchet and kernel physics distances (FPD, KPD), precision, recall,
-/// density and coverage, each with its value for one half of the truth against the other. With --classifiers, which takes
-/// minutes, also how well a classifier tells generated images from true ones, and how well one that learnt from generated
-/// images tells true signal from background.
+/// All observables are computed from the pixels. Each Wasserstein distance (W1) comes with its bootstrap error and its
+/// floor: the distance between two true samples of the same sizes. The report also has separation powers, average images,
+/// zero fractions, Fréchet and kernel physics distances (FPD, KPD), precision, recall, density and coverage, each with its
+/// value for one half of the truth against the other. With --classifiers, which takes minutes, it also says how well a
+/// classifier tells generated images from true ones, and how well a classifier trained on generated images separates true
+/// signal from true background.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm evaluate --truth test.h5 --select signal=1 --generated w.h5 --out report/"
 )]
 pub struct Evaluate {
-    /// HDF5 file of true images. May be given several times: the files count as one.
+    /// HDF5 file of true images. May be repeated: the files are treated as one.
     #[arg(long, value_name = "FILE", required = true)]
     truth: Vec<PathBuf>,
     #[command(flatten)]
     select: Select,
-    /// HDF5 file of generated images. May be given several times, for models of one class each or for shards: the
-    /// files count as one.
+    /// HDF5 file of generated images. May be repeated, for one model per class or for shards: the files are treated as one.
     #[arg(long, value_name = "FILE", required = true)]
     generated: Vec<PathBuf>,
-    /// Rows of --generated to use, of each file.
+    /// Rows to use of each --generated file.
     #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
     select_generated: Vec<Selection>,
-    /// Report directory.
+    /// Directory for the report.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Model of the generated images: puts its training curve and NLL into the report
-    /// [default: the one that the generated file names, if it is still there].
+    /// Checkpoint of the model that generated the images; its training curve and NLL go into the report
+    /// [default: the one that the generated file names, if it still exists].
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// Half-width of the image in eta and phi.
     #[arg(long, value_name = "R", default_value_t = DEFAULT_RANGE)]
     range: f64,
-    /// Bootstrap replicas behind the errors.
+    /// Number of bootstrap replicas for the errors.
     #[arg(long, value_name = "N", default_value_t = Resampling::default().bootstrap)]
     bootstrap: usize,
     #[command(flatten)]
     classifiers: classifiers::Classifiers,
-    /// Seed of the resampling and of the classifiers.
+    /// Random seed of the resampling and of the classifiers.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Overwrite a report in --out.
+    /// Overwrite the report in --out.
     #[arg(long)]
     force: bool,
-    /// Print metrics.json to stdout too.
+    /// Also print metrics.json to stdout.
     #[arg(long)]
     json: bool,
 }

@@ -16,25 +16,25 @@ use crate::run::conditions::{Given, Source};
 use crate::run::generate::{Ending, Job, Outcome, Output, Request};
 use crate::run::pretrained::{self, Pretrained};
 
-/// Draw new images from a model.
+/// Generate new images with a model.
 ///
-/// Image number i depends on model, seed, condition and i alone: shards of one seed, made anywhere,
-/// are parts of one and the same sample. A killed run goes on with --resume.
+/// Image number i depends only on model, seed, condition and i (on one kind of device), so shards with the same seed are
+/// parts of one data set, wherever they were made. --resume continues a killed run.
 ///
-/// Ctrl-C, or SIGTERM as batch systems send it, ends the run when the images under way are safe, says how to go
-/// on and makes the exit code 130 (143); a second one ends it at once.
+/// On Ctrl-C, or the SIGTERM of a batch system, the run saves the images in progress, prints the command that continues it
+/// and exits with code 130 (SIGTERM: 143). A second signal ends it at once.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  sarm generate --model jets-w --count 100000 --out w.h5\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270,jet_mass=80 --count 1000 --out w270.h5"
 )]
 pub struct Generate {
-    /// Checkpoint of the model, or one that comes with sarm: jets-w, jets-qcd.
+    /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd.
     #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
-    /// Images to draw [default with --given-from: one per row].
+    /// Number of images [default with --given-from: one per row].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<1, u64>)]
     count: Option<u64>,
-    /// Seed: with the image's number, all that chance depends on.
+    /// Random seed; with the image number it fixes every draw.
     #[arg(
         long,
         value_name = "N",
@@ -56,8 +56,8 @@ pub struct Generate {
     /// Layout of the output: dense (LAGAN, gzip) or sparse (CSR; smaller and faster).
     #[arg(long, default_value = "dense")]
     layout: Layout,
-    /// Conditions that all images have. Those left out are drawn from the model's distribution of them, given these
-    /// [default: a shipped model's own, none of others]
+    /// Conditions that all images share. The model draws the ones left out from their distribution, given these
+    /// [default: those that the name of a shipped model stands for; otherwise none]
     #[arg(
         long,
         value_name = "NAME=VALUE,..",
@@ -65,8 +65,8 @@ pub struct Generate {
         conflicts_with = "given_from"
     )]
     given: Vec<Given>,
-    /// Take the conditions from the rows of a data file: image i gets row i, round and round. A shipped model takes rows of its
-    /// class. A total is the sum of the row's pixels.
+    /// Take the conditions from the rows of a data file: image i gets row i, and after the last row they start again. A
+    /// shipped model uses only rows of its class. A total is computed as the sum of the row's pixels.
     #[arg(long, value_name = "FILE")]
     given_from: Option<PathBuf>,
     /// Rows of --given-from to use.
@@ -77,24 +77,24 @@ pub struct Generate {
         conflicts_with = "given"
     )]
     select: Vec<Selection>,
-    /// Write the observables of each image (jet_pt, jet_mass, tau_21 ..) beside it
-    /// [default: yes in the dense layout, no in the sparse one].
+    /// Also write the observables of each image (jet_pt, jet_mass, tau_21 ..)
+    /// [default: true in the dense layout, false in the sparse one].
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     observables: Option<bool>,
-    /// Half-width of the image in eta and phi, for the observables written beside it.
+    /// Half-width of the image in eta and phi, for the observables.
     #[arg(long, value_name = "R", default_value_t = DEFAULT_RANGE, allow_negative_numbers = true)]
     range: f64,
-    /// Memory of a card to use at most, of each where there are several, besides what its driver takes: 4GiB,
-    /// 512MiB, or bytes [default: what is free]. Does not change the images.
+    /// Limit on the memory used on each card, not counting what its driver takes: 4GiB, 512MiB, or bytes
+    /// [default: all free memory]. It does not change the images.
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes)]
     max_memory: Option<u64>,
-    /// Go on with an unfinished run of the same images.
+    /// Continue an unfinished run with the same options.
     #[arg(long)]
     resume: bool,
     /// Overwrite the output.
     #[arg(long)]
     force: bool,
-    /// Print what was done as JSON.
+    /// Print a summary as JSON.
     #[arg(long)]
     json: bool,
 }

@@ -13,13 +13,13 @@ use crate::family::TensorInfo;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::pretrained;
 
-/// Say what is in a data file, a checkpoint or a configuration; or which devices this machine has.
+/// Show what is in a data file, a checkpoint or a configuration, or which devices this machine has.
 #[derive(clap::Args)]
 pub struct Info {
-    /// HDF5, safetensors or TOML; or a model that comes with sarm: jets-w, jets-qcd.
+    /// HDF5, safetensors or TOML file, or the name of a model that ships with sarm: jets-w, jets-qcd.
     #[arg(required_unless_present = "devices")]
     file: Option<PathBuf>,
-    /// List what --device can name on this machine.
+    /// List the devices that --device accepts on this machine.
     #[arg(long, conflicts_with = "file")]
     devices: bool,
     /// Print JSON.

@@ -20,10 +20,10 @@ use crate::data::Selection;
 use crate::device::{self, DeviceChoice, Opened, Task};
 use crate::numeric::Isa;
 
-/// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
+/// Learns sparse detector images from Monte Carlo and generates new ones, fast, with an exact likelihood.
 ///
-/// Human output goes to stderr, data to stdout. Exit codes: 0 done, 1 failed, 2 wrong usage,
-/// 130 and 143 stopped by Ctrl-C and SIGTERM.
+/// Messages go to stderr, data to stdout. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C,
+/// 143 stopped by SIGTERM.
 #[derive(Parser)]
 #[command(name = "sarm", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
@@ -35,41 +35,42 @@ struct Arguments {
 
 #[derive(clap::Args, Clone)]
 struct Global {
-    /// Threads to use [default: one per core]. Never changes a result.
+    /// Number of threads [default: one per core]. It never changes a result.
     #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Where to run: auto, cpu, cuda or cuda:N; to draw images also several cards, cuda:0,1,.. or cuda:all.
-    /// auto trains and draws on the first card if there is one, and scores on the CPU. Cards round to bfloat16:
-    /// a likelihood is then good to some 1e-3 of it, and their images are others than the CPU's.
+    /// Device: auto, cpu, cuda or cuda:N; `generate` also takes several cards, cuda:0,1,.. or cuda:all.
+    /// With auto, training and generation run on the first card, if there is one, and scoring runs on the CPU.
+    /// Cards round to bfloat16: a log-likelihood is then accurate to about 1e-3 of its value, and a card's images differ
+    /// from the CPU's.
     #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// No progress, no summary: errors only.
+    /// Print errors only: no progress, no summary.
     #[arg(long, short, global = true)]
     quiet: bool,
-    /// Say more; twice for everything.
+    /// Print more; give it twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 }
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Learn a model from images.
+    /// Train a model on images.
     Train(train::Train),
-    /// Draw new images from a model.
+    /// Generate new images with a model.
     Generate(generate::Generate),
-    /// Judge generated images against true ones: metrics.json and a page of plots.
+    /// Compare generated images with true ones: metrics.json and a page of plots.
     Evaluate(evaluate::Evaluate),
-    /// Exact log-likelihood of each image of a file, in nats.
+    /// Compute the exact log-likelihood of each image in a file, in nats.
     Score(score::Score),
     /// Make a model small enough to ship.
     Pack(pack::Pack),
-    /// Say what is in a data file, a checkpoint or a configuration.
+    /// Show what is in a data file, a checkpoint or a configuration.
     Info(info::Info),
-    /// Measure images per second beside the paper's tables.
+    /// Measure images per second and compare with the paper's tables.
     Bench(bench::Bench),
     /// Print a completion script for a shell.
     Completions {
-        /// Which shell.
+        /// Name of the shell.
         shell: clap_complete::Shell,
     },
 }
@@ -203,8 +204,8 @@ impl Global {
 /// Which rows of a data file.
 #[derive(clap::Args, Clone)]
 struct Select {
-    /// Take only rows whose data set NAME has this value, or lies in LOW..HIGH (ends included).
-    /// May be given several times; all must hold. `row` is the place in the file, from 0.
+    /// Use only rows whose data set NAME equals VALUE or lies in LOW..HIGH (both ends included).
+    /// May be repeated; a row must satisfy every selection. `row` is the row number in the file, from 0.
     #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
     select: Vec<Selection>,
 }

@@ -6,16 +6,16 @@ use super::{Global, grouped, refuse_existing, refuse_input};
 use crate::run::checkpoint::save_packed;
 use crate::run::pretrained;
 
-/// Make a model small enough to ship: weights as bfloat16, masked ones left out.
+/// Make a model small enough to ship: weights in bfloat16, without the masked ones.
 ///
-/// Every verb reads a packed model like any other. Its numbers are rounded: it is another model than the one it was made
-/// from, by little; judge the packed one. (A card rounds weights so in any case.)
+/// Every verb reads a packed model like any other. Because its weights are rounded it differs slightly from the original:
+/// evaluate the packed one. (A card rounds weights the same way in any case.)
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm pack --model runs/w/model.safetensors --out jets-w.safetensors"
 )]
 pub struct Pack {
-    /// Checkpoint of the model.
+    /// Checkpoint file.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Output file.

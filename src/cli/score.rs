@@ -12,17 +12,18 @@ use crate::run::conditions::Given;
 use crate::run::pretrained;
 use crate::run::score::{Request, Scores, score};
 
-/// Exact log-likelihood of each image of a file, in nats.
+/// Compute the exact log-likelihood of each image in a file, in nats.
 ///
-/// Zeros count with their probability, positive pixels with a density per GeV; D+D masses are divided
-/// by the width of their level's cell, so that models of both kinds compare. A model with conditions gives the likelihood of
-/// an image given those of its row, and the file gets ln p of these too. Without --out, the numbers go to stdout, one a line.
+/// A zero contributes its probability, a positive pixel a density per GeV. D+D probabilities are divided by the width of
+/// the level's cell, so that both kinds of model can be compared. With conditions, the likelihood is that of the image given
+/// the conditions of its row, and the output also holds ln p of those. Without --out the log-likelihoods go to stdout, one
+/// per line.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm score --model runs/w/model.safetensors --data test.h5 --select signal=1 --out scores.h5"
 )]
 pub struct Score {
-    /// Checkpoint of the model, or one that comes with sarm: jets-w, jets-qcd.
+    /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd.
     #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
     /// HDF5 file of images.
@@ -30,11 +31,12 @@ pub struct Score {
     data: PathBuf,
     #[command(flatten)]
     select: Select,
-    /// Conditions of all images, in place of the file's columns of these names; not a total, which is the sum of each image's pixels [default: what a shipped model's name says]
+    /// Conditions of all images, instead of the file's columns. A total cannot be given: it is the sum of each image's pixels
+    /// [default: those that the name of a shipped model stands for]
     #[arg(long, value_name = "NAME=VALUE,..", value_delimiter = ',')]
     given: Vec<Given>,
-    /// Output (HDF5): `log_likelihood` in nats and `row` in the data file, one per image, and of a model with conditions `log_prior`, ln p of these given
-    /// the labels among them.
+    /// Output file (HDF5): for each image `log_likelihood` in nats, its `row` in the data file and, for a model with
+    /// conditions, `log_prior`: ln p of the conditions given the labels among them.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Use only the first N selected images.
@@ -43,7 +45,7 @@ pub struct Score {
     /// Overwrite the output.
     #[arg(long)]
     force: bool,
-    /// Print count, mean and error of the mean as JSON.
+    /// Print the count, the mean and its error as JSON.
     #[arg(long)]
     json: bool,
 }

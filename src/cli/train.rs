@@ -15,10 +15,10 @@ use crate::family::Model;
 use crate::prior::Prior;
 use crate::run::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
 
-/// Learn a model from images.
+/// Train a model on images.
 ///
-/// The run directory takes `model.safetensors` (the best model by validation NLL), `metrics.csv`
-/// (a line per epoch), `config.toml` and `state.safetensors`, from which --resume goes on.
+/// Writes `model.safetensors` (the best model by validation NLL), `metrics.csv` (one line per epoch), `config.toml`
+/// and `state.safetensors` (which --resume continues from) into the run directory.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm train --data jets.h5 --select signal=1 --config configs/paper/jets-dc.toml --out runs/w"
@@ -29,25 +29,26 @@ pub struct Train {
     data: PathBuf,
     #[command(flatten)]
     select: Select,
-    /// TOML configuration; see configs/ for the paper's [default: one stage, D+C].
+    /// TOML configuration; configs/paper/ has the paper's [default: one stage, D+C].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Run directory.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Epochs, instead of the configuration's.
+    /// Number of epochs; overrides the configuration.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     epochs: Option<usize>,
-    /// Seed, instead of the configuration's.
+    /// Random seed; overrides the configuration.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, u64>)]
     seed: Option<u64>,
     /// Use only the first N selected images.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     limit: Option<usize>,
-    /// Go on with the run in --out: ends in the same bits as an uninterrupted one on the same kind of device.
+    /// Continue the run in --out. On the same kind of device the result is identical, bit for bit, to that of an
+    /// uninterrupted run.
     #[arg(long)]
     resume: bool,
-    /// Overwrite a run in --out.
+    /// Overwrite the run in --out.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     /// Seconds between checkpoints inside an epoch.

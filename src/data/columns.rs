@@ -142,7 +142,7 @@ pub(super) fn select(
             .collect();
         let mut why = ranges.join(", ");
         if limit == 0 {
-            why += "; the limit is 0";
+            why += ", and the limit is 0";
         }
         return Err(empty(names.join(" and "), why));
     }

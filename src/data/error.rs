@@ -1,6 +1,6 @@
 //! Errors of reading and writing data files.
 //!
-//! Every message reads `<problem> (<why>): <suggestion>` and names the file, the data set, the row
+//! Every message reads `problem (why); suggestion` and names the file, the data set, the row
 //! and the value where there is one, because it is all that a user of a batch job gets to see.
 
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum DataError {
     /// The operating system refused.
-    #[error("cannot {action} {path} ({source}): {suggestion}", path = path.display())]
+    #[error("cannot {action} '{path}' ({source}); {suggestion}", path = path.display())]
     Io {
         /// What was tried: `open`, `write` ..
         action: &'static str,
@@ -22,7 +22,7 @@ pub enum DataError {
         suggestion: &'static str,
     },
     /// Not an HDF5 file, or one that is truncated or damaged.
-    #[error("cannot read {path} ({why}): check that the file is complete and is HDF5", path = path.display())]
+    #[error("cannot read '{path}' ({why}); check that the file is complete and is HDF5", path = path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum DataError {
         why: String,
     },
     /// A data set that cannot be read though the file opened.
-    #[error("cannot read data set '{name}' of {path} ({why}): {suggestion}", path = path.display())]
+    #[error("cannot read data set '{name}' of '{path}' ({why}); {suggestion}", path = path.display())]
     DataSet {
         /// The file.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum DataError {
         suggestion: &'static str,
     },
     /// A data set that the file does not have.
-    #[error("{path} has no data set '{name}' (it holds {present}): check the name", path = path.display())]
+    #[error("'{path}' has no data set '{name}' (it holds {present}); check the name", path = path.display())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -53,8 +53,8 @@ pub enum DataError {
     },
     /// A pixel that no detector image has.
     #[error(
-        "{path}: data set '{name}', image {image}, row {row}, column {column}: {value} (pixels are zero or positive \
-         and finite, in GeV): cut such values to zero or leave the image out; images, rows and columns count from 0",
+        "'{path}': data set '{name}', image {image}, row {row}, column {column}: {value} (pixels are zero or positive \
+         and finite, in GeV); cut such values to zero or leave the image out; images, rows and columns count from 0",
         path = path.display()
     )]
     Pixel {
@@ -73,7 +73,7 @@ pub enum DataError {
     },
     /// A per-row quantity that is needed and is not a finite number.
     #[error(
-        "{path}: data set '{name}', row {row}: {value} (the quantity must be a finite number): leave the row out, \
+        "'{path}': data set '{name}', row {row}: {value} (the quantity must be a finite number); leave the row out, \
          with a selection for example; rows count from 0",
         path = path.display()
     )]
@@ -89,7 +89,7 @@ pub enum DataError {
     },
     /// Images of another size than wanted.
     #[error(
-        "{path} holds images of {found_height} x {found_width} pixels ({height} x {width} are needed): use a file or a \
+        "'{path}' holds images of {found_height} x {found_width} pixels ({height} x {width} are needed); use a file or a \
          model of the other size",
         path = path.display()
     )]
@@ -106,7 +106,7 @@ pub enum DataError {
         width: usize,
     },
     /// A selection that leaves no image.
-    #[error("no image of {path} is selected by {selection} ({why}): choose another range", path = path.display())]
+    #[error("no image of '{path}' is selected by {selection} ({why}); choose another range", path = path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -116,14 +116,14 @@ pub enum DataError {
         why: String,
     },
     /// The output is there already.
-    #[error("{path} exists (nothing is overwritten unasked): choose another name or pass --force", path = path.display())]
+    #[error("'{path}' exists (nothing is overwritten unasked); choose another name or pass --force", path = path.display())]
     Exists {
         /// The output.
         path: PathBuf,
     },
     /// Writing HDF5 failed.
     #[error(
-        "cannot write {path} ({why}): free some space or choose another place; no file was left under that name",
+        "cannot write '{path}' ({why}); free some space or choose another place; no file was left under that name",
         path = path.display()
     )]
     Write {
@@ -133,7 +133,7 @@ pub enum DataError {
         why: String,
     },
     /// What was handed over to be written does not fit together.
-    #[error("cannot write {path} ({why}): this is a mistake of the calling program", path = path.display())]
+    #[error("cannot write '{path}' ({why}); this is a mistake of the calling program", path = path.display())]
     Append {
         /// The output.
         path: PathBuf,

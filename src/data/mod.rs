@@ -87,7 +87,7 @@ impl std::str::FromStr for Layout {
             "dense" => Ok(Layout::Dense),
             "sparse" => Ok(Layout::Sparse),
             other => Err(format!(
-                "unknown layout '{other}' (there are two): choose dense or sparse"
+                "unknown layout '{other}' (there are two); choose dense or sparse"
             )),
         }
     }

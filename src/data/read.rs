@@ -79,7 +79,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     if let Some(name) = &options.total {
         if source.has(name) {
             log::warn!(
-                "data set '{name}' of '{}' is not read: as the total it is the sum of each image's pixels",
+                "data set '{name}' of '{}' is not read (it is the model's total, the sum of each image's pixels)",
                 path.display()
             );
         }
@@ -158,7 +158,7 @@ impl ImageTables {
             return Err(source.fail(
                 "indptr",
                 "the file has no integer root attributes 'height' and 'width'",
-                "write them: the size of the images is not in the data sets",
+                "write them, since the data sets do not hold the size of the images",
             ));
         };
         check_size(source, "indptr", height, width)?;

@@ -68,7 +68,7 @@ pub struct ReadOptions {
 
 /// Why a selection could not be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("bad selection '{text}' ({why}): write NAME=VALUE or NAME=LOW..HIGH, both ends included")]
+#[error("bad selection '{text}' ({why}); write NAME=VALUE or NAME=LOW..HIGH, both ends included")]
 pub struct SelectionError {
     text: String,
     why: String,

@@ -166,7 +166,7 @@ pub enum EvaluateError {
         generated_width: usize,
     },
     /// Too few events for any statement.
-    #[error("{side} has {count} images; a comparison needs at least 2 on either side")]
+    #[error("{side} has too few images (there are {count}, and either side needs at least 2)")]
     TooFew {
         /// "truth" or "generated".
         side: &'static str,
@@ -174,7 +174,7 @@ pub enum EvaluateError {
         count: usize,
     },
     /// A `signal` data set that does not fit its images.
-    #[error("{side}: `signal` has {labels} rows, but there are {images} images")]
+    #[error("{side}: 'signal' has {labels} rows, but there are {images} images")]
     Labels {
         /// "truth" or "generated".
         side: &'static str,

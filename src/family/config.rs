@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not TOML, an unknown key, a value of the wrong type.
-    #[error("line {line}, `{text}`: {why}")]
+    #[error("line {line}, '{text}': {why}")]
     Syntax {
         /// Line of the file, counted from 1.
         line: usize,
@@ -14,7 +14,7 @@ pub enum ConfigError {
         why: String,
     },
     /// A value that makes no sense.
-    #[error("`{key}` is {value} ({why})")]
+    #[error("'{key}' is {value} ({why})")]
     Value {
         /// Path of the key, as `stage[1].layers`.
         key: String,

@@ -78,7 +78,7 @@ impl TrainConfig {
             impossible(
                 "train.weight_decay",
                 self.weight_decay,
-                "it must be 0 or more, and less than 1 over `train.learning_rate`",
+                "it must be 0 or more, and less than 1 over 'train.learning_rate'",
             )?;
         }
         if !(0.0..=1e3).contains(&self.running_sums) {
@@ -95,7 +95,7 @@ impl TrainConfig {
             impossible(
                 "train.patience",
                 self.patience,
-                "early stopping needs `train.validation` above 0",
+                "early stopping needs 'train.validation' above 0",
             )?;
         }
         Ok(())

@@ -33,7 +33,7 @@ const SHARED: f64 = 0.02;
 pub enum LearnError {
     /// A likelihood that is no number.
     #[error(
-        "the distribution of the condition '{name}' cannot be learnt (its likelihood left the range of numbers); does it have values far from all others?"
+        "the distribution of the condition '{name}' cannot be learnt (its likelihood left the range of numbers); leave out values that lie far from all others"
     )]
     Diverged {
         /// The condition.

@@ -52,7 +52,7 @@ impl Prior {
                 *values = file.tensor(&name, &spec.shape)?;
                 if spec.row_beyond_mask(values).is_some() {
                     return Err(
-                        file.damaged(format!("tensor `{name}` has a masked weight that is not 0"))
+                        file.damaged(format!("tensor '{name}' has a masked weight that is not 0"))
                     );
                 }
             }

@@ -19,7 +19,7 @@ pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             // Some network file systems have no locks: better no protection than no run.
-            Err(TryLockError::Error(e)) => log::warn!("cannot lock {}: {e}", path.display()),
+            Err(TryLockError::Error(e)) => log::warn!("cannot lock '{}' ({e})", path.display()),
         }
         if same_file(&file, path) {
             return Ok(Some(file));

@@ -28,8 +28,8 @@ fn message(path: &Path, options: &ReadOptions) -> String {
     let name = path.file_name().unwrap().to_str().unwrap();
     assert!(message.contains(name), "the file is named: {message}");
     assert!(
-        message.contains('(') && message.contains("): "),
-        "problem (why): suggestion: {message}"
+        message.contains('(') && message.contains("); "),
+        "problem (why); suggestion: {message}"
     );
     message
 }

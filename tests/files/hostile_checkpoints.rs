@@ -192,7 +192,7 @@ fn forged_models_are_refused_with_a_reason() {
             refused(&["does not parse"]);
         }
         forged(&forge, &source, |m| drop(m.remove(key)), |_| ());
-        refused(&[&format!("no `{key}`"), "written by sarm"]);
+        refused(&[&format!("no '{key}'"), "written by sarm"]);
     }
     forged(
         &forge,

@@ -8,14 +8,14 @@ use crate::evaluate::report;
 /// Whether and how classifiers judge.
 #[derive(clap::Args)]
 pub(super) struct Classifiers {
-    /// Train classifiers too: truth against generated images for each class, and signal against background learnt from
-    /// generated images, tested on truth. Takes some minutes a test; all other metrics do without.
+    /// Also train classifiers: truth against generated images for each class, and signal against background, trained on
+    /// generated images and tested on truth. Each test takes some minutes; no other metric needs it.
     #[arg(long)]
     classifiers: bool,
-    /// Most images of a class that a classifier looks at [default: 5000 for cnn, 20000 for dense].
+    /// Maximum number of images of each class to use [default: 5000 for cnn, 20000 for dense].
     #[arg(long, value_name = "N", requires = "classifiers", allow_negative_numbers = true, value_parser = crate::cli::whole::<{ LEAST as u64 }, usize>)]
     classifier_images: Option<usize>,
-    /// Which classifier: cnn, the SARM paper's, for images of at least 13 x 13 pixels; dense, on all pixels at once.
+    /// Network of the classifier: cnn (the SARM paper's; needs at least 13 x 13 pixels) or dense (all pixels at once).
     #[arg(long, value_name = "NETWORK", requires = "classifiers", default_value = "cnn", value_parser = network)]
     classifier_network: Network,
 }
@@ -25,7 +25,7 @@ fn network(text: &str) -> Result<Network, String> {
         "cnn" => Ok(Network::Cnn),
         "dense" => Ok(Network::Dense),
         other => Err(format!(
-            "unknown network '{other}' (there are two): choose cnn or dense"
+            "unknown network '{other}' (there are two); choose cnn or dense"
         )),
     }
 }

@@ -83,19 +83,19 @@ pub struct TrainingCurve {
 #[derive(Debug, Error)]
 pub enum ReportError {
     /// The directory is not empty, and replacing was not asked for.
-    #[error("{0} exists and is not empty; choose another directory or replace it with --force")]
+    #[error("'{0}' exists (it is not empty); choose another directory or replace it with --force")]
     Exists(PathBuf),
     /// Replacing was asked for, but the directory holds something else than a report.
     #[error(
-        "{0} is not a report (it has no metrics.json), so it is not replaced; \
+        "'{0}' is not a report (it has no metrics.json, so it is not replaced); \
          choose another directory or remove it yourself"
     )]
     NotAReport(PathBuf),
     /// The name is that of a file or of no directory that could be made.
-    #[error("{0} cannot be a report directory")]
+    #[error("'{0}' cannot be a report directory")]
     Name(PathBuf),
     /// Reading or writing failed.
-    #[error("{path}: {source}")]
+    #[error("cannot write '{path}' ({source})")]
     Io {
         /// What was written.
         path: PathBuf,

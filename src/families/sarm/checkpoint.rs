@@ -18,14 +18,14 @@ impl Tensors {
                 .map(|b| bf16::from_le_bytes([b[0], b[1]]))
                 .collect();
             let values = unpack(spec, &numbers)
-                .ok_or_else(|| self.damaged(format!("tensor `{name}` was cut short")))?;
+                .ok_or_else(|| self.damaged(format!("tensor '{name}' was cut short")))?;
             return self.finite(name, values);
         }
         let values = self.tensor(name, &spec.shape)?;
         match spec.row_beyond_mask(&values) {
             None => Ok(values),
             Some(row) => Err(self.damaged(format!(
-                "tensor `{name}` has a masked weight that is not 0 in row {row}"
+                "tensor '{name}' has a masked weight that is not 0 in row {row}"
             ))),
         }
     }

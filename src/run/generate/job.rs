@@ -70,7 +70,7 @@ pub struct Output {
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// Nobody said how many.
-    #[error("how many images? give --count N")]
+    #[error("the number of images is missing; give --count N")]
     NoCount,
     /// The model's hash, which a checkpoint read from disk always has.
     #[error("the model's SHA-256 is '{0}', which is no hash; read the model from a file")]

@@ -117,11 +117,11 @@ pub enum GenerateError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The sampler gave something else than it was asked for.
-    #[error("cannot use the images drawn ({0}): this is a mistake of the engine")]
+    #[error("cannot use the images drawn ({0}); this is a mistake of the engine")]
     Sampler(String),
     /// Image numbers that do not exist.
     #[error(
-        "cannot number {count} images from {first} (numbers end at 2^64 - 1): choose a lower first number"
+        "cannot number {count} images from {first} (numbers end at 2^64 - 1); choose a lower first number"
     )]
     Range {
         /// First image number.
@@ -131,7 +131,7 @@ pub enum GenerateError {
     },
     /// A finished output of another run.
     #[error(
-        "{path} is of another run ({differences}): choose another output or pass --force",
+        "'{path}' is of another run ({differences}); choose another output or pass --force",
         path = path.display()
     )]
     OtherOutput {

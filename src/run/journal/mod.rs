@@ -163,7 +163,7 @@ impl Cursor<'_> {
 pub enum JournalError {
     /// An unfinished run is there and nobody said what to do with it.
     #[error(
-        "{path} exists (an unfinished run left it): pass --resume to continue that run or --force to start over",
+        "'{path}' exists (an unfinished run left it); pass --resume to continue that run or --force to start over",
         path = path.display()
     )]
     Unfinished {
@@ -172,7 +172,7 @@ pub enum JournalError {
     },
     /// The journal belongs to another run.
     #[error(
-        "{path} is of another run ({differences}): resume with that run's options, choose another output or pass \
+        "'{path}' is of another run ({differences}); resume with that run's options, choose another output or pass \
          --force to start over",
         path = path.display()
     )]
@@ -183,13 +183,13 @@ pub enum JournalError {
         differences: String,
     },
     /// Another process is at work on the same output.
-    #[error("{path} is in use (another process writes the same output): wait for it or choose another output", path = path.display())]
+    #[error("'{path}' is in use (another process writes the same output); wait for it or choose another output", path = path.display())]
     Busy {
         /// The journal.
         path: PathBuf,
     },
     /// The file is not a journal that can be read.
-    #[error("cannot resume from {path} ({why}): pass --force to start over", path = path.display())]
+    #[error("cannot resume from '{path}' ({why}); pass --force to start over", path = path.display())]
     NotAJournal {
         /// The file.
         path: PathBuf,

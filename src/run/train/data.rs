@@ -100,7 +100,7 @@ pub(super) fn complete(
         if let Some(value) = column.first()
             && column.iter().all(|v| v == value)
         {
-            log::warn!("condition '{name}' is {value} in every image: the model cannot learn it");
+            log::warn!("condition '{name}' is {value} in every image (the model cannot learn it)");
         }
         if measured {
             let n = train.len() as f64;

@@ -246,7 +246,7 @@ pub(super) fn resume(
     let changed = differences(&stored_train, train);
     if !changed.is_empty() {
         return refuse(format!(
-            "'{directory}' was trained with another [train] table ({}); only `epochs` and `patience` may change on --resume",
+            "'{directory}' was trained with another [train] table ({}); only 'epochs' and 'patience' may change on --resume",
             changed.join(", ")
         ));
     }

@@ -6,7 +6,7 @@ use sarm::device::cuda::device::{Device, Memory};
 use sarm::device::cuda::ops::compact::Compact;
 use sarm::random::{Purpose, permutation, unit, words};
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
+use crate::kernels::case::{Case, Demand, Output, Prepared, Size, poisoned};
 
 #[derive(Clone, Copy)]
 struct Shape {

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use half::bf16;
 use sarm::device::cuda::device::{Address, Device, Launch, Memory};
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
+use crate::kernels::case::{Case, Demand, Output, Prepared, Size, poisoned};
 
 /// Cases of `kernels/common/contract.cu`.
 pub fn cases(size: Size) -> Vec<Case> {

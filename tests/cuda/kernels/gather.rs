@@ -7,7 +7,7 @@ use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::cuda::ops::gather::{Gather, Resident};
 use sarm::random::{Purpose, permutation, unit, words};
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
+use crate::kernels::case::{Case, Demand, Output, Prepared, Size, poisoned};
 
 struct Shape {
     images: usize,

@@ -10,7 +10,7 @@ use sarm::families::sarm::likelihood::Grid;
 use sarm::families::sarm::likelihood::levels::softmax_nll;
 use sarm::numeric::Real;
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
+use crate::kernels::case::{Case, Demand, Output, Prepared, Size, poisoned};
 use crate::kernels::likelihood::{
     Answer, At, Buffers, Dice, Pixels, answer, as_bf16, difference, differences, mean, widen,
 };

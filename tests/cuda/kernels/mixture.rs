@@ -7,7 +7,7 @@ use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::cuda::ops::mixture::MixtureLikelihood;
 use sarm::families::sarm::likelihood::{Mixture, Support};
 
-use crate::kernels::case::{Case, Prepared, Size, Demand};
+use crate::kernels::case::{Case, Demand, Prepared, Size};
 use crate::kernels::likelihood::{
     Buffers, CERTAIN, Dice, Pixels, answer, as_bf16, differences, mean, widen,
 };

@@ -10,7 +10,7 @@ use sarm::device::cuda::ops::rates::{
 };
 use sarm::random::{Purpose, normal, words};
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
+use crate::kernels::case::{Case, Demand, Output, Prepared, Size, poisoned};
 
 fn number(i: usize, item: u32) -> f64 {
     normal(words(11, Purpose::Synthetic, i as u64, item))[0]

@@ -9,7 +9,7 @@ use sarm::families::sarm::Sarm;
 use sarm::families::sarm::cuda::drawing::{Drawing, Rows, Slots};
 use sarm::family::SamplingPlan;
 
-use crate::kernels::case::{Case, Number, Output, Prepared, Size, Demand};
+use crate::kernels::case::{Case, Demand, Number, Output, Prepared, Size};
 use crate::support::common::{conditions, model};
 use crate::support::decisions::{Drawn, check};
 

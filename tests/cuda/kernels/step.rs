@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::device::cuda::ops::step::FinishStep;
 
-use crate::kernels::case::{Case, Output, Prepared, Size, Demand, poisoned};
+use crate::kernels::case::{Case, Demand, Output, Prepared, Size, poisoned};
 use crate::kernels::likelihood::{Dice, mean};
 
 /// Cases of `kernels/common/step.cu`.

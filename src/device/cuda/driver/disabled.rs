@@ -35,6 +35,6 @@ impl Energy {
 
 fn absent() -> EngineError {
     EngineError::Device(
-        "this sarm was built without CUDA (feature 'cuda'); build it with `make cuda` or use --device cpu".into(),
+        "this sarm was built without CUDA (feature 'cuda'); build it with 'make cuda' or use --device cpu".into(),
     )
 }

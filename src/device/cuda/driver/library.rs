@@ -109,7 +109,7 @@ pub fn start() -> Result<c_int, EngineError> {
 
 fn no_cards<T>() -> Result<T, EngineError> {
     error(
-        "this machine has no CUDA device that may be used (the driver is there; is CUDA_VISIBLE_DEVICES set?); use --device cpu",
+        "this machine has no CUDA device that may be used (the driver is there, but CUDA_VISIBLE_DEVICES may hide the cards); check that variable or use --device cpu",
     )
 }
 
@@ -143,28 +143,28 @@ fn remedy(code: CUresult) -> &'static str {
     use CUresult::*;
     match code {
         CUDA_ERROR_OUT_OF_MEMORY => {
-            "give the card's memory free, train with a smaller batch, or use --device cpu"
+            "free some of the card's memory, train with a smaller batch, or use --device cpu"
         }
         CUDA_ERROR_NO_BINARY_FOR_GPU
         | CUDA_ERROR_INVALID_PTX
         | CUDA_ERROR_UNSUPPORTED_PTX_VERSION
         | CUDA_ERROR_JIT_COMPILER_NOT_FOUND => {
-            "the driver cannot run this program's kernels on this card: update the driver, build with this machine's nvcc, or use --device cpu"
+            "update the driver, build with this machine's nvcc, or use --device cpu, because the driver cannot run this program's kernels on this card"
         }
         CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | CUDA_ERROR_SYSTEM_NOT_READY => {
-            "the driver's kernel module and library do not fit: restart the machine or its fabric manager, or use --device cpu"
+            "restart the machine or its fabric manager, or use --device cpu, because the driver's kernel module and library do not match"
         }
         CUDA_ERROR_STUB_LIBRARY => {
-            "this libcuda.so is the toolkit's empty one: take its folder out of LD_LIBRARY_PATH"
+            "take the folder of this libcuda.so, the toolkit's empty one, out of LD_LIBRARY_PATH"
         }
         CUDA_ERROR_DEVICE_UNAVAILABLE | CUDA_ERROR_OPERATING_SYSTEM | CUDA_ERROR_NOT_PERMITTED => {
-            "another program holds the card, or this user may not use it: look at nvidia-smi, or use --device cpu"
+            "look at nvidia-smi, or use --device cpu: another program holds the card, or this user may not use it"
         }
         CUDA_ERROR_ECC_UNCORRECTABLE
         | CUDA_ERROR_NVLINK_UNCORRECTABLE
         | CUDA_ERROR_CONTAINED
         | CUDA_ERROR_DEVICE_NOT_LICENSED => {
-            "the card failed: look at nvidia-smi and the system's log; files are as of their last checkpoint, so --resume goes on, on another card or with --device cpu"
+            "look at nvidia-smi and the system's log for why the card failed; files are as of their last checkpoint, so --resume goes on, on another card or with --device cpu"
         }
         CUDA_ERROR_ILLEGAL_ADDRESS
         | CUDA_ERROR_MISALIGNED_ADDRESS
@@ -176,10 +176,10 @@ fn remedy(code: CUresult) -> &'static str {
         | CUDA_ERROR_LAUNCH_FAILED
         | CUDA_ERROR_LAUNCH_TIMEOUT
         | CUDA_ERROR_UNKNOWN => {
-            "the card does nothing more for this process; files are as of their last checkpoint, so --resume goes on. If it happens again, SARM_CUDA_STEP=1 has kernels wait for each other, slowly, so that this names the one that failed: please report it"
+            "start again with --resume, which goes on from the last checkpoint, because this process cannot use the card any more; if it happens again, please report it and the kernel that is named with SARM_CUDA_STEP=1, under which kernels wait for each other, slowly"
         }
         _ => {
-            "this is a fault of sarm or of the driver: please report it; --device cpu works without"
+            "please report it, a fault of sarm or of the driver; --device cpu works without the card"
         }
     }
 }

@@ -119,7 +119,7 @@ impl ModelConfig {
                         impossible(
                             key("square"),
                             square,
-                            "the last stage takes all pixels that are left: leave `square` out",
+                            "the last stage takes all pixels that are left and needs no 'square'",
                         )?;
                     }
                     inside = square;
@@ -174,7 +174,7 @@ impl ModelConfig {
                         impossible(
                             "likelihood.power",
                             power,
-                            "the lowest level is 0 in single precision; lower it or levels",
+                            "the lowest level is 0 in single precision, so it or levels must be lower",
                         )?;
                     };
                 }
@@ -185,7 +185,7 @@ impl ModelConfig {
             impossible(
                 "model",
                 format!("{parameters} parameters"),
-                "it must be below 2^32; lower units_per_pixel, layers or latents",
+                "it must be below 2^32, so units_per_pixel, layers or latents must be lower",
             )?;
         }
         within(

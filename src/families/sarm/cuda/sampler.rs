@@ -204,7 +204,7 @@ impl CudaSampler {
         let (height, width) = self.size;
         SparseImages::from_csr(height, width, starts, pixels, values).map_err(|why| {
             EngineError::Device(format!(
-                "{} images from number {} on came out wrong ({why}: a network with numbers beyond float32, or a fault of sarm)",
+                "{} images from number {} on came out wrong ({why}: a network with values beyond float32, or a fault of sarm)",
                 running.images, running.first,
             ))
         })
