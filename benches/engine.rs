@@ -3,7 +3,6 @@
 mod common;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use sarm::families::sarm::Engine;
 use sarm::families::sarm::cpu::{CpuEngine, MaskedLayer};
 use sarm::family::Trainer;
 use sarm::numeric::Isa;
@@ -48,7 +47,7 @@ fn training(c: &mut Criterion) {
             next = (next + 1) % 4;
             (0..batch as u32).map(|i| next * batch as u32 + i).collect()
         };
-        let mut group = c.benchmark_group(format!("{name}, {}", engine.describe()));
+        let mut group = c.benchmark_group(format!("{name}, {}", engine.cpu().describe()));
         group.throughput(Throughput::Elements(batch as u64));
         group.bench_function("forward and likelihood", |b| {
             b.iter(|| trainer.nll(&rows()).unwrap())

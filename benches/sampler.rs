@@ -11,7 +11,7 @@ fn sampler(c: &mut Criterion) {
     let engine = CpuEngine::new(0).unwrap();
     for name in ["jets-dc", "jets-dd"] {
         let model = common::jets(name);
-        let mut group = c.benchmark_group(format!("{name}, {}", engine.describe()));
+        let mut group = c.benchmark_group(format!("{name}, {}", engine.cpu().describe()));
         let mut bench = |label: BenchmarkId, naive, block, count: usize| {
             let plan = SamplingPlan {
                 seed: 7,
@@ -39,7 +39,7 @@ fn sampler(c: &mut Criterion) {
             );
         }
         // Seconds for every lane of 16 images: as few as keep all threads busy.
-        let count = common::size(16 * engine.threads(), 16);
+        let count = common::size(16 * engine.cpu().threads(), 16);
         bench(BenchmarkId::from_parameter("naive"), true, None, count);
     }
 }

@@ -4,7 +4,9 @@
 //! `tests/digests/digests.py` says what is digested. `SARM_DIGESTS=write cargo test --test digests` accepts what the program writes now,
 //! into the file that is compared with: a commit that does so says why results changed.
 
+#[path = "support/h5.rs"]
 mod h5;
+#[path = "support/program.rs"]
 mod program;
 
 use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use sarm::data::{Dataset, ReadOptions, SparseImages, WriteOptions, read, write};
+use sarm::device::Devices;
 use sarm::families::sarm::Config;
-use sarm::families::sarm::cpu::CpuEngine;
 use sarm::run::train::{EpochMetrics, Observer, TrainPlan, train};
 
 /// The system's allocator, counting the bytes that are in use.
@@ -78,7 +78,7 @@ fn training_does_not_grow() {
             "stage = [{{square = 3, units_per_pixel = 5, layers = 1}}, {{layers = 1}}]\n[likelihood]\n{likelihood}\n[train]\nepochs = 12\nvalidation = 0.05"
         );
         let plan = TrainPlan {
-            config: Config::parse(&text).unwrap(),
+            config: Box::new(Config::parse(&text).unwrap()),
             dataset: Dataset {
                 images: images(12, 1000),
                 columns: BTreeMap::new(),
@@ -92,7 +92,7 @@ fn training_does_not_grow() {
             checkpoint_every: Duration::from_secs(600),
         };
         let mut watch = Watch::default();
-        train(&CpuEngine::new(2).unwrap(), plan, &mut watch).unwrap();
+        train(&Devices::cpu(2).unwrap(), plan, &mut watch).unwrap();
         assert_eq!(watch.heap.len(), 12);
         let heap = watch.heap[11] - watch.heap[2];
         println!(

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::support::program::{DC, Lab, column, conditioned};
 use sarm::data::{SparseImages, WriteOptions, write};
-use sarm::families::sarm::checkpoint::Checkpoint;
 use sarm::prior::draw::log_density;
 use sarm::random;
 use sarm::random::Purpose;
+use sarm::run::checkpoint::{Checkpoint, save};
 
 #[test]
 fn conditions_by_value_and_from_rows() {
@@ -70,9 +70,8 @@ fn conditions_by_value_and_from_rows() {
         &["--given names 'signal' twice"],
     );
     // A model that knows nothing of them.
-    let mut bare = Checkpoint::read(&lab.path("run/model.safetensors")).unwrap();
-    bare.model.prior = None;
-    bare.model.save(&lab.path("bare"), &bare.record).unwrap();
+    let known = Checkpoint::read(&lab.path("run/model.safetensors")).unwrap();
+    save(&lab.path("bare"), known.model.as_ref(), None, &known.record).unwrap();
     for (given, missing) in [("", "signal"), ("--given signal=1", "jet_pt")] {
         lab.refuses(
             &format!("generate --model bare {given} --count 5 --out no.h5"),
@@ -356,10 +355,8 @@ fn the_distribution_of_conditions_adds_up_to_one() {
         format!("{DC}[condition]\nnames = ['signal', 'cone', 'vertices']\n"),
     );
     lab.ok("train --quiet --epochs 1 --data correlated.h5 --config c.toml --out run");
-    let model = Checkpoint::read(&lab.path("run/model.safetensors"))
-        .unwrap()
-        .model;
-    let prior = model.prior.unwrap();
+    let checkpoint = Checkpoint::read(&lab.path("run/model.safetensors")).unwrap();
+    let prior = checkpoint.prior.unwrap();
     let [cone, vertices] = [0, 1].map(|i| prior.densities[i].range.clone());
     assert!(vertices.whole && !cone.whole && cone.knots[0] == 0.0);
     let p = |cone: Vec<f32>, vertices: Vec<f32>| -> Vec<f64> {

@@ -8,6 +8,7 @@ use sarm::device::EngineError;
 use sarm::device::cuda::device::{
     Address, Device, HostMemory, Launch, Mark, Properties, Recording,
 };
+use sarm::device::{Card, Devices};
 
 /// Whether the tests run on an emulation, or with `SARM_TEST_DEVICE=cuda` on the machine's first card.
 pub fn emulated() -> bool {
@@ -23,6 +24,15 @@ pub fn card() -> Arc<dyn Device> {
     static CARD: OnceLock<Arc<dyn Device>> = OnceLock::new();
     let open = || sarm::device::cuda::driver::open(0).unwrap_or_else(|e| panic!("{e}"));
     Arc::clone(CARD.get_or_init(open))
+}
+
+/// `device` as what a model runs on.
+pub fn devices(device: Arc<dyn Device>) -> Devices {
+    Devices::cards(vec![Card {
+        name: "cuda:0".into(),
+        device,
+    }])
+    .unwrap()
 }
 
 /// The device under test.

@@ -123,14 +123,6 @@ impl Sampler for PlainSampler {
 }
 
 impl Engine for Plain {
-    fn describe(&self) -> String {
-        "plain loops".into()
-    }
-
-    fn arithmetic(&self) -> String {
-        self.describe()
-    }
-
     fn trainer(
         &self,
         _: &Sarm,

@@ -11,15 +11,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::program::{DC, DD, Lab, conditioned};
+use sarm::checkpoint::Header;
 use sarm::checkpoint::tensors::{Named, Numbers, write_tensors};
 use sarm::conditions::Conditions;
 use sarm::data::ImageSize;
-use sarm::families::sarm::Engine;
-use sarm::families::sarm::checkpoint::Checkpoint;
-use sarm::families::sarm::cpu::CpuEngine;
+use sarm::device::Devices;
 use sarm::families::sarm::{Config, Sarm};
 use sarm::family::SamplingPlan;
 use sarm::prior::draw;
+use sarm::run::Checkpoint;
 use sarm::run::train::{Silent, TrainPlan, train};
 
 use crate::support::dice::Dice;
@@ -117,10 +117,15 @@ fn forged(
     tensors: impl FnOnce(&mut Vec<(String, Vec<usize>, Vec<f32>)>),
 ) {
     let c = Checkpoint::read(source).unwrap();
-    let mut about = c.model.metadata(&c.record);
+    let header = Header {
+        family: c.model.family().into(),
+        config: c.model.config_json(),
+        record: c.record,
+    };
+    let mut about = header.metadata();
     metadata(&mut about);
-    let mut list: Vec<_> = (c.model.tensors.iter().zip(c.model.parameters))
-        .map(|(spec, values)| (spec.name.clone(), spec.shape.clone(), values))
+    let mut list: Vec<_> = (c.model.tensors().into_iter().zip(c.model.parameters()))
+        .map(|(tensor, values)| (tensor.name, tensor.shape, values.clone()))
         .collect();
     tensors(&mut list);
     let named: Vec<Named> = list
@@ -385,16 +390,18 @@ fn damaged_checkpoints_are_survived() {
 }
 
 /// What a mutated model that is still one is used for.
-fn use_model(engine: &CpuEngine, model: &Sarm) {
-    let width = model.config.condition.names.len();
+fn use_model(devices: &Devices, checkpoint: &Checkpoint) {
+    let model = checkpoint.model.as_ref();
+    let width = model.conditions().names.len();
+    let total = model.conditions().total_over(model.image().pixels());
     let plan = SamplingPlan {
-        conditions: Conditions::new(width, vec![0.5; width]),
+        conditions: Conditions::new(width, vec![0.5; width]).with_total(total),
         ..SamplingPlan::default()
     };
-    if let Ok(mut sampler) = engine.sampler(model, &plan) {
+    if let Ok(mut sampler) = model.sampler(devices, &plan) {
         sampler.sample(0, 20).ok();
     }
-    if let Some(prior) = &model.prior {
+    if let Some(prior) = &checkpoint.prior {
         draw::draw(prior, &BTreeMap::new(), 1, 3..20).ok();
         let given = prior.names().last().map(|n| (n.to_string(), 260.0));
         draw::draw(prior, &given.into_iter().collect(), 1, 3..20).ok();
@@ -404,13 +411,13 @@ fn use_model(engine: &CpuEngine, model: &Sarm) {
 }
 
 /// Resume a training from the state at `path`; all epochs are done unless the damage says otherwise.
-fn use_state(engine: &CpuEngine, corpus: &Path, path: &Path) -> bool {
+fn use_state(devices: &Devices, corpus: &Path, path: &Path) -> bool {
     let run = corpus.join("run");
     fs::create_dir_all(&run).unwrap();
     fs::copy(path, run.join("state.safetensors")).unwrap();
     let config = fs::read_to_string(corpus.join("config.txt")).unwrap();
     let plan = TrainPlan {
-        config: Config::parse(&config).unwrap(),
+        config: Box::new(Config::parse(&config).unwrap()),
         dataset: sarm::data::read(&corpus.join("data.h5"), &Default::default()).unwrap(),
         data: "data.h5".into(),
         select: Vec::new(),
@@ -419,7 +426,7 @@ fn use_state(engine: &CpuEngine, corpus: &Path, path: &Path) -> bool {
         force: false,
         checkpoint_every: Duration::from_secs(300),
     };
-    train(engine, plan, &mut Silent).is_ok()
+    train(devices, plan, &mut Silent).is_ok()
 }
 
 /// Reads the corpus; run by the test above, in a process of its own.
@@ -434,7 +441,7 @@ fn child() {
         .map(|e| e.unwrap().path())
         .collect();
     files.sort();
-    let engine = CpuEngine::new(1).unwrap();
+    let devices = Devices::cpu(1).unwrap();
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for path in files {
         println!("at {}", path.file_name().unwrap().to_str().unwrap());
@@ -444,11 +451,11 @@ fn child() {
             Some("model") => {
                 let found = Checkpoint::read(&path);
                 if let Ok(c) = &found {
-                    use_model(&engine, &c.model);
+                    use_model(&devices, c);
                 }
                 ("model", found.is_ok())
             }
-            Some("state") => ("state", use_state(&engine, &corpus, &path)),
+            Some("state") => ("state", use_state(&devices, &corpus, &path)),
             Some("toml") => {
                 let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
                 let found = Config::parse(&text);

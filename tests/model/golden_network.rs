@@ -13,6 +13,7 @@ use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::{Engine, reference};
 use sarm::families::sarm::{ModelConfig, Sarm};
 use sarm::family::Trainer;
+use sarm::run::checkpoint::save;
 
 /// One golden file: a model, images, and what PyTorch says about them.
 struct Golden {
@@ -278,7 +279,7 @@ fn python_example_reads_channels() {
         let (height, width, count) = (4, 5, 6);
         let model = common::model(&toml, height, width, 17, 0.4);
         let checkpoint = folder.path().join("model.safetensors");
-        model.save(&checkpoint, &Default::default()).unwrap();
+        save(&checkpoint, &model, None, &Default::default()).unwrap();
         let data = common::data(&model, count, 3, 0.3);
         let mut images = vec![0.0; count * height * width];
         for (i, image) in images.chunks_exact_mut(height * width).enumerate() {

@@ -6,5 +6,6 @@ mod support;
 mod checked_decisions;
 mod distribution;
 mod generate_loop;
+mod idle;
 mod incremental;
 mod several;

@@ -3,15 +3,18 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Barrier, Mutex};
 
+use super::idle::Idle;
 use crate::support::common::{CONFIGS, conditions, data, model};
 use proptest::prelude::*;
 use sarm::data::SparseImages;
 use sarm::device::EngineError;
+use sarm::device::cuda::device::Properties;
+use sarm::device::{Card, Devices};
 use sarm::families::sarm::Engine;
 use sarm::families::sarm::Sarm;
 use sarm::families::sarm::cpu::CpuEngine;
-use sarm::families::sarm::several::SeveralEngines;
 use sarm::family::several::Several;
+use sarm::family::{Model, Scorer};
 use sarm::family::{Sampler, SamplingPlan};
 
 /// A range of image numbers.
@@ -195,69 +198,48 @@ fn an_error_of_one_comes_out_with_its_name() {
     assert!(Several::new(Vec::new()).is_err());
 }
 
-/// An engine whose arithmetic is what the test wants.
-struct Named(CpuEngine, &'static str);
-
-impl Engine for Named {
-    fn describe(&self) -> String {
-        self.1.into()
+/// A card of this capability that nothing runs on.
+fn card(number: usize, capability: (u32, u32)) -> Card {
+    Card {
+        name: format!("cuda:{number}"),
+        device: Arc::new(Idle(Properties {
+            name: "none".into(),
+            capability,
+            multiprocessors: 3,
+            shared_per_block: 1 << 16,
+            shared_per_multiprocessor: 1 << 16,
+            l2: 1 << 20,
+            memory: 8 << 30,
+        })),
     }
-    fn arithmetic(&self) -> String {
-        self.1.into()
-    }
-    fn cards(&self) -> usize {
-        1
-    }
-    fn trainer(
-        &self,
-        model: &Sarm,
-        data: Arc<sarm::conditions::ConditionedImages>,
-    ) -> Result<Box<dyn sarm::family::Trainer>, EngineError> {
-        self.0.trainer(model, data)
-    }
-    fn sampler(&self, model: &Sarm, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
-        self.0.sampler(model, plan)
-    }
-    fn score(
-        &self,
-        model: &Sarm,
-        data: Arc<sarm::conditions::ConditionedImages>,
-    ) -> Result<Vec<f64>, EngineError> {
-        self.0.score(model, data)
-    }
-}
-
-fn engines(arithmetic: &[&'static str]) -> Result<SeveralEngines, EngineError> {
-    let engine = |(i, name): (usize, &&'static str)| {
-        let engine = Named(CpuEngine::new(1).unwrap(), name);
-        (format!("cuda:{i}"), Box::new(engine) as Box<dyn Engine>)
-    };
-    SeveralEngines::new(arithmetic.iter().enumerate().map(engine).collect())
 }
 
 #[test]
-fn engines_of_one_kind_draw_together() {
-    let (toml, height, width) = CONFIGS[2];
-    let model = model(toml, height, width, 1, 0.3);
-    let engine = engines(&["a", "a"]).unwrap();
-    assert_eq!(engine.describe(), "2 x a");
-    assert_eq!((engine.arithmetic().as_str(), engine.cards()), ("a", 2));
-    let mut sampler = engine.sampler(&model, &plan(&model)).unwrap();
-    let mut alone = cpu(&model);
-    assert_eq!(sampler.preferred_count(), 2 * alone.preferred_count());
-    assert!(sampler.sample(9, 50).unwrap() == alone.sample(9, 50).unwrap());
+fn devices_of_one_kind_work_together() {
+    let cards = |list: &[(u32, u32)]| {
+        let cards = list.iter().enumerate().map(|(i, c)| card(i, *c));
+        Devices::cards(cards.collect())
+    };
+    let alike = cards(&[(9, 0), (9, 0)]).unwrap();
+    assert_eq!(alike.describe(), "2 x cuda, none, 3 multiprocessors, 8 GiB");
+    assert_eq!(
+        (alike.arithmetic().as_str(), alike.card_count()),
+        ("bf16, sm_90", 2)
+    );
     // One device's work is refused, with what to do.
+    let model = model(CONFIGS[2].0, CONFIGS[2].1, CONFIGS[2].2, 1, 0.3);
     let data = data(&model, 3, 1, 0.3);
     for refused in [
-        engine.score(&model, Arc::clone(&data)).err(),
-        engine.trainer(&model, data).err(),
+        model.score(&alike, Arc::clone(&data)).err(),
+        Model::trainer(&model, &alike, data).err(),
     ] {
         assert!(refused.unwrap().to_string().contains("give one"));
     }
-    let mixed = engines(&["a", "a", "b"]).err().unwrap().to_string();
+    let mixed = cards(&[(9, 0), (9, 0), (8, 0)]).err().unwrap().to_string();
     for words in ["cuda:1 and cuda:2", "different images", "one kind"] {
         assert!(mixed.contains(words), "{mixed}");
     }
+    assert!(cards(&[]).is_err());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use sarm::data::ImageSize;
 use sarm::families::sarm::config::LikelihoodConfig;
 use sarm::families::sarm::{Config, Sarm};
 use sarm::random::{Purpose, normal, words};
+use sarm::run::Checkpoint;
 use sarm::synthetic;
 
 /// A model of a TOML configuration for `height x width`, with random weights.
@@ -28,6 +29,12 @@ pub fn model(toml: &str, height: usize, width: usize, seed: u64, occupancy: f64)
     let mut model = Sarm::new(config).unwrap();
     synthetic::randomise(&mut model, seed, occupancy);
     model
+}
+
+/// The SARM in the checkpoint at `path`.
+pub fn read_model(path: &std::path::Path) -> Sarm {
+    let checkpoint = Checkpoint::read(path).unwrap();
+    Sarm::of(checkpoint.model.as_ref()).unwrap().clone()
 }
 
 /// Standard normal conditions for `rows` images of `model`.

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::common::read_model;
 use sarm::conditions::ConditionedImages;
 use sarm::data;
 use sarm::data::{Dataset, ReadOptions};
+use sarm::device::Devices;
 use sarm::evaluate::{Options, evaluate};
 use sarm::families::sarm::Engine;
-use sarm::families::sarm::checkpoint::Checkpoint;
 use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::likelihood::gate;
 use sarm::families::sarm::{Config, Sarm, Statistics, Values};
@@ -66,7 +67,7 @@ fn the_demo_learns_the_shipped_jets() {
     let engine = CpuEngine::new(0).unwrap();
     let (training, held) = (jets("row=0..7999"), jets("row=8000..9999"));
     let plan = TrainPlan {
-        config,
+        config: Box::new(config),
         dataset: training.clone(),
         data: "jets-sample.h5".into(),
         select: Vec::new(),
@@ -75,8 +76,8 @@ fn the_demo_learns_the_shipped_jets() {
         force: false,
         checkpoint_every: Duration::from_secs(600),
     };
-    let summary = train(&engine, plan, &mut Silent).unwrap();
-    let model = Checkpoint::read(&summary.model).unwrap().model;
+    let summary = train(&Devices::cpu(0).unwrap(), plan, &mut Silent).unwrap();
+    let model = read_model(&summary.model);
 
     let given = conditions(&model, &held).unwrap();
     let scored = Arc::new(ConditionedImages {

@@ -15,11 +15,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::common::read_model;
 use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::{Dataset, SparseImages};
+use sarm::device::Devices;
 use sarm::evaluate::w1;
 use sarm::families::sarm::Engine;
-use sarm::families::sarm::checkpoint::Checkpoint;
 use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::likelihood::Grid;
 use sarm::families::sarm::{Config, Sarm, Values};
@@ -158,7 +159,7 @@ fn trained(likelihood: &str, learning_rate: f64, epochs: usize, out: &Path) -> S
     .unwrap();
     let pairs = truth(0, 30_000);
     let plan = TrainPlan {
-        config,
+        config: Box::new(config),
         dataset: Dataset {
             images: images(&pairs),
             columns: BTreeMap::new(),
@@ -171,9 +172,8 @@ fn trained(likelihood: &str, learning_rate: f64, epochs: usize, out: &Path) -> S
         force: false,
         checkpoint_every: Duration::from_secs(600),
     };
-    let engine = CpuEngine::new(2).unwrap();
-    let summary = train(&engine, plan, &mut Silent).unwrap();
-    Checkpoint::read(&summary.model).unwrap().model
+    let summary = train(&Devices::cpu(2).unwrap(), plan, &mut Silent).unwrap();
+    read_model(&summary.model)
 }
 
 fn drawn(model: &Sarm, count: usize) -> Vec<[f32; 2]> {

@@ -4,34 +4,34 @@ use std::sync::Arc;
 
 use sarm::device::cuda::device::Device;
 use sarm::families::sarm::Engine;
-use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::cuda::CudaEngine;
 use sarm::family::Trainer;
 use sarm::run::train::{Silent, TrainPlan, train};
 
 use super::{cases, engine, plan};
-use crate::devices::{Failing, under_test};
+use crate::devices::{Failing, devices, under_test};
 use crate::emulation::{Emulation, Kernels};
 use crate::support::common::{CONFIGS, data, model};
+use sarm::device::Devices;
 
 /// A card that is lost at any moment leaves a run that goes on elsewhere, and to the same bits on a like card.
 #[test]
 fn a_lost_card_leaves_a_run_that_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole");
-    train(&engine(), plan(&whole, false), &mut Silent).unwrap();
+    train(&devices(under_test()), plan(&whole, false), &mut Silent).unwrap();
     let want = std::fs::read(whole.join("model.safetensors")).unwrap();
     let mut failures = 0;
     for calls in [0, 1, 40, 150, 400, 900] {
         let out = folder.path().join(format!("{calls}"));
-        let failing = CudaEngine::new(Failing::after(under_test(), calls));
+        let failing = devices(Failing::after(under_test(), calls));
         match train(&failing, plan(&out, false), &mut Silent) {
             Ok(_) => continue,
             Err(e) => assert!(e.to_string().contains("device is lost"), "{e}"),
         }
         failures += 1;
         let resume = out.join("state.safetensors").exists();
-        train(&engine(), plan(&out, resume), &mut Silent).unwrap();
+        train(&devices(under_test()), plan(&out, resume), &mut Silent).unwrap();
         let found = std::fs::read(out.join("model.safetensors")).unwrap();
         assert!(found == want, "lost after {calls} calls");
     }
@@ -57,14 +57,14 @@ fn too_little_memory_is_said_with_figures() {
     // A run that stood there is not thrown away for one that cannot begin.
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    train(&CpuEngine::new(1).unwrap(), plan(&out, false), &mut Silent).unwrap();
+    train(&Devices::cpu(1).unwrap(), plan(&out, false), &mut Silent).unwrap();
     let before = std::fs::read(out.join("model.safetensors")).unwrap();
     let tiny = Emulation::with(Kernels::project(), 1, 1 << 16).device();
     let forced = TrainPlan {
         force: true,
         ..plan(&out, false)
     };
-    let error = train(&CudaEngine::new(tiny), forced, &mut Silent).unwrap_err();
+    let error = train(&devices(tiny), forced, &mut Silent).unwrap_err();
     assert!(
         error.to_string().contains("too little free memory"),
         "{error}"

@@ -345,7 +345,7 @@ fn a_run_moves_between_devices_at_a_checkpoint() {
 fn plan(out: &std::path::Path, resume: bool) -> TrainPlan {
     let config = "stage = [{square = 3, layers = 1}, {layers = 1}]\n[train]\nepochs = 3\nbatch = 16\nvalidation = 0.2";
     TrainPlan {
-        config: Config::parse(config).unwrap(),
+        config: Box::new(Config::parse(config).unwrap()),
         dataset: Dataset {
             images: sarm::synthetic::images(5, 5, 60, 3, 0.3).unwrap(),
             columns: Default::default(),

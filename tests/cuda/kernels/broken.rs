@@ -10,7 +10,7 @@ use sarm::device::cuda::device::{Address, Device, Launch, Memory};
 use super::{SCHEDULES, examine};
 use crate::devices::emulated;
 use crate::emulation::{Emulation, Kernels};
-use crate::kernels::case::{Case, Output, Prepared, Work, poisoned};
+use crate::kernels::case::{Case, Demand, Output, Prepared, poisoned};
 use crate::kernels::sanitizers::{self, Outcome};
 
 /// How a defect shows.

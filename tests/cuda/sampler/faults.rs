@@ -108,7 +108,7 @@ fn run(engine: &dyn Engine, out: &Path, model: &Sarm, resume: bool) -> Result<u6
         count: 100,
         height: height as u32,
         width: width as u32,
-        arithmetic: engine.arithmetic(),
+        arithmetic: "some".into(),
     };
     let mut generation = GeneratePlan::new(out, identity, Layout::Sparse);
     generation.resume = resume;

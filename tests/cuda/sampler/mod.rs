@@ -388,15 +388,16 @@ fn the_papers_networks_draw_right() {
 #[test]
 fn the_shipped_network_draws_right() {
     let shipped = sarm::run::pretrained::MODELS[0];
-    let model = shipped.checkpoint().unwrap().model;
+    let checkpoint = shipped.checkpoint().unwrap();
+    let model = Sarm::of(checkpoint.model.as_ref()).unwrap();
     let names = &model.config.condition.names;
-    let prior = model.prior.as_ref().unwrap();
+    let prior = checkpoint.prior.as_ref().unwrap();
     let drawn = draw::draw(prior, &BTreeMap::new(), 4, 0..1000).unwrap();
     let row = |row: usize| (names.iter().enumerate()).map(move |(i, n)| (i, n, row));
     let standardised = (0..1000).flat_map(row);
     let standardised = standardised.map(|(i, n, row)| model.standardise(i, drawn[n][row]));
     let conditions = Conditions::new(names.len(), standardised.collect()).with_total(model.total());
-    draws_right(shipped.name, &model, conditions, 27.0 / 625.0);
+    draws_right(shipped.name, model, conditions, 27.0 / 625.0);
 }
 
 /// A network whose numbers overflow draws some level that there is.
