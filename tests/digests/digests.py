@@ -152,6 +152,10 @@ def of_prior(prior, put, name):
 def of_checkpoint(path, put, name):
     """Tensors and metadata of a model or of a training's state."""
     metadata, tensors = read_safetensors(path)
+    if "progress" in metadata:
+        # A state of that commit has no prior, a later one the model's: of_run compares them.
+        metadata.pop("prior", None)
+        tensors = {tensor: values for tensor, values in tensors.items() if not tensor.startswith("prior.")}
     for tensor, (dtype, shape, numbers) in tensors.items():
         put(f"{name}/{tensor}", f"{dtype} {'x'.join(map(str, shape))} {sha(numbers)}")
     put(f"{name}/order of the tensors", sha("\n".join(tensors).encode()))
@@ -171,6 +175,12 @@ def of_checkpoint(path, put, name):
         put(f"{name}/progress.history", sha_json(without_times(progress["history"])))
 
 
+def prior_of(path):
+    """Header and tensors of the distribution of the conditions."""
+    metadata, tensors = read_safetensors(path)
+    return metadata.get("prior"), {name: values for name, values in tensors.items() if name.startswith("prior.")}
+
+
 def without_times(history):
     return [{k: v for k, v in epoch.items() if k not in ("seconds", "images_per_second")} for epoch in history]
 
@@ -179,6 +189,9 @@ def of_run(folder, put, name):
     """A run directory."""
     of_checkpoint(folder / "model.safetensors", put, f"{name}/model")
     of_checkpoint(folder / "state.safetensors", put, f"{name}/state")
+    priors = [prior_of(folder / f"{file}.safetensors") for file in ("model", "state")]
+    if priors[1] != (None, {}) and priors[0] != priors[1]:
+        put(f"{name}/state/prior", "is not the model's")
     for line in (folder / "metrics.csv").read_text().splitlines():
         epoch = line.split(",")[0]
         put(f"{name}/metrics/{epoch}", line.rsplit(",", 2)[0])  # the last two are times
