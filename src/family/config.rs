@@ -1,5 +1,7 @@
 //! Mistakes of a configuration, each named with its key.
 
+use crate::conditions::ConditionConfig;
+
 /// A configuration that cannot be used, and what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -74,4 +76,52 @@ pub(crate) fn factor(key: &str, value: f64) -> Result<(), ConfigError> {
         return Ok(());
     }
     impossible(key, value, "it must be a positive number, 1e-15 to 1e15")
+}
+
+/// Check what every family's `[condition]` must be.
+///
+/// # Errors
+/// The first value that makes no sense, named with its key.
+pub(crate) fn check_conditions(c: &ConditionConfig) -> Result<(), ConfigError> {
+    within("number of conditions", c.names.len(), 0, 256)?;
+    for (i, name) in c.names.iter().enumerate() {
+        if c.names[..i].contains(name) {
+            impossible("condition.names", name, "it stands there twice")?;
+        }
+        // Generated files hold the conditions under their names.
+        let pixels = ["image", "indptr", "index", "value"];
+        if name.is_empty() || name.contains(['/', '\0']) || pixels.contains(&name.as_str()) {
+            let shown = format!("'{}'", name.replace('\0', "\\0"));
+            impossible(
+                "condition.names",
+                shown,
+                "it cannot name a per-row data set",
+            )?;
+        }
+    }
+    if let Some(total) = &c.total {
+        if !c.names.contains(total) {
+            impossible(
+                "condition.total",
+                total,
+                "it must be one of condition.names",
+            )?;
+        }
+    }
+    for (key, list) in [("condition.mean", &c.mean), ("condition.scale", &c.scale)] {
+        if !list.is_empty() && list.len() != c.names.len() {
+            impossible(
+                key,
+                format!("{} numbers", list.len()),
+                format!("there are {} names", c.names.len()),
+            )?;
+        }
+        if let Some(bad) = list.iter().find(|v| !v.is_finite()) {
+            impossible(key, bad, "it must be finite")?;
+        }
+    }
+    for scale in &c.scale {
+        factor("condition.scale", *scale)?;
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ mod trainer;
 mod training;
 
 pub use config::ConfigError;
-pub(crate) use config::{factor, impossible, positive, within};
+pub(crate) use config::{check_conditions, factor, impossible, positive, within};
 pub use model::{Beyond, Configuration, Family, Model, Scorer, TensorInfo, open_sampler};
 pub use sampler::{Sampler, SamplingPlan};
 pub use trainer::{Trainer, TrainingState};

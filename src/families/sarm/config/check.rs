@@ -1,12 +1,10 @@
-//! Reading a configuration and checking that it makes sense: every mistake is named with its key.
+//! Checking that a configuration makes sense: every mistake is named with its key.
 
-use super::{Config, LikelihoodConfig, MOST_CHANNELS, ModelConfig, StageConfig};
-use crate::conditions::ConditionConfig;
-use crate::data::{ImageSize, MAX_PIXELS, SparseImages};
+use super::{InputConfig, LikelihoodConfig, MOST_CHANNELS, ModelConfig};
+use crate::data::{ImageSize, MAX_PIXELS};
 use crate::families::sarm::likelihood::Grid;
 use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
-use crate::families::sarm::{Sarm, Statistics};
-use crate::family::{ConfigError, factor, impossible, within};
+use crate::family::{ConfigError, check_conditions, factor, impossible, within};
 
 /// The most units a layer may have and the most numbers a network may give a pixel: far above any
 /// use, low enough that a typing error is told from a wish.
@@ -14,126 +12,38 @@ const MOST: usize = 1 << 16;
 /// The most parameters of a model, 16 GiB of f32.
 const MOST_PARAMETERS: u64 = 1 << 32;
 
-impl Config {
-    /// Read TOML and check every value.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Config = toml::from_str(text).map_err(|e| ConfigError::syntax(text, &e))?;
-        config.train.check()?;
-        if let Some(size) = config.image {
-            config.resolve(size)?.check()?;
-        } else {
-            // Sizes come with the data; anything large enough shows the other mistakes now.
-            let side = config.stage.iter().filter_map(|s| s.square).max();
-            let side = side.unwrap_or(1).clamp(1, 254) + 1;
-            config
-                .resolve(ImageSize {
-                    height: side,
-                    width: side,
-                })?
-                .check()?;
-        }
-        Ok(config)
-    }
-
-    /// The model's part, for images of `size`.
-    pub fn resolve(&self, size: ImageSize) -> Result<ModelConfig, ConfigError> {
-        if let Some(wanted) = self.image
-            && wanted != size
-        {
-            impossible(
-                "image",
-                format!("{} x {}", wanted.height, wanted.width),
-                format!("the data have {} x {}", size.height, size.width),
-            )?;
-        }
-        let mut stage = self.stage.clone();
-        if stage.is_empty() {
-            stage.push(StageConfig {
-                square: None,
-                units_per_pixel: 1,
-                layers: 5,
-            });
-        }
-        Ok(ModelConfig {
-            image: size,
-            order: self.order.clone(),
-            stage,
-            likelihood: self.likelihood.clone(),
-            input: self.input.clone(),
-            condition: self.condition.clone(),
-        })
-    }
-}
-
-impl Config {
-    /// The model for these images, what the data say filled in, all parameters 0; see [`Configuration::complete`].
-    ///
-    /// # Errors
-    /// A value that does not go with the images.
-    ///
-    /// [`Configuration::complete`]: crate::family::Configuration::complete
-    pub fn model(
-        &self,
-        images: &SparseImages,
-        conditions: ConditionConfig,
-    ) -> Result<Sarm, ConfigError> {
-        let mut model = self.resolve(ImageSize {
-            height: images.height(),
-            width: images.width(),
-        })?;
-        if let LikelihoodConfig::Dd { maximum, .. } = &mut model.likelihood {
-            maximum.get_or_insert(f64::from(Statistics::largest_of(images)).max(1e-3));
-        }
-        model.condition = conditions;
-        model.check()?;
-        model.check_complete()?;
-        Sarm::new(model)
-    }
-}
-
 impl ModelConfig {
     /// Check every value.
+    ///
+    /// # Errors
+    /// The first one that makes no sense, named with its key.
     pub fn check(&self) -> Result<(), ConfigError> {
         let ImageSize { height, width } = self.image;
         within("image.height", height, 1, MAX_PIXELS)?;
         within("image.width", width, 1, MAX_PIXELS / height)?;
+        self.check_stages()?;
+        self.likelihood.check()?;
+        let parameters = self.parameters();
+        if parameters > MOST_PARAMETERS {
+            impossible(
+                "model",
+                format!("{parameters} parameters"),
+                "it must be below 2^32, so units_per_pixel, layers or latents must be lower",
+            )?;
+        }
+        self.input.check()?;
+        check_conditions(&self.condition)?;
+        self.check_total()
+    }
+
+    /// The stages: squares that grow, pixels for each, sizes of their layers.
+    fn check_stages(&self) -> Result<(), ConfigError> {
         within("number of [[stage]] tables", self.stage.len(), 1, 64)?;
-        let mut inside = 0;
-        let mut pixels_before = 0;
+        let (mut inside, mut pixels_before) = (0, 0);
         for (i, stage) in self.stage.iter().enumerate() {
-            let last = i + 1 == self.stage.len();
             let key = |name: &str| format!("stage[{i}].{name}");
-            let after = match stage.square {
-                Some(square) if !last || square > 0 => {
-                    let largest = height.min(width);
-                    if square <= inside || square > largest {
-                        impossible(
-                            key("square"),
-                            square,
-                            format!(
-                                "squares must grow from stage to stage, up to the image's {largest}"
-                            ),
-                        )?;
-                    }
-                    if last && square * square != height * width {
-                        impossible(
-                            key("square"),
-                            square,
-                            "the last stage takes all pixels that are left and needs no 'square'",
-                        )?;
-                    }
-                    inside = square;
-                    square * square
-                }
-                None if last => height * width,
-                _ => {
-                    return impossible(
-                        key("square"),
-                        "missing",
-                        "every stage but the last needs the side of its square",
-                    );
-                }
-            };
+            let after = self.pixels_up_to(i, inside)?;
+            inside = stage.square.unwrap_or(inside);
             let pixels = after - pixels_before;
             if pixels == 0 {
                 impossible(key("square"), inside, "no pixel is left for this stage")?;
@@ -144,7 +54,65 @@ impl ModelConfig {
             within(&format!("width of stage[{i}]"), units, 1, MOST)?;
             pixels_before = after;
         }
-        match &self.likelihood {
+        Ok(())
+    }
+
+    /// Pixels of stages `0 ..= i`; the square before stage `i` has the side `inside`.
+    fn pixels_up_to(&self, i: usize, inside: usize) -> Result<usize, ConfigError> {
+        let ImageSize { height, width } = self.image;
+        let last = i + 1 == self.stage.len();
+        let wrong = |value: &dyn ToString, why: String| {
+            impossible(format!("stage[{i}].square"), value.to_string(), why)
+        };
+        match self.stage[i].square {
+            Some(square) if !last || square > 0 => {
+                let largest = height.min(width);
+                if square <= inside || square > largest {
+                    wrong(
+                        &square,
+                        format!(
+                            "squares must grow from stage to stage, up to the image's {largest}"
+                        ),
+                    )?;
+                }
+                if last && square * square != height * width {
+                    wrong(
+                        &square,
+                        "the last stage takes all pixels that are left and needs no 'square'"
+                            .into(),
+                    )?;
+                }
+                Ok(square * square)
+            }
+            None if last => Ok(height * width),
+            _ => {
+                wrong(
+                    &"missing",
+                    "every stage but the last needs the side of its square".into(),
+                )?;
+                Ok(0)
+            }
+        }
+    }
+
+    /// A total is shared out by a mixture whose first component takes all that is left.
+    fn check_total(&self) -> Result<(), ConfigError> {
+        let several =
+            matches!(self.likelihood, LikelihoodConfig::Dc { components, .. } if components > 1);
+        match &self.condition.total {
+            Some(total) if !several => impossible(
+                "condition.total",
+                total,
+                "it wants likelihood.kind = \"dc\" with 2 components or more, the first for all that is left",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl LikelihoodConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        match self {
             LikelihoodConfig::Dc {
                 components,
                 unit,
@@ -180,73 +148,22 @@ impl ModelConfig {
                 }
             }
         }
-        let parameters = self.parameters();
-        if parameters > MOST_PARAMETERS {
-            impossible(
-                "model",
-                format!("{parameters} parameters"),
-                "it must be below 2^32, so units_per_pixel, layers or latents must be lower",
-            )?;
-        }
+        Ok(())
+    }
+}
+
+impl InputConfig {
+    fn check(&self) -> Result<(), ConfigError> {
         within(
             "number of [[input.also]]",
-            self.input.also.len(),
+            self.also.len(),
             0,
             MOST_CHANNELS - 1,
         )?;
-        factor("input.unit", self.input.unit)?;
-        for (i, channel) in self.input.also.iter().enumerate() {
+        factor("input.unit", self.unit)?;
+        for (i, channel) in self.also.iter().enumerate() {
             factor(&format!("input.also[{i}].unit"), channel.unit)?;
             factor(&format!("input.also[{i}].scale"), channel.scale)?;
-        }
-        let c = &self.condition;
-        within("number of conditions", c.names.len(), 0, 256)?;
-        for (i, name) in c.names.iter().enumerate() {
-            if c.names[..i].contains(name) {
-                impossible("condition.names", name, "it stands there twice")?;
-            }
-            // Generated files hold the conditions under their names.
-            let pixels = ["image", "indptr", "index", "value"];
-            if name.is_empty() || name.contains(['/', '\0']) || pixels.contains(&name.as_str()) {
-                let shown = format!("'{}'", name.replace('\0', "\\0"));
-                impossible(
-                    "condition.names",
-                    shown,
-                    "it cannot name a per-row data set",
-                )?;
-            }
-        }
-        if let Some(total) = &c.total {
-            if !c.names.contains(total) {
-                impossible(
-                    "condition.total",
-                    total,
-                    "it must be one of condition.names",
-                )?;
-            }
-            let several = matches!(self.likelihood, LikelihoodConfig::Dc { components, .. } if components > 1);
-            if !several {
-                impossible(
-                    "condition.total",
-                    total,
-                    "it wants likelihood.kind = \"dc\" with 2 components or more, the first for all that is left",
-                )?;
-            }
-        }
-        for (key, list) in [("condition.mean", &c.mean), ("condition.scale", &c.scale)] {
-            if !list.is_empty() && list.len() != c.names.len() {
-                impossible(
-                    key,
-                    format!("{} numbers", list.len()),
-                    format!("there are {} names", c.names.len()),
-                )?;
-            }
-            if let Some(bad) = list.iter().find(|v| !v.is_finite()) {
-                impossible(key, bad, "it must be finite")?;
-            }
-        }
-        for scale in &c.scale {
-            factor("condition.scale", *scale)?;
         }
         Ok(())
     }
@@ -300,7 +217,7 @@ impl ModelConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::families::sarm::Config;
 
     #[test]
     fn empty_file_is_the_default() {

@@ -1,6 +1,7 @@
 //! What a user may choose, as TOML: `[order]`, `[[stage]]`, `[likelihood]`, `[input]`, `[condition]`, `[train]`.
 
 mod check;
+mod parse;
 
 use serde::{Deserialize, Serialize};
 

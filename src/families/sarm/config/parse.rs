@@ -1,0 +1,84 @@
+//! Reading a configuration, and the model that it describes.
+
+use super::{Config, LikelihoodConfig, ModelConfig, StageConfig};
+use crate::conditions::ConditionConfig;
+use crate::data::{ImageSize, SparseImages};
+use crate::families::sarm::{Sarm, Statistics};
+use crate::family::{ConfigError, impossible};
+
+impl Config {
+    /// Read TOML and check every value.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Config = toml::from_str(text).map_err(|e| ConfigError::syntax(text, &e))?;
+        config.train.check()?;
+        if let Some(size) = config.image {
+            config.resolve(size)?.check()?;
+        } else {
+            // Sizes come with the data; anything large enough shows the other mistakes now.
+            let side = config.stage.iter().filter_map(|s| s.square).max();
+            let side = side.unwrap_or(1).clamp(1, 254) + 1;
+            config
+                .resolve(ImageSize {
+                    height: side,
+                    width: side,
+                })?
+                .check()?;
+        }
+        Ok(config)
+    }
+
+    /// The model's part, for images of `size`.
+    pub fn resolve(&self, size: ImageSize) -> Result<ModelConfig, ConfigError> {
+        if let Some(wanted) = self.image
+            && wanted != size
+        {
+            impossible(
+                "image",
+                format!("{} x {}", wanted.height, wanted.width),
+                format!("the data have {} x {}", size.height, size.width),
+            )?;
+        }
+        let mut stage = self.stage.clone();
+        if stage.is_empty() {
+            stage.push(StageConfig {
+                square: None,
+                units_per_pixel: 1,
+                layers: 5,
+            });
+        }
+        Ok(ModelConfig {
+            image: size,
+            order: self.order.clone(),
+            stage,
+            likelihood: self.likelihood.clone(),
+            input: self.input.clone(),
+            condition: self.condition.clone(),
+        })
+    }
+}
+
+impl Config {
+    /// The model for these images, what the data say filled in, all parameters 0; see [`Configuration::complete`].
+    ///
+    /// # Errors
+    /// A value that does not go with the images.
+    ///
+    /// [`Configuration::complete`]: crate::family::Configuration::complete
+    pub fn model(
+        &self,
+        images: &SparseImages,
+        conditions: ConditionConfig,
+    ) -> Result<Sarm, ConfigError> {
+        let mut model = self.resolve(ImageSize {
+            height: images.height(),
+            width: images.width(),
+        })?;
+        if let LikelihoodConfig::Dd { maximum, .. } = &mut model.likelihood {
+            maximum.get_or_insert(f64::from(Statistics::largest_of(images)).max(1e-3));
+        }
+        model.condition = conditions;
+        model.check()?;
+        model.check_complete()?;
+        Sarm::new(model)
+    }
+}
