@@ -21,6 +21,7 @@ use crate::data::Selection;
 use crate::engine::{self, DeviceChoice, Opened, Sampler, SamplingPlan, Work};
 use crate::model::Model;
 use crate::model::checkpoint::Checkpoint;
+use crate::numeric::Isa;
 use crate::pretrained;
 
 /// Learn sparse detector images from Monte Carlo and draw new ones, fast, with an exact likelihood.
@@ -91,6 +92,10 @@ pub fn run() -> ExitCode {
         .filter_level(level)
         .format_target(false)
         .init();
+    // Before any work: what computes asks no more.
+    if let Err(error) = Isa::chosen() {
+        return ended(Err(error.into()));
+    }
     let global = &arguments.global;
     let done = match arguments.verb {
         Verb::Train(verb) => verb.run(global),

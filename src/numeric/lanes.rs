@@ -1,6 +1,7 @@
 //! Sixteen f32 side by side: one type per instruction set behind one trait.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::sync::OnceLock;
 
 /// Images that walk through the network side by side.
 pub const LANES: usize = 16;
@@ -402,6 +403,16 @@ pub trait Kernel {
     fn run<V: Vector>(self) -> Self::Output;
 }
 
+/// A name in `SARM_ISA` that stands for no instruction set of this processor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cannot compute with SARM_ISA={name} (this processor has {}); choose one of them or leave SARM_ISA out",
+    Isa::available().iter().map(|i| i.name()).collect::<Vec<_>>().join(", ")
+)]
+pub struct UnknownIsa {
+    name: String,
+}
+
 /// Instruction sets with code of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
@@ -430,9 +441,31 @@ impl Isa {
         found
     }
 
-    /// The fastest that this processor has.
+    /// The one that `SARM_ISA` names, which is for tests; without it the fastest that this processor has.
+    ///
+    /// # Errors
+    /// The processor lacks it, or nobody knows it: the program refuses to start. [`best`](Self::best) passes it over.
+    pub fn chosen() -> Result<Isa, UnknownIsa> {
+        static CHOSEN: OnceLock<Result<Isa, UnknownIsa>> = OnceLock::new();
+        let choose = || match std::env::var_os("SARM_ISA") {
+            None => Ok(Self::fastest()),
+            Some(name) => Self::named(&name.to_string_lossy()),
+        };
+        CHOSEN.get_or_init(choose).clone()
+    }
+
+    /// The one to compute with: [`chosen`](Self::chosen), or the fastest that this processor has.
     pub fn best() -> Isa {
+        Self::chosen().unwrap_or_else(|_| Self::fastest())
+    }
+
+    fn fastest() -> Isa {
         Self::available().last().copied().unwrap_or(Isa::Portable)
+    }
+
+    fn named(name: &str) -> Result<Isa, UnknownIsa> {
+        let found = Self::available().into_iter().find(|i| i.name() == name);
+        found.ok_or_else(|| UnknownIsa { name: name.into() })
     }
 
     /// Name for reports.
@@ -476,5 +509,24 @@ impl Isa {
             _ => {}
         }
         kernel.run::<Portable>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instruction_sets_go_by_their_names() {
+        for isa in Isa::available() {
+            assert_eq!(Isa::named(isa.name()), Ok(isa));
+        }
+        for name in ["", "sse", "AVX2", "portable "] {
+            let error = Isa::named(name).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("SARM_ISA={name} (this processor has portable")),
+                "{error}"
+            );
+        }
     }
 }

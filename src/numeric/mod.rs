@@ -10,5 +10,5 @@ mod lanes;
 mod real;
 
 pub use elementary::{exp, expm1, gelu, gelu_and_slope, ln, sigmoid, softplus};
-pub use lanes::{Isa, Kernel, LANES, Lanes, Vector};
+pub use lanes::{Isa, Kernel, LANES, Lanes, UnknownIsa, Vector};
 pub use real::{Elementary, Real};
