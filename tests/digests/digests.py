@@ -439,6 +439,23 @@ TRAININGS = {
         patience = 2
         """,
     ),
+    # Too fast: it stops early, and an epoch before the last is the best.
+    "early": (
+        "toy",
+        "--select jet_pt=260..300",
+        """
+        stage = [{square = 5, units_per_pixel = 3, layers = 1}, {units_per_pixel = 2, layers = 1}]
+        likelihood = {kind = "dd", latents = 8, levels = 80}
+        order = {kind = "rows"}
+        input = {transform = "log1p", unit = 1.0}
+        [train]
+        epochs = 12
+        batch = 16
+        learning_rate = 3e-2
+        validation = 0.3
+        patience = 2
+        """,
+    ),
     # No condition, one class: what all images have in common is kept.
     "plain": (
         "toy",
@@ -555,6 +572,7 @@ def _(lab, put):
         "all": "--given jet_pt=270,jet_mass=80,intensity=285 --count 60",
         "part": "--given jet_mass=90.5 --first 7 --count 60",
         "the class too": "--given signal=1,jet_pt=255 --count 60 --layout sparse",
+        "beyond the values drawn": "--given jet_pt=262 --first 1000020 --count 30 --layout sparse",
         "from rows": "--given-from jets.h5 --select row=100..199",
         "from rows, round and round": "--given-from jets.h5 --select row=100..139 --first 30 --count 60 --layout sparse --observables",
     }.items():
@@ -583,6 +601,9 @@ def _(lab, put):
         line = f"generate --model {odd(lab, name)} --seed 1 --first 100 --count 300 {options} --out odd-1.h5 --force"
         lab.sarm(line, threads=1)
         put(f"generate/odd/{name}/threads", same(content(lab / "odd.h5"), content(lab / "odd-1.h5")))
+    # Numbers that fill more than one word of the counter.
+    lab.sarm(f"generate --model {odd(lab, 'columns-dc')} --seed {2**63 + 5} --first {2**40 + 3} --count 50 --out odd.h5 --force")
+    of_h5(lab / "odd.h5", put, "generate/odd/far numbers")
     lab.sarm(f"generate --model {odd(lab, 'total')} --given-from {data} --layout sparse --out odd.h5 --force")
     of_h5(lab / "odd.h5", put, "generate/odd/total from rows")
 
@@ -716,7 +737,9 @@ def _(lab, put):
 def _(lab, put):
     data, model = toy(lab, *TOY_SIZE), f"{trained(lab, 'total')}/model.safetensors"
     lab.sarm(f"generate --model {model} --seed 8 --count 300 --out judged.h5 --force")
-    judged(lab, put, "evaluate/trained", f"--truth {data} --generated judged.h5 --model {model} --bootstrap 40 --range 0.4")
+    lab.sarm(f"generate --model {model} --seed 8 --first 300 --count 100 --layout sparse --out judged-1.h5 --force")
+    options = f"--generated judged.h5 --generated judged-1.h5 --select-generated signal=0..1 --model {model}"
+    judged(lab, put, "evaluate/trained", f"--truth {data} {options} --bootstrap 40 --range 0.4")
 
 
 @group("info")
