@@ -1,5 +1,4 @@
 //! What the program weighs once it is stripped, models included, and how soon it answers.
-#![cfg(target_os = "linux")]
 
 use std::path::Path;
 use std::process::Command;
