@@ -22,7 +22,7 @@ pub enum DataError {
         suggestion: &'static str,
     },
     /// A program that was built without HDF5.
-    #[error("cannot {action} {path} (this program was built without HDF5); build it with the feature 'hdf5'", path = path.display())]
+    #[error("cannot {action} '{path}' (this program was built without HDF5); build it with the feature 'hdf5'", path = path.display())]
     NotBuilt {
         /// What was tried: `read`, `write`.
         action: &'static str,
