@@ -13,12 +13,14 @@ help: ## show this list
 setup: ## install what is missing: C compiler, CMake, numpy and h5py
 	@scripts/setup
 
-build: setup ## build target/release/sarm
+build: setup ## build target/release/sarm, its debug information beside it
 	cargo build --release --locked
+	@scripts/strip target/release/sarm
 
 cuda: setup ## build it with CUDA; brings nvcc into .cuda where the machine has none
 	@scripts/cuda-toolkit
 	cargo build --release --locked --features cuda
+	@scripts/strip target/release/sarm
 
 demo: build ## train on the shipped jets, generate, evaluate; prints where the report is
 	@scripts/demo

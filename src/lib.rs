@@ -24,7 +24,9 @@
 
 pub mod bench;
 pub mod checkpoint;
+#[cfg(feature = "classify")]
 pub mod classify;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod conditions;
 pub mod data;

@@ -21,6 +21,14 @@ pub enum DataError {
         /// What to do about it.
         suggestion: &'static str,
     },
+    /// A program that was built without HDF5.
+    #[error("cannot {action} '{path}' (this program was built without HDF5); build it with the feature 'hdf5'", path = path.display())]
+    NotBuilt {
+        /// What was tried: `read`, `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// Not an HDF5 file, or one that is truncated or damaged.
     #[error("cannot read '{path}' ({why}); check that the file is complete and is HDF5", path = path.display())]
     Unreadable {
@@ -164,22 +172,5 @@ impl DataError {
             source,
             suggestion,
         }
-    }
-}
-
-/// The reason inside an HDF5 error: the operating system's words where it has them, else those of the
-/// innermost frame, where the cause is.
-pub(crate) fn reason(error: &hdf5::Error) -> String {
-    let Some(stack) = error.stack() else {
-        return error.to_string();
-    };
-    for frame in stack.iter() {
-        if let Some((_, rest)) = frame.desc().split_once("error message = '") {
-            return rest.split('\'').next().unwrap_or(rest).to_string();
-        }
-    }
-    match stack.last() {
-        Some(frame) => String::from_utf8_lossy(frame.desc().as_bytes()).into_owned(),
-        None => "HDF5 gives no reason".to_string(),
     }
 }

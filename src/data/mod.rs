@@ -1,28 +1,24 @@
 //! Images on disk and in memory: HDF5 in and out, selections, the sparse block that everything works on.
 
 mod attributes;
-mod columns;
-mod describe;
 mod error;
-mod growing;
-mod heap;
+#[cfg_attr(not(feature = "hdf5"), path = "no_files.rs")]
+mod files;
 mod image_size;
 mod images;
-mod read;
 mod select;
-mod source;
-mod write;
+mod summary;
 
 pub use attributes::{Attribute, Provenance};
-pub use describe::{DatasetSummary, FileSummary, describe, read_attributes, read_column};
 pub use error::DataError;
+pub use files::{ImageWriter, describe, read, read_attributes, read_column, write, write_columns};
 pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
-pub use read::read;
 pub use select::{ReadOptions, Selection, SelectionError};
-pub use write::{ImageWriter, WriteOptions, write, write_columns};
+pub use summary::{DatasetSummary, FileSummary};
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Images with the per-row quantities that were read beside them.
 #[derive(Debug, Clone, Default)]
@@ -91,4 +87,22 @@ impl std::str::FromStr for Layout {
             )),
         }
     }
+}
+
+/// How to write a file of images.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// Dense or sparse.
+    pub layout: Layout,
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+    /// Replace a file of the same name.
+    pub force: bool,
+    /// Root attributes.
+    pub provenance: Provenance,
+    /// Name to write under until the file is complete, in the same directory; replaced if it
+    /// exists. A hidden name that nobody else uses by default.
+    pub temporary: Option<PathBuf>,
 }

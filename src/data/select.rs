@@ -21,7 +21,7 @@ pub struct Selection {
 
 impl Selection {
     /// Whether `value` is taken; `single` says that it was stored in 32 bits or fewer.
-    pub(crate) fn takes(&self, value: f64, single: bool) -> bool {
+    pub fn takes(&self, value: f64, single: bool) -> bool {
         if single {
             (self.low as f32) as f64 <= value && value <= (self.high as f32) as f64
         } else {

@@ -14,6 +14,7 @@ pub mod histogram;
 mod images;
 pub mod kernel;
 pub mod neighbours;
+#[cfg(feature = "report")]
 pub mod report;
 mod resample;
 mod separation;

@@ -11,3 +11,5 @@ mod kills;
 mod packed;
 mod usage;
 mod verbs;
+#[cfg(target_os = "linux")]
+mod weight;

@@ -1,6 +1,7 @@
 //! Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019): the constants that every engine's
 //! update uses.
 
+#[cfg(feature = "classify")]
 pub(crate) mod candle;
 
 /// Decay of the first moments.

@@ -1,8 +1,7 @@
 //! Per-row data sets: reading them and selecting rows by them.
 
-use super::error::DataError;
-use super::select::{ReadOptions, Selection};
 use super::source::{BLOCK, Source, Table};
+use crate::data::{DataError, ReadOptions, Selection};
 
 /// A per-row numeric data set of `count` rows.
 pub(super) fn column_table(source: &Source, name: &str, count: usize) -> Result<Table, DataError> {

@@ -5,36 +5,16 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::attributes;
-use super::attributes::Provenance;
-use super::error::{DataError, reason};
 use super::growing::Growing;
 use super::source::unlocked;
-use super::{Layout, SparseImages};
+use super::{attributes, reason};
+use crate::data::{DataError, Layout, Provenance, SparseImages, WriteOptions};
 
 /// Version of both layouts, the root attribute `format_version`.
 pub const FORMAT_VERSION: u64 = 1;
 /// The root attribute `axes`.
 const AXES: &str = "image[n, row, column]; eta grows with the column, phi falls with the row; a pixel is \
                     the transverse momentum of its cell in GeV; sparse: pixel index = row * width + column";
-
-/// How to write a file of images.
-#[derive(Debug, Clone, Default)]
-pub struct WriteOptions {
-    /// Dense or sparse.
-    pub layout: Layout,
-    /// Rows of pixels.
-    pub height: usize,
-    /// Columns of pixels.
-    pub width: usize,
-    /// Replace a file of the same name.
-    pub force: bool,
-    /// Root attributes.
-    pub provenance: Provenance,
-    /// Name to write under until the file is complete, in the same directory; replaced if it
-    /// exists. A hidden name that nobody else uses by default.
-    pub temporary: Option<PathBuf>,
-}
 
 /// A file of images that grows block by block.
 ///

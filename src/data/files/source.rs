@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use hdf5::types::TypeDescriptor;
 use hdf5::{IndexType, IterationOrder, LinkType, dataset::Layout as Storage};
 
-use super::error::{DataError, reason};
+use super::reason;
+use crate::data::DataError;
 
 /// Elements read at once, unless a chunk holds more.
 pub(super) const BLOCK: usize = 1 << 20;

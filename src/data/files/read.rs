@@ -7,10 +7,8 @@ use ndarray::{Array3, s};
 
 use super::attributes;
 use super::columns::{column_table, gather, is_row_number, select};
-use super::error::DataError;
-use super::select::ReadOptions;
 use super::source::{BLOCK, Source, Table};
-use super::{Dataset, Layout, MAX_PIXELS, SparseImages};
+use crate::data::{DataError, Dataset, Layout, MAX_PIXELS, ReadOptions, SparseImages};
 
 /// Most bytes of one block of pixels: larger chunks are refused rather than held in memory.
 const MOST_BLOCK_BYTES: usize = 1 << 29;
