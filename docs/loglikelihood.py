@@ -5,8 +5,8 @@
     docs/loglikelihood.py runs/w/model.safetensors images.npy [conditions.npy]
 
 prints ln p(image) in nats, one line per image, as `sarm score` does: densities per GeV for positive pixels. An HDF5 file
-holds `image` (n, height, width) in GeV and the model's conditions by name (reading it needs h5py); conditions.npy is
-(n, conditions), as they stand in data files. Read it beside docs/formats.md (Checkpoint), which explains every line.
+has `image` (n, height, width) in GeV and the model's conditions by name (reading it needs h5py); conditions.npy has the
+shape (n, conditions) and the values of data files. docs/formats.md (Checkpoint) explains every line.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 
 
 def read_checkpoint(path):
-    """Configuration and parameters. safetensors: length of a JSON header, the header, the numbers."""
+    """Configuration and parameters. safetensors: length of a JSON header, the header, the values."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > os.path.getsize(path) - 8:
@@ -25,10 +25,10 @@ def read_checkpoint(path):
         header = json.loads(file.read(length))
         data = file.read()
     config = json.loads(header.pop("__metadata__")["config"])
-    numbers = lambda t: np.frombuffer(data[slice(*t["data_offsets"])], "<f4").reshape(t["shape"]).astype(float)
+    values = lambda t: np.frombuffer(data[slice(*t["data_offsets"])], "<f4").reshape(t["shape"]).astype(float)
     if any(t["dtype"] == "BF16" for t in header.values()):
         sys.exit(f"error: {path} is packed (docs/formats.md), which this script does not read")
-    return config, {name: numbers(t) for name, t in header.items() if name.startswith("stage.")}
+    return config, {name: values(t) for name, t in header.items() if name.startswith("stage.")}
 
 
 def philox(seed, n):
@@ -69,7 +69,7 @@ gelu = lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**
 def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, **_):
     """ln f of a mixture of logistics truncated to (0, upper). x: (m,) GeV, value: (m, 3K).
 
-    left: (m,) GeV that were left of the image's total, infinite where none is known; takes_all: x is all of it."""
+    left: (m,) GeV that were left of the image's total, infinite without a total; takes_all: x is all of it."""
     logits, mean, log_scale = np.split(value, 3, axis=1)
     scale = np.exp(np.clip(log_scale, -9, 9))
     shared = np.isfinite(left) & (left <= upper)  # the first component is all that is left
@@ -95,14 +95,14 @@ def grid(x, levels, power, maximum, **_):
 def log_likelihood(config, parameters, images, conditions):
     """ln p of images (n, height, width) in GeV, given conditions (n, c), standardised."""
     likelihood, images = config["likelihood"], images.reshape(len(images), -1)
-    shown = images.copy()  # what the network sees of a pixel: its level's GeV in D+D, transformed
+    inputs = images.copy()  # inputs of the network: pixels (in D+D the GeV of their levels), transformed
     if likelihood["kind"] == "dd":
-        shown[images > 0] = grid(images[images > 0], **likelihood)[1]
+        inputs[images > 0] = grid(images[images > 0], **likelihood)[1]
     transforms = {"raw": np.array, "log1p": np.log1p, "sqrt": np.sqrt}
     channels = [config["input"], *config["input"].get("also", [])]
-    shown = np.stack([c.get("scale", 1.0) * transforms[c["transform"]](shown / c["unit"]) for c in channels], axis=2)
+    inputs = np.stack([c.get("scale", 1.0) * transforms[c["transform"]](inputs / c["unit"]) for c in channels], axis=2)
 
-    # What is left of the total before each pixel, and how little counts as nothing: single precision.
+    # What is left of the total before each pixel, and the amount that counts as nothing in single precision.
     condition, drawn = config["condition"], np.zeros(len(images))
     sums, left, nothing = images.sum(axis=1), np.full(len(images), np.inf), -np.inf
     if "total" in condition:
@@ -112,12 +112,12 @@ def log_likelihood(config, parameters, images, conditions):
     total, seen = np.zeros(len(images)), conditions
     for s, (stage, order) in enumerate(zip(config["stage"], pixel_order(config))):
         get = lambda name: parameters[f"stage.{s}.{name}"]
-        # The masks: a unit of degree d reads what was before the stage, the stage's pixels below d and units up to d;
+        # The masks: a unit of degree d reads everything before the stage, the stage's pixels below d and units up to d;
         # pixel i reads units up to i.
         pixel = np.arange(len(order))
         unit = np.repeat(pixel, stage["units_per_pixel"])
         degree = np.r_[np.full(seen.shape[1], -1), np.repeat(pixel, len(channels))]
-        seen = np.concatenate([seen, shown[:, order].reshape(len(images), -1)], axis=1)
+        seen = np.concatenate([seen, inputs[:, order].reshape(len(images), -1)], axis=1)
         h = gelu(seen @ (get("input.weight") * (degree < unit[:, None])).T + get("input.bias"))
         for layer in range(stage["layers"]):
             weight = get(f"hidden.{layer}.weight") * (unit <= unit[:, None])
@@ -137,7 +137,7 @@ def log_likelihood(config, parameters, images, conditions):
             log_f = logits[np.arange(len(x)), level - 1] - log_sum_exp(logits) - np.log(width)
         gate_cost = np.where(images[:, order] > 0, softplus(gate), softplus(-gate))
         total -= np.where(before <= nothing, 0, gate_cost).sum(axis=1)
-        # Once nothing is left all is certain, and what is too small to be told from rounding is nothing.
+        # Once nothing is left all is certain; what is too small to be distinguished from rounding counts as nothing.
         np.add.at(total, image, np.where((before <= nothing)[image, place], 0, log_f))
     return total
 

@@ -36,13 +36,13 @@ def transfer(results, classes):
         table.row(label, SIDES["truth"], *row)
     told = dict.fromkeys(
         f"The classifier is `{f['options']['network']}`; {grouped(f['images']['train'])} images of either class train it, {grouped(f['images']['validation'])} choose the epoch, "
-        f"{grouped(f['images']['test'])} true ones that neither training saw test it."
+        f"{grouped(f['images']['test'])} true ones that were used in neither training test it."
         for f in (r.metrics.get("transfer") for r in of_job.values()) if f
     )
     return (
         "## Signal against background\n\nA classifier learns to tell signal from background, on generated images or on truth, and is tested on truth: the same true images for both."
-        f"{' '.join(['', *told])} Errors are those of the finite test sample, the same one for all rows, so most of them is common; another training would differ too. The paper shows such curves in its figures 9 and 14; "
-        f"its numbers are not among those known to us.\n\n{table}"
+        f"{' '.join(['', *told])} Errors are those of the finite test sample, which is the same for all rows, so most of each error is common to all; another training would give other values, too. The paper shows such curves in its figures 9 and 14; "
+        f"we do not know their values.\n\n{table}"
     )
 
 
@@ -50,7 +50,7 @@ def classification(runner, jobs, page, argv):
     results, classes = runner.all(jobs, TOGETHER), runner.classes
     parts = [
         f"# {runner.options.title or 'Classification: ' + page.stem}",
-        f"{GENERATED}\n\nWhat a classifier learns from generated images, and whether one can tell them from truth. Every number is defined in {metrics_link(page)}.",
+        f"{GENERATED}\n\nHow well a classifier trained on generated images works on truth, and whether a classifier can tell generated images from truth. Every metric is defined in {metrics_link(page)}.",
         conditioned(results),
         transfer(results, classes),
         two_sample(results, classes),

@@ -35,7 +35,7 @@ def order_jobs(base, options):
         base["stage"] = [last]
     for kind in options.orders.split(","):
         if kind not in ORDERS:
-            raise StudyError(f"'{kind}' is no order (there are {', '.join(ORDERS)}) choose of these with --orders")
+            raise StudyError(f"'{kind}' is no order (there are {', '.join(ORDERS)}); choose of these with --orders")
         jobs.append(Job(kind, changed(base, [("order.kind", kind)]), note=kind))
     return jobs
 
@@ -45,7 +45,7 @@ def size_jobs(base, options):
     for size in options.sizes.split(","):
         found = re.fullmatch(r"(\d+)x(\d+)", size)
         if not found:
-            raise StudyError(f"'{size}' is no size (it is not UNITSxLAYERS) write e.g. --sizes 1x1,1x3,2x3")
+            raise StudyError(f"'{size}' is no size (it is not UNITSxLAYERS); write e.g. --sizes 1x1,1x3,2x3")
         units, layers = map(int, found.groups())
         config = copy.deepcopy(base)
         for stage in stages(config):
@@ -64,7 +64,7 @@ def variant_jobs(base, path):
     jobs = []
     variants = read_toml(path).get("variant")
     if not isinstance(variants, list) or not variants:
-        raise StudyError(f"'{path}' has no [[variant]] (each has a name, and `set` or `remove`) see scripts/study ablation --help")
+        raise StudyError(f"'{path}' has no [[variant]] (each has a name, and `set` or `remove`); see scripts/study ablation --help")
     for i, variant in enumerate(variants):
         name, sets, removed = variant.get("name"), variant.get("set", {}), variant.get("remove", [])
         unknown = set(variant) - {"name", "set", "remove", "note"}
@@ -83,9 +83,9 @@ def variant_jobs(base, path):
 
 
 STUDIES = {
-    "order": (order_jobs, "Generation order", "One network, trained on the pixels in one order after another."),
+    "order": (order_jobs, "Generation order", "One network, trained on the pixels in several orders, one run each."),
     "size": (size_jobs, "Size of the model", "Hidden units per pixel of the last stage, and layers of all stages."),
-    "ablation": (ablation_jobs, "Ablation", "One configuration, and what becomes of it when something is taken away or changed."),
+    "ablation": (ablation_jobs, "Ablation", "One configuration, and variants of it in which something is removed or changed."),
 }
 
 
@@ -93,7 +93,7 @@ def check_names(jobs):
     names = [j.name for j in jobs]
     for name in names:
         if names.count(name) > 1:
-            raise StudyError(f"'{name}' stands twice (each has a directory of its own) name them differently")
+            raise StudyError(f"'{name}' stands twice (each has a directory of its own); name them differently")
     return jobs
 
 
@@ -102,7 +102,7 @@ def compare(kind, runner, jobs, page, argv):
     results, classes = runner.all(jobs), runner.classes
     parts = [
         f"# {runner.options.title or title}",
-        f"{GENERATED}\n\n{about} One training each: differences as small as those of two seeds mean nothing. Every metric is defined in {metrics_link(page)}.",
+        f"{GENERATED}\n\n{about} Each variant was trained once, so differences as small as those between two seeds mean nothing. Every metric is defined in {metrics_link(page)}.",
         conditioned(results),
     ]
     for cls, rows in by_class(results, classes):

@@ -14,9 +14,9 @@ def read_toml(path):
         with open(path, "rb") as f:
             return tomllib.load(f)
     except OSError as e:
-        raise StudyError(f"cannot read '{path}' ({e.strerror}) give an existing TOML file") from None
+        raise StudyError(f"cannot read '{path}' ({e.strerror}); give an existing TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise StudyError(f"'{path}' is not TOML ({e}) mend it") from None
+        raise StudyError(f"'{path}' is not TOML ({e}); mend it") from None
 
 
 def parse_assignment(text):
@@ -27,7 +27,7 @@ def parse_assignment(text):
             raise tomllib.TOMLDecodeError("no '='")
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError as e:
-        raise StudyError(f"'{text}' is no KEY=VALUE ({e}) write e.g. train.epochs=10, or 'order.kind=\"rows\"'") from None
+        raise StudyError(f"'{text}' is no KEY=VALUE ({e}); write e.g. train.epochs=10, or 'order.kind=\"rows\"'") from None
 
 
 def flat(table, prefix=""):
@@ -53,7 +53,7 @@ def _parent(config, key, make):
     if isinstance(place, list):
         last = _index(place, last, key)
     elif not isinstance(place, dict):
-        raise StudyError(f"'{key}' leads nowhere (a value stands before its last word) name a key of the configuration")
+        raise StudyError(f"'{key}' leads nowhere (a value stands before its last word); name a key of the configuration")
     return place, last
 
 
@@ -64,7 +64,7 @@ def _index(entries, word, key):
         return i
     except (ValueError, IndexError):
         raise StudyError(
-            f"'{key}' leads nowhere ('{word}' is none of the list's 0 to {len(entries) - 1}; -1 is the last) choose one"
+            f"'{key}' leads nowhere ('{word}' is none of the list's 0 to {len(entries) - 1}; -1 is the last); choose one"
         ) from None
 
 
@@ -76,7 +76,7 @@ def put(config, key, value):
 def remove(config, key):
     place, last = _parent(config, key, False)
     if place is None or (isinstance(place, dict) and last not in place):
-        raise StudyError(f"cannot remove '{key}' (the configuration does not have it) leave it out of the variant")
+        raise StudyError(f"cannot remove '{key}' (the configuration does not have it); leave it out of the variant")
     del place[last]
 
 

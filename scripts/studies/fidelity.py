@@ -20,7 +20,7 @@ def papers(size):
     for name, numbers in read_toml(ROOT / "scripts/paper-numbers.toml").items():
         if (numbers["height"], numbers["width"]) == size:
             return numbers
-    return {"source": "", "remark": "The paper has no numbers for images of this size."}
+    return {"source": "", "remark": "The paper has no values for images of this size."}
 
 
 def w1(results, classes, paper):
@@ -52,7 +52,7 @@ def w1(results, classes, paper):
         # Two decimals, as printed there.
         cells = [numbers.get(o, {}).get(c.name) for o in OBSERVABLES for c in classes]
         table.row(numbers["model"], *("" if x is None else decimals(x, 2) for x in cells))
-    source = f"The paper's numbers: {paper['source']}. " if paper.get("w1") else ""
+    source = f"The paper's values: {paper['source']}. " if paper.get("w1") else ""
     return (
         f"## Distances of the observables\n\nW1 between generated and true images, with its bootstrap error. \"Truth against truth\" is what W1 would be "
         f"if the generated images were truth (`w1_floor`, ± its spread). {source}{paper['remark']}\n\n{table}\n"
@@ -106,7 +106,7 @@ def separation(results, classes):
             table.row(cls.name, r.job.name, *(table.of(r.metrics["all"].get(o), "separation", figures) for o in OBSERVABLES))
         halves = [(rows[0].metrics["all"].get(o) or {}).get("halves") for o in OBSERVABLES]
         table.row(cls.name, "halves of truth", *(table.of(h, "separation", figures) for h in halves))
-    return f"## Separation power\n\n0 for equal histograms, 1 for such that share no bin.\n\n{table}"
+    return f"## Separation power\n\n0 for equal histograms, 1 for histograms that share no bin.\n\n{table}"
 
 
 def features(results, classes):
@@ -137,14 +137,14 @@ def two_sample(results, classes):
             why = (told.get("reasons") or {}).get(name)
             told = told.get(name) or {}
             some |= bool(told or why)
-            sizes.update(f"{grouped(told[side]['images']['train'])} images a side" for side in ("generated",) if told)
+            sizes.update(f"{grouped(told[side]['images']['train'])} images of either side" for side in ("generated",) if told)
             form = lambda x: decimals(x, 4)
             reasons = {k: told.get("truth_reason") or why or "not in this report's metrics.json" for k in ("auc", "jsd")}
             place = [told.get(side) or {"reasons": reasons} for side in ("generated", "truth")]
             table.row(cls.name, r.job.name, *(table.of(p, k, form, f"{k}_error") for p in place for k in ("auc", "jsd")))
-    text = str(table) if some else "These evaluations trained no classifiers: no row for the two-sample test.\n"
-    trained = f" Trained on {', '.join(sorted(sizes))}; with more it tells more apart." if sizes else ""
-    return f"## Two-sample test\n\nA classifier trained to tell generated images from truth: an AUC of 0.5 is the best.{trained}\n\n{text}"
+    text = str(table) if some else "These evaluations trained no classifiers, so there are no results of the two-sample test.\n"
+    trained = f" Trained on {', '.join(sorted(sizes))}; with more images it separates better." if sizes else ""
+    return f"## Two-sample test\n\nA classifier is trained to tell generated images from truth; the best possible AUC is 0.5.{trained}\n\n{text}"
 
 
 def pictures(results, page, wanted):
@@ -178,7 +178,7 @@ def fidelity(runner, jobs, page, argv):
     wanted = [] if options.figures == "none" else [f for f in options.figures.split(",") if f]
     parts = [
         f"# {options.title or 'Fidelity: ' + page.stem}",
-        f"{GENERATED}\n\nGenerated images against the true ones of the test file. Every metric is defined in {metrics_link(page)}.",
+        f"{GENERATED}\n\nThis page compares generated images with the true images of the test file. Every metric is defined in {metrics_link(page)}.",
         conditioned(results),
         w1(results, classes, papers(runner.test.size)),
         means(results, classes),

@@ -50,11 +50,11 @@ def conditioned(results):
         more = [n for n in r.info["config"]["condition"]["names"] if n != r.cls.column]
         if more:
             told.setdefault((bool(r.info.get("prior")), tuple(more)), []).append(r.job.name)
-    likelihood = "The likelihood is that of an image given these values, and not to be compared with that of models without."
-    drawn = "Told the class alone, as every model here, they draw these first, from their distribution as they learnt it, and then the image that goes with them."
+    likelihood = "The likelihood is that of an image given these values and cannot be compared with that of models without these conditions."
+    drawn = "Given only the class, like every model here, they first draw these values from the distribution that they have learnt, and then an image with these conditions."
     given = (
-        "Each image is drawn under the values of one of the training images, so the distribution of these values is that of the training file, not learnt. "
-        "Models that are told less, the paper's among them, learn it too: their rows answer a harder question."
+        "Each image is generated with the values of one of the training images, so the distribution of these values is that of the training file, not learnt. "
+        "Models with fewer conditions, such as the paper's, learn it too: their rows answer a harder question."
     )
     return "\n\n".join(
         f"Conditioned on {', '.join(f'`{n}`' for n in names)}: {', '.join(dict.fromkeys(jobs))}. {drawn if learnt else given} {likelihood}"
@@ -144,9 +144,9 @@ def likelihood_and_speed(results, classes):
                 figures(drawn["images_per_second"]), figures(drawn["sampler_images_per_second"]),
             )
     return (
-        f"{table}\nParameters are the unmasked ones; epochs those up to the model that was kept. NLL is in nats per image, lower is better: of the "
-        "training as its record has it, of the test file by `sarm score`. The training's time is that of its epochs; "
-        "generated images/s are those into the file, with and without what is not the sampler's own.\n"
+        f"{table}\nOnly unmasked parameters are counted, and epochs up to the model that was kept. NLL is in nats per image, lower is better: for the "
+        "training it is taken from the model's record, for the test file from `sarm score`. The training time is that of the epochs. Generated images/s "
+        "are measured up to the written file, and for the sampler alone.\n"
     )
 
 
@@ -171,16 +171,16 @@ def how_it_was_made(runner, results, argv):
         f"- Machine: {some(x['machine'] for x in records)}; images drawn on: {devices}.",
         f"- Versions: {some(x['version'] for x in records)}; commit {some(x['commit'] for x in records) or 'not known'} (+: with changes).",
         f"- The steps ended on {some(d[:10] for d in (dates[0], dates[-1]))}.",
-        f"- Generated: {some(grouped(r.generate['key']['count']) for r in results)} images a class, seed {runner.options.seed}; "
-        f"judged against {some(c.name + ': ' + grouped(r.judged_by) for c in runner.classes for r in results if r.cls == c)} true images.",
+        f"- Generated: {some(grouped(r.generate['key']['count']) for r in results)} images per class, seed {runner.options.seed}; "
+        f"compared with {some(c.name + ': ' + grouped(r.judged_by) for c in runner.classes for r in results if r.cls == c)} true images.",
     ]
     if runner.test.select or (runner.train_data and runner.train_data.select):
         rows = [f"{n} {' '.join(d.select)}" for n, d in (("training", runner.train_data), ("test", runner.test)) if d and d.select]
-        lines.append(f"- Of the files only: {'; '.join(rows)}.")
+        lines.append(f"- Rows used: {'; '.join(rows)}.")
     given = [f"{r.job.name}, {r.cls.name}: SHA-256 `{r.info['sha256']}`, trained by sarm {r.info['record']['version']}" for r in results if r.train is None]
     if given:
-        lines.append(f"- Models that were given, not trained by this command (the speed of their training is of a machine that is not recorded): {'; '.join(given)}.")
-    lines += ["", "The commands, of every step:", "", "```"]
+        lines.append(f"- Models that were given, not trained by this command (the machine that their training speed was measured on is not recorded): {'; '.join(given)}.")
+    lines += ["", "The commands of every step:", "", "```"]
     lines += dict.fromkeys(x["command"] for x in records)
     lines += ["```", "", "## The truth", ""]
     for name, data in (("Training", runner.train_data), ("Test", runner.test)):
@@ -212,7 +212,7 @@ def configurations(runner, results):
         text = text.strip()
         lines += [f"<details><summary>{name}</summary>", "", "```toml", text, "```", "", "</details>", ""]
     if runner.options.epochs and any(r.train for r in results):
-        lines += [f"`--epochs {runner.options.epochs}` took the place of their number of epochs.", ""]
+        lines += [f"`--epochs {runner.options.epochs}` replaced their number of epochs.", ""]
     return "\n".join(lines) if len(lines) > 2 else ""
 
 

@@ -92,8 +92,8 @@ class Sarm:
         found = path or (str(built) if built.exists() else shutil.which("sarm"))
         if not (found and shutil.which(found)):
             raise StudyError(
-                f"cannot run '{path}' (there is no such program) give --sarm a built one" if path
-                else "sarm not found (neither target/release/sarm nor in PATH) run: make build"
+                f"cannot run '{path}' (there is no such program); give --sarm a built one" if path
+                else "sarm not found (neither target/release/sarm nor in PATH); run: make build"
             )
         self.path, self.device, self.quiet = shutil.which(found), device, quiet
         self.common = ["--threads", str(threads)] if threads else []
@@ -116,7 +116,7 @@ class Sarm:
 
     def info(self, path):
         if not os.path.isfile(path):
-            raise StudyError(f"cannot read '{path}' (there is no such file) check the path")
+            raise StudyError(f"cannot read '{path}' (there is no such file); check the path")
         return json.loads(self.call("info", "--json", path, told=False)[1])
 
 
@@ -127,17 +127,17 @@ class Data:
         self.path, self.select = path, select
         self.about = sarm.info(path)
         if "images" not in self.about or self.about.get("problem"):
-            raise StudyError(f"'{path}' holds no images ({self.about.get('problem') or 'not a data file'}) give an HDF5 file of docs/formats.md")
+            raise StudyError(f"'{path}' holds no images ({self.about.get('problem') or 'not a data file'}); give an HDF5 file of docs/formats.md")
         self.size = (self.about["height"], self.about["width"])
         self.sha256 = sha256(path)
 
     def check(self, cls):
         if all(d["name"] != cls.column for d in self.about["datasets"]):
-            raise StudyError(f"'{self.path}' has no data set '{cls.column}' (class {cls.select} needs it) choose others with --classes")
+            raise StudyError(f"'{self.path}' has no data set '{cls.column}' (class {cls.select} needs it); choose others with --classes")
         classes = self.about.get("classes") or {}
         if cls.column == "signal" and not any(float(k) == cls.value for k in classes):
             there = ", ".join(f"{n} with signal={k}" for k, n in classes.items()) or "none"
-            raise StudyError(f"no image of '{self.path}' has {cls.select} (there are {there}) choose others with --classes")
+            raise StudyError(f"no image of '{self.path}' has {cls.select} (there are {there}); choose others with --classes")
 
     def selecting(self, *more):
         return [w for s in (*self.select, *more) for w in ("--select", s)]
@@ -166,9 +166,9 @@ class Class:
         classes = [Class(w.strip()) for w in text.split(",") if w.strip()]
         for c in classes:
             if not re.fullmatch(r"\w+=[-+.\deE]+", c.select):
-                raise StudyError(f"'{c.select}' is no class (it is not NAME=NUMBER) write e.g. signal=1,signal=0")
+                raise StudyError(f"'{c.select}' is no class (it is not NAME=NUMBER); write e.g. signal=1,signal=0")
         if not classes or len({c.name for c in classes}) < len(classes):
-            raise StudyError(f"'{text}' names no classes or one twice (each has a directory of its own) write e.g. signal=1,signal=0")
+            raise StudyError(f"'{text}' names no classes or one twice (each has a directory of its own); write e.g. signal=1,signal=0")
         return classes
 
 
@@ -219,7 +219,7 @@ class Runner:
         if train and train.size != test.size:
             raise StudyError(
                 f"images of '{train.path}' are {train.size[0]}x{train.size[1]}, of '{test.path}' {test.size[0]}x{test.size[1]} "
-                "(they must be of one kind) give two files of the same kind"
+                "(they must be of one kind); give two files of the same kind"
             )
         if train and (train.sha256, train.select) == (test.sha256, test.select):
             raise StudyError(
@@ -244,7 +244,7 @@ class Runner:
             if precious:
                 changed = ", ".join(sorted(k for k in was | asked if was.get(k) != asked.get(k)))
                 raise StudyError(
-                    f"'{directory}' holds a model of another training ({changed} differs) choose another --out, or add --again {name}"
+                    f"'{directory}' holds a model of another training ({changed} differs); choose another --out, or add --again {name}"
                 )
         tell(f"    {name} ..")
         record.unlink(missing_ok=True)
@@ -313,7 +313,7 @@ class Runner:
         info = self.sarm.info(model)
         size = (info["config"]["image"]["height"], info["config"]["image"]["width"])
         if size != self.test.size:
-            raise StudyError(f"'{model}' draws images of {size[0]}x{size[1]}, '{self.test.path}' holds others ({self.test.size[0]}x{self.test.size[1]}) give a model of the same images")
+            raise StudyError(f"'{model}' draws images of {size[0]}x{size[1]}, '{self.test.path}' holds others ({self.test.size[0]}x{self.test.size[1]}); give a model of the same images")
         drawn = directory / "generated.h5"
         directory.mkdir(parents=True, exist_ok=True)
         key = {"model": info["sha256"], "count": self.options.count, "seed": self.options.seed}
@@ -326,7 +326,7 @@ class Runner:
         elif names:
             # From the training file: the events of the judgement stay unseen.
             if not self.train_data:
-                raise StudyError(f"'{model}' has conditions (it must be told them to draw images) give --truth-train, whose rows have them")
+                raise StudyError(f"'{model}' has conditions (it needs them to draw images); give --truth-train, whose rows have them")
             conditions = ["--given-from", self.train_data.path, *self.train_data.selecting(cls.select)]
             key["given"] = [self.train_data.sha256, *self.train_data.select, cls.select]
         generate = self.step(directory, "generate", key, [drawn], lambda: self.sarm.long(
@@ -343,7 +343,7 @@ class Runner:
             "evaluate", *words, *half_width, *self.options.evaluate, "--out", report, "--force", device=False)[0], ""))
         metrics = read_json(report / "metrics.json")
         if not metrics or "all" not in metrics:
-            raise StudyError(f"'{report / 'metrics.json'}' is no report of an evaluation (it is damaged) add --again evaluate")
+            raise StudyError(f"'{report / 'metrics.json'}' is no report of an evaluation (it is damaged); add --again evaluate")
         return record, metrics
 
     def judge(self, job, cls, checked):
@@ -381,9 +381,9 @@ class Runner:
             if any(not job.model(c) for c in self.classes):
                 if job.config is None:
                     missing = next(c.name for c in self.classes if not job.model(c))
-                    raise StudyError(f"no model of '{job.name}' for class {missing} (neither --configs nor --models has one) give it as {job.name}/{missing}=FILE")
+                    raise StudyError(f"no model of '{job.name}' for class {missing} (neither --configs nor --models has one); give it as {job.name}/{missing}=FILE")
                 if not self.train_data:
-                    raise StudyError("nothing to train on (there is no --truth-train) give the training file, or models with --models")
+                    raise StudyError("nothing to train on (there is no --truth-train); give the training file, or models with --models")
                 checked[job.name] = self.completed(job)
         results, total = [], len(jobs) * len(self.classes)
         for job in jobs:

@@ -30,7 +30,7 @@ const REPEATS: usize = 21;
 /// A card, behind its number as the driver counts.
 type Numbered = (usize, Arc<dyn Device>);
 
-/// The card that `choice` asks for; none for the CPU, nor where `auto` finds none, which `progress` is told.
+/// The card that `choice` asks for; none for the CPU, nor if `auto` finds none, which `progress` reports.
 pub fn open(
     choice: &DeviceChoice,
     progress: &dyn Fn(&str),
@@ -122,7 +122,7 @@ fn operations(model: &Sarm, occupancy: f64) -> f64 {
     6.0 * (layers + occupancy * maps as f64)
 }
 
-/// Measure card number `number`; `progress` is told what is being measured.
+/// Measure card number `number`; `progress` is called with the name of each measurement.
 pub fn run(
     options: &Options,
     number: usize,

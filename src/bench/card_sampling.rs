@@ -167,7 +167,7 @@ mod tests {
         assert!((7.5e6..8.4e6).contains(&tile), "{tile}");
         let alone = bytes("jets-dc", 1);
         assert!((3.0e6..3.6e6).contains(&alone), "{alone}");
-        // D+D reads ten numbers a pixel instead of fifteen, and its map once and for all.
+        // D+D reads ten outputs a pixel instead of fifteen, and its map once and for all.
         let share = bytes("jets-dd", 24) / tile;
         assert!((0.7..0.85).contains(&share), "{share}");
     }

@@ -56,7 +56,7 @@ pub fn gemm_gflops(threads: usize, seconds: f64) -> f64 {
     2.0 * (N * N * N) as f64 / times[times.len() / 2] / 1e9
 }
 
-/// Measure; `progress` is told what is being measured.
+/// Measure; `progress` is called with the name of each measurement.
 pub fn run(
     options: &Options,
     report: &mut Report,

@@ -1,4 +1,4 @@
-//! Speed of this machine on the paper's four configurations, beside the paper's figures.
+//! The speed of this machine for the paper's four configurations, compared with the paper's figures.
 
 mod card;
 mod card_sampling;
@@ -216,7 +216,7 @@ impl Options {
     }
 }
 
-/// Measure; `progress` is told what is being measured.
+/// Measure; `progress` is called with the name of each measurement.
 pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchError> {
     let known = |name: &String| PAPER.iter().any(|p| p.name == name);
     if let Some(name) = options.configs.iter().find(|n| !known(n)) {

@@ -34,7 +34,7 @@ impl Header {
         let format = file.metadata("format")?;
         if format != FORMAT {
             return Err(file.damaged(format!(
-                "its format is '{format}', not '{FORMAT}'; was it written by sarm?"
+                "its format is '{format}', not '{FORMAT}', so it was not written by sarm"
             )));
         }
         let version = file.metadata("format_version")?;

@@ -1,4 +1,4 @@
-//! Checkpoints: one safetensors file that holds a whole model, whatever its family.
+//! Checkpoints: one safetensors file holds a complete model of any family.
 
 mod header;
 mod record;

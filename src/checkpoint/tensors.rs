@@ -36,7 +36,7 @@ pub struct Named<'a> {
     pub name: String,
     /// Shape, row-major.
     pub shape: Vec<usize>,
-    /// The numbers.
+    /// The values.
     pub values: Numbers<'a>,
 }
 
@@ -214,7 +214,7 @@ impl Tensors {
         &self.bytes
     }
 
-    /// The f32 tensor `name`, which must have `shape`; every number finite.
+    /// The f32 tensor `name`, which must have `shape`; every value finite.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
         let values = self
             .numbers(name, Dtype::F32, shape)?

@@ -13,7 +13,7 @@ use crate::random::{Purpose, permutation};
 /// What a finished epoch of a training found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Epoch {
-    /// Which training of the test: what is told from what, on which images.
+    /// Which training of the test: which classes it separates, on which images.
     pub training: &'static str,
     /// Counted from 1.
     pub epoch: usize,
@@ -131,7 +131,7 @@ struct Training<'a> {
     /// Whether there is no other attempt: of a network that comes to give every image the same score, what it was before
     /// is taken, as it is where it had learnt something.
     last: bool,
-    /// Whether no network has told any two images apart, untrained: one score for all is then the right answer.
+    /// Whether no untrained network has told any two images apart: one score for all is then the right answer.
     alike: bool,
 }
 

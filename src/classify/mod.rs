@@ -1,8 +1,8 @@
-//! Judging generated images by classifiers: can one tell them from truth, does one learn the same from them.
+//! Evaluation of generated images by classifiers: can a classifier tell them from truth, and does it learn the same from them?
 //!
-//! [`two_sample`] trains a classifier to tell truth from generated images: the area under its ROC curve is 0.5 where it
-//! cannot. [`transfer`] trains one to tell signal from background on generated images and tests it on truth. Both stand
-//! beside the same with truth in the place of the generated images. Conventions and keys: `docs/metrics.md`.
+//! [`two_sample`] trains a classifier to tell truth from generated images: the area under its ROC curve is 0.5 if it
+//! cannot. [`transfer`] trains one to tell signal from background on generated images and tests it on truth. Each test is
+//! also made with truth in place of the generated images. `docs/metrics.md` defines conventions and keys.
 //!
 //! Networks run on candle, on the CPU. A result depends on images, options and seed, not on the number of threads; it
 //! depends on the machine's instruction set, which decides how matrix products are summed.

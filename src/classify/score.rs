@@ -153,7 +153,7 @@ pub fn false_positive_at(curve: &[RocPoint], true_positive: f64) -> f64 {
 /// A divergence and its standard error, in bits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Jsd {
-    /// 0: not to be told apart; 1: always.
+    /// 0: never told apart; 1: always.
     pub value: f64,
     /// Of the finite test sample; 0 for one event.
     pub error: f64,

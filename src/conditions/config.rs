@@ -21,7 +21,7 @@ pub struct ConditionConfig {
 }
 
 impl ConditionConfig {
-    /// What a network is shown of condition number `i` when it is `value`.
+    /// Input of a network for condition number `i` with this `value`.
     pub fn standardise(&self, i: usize, value: f32) -> f32 {
         ((f64::from(value) - self.mean[i]) / self.scale[i]) as f32
     }

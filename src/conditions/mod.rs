@@ -1,6 +1,6 @@
-//! What images are conditioned on: the conditions' names and statistics, their values, the total.
+//! The conditions of images: their names and statistics, their values, the total.
 //!
-//! How conditions are distributed is learnt by a model, so that stands above the families: [`prior`](crate::prior).
+//! Their distribution is learnt by a model, so it belongs above the families: [`prior`](crate::prior).
 
 mod config;
 pub mod total;

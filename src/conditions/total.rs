@@ -128,7 +128,7 @@ mod tests {
         for pixels in [1, 30, 625, 65_536] {
             let (mean, scale) = (0.8 * pixels as f32, 0.1 * pixels as f32);
             let total = Total::new(1, mean, scale, pixels);
-            // As the sum of these is told: in single precision, as the mean and so many scales.
+            // As this sum is given to a network: in single precision, as the mean and so many scales.
             let values: Vec<f32> = (1..=pixels)
                 .map(|i| -(i as f32 * 0.754_877_7).fract().max(0.01).ln())
                 .collect();

@@ -1,4 +1,4 @@
-//! What images are told: the conditions of each, as a network is shown them.
+//! The conditions of each image, as inputs of a network.
 
 use super::total::{Budget, Total};
 use crate::data::SparseImages;
@@ -21,7 +21,7 @@ impl Conditions {
         Self::default()
     }
 
-    /// Rows of `width` standardised numbers, flattened; `values.len()` is a multiple of `width`. None of them is a total:
+    /// Rows of `width` standardised values, flattened; `values.len()` is a multiple of `width`. None of them is a total:
     /// see [`with_total`](Self::with_total).
     pub fn new(width: usize, values: Vec<f32>) -> Self {
         assert!(width == 0 || values.len().is_multiple_of(width));
@@ -34,7 +34,7 @@ impl Conditions {
 
     /// The same, one of the conditions being `total`.
     ///
-    /// The totals in GeV are what the standardised numbers say: images drawn under a seed and likelihoods depend on their
+    /// The totals in GeV follow from the standardised values: images drawn under a seed and likelihoods depend on their
     /// last bit.
     pub fn with_total(mut self, total: Option<Total>) -> Self {
         self.totals = match &total {

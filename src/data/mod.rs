@@ -1,4 +1,4 @@
-//! Images on disk and in memory: HDF5 in and out, selections, the sparse block that everything works on.
+//! Images on disk and in memory: reading and writing HDF5, selections, and the sparse block that all code works on.
 
 mod attributes;
 mod error;

@@ -1,4 +1,4 @@
-//! Where models run: the processor, and NVIDIA cards by way of their driver. Knows no model.
+//! The devices that models run on: the CPU, and NVIDIA cards through their driver. It knows no model.
 
 mod choice;
 mod cpu;

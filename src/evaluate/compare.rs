@@ -1,4 +1,4 @@
-//! The comparison itself: classes, observables, numbers.
+//! The comparison itself: classes, observables, metrics.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -140,13 +140,13 @@ pub struct ClassEvaluation {
 pub struct ObservableEvaluation {
     /// Which.
     pub observable: Observable,
-    /// Its numbers.
+    /// Its metrics.
     pub metrics: Metrics,
     /// Its histograms.
     pub histogram: Comparison,
 }
 
-/// The numbers of one observable as they stand in `metrics.json`; see `docs/metrics.md`.
+/// The metrics of one observable as in `metrics.json`; see `docs/metrics.md`.
 ///
 /// No field is ever NaN: what cannot be computed is absent (`null`) and `reasons` say why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
-//! Judging generated images against truth.
+//! Comparison of generated images with truth.
 //!
 //! [`evaluate`] compares two data sets by their pixels: Wasserstein distances of observables with
 //! errors and floors, separation powers, average images, sparsity, and distances of vectors of
-//! features. [`report`] writes it down and draws it. The conventions are in `docs/metrics.md`.
+//! features. [`report`] writes and plots the results. The conventions are in `docs/metrics.md`.
 
 mod compare;
 pub mod distance;
@@ -60,7 +60,7 @@ impl<T> Sides<T> {
     }
 }
 
-/// Why numbers are absent, by their keys in `metrics.json`.
+/// Why values are absent, by their keys in `metrics.json`.
 pub type Reasons = BTreeMap<String, String>;
 
 /// Numbers of truth against itself: two disjoint random halves, compared as truth and generated are.
@@ -106,7 +106,7 @@ pub enum Unavailable {
     /// Each pixel is zero in all images or in none.
     #[error("each pixel is zero in all images or in none (there is no spread to compare with)")]
     Decided,
-    /// Arithmetic left the numbers that can be written down.
+    /// A result that is not a finite number.
     #[error("some values are too large for this distance (it is not a finite number)")]
     Beyond,
 }
@@ -127,7 +127,7 @@ fn noted<T>(reasons: &mut Reasons, key: &str, found: Result<T, Unavailable>) -> 
         .ok()
 }
 
-/// What [`evaluate`] may be told.
+/// Options of [`evaluate`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
     /// Half-width of the images in eta and phi.

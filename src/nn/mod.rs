@@ -1,4 +1,4 @@
-//! What networks of every family share: layers, optimisers, schedules.
+//! Parts that networks of every family share: layers, optimisers, schedules.
 
 pub mod adam;
 #[cfg(feature = "classify")]

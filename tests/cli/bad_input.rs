@@ -212,15 +212,15 @@ fn nothing_selected() {
     let lab = Lab::trained(DC);
     lab.refuses(
         "train --data data.h5 --select signal=3 --config config.toml --out out",
-        &["no image of data.h5", "signal=3", "signal runs from 0 to 1"],
+        &["no image of 'data.h5'", "signal=3", "signal runs from 0 to 1"],
     );
     lab.refuses(
         "score --model run/model.safetensors --data data.h5 --select signal=1 --select jet_pt=1..2",
-        &["no image of data.h5", "jet_pt", "from 250 to 299"],
+        &["no image of 'data.h5'", "jet_pt", "from 250 to 299"],
     );
     lab.refuses(
         "evaluate --truth data.h5 --generated data.h5 --select-generated jet_pt=1 --out out",
-        &["no image of data.h5", "jet_pt"],
+        &["no image of 'data.h5'", "jet_pt"],
     );
     lab.refuses(
         "train --data data.h5 --limit 0 --out out",

@@ -1,4 +1,4 @@
-//! A CUDA device: memory, copies, launches; its driver; launchers of kernels that know no model.
+//! A CUDA device: memory, copies, launches; its driver; and launchers of kernels that know no model.
 
 pub mod device;
 pub mod driver;

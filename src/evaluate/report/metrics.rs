@@ -1,4 +1,4 @@
-//! `metrics.json`: the numbers of a report. `docs/metrics.md` is its definition.
+//! `metrics.json`: the values of a report. `docs/metrics.md` defines it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The report of an evaluation: `metrics.json`, `index.html` and single figures in one directory.
+//! The report of an evaluation: a directory with `metrics.json`, `index.html` and the figures.
 
 mod classifiers;
 mod directory;

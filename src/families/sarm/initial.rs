@@ -49,7 +49,7 @@ impl Statistics {
         }
     }
 
-    /// With what the sums over all pixels come to in the images `rows`, given their conditions as `model` is shown them:
+    /// With what the sums over all pixels come to in the images `rows`, given their conditions as inputs of `model`:
     /// what [running sums](Sarm::initialise) start from.
     pub fn with_ends<'a>(
         self,
@@ -83,7 +83,7 @@ impl Statistics {
                 (1.0 - self.zero_fraction(pixel)) * shown / kept.len().max(1) as f64
             })
             .sum();
-        // Of images without a positive pixel: any, for nothing is ever shown.
+        // For images without a positive pixel: any value, since it is never used.
         if total > 0.0 { total } else { 1.0 }
     }
 

@@ -8,12 +8,12 @@ use crate::families::sarm::likelihood::levels;
 use crate::families::sarm::{Sarm, StageTensor, Values};
 use crate::numeric::Elementary;
 
-/// The numbers that the network gives for every pixel of a stage.
+/// The outputs of the network for every pixel of a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StageOutput {
     /// Logits of a zero, one a pixel.
     pub gates: Vec<f64>,
-    /// 3K mixture numbers or U latents, for each pixel.
+    /// 3K mixture parameters or U latents, for each pixel.
     pub values: Vec<Vec<f64>>,
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Of the images `rows`, whose conditions `model` is shown as `condition` says.
+    /// Of the images `rows`, whose conditions enter `model` as `condition` says.
     pub fn of<'a>(
         model: &Sarm,
         images: &SparseImages,

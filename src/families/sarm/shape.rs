@@ -2,7 +2,7 @@
 //!
 //! A stage of n pixels has n * u hidden units a layer, sorted by *degree*: unit j has degree j / u.
 //! In the exclusive convention a unit of degree d reads pixels below d and units of degree up to d
-//! of the layer below, and the numbers of pixel i are read off units of degree up to i. As units are
+//! of the layer below, and the outputs of pixel i read units of degree up to i. As units are
 //! sorted, what a row of a weight matrix reads is a *prefix* of its columns, and that prefix is the
 //! whole mask. The paper's masks (its equations 8.2 and 8.3) are the same shifted by one; they leave
 //! the last unit of every layer without a reader and show the first pixel of a stage nothing at all.
@@ -22,7 +22,7 @@ pub struct StageShape {
     pub layers: usize,
     /// Numbers in the condition vector.
     pub conditions: usize,
-    /// Numbers that the network is shown of a pixel (c).
+    /// Inputs of the network for a pixel (c).
     pub channels: usize,
     /// Numbers the network gives for a pixel besides its gate (3K or U).
     pub values: usize,
@@ -73,7 +73,7 @@ impl StageShape {
         self.context() + self.channels * self.pixels
     }
 
-    /// Degree of hidden unit `unit`: the pixel whose numbers are the first to read it.
+    /// Degree of hidden unit `unit`: the pixel whose outputs are the first to read it.
     pub fn degree(&self, unit: usize) -> usize {
         unit / self.units_per_pixel
     }

@@ -1,5 +1,5 @@
-//! Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019): the constants that every engine's
-//! update uses.
+//! Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019): the constants of the update in
+//! every engine.
 
 #[cfg(feature = "classify")]
 pub(crate) mod candle;

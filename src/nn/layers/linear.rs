@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{Derivatives, Matrix, add, add_product, derivatives, numbers};
 
-/// Units that read all numbers of an image, their bias, and perhaps a ReLU.
+/// Units that read all values of an image, their bias, and perhaps a ReLU.
 ///
 /// Arguments: `[images, from]`, weights `[from, to]`, bias `[to]`; result `[images, to]`.
 pub(crate) struct Linear {

@@ -1,9 +1,9 @@
-//! Layers as operations on candle's tape, where its own derivatives are slow on a CPU or lacking.
+//! Layers as operations on candle's tape, in place of candle's own whose derivatives are slow on a CPU or missing.
 //!
-//! Its (0.11) convolution goes back through a convolution as large as the image, and its pooling has no derivative unless the
-//! stride is the window; its matrix product has a derivative by the images too, where none is wanted. Here a convolution is
-//! one matrix product per image, whose unrolled input fits the cache, and a ReLU comes with the layer before it.
-//! All sums run in an order that the number of threads does not change.
+//! In candle 0.11, the derivative of a convolution is a convolution as large as the image, pooling has no derivative unless the
+//! stride equals the window, and a matrix product always computes the derivative with respect to the images, too. Here a
+//! convolution is one matrix product per image, whose unrolled input fits the cache, and a ReLU is part of the layer before
+//! it. The order of all sums is independent of the number of threads.
 
 mod convolution;
 mod linear;
@@ -43,7 +43,7 @@ impl Size {
     }
 }
 
-/// A matrix of `rows x columns` numbers, element (r, c) at `r * strides.0 + c * strides.1`.
+/// A matrix of `rows x columns` values, element (r, c) at `r * strides.0 + c * strides.1`.
 struct Matrix<'a> {
     data: &'a [f32],
     strides: (usize, usize),
@@ -96,7 +96,7 @@ struct Derivatives {
     bias: Vec<f32>,
 }
 
-/// The numbers of a tensor that lie in one run.
+/// The values of a contiguous tensor.
 pub(crate) fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else {
         bail!("a layer's argument is not contiguous")
@@ -104,7 +104,7 @@ pub(crate) fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
-/// `rule` on the numbers of `tensor`.
+/// `rule` on the values of `tensor`.
 fn with_numbers<T>(tensor: &Tensor, rule: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
@@ -114,7 +114,7 @@ fn with_numbers<T>(tensor: &Tensor, rule: impl FnOnce(&[f32]) -> Result<T>) -> R
     }
 }
 
-/// What `rule` finds for the numbers of x, weights, y and dy, as tensors; `arguments`: x, weights, bias, y, dy.
+/// What `rule` returns for the values of x, weights, y and dy, as tensors; `arguments`: x, weights, bias, y, dy.
 fn derivatives(
     [x, weights, bias, y, dy]: [&Tensor; 5],
     inner: bool,

@@ -1,5 +1,5 @@
-//! NVIDIA cards, by way of their driver. It is looked for when the program runs: the same binary starts
-//! on machines without one.
+//! NVIDIA cards, through their driver. It is loaded at run time, so the same binary also starts on machines
+//! without one.
 
 #[cfg_attr(feature = "cuda", path = "enabled.rs")]
 #[cfg_attr(not(feature = "cuda"), path = "disabled.rs")]

@@ -1,5 +1,5 @@
-//! Figures of the report. Everything is drawn on the surface of `canvas.rs`, the only file that knows
-//! the plotting crate.
+//! Figures of the report. Everything is drawn through `canvas.rs`, the only file that uses the plotting
+//! crate.
 
 mod axis;
 mod canvas;

@@ -6,8 +6,8 @@ use crate::families::sarm::likelihood::Grid;
 use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
 use crate::family::{ConfigError, check_conditions, factor, impossible, within};
 
-/// The most units a layer may have and the most numbers a network may give a pixel: far above any
-/// use, low enough that a typing error is told from a wish.
+/// The most units a layer may have and the most outputs a network may have for a pixel: far above any
+/// use, low enough to catch a typing error.
 const MOST: usize = 1 << 16;
 /// The most parameters of a model, 16 GiB of f32.
 const MOST_PARAMETERS: u64 = 1 << 32;

@@ -1,4 +1,4 @@
-//! What a user may choose, as TOML: `[order]`, `[[stage]]`, `[likelihood]`, `[input]`, `[condition]`, `[train]`.
+//! The configuration of a user, as TOML: `[order]`, `[[stage]]`, `[likelihood]`, `[input]`, `[condition]`, `[train]`.
 
 mod check;
 mod parse;
@@ -23,7 +23,7 @@ pub struct Config {
     pub stage: Vec<StageConfig>,
     /// Distribution of one pixel.
     pub likelihood: LikelihoodConfig,
-    /// What the network is shown of a pixel.
+    /// Inputs of the network for a pixel.
     pub input: InputConfig,
     /// Per-row quantities that every stage is conditioned on.
     pub condition: ConditionConfig,
@@ -60,7 +60,7 @@ pub struct ModelConfig {
     pub stage: Vec<StageConfig>,
     /// Distribution of one pixel.
     pub likelihood: LikelihoodConfig,
-    /// What the network is shown of a pixel.
+    /// Inputs of the network for a pixel.
     pub input: InputConfig,
     /// Per-row quantities that every stage is conditioned on.
     pub condition: ConditionConfig,
@@ -191,7 +191,7 @@ pub enum Transform {
     Sqrt,
 }
 
-/// One number that the network is shown of a pixel: `scale transform(pixel / unit)`. Zero shows as zero.
+/// One input of the network for a pixel: `scale transform(pixel / unit)`. A zero gives zero.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Channel {
@@ -213,7 +213,7 @@ impl Default for Channel {
     }
 }
 
-/// `[input]`: what the network is shown of a pixel.
+/// `[input]`: the inputs of the network for a pixel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InputConfig {
@@ -221,7 +221,7 @@ pub struct InputConfig {
     pub transform: Transform,
     /// GeV that count as 1.
     pub unit: f64,
-    /// Further numbers of the same pixel.
+    /// Further inputs for the same pixel.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Channel>,
 }
@@ -240,7 +240,7 @@ impl Default for InputConfig {
 }
 
 impl InputConfig {
-    /// All that is shown of a pixel, at least one and at most [`MOST_CHANNELS`].
+    /// All inputs for a pixel, at least one and at most [`MOST_CHANNELS`].
     pub fn channels(&self) -> Vec<Channel> {
         let first = Channel {
             transform: self.transform,
@@ -254,5 +254,5 @@ impl InputConfig {
     }
 }
 
-/// The most numbers that a network may be shown of a pixel.
+/// The most inputs that a network may have for a pixel.
 pub const MOST_CHANNELS: usize = 4;

@@ -1,4 +1,4 @@
-//! Drawing one pixel: random numbers for sixteen images, and a value from the network's numbers; and tiles of images side
+//! Drawing one pixel: random numbers for sixteen images, and a value from the network's outputs; and tiles of images side
 //! by side.
 
 use rayon::prelude::*;
@@ -85,7 +85,7 @@ impl ValueDraw {
         }
     }
 
-    /// A positive pixel in GeV, out of what is left, from its numbers and two random words; `scratch` is reused.
+    /// A positive pixel in GeV, at most what is left, from its outputs and two random words; `scratch` is reused.
     #[inline(always)]
     pub fn draw<V: Vector>(
         &self,

@@ -42,7 +42,7 @@ pub struct StageWork {
     pub entries: Vec<Entry>,
     /// Entries of pixel i: `ends[i] .. ends[i + 1]`.
     pub ends: Vec<usize>,
-    /// Mixture numbers or latents of each entry, padded; after the likelihood their derivatives.
+    /// Mixture parameters or latents of each entry, padded; after the likelihood their derivatives.
     pub values: Vec<f32>,
     /// D+D: derivatives by the shared map and its bias, per block: `[block][level][padded values]`, bias last.
     pub levels: Vec<f32>,

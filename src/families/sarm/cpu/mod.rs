@@ -1,4 +1,4 @@
-//! The engine that runs everywhere: f32 on the processor's vector units.
+//! The CPU engine, which runs everywhere: f32 on the processor's vector units.
 
 mod draw;
 mod group;

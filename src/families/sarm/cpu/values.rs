@@ -1,4 +1,4 @@
-//! The numbers of positive pixels, forward and back: only they are computed, image by image.
+//! The outputs of positive pixels, forward and backward: only these are computed, image by image.
 
 use crate::families::sarm::likelihood::Grid;
 use crate::families::sarm::likelihood::levels::softmax_nll;
@@ -9,7 +9,7 @@ use super::group::StagePass;
 use super::tile::{Product, for_tiles, padded};
 
 impl StagePass<'_> {
-    /// Mixture numbers or latents of every entry: dot products with the image's last layer.
+    /// Mixture parameters or latents of every entry: dot products with the image's last layer.
     #[inline(always)]
     pub fn values_forward<V: Vector>(&mut self) {
         let p = self.shape.values;

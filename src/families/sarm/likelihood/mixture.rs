@@ -1,6 +1,6 @@
 //! D+C: a mixture of logistics, each truncated to the allowed range and renormalised.
 //!
-//! The 3K numbers of a pixel are K logits of the weights w, K means mu, K logarithms of the scales s,
+//! The 3K parameters of a pixel are K logits of the weights w, K means mu, K logarithms of the scales s,
 //! the last two in the mixture's unit.
 
 use crate::conditions::Budget;
@@ -111,7 +111,7 @@ impl Mixture {
         }
     }
 
-    /// -ln f(x) in nats for a density per GeV. `values` holds the pixel's 3K numbers.
+    /// -ln f(x) in nats for a density per GeV. `values` holds the pixel's 3K parameters.
     #[inline(always)]
     pub fn nll<T: Real>(&self, x: T, values: &[T]) -> T {
         self.evaluate(x, values, &mut [])
