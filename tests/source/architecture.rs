@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[path = "architecture/source.rs"]
 mod source;
 
 use source::{Arrow, arrows, tokens, without_tests};
