@@ -5,6 +5,7 @@ mod support;
 
 mod bad_input;
 mod conditions;
+mod digests;
 mod full_disk;
 mod interrupts;
 mod kills;

@@ -10,7 +10,7 @@ there were. "same" is what two runs that must agree should say. Of JSON and TOML
 program may say more.
 
 `4e76801.json` holds the digests of commit 4e76801, `old/` files that it wrote: a later program must read them and go on with them.
-tests/digests.rs compares. Names under `platform` say what the numbers may depend on besides the program: logarithms, powers and
+tests/cli/digests.rs compares. Names under `platform` say what the numbers may depend on besides the program: logarithms, powers and
 exponentials in double precision come from the system's mathematical library, and others round another last bit. They go into
 trainings (where they start, their schedule), priors, D+D levels, likelihoods and evaluations, not into the images of a D+C model.
 

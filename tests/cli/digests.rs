@@ -1,19 +1,15 @@
 //! The program writes what commit 4e76801 wrote: images, trainings, scores, evaluations and packed models, digest by digest, on every
 //! instruction set of this processor; and it goes on with that program's files (`tests/digests/old/`).
 //!
-//! `tests/digests/digests.py` says what is digested. `SARM_DIGESTS=write cargo test --test digests` accepts what the program writes now,
+//! `tests/digests/digests.py` says what is digested. `SARM_DIGESTS=write cargo test --test cli digests::` accepts what the program writes now,
 //! into the file that is compared with: a commit that does so says why results changed.
-
-#[path = "support/h5.rs"]
-mod h5;
-#[path = "support/program.rs"]
-mod program;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use program::{SARM, one_error};
+use crate::support::h5;
+use crate::support::program::{SARM, one_error};
 use sarm::numeric::Isa;
 
 type Digests = BTreeMap<String, String>;
