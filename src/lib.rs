@@ -1,26 +1,60 @@
-//! Sparse autoregressive models (SARM) of detector images: learn them from Monte Carlo, draw new ones.
+//! Sparse autoregressive models (SARM) of detector images: learn them from Monte Carlo, generate new ones, with an exact
+//! likelihood.
 //!
-//! ```text
-//! TRAIN     data::read ──► SparseImages ──► train ──► engine: Trainer ──► model::checkpoint
-//! GENERATE  model::checkpoint ──► engine: Sampler ──► generate ──► data::ImageWriter (journal beside it)
-//! EVALUATE  data::read, twice ──► physics::observables ──► evaluate ──► evaluate::report
-//! SCORE     data::read + model::checkpoint ──► engine: score
+//! Ten jets of W bosons from the model that comes with the crate, as dense images in GeV:
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use sarm::run::conditions::{Given, Source};
+//! use sarm::run::generate::{Job, Request};
+//! use sarm::run::pretrained;
+//!
+//! let checkpoint = pretrained::open(Path::new("jets-w"))?;
+//! let mut request = Request::new(10, 7); // ten images, random seed 7
+//! let name = Path::new("jets-w");
+//! request.conditions = Source::Given(Given::with_those_of(&[], pretrained::named(name))?);
+//! let drawn = Job::new(&checkpoint, &request)?.draw()?;
+//! let mut image = vec![0.0f32; 25 * 25]; // row-major, GeV
+//! drawn.images.dense_into(0, &mut image);
+//! let sum: f32 = image.iter().sum();
+//! // The pixels add up to the total that was drawn first, as jet_pt and jet_mass were.
+//! assert!((sum / drawn.conditions["intensity"][0] - 1.0).abs() < 1e-3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Arrows between modules go one way: [`cli`] calls [`train`], [`generate`](mod@generate), [`evaluate`] and
-//! [`bench`](mod@bench); these call an [`engine`]; an engine runs a [`model`] and knows nothing above it; a model
-//! knows no engine. [`numeric`] and [`random`] are at the bottom: arithmetic and random numbers that are
-//! the same bits on every machine.
+//! `examples/` shows training, scoring and evaluation in under forty lines each; everything there goes through [`run`].
+//!
+//! ```text
+//! TRAIN     data::read ──► run::train ──► family::Configuration ──► family::Model ──► Trainer; files in run::train
+//! GENERATE  run::Checkpoint ──► run::generate::Job ──► family::Sampler ──► data::ImageWriter (journal beside it)
+//! SCORE     run::Checkpoint + data::read ──► run::score ──► family::Scorer
+//! EVALUATE  data::read, twice ──► physics::observables ──► evaluate ──► evaluate::report
+//! ```
 //!
 //! | idea | its home |
 //! |---|---|
-//! | who reads whom: degrees, masks, tensors | [`model::shape`] |
-//! | the likelihood of a pixel | [`model::likelihood`] |
-//! | how a model is run | [`engine`]; on the CPU, [`engine::cpu`]; the slow float64 truth, [`engine::reference`] |
-//! | files | [`data`], [`model::checkpoint`] |
+//! | what the program does, for every face: training, generation, scoring, journals, resuming | [`run`] |
+//! | what a model family can do, as traits | [`family`]; the list of families, [`families`] |
+//! | SARM: degrees, masks and tensors | [`families::sarm::shape`] |
+//! | the likelihood of a pixel | [`families::sarm::likelihood`] |
+//! | how a SARM is run | [`families::sarm::cpu`], [`families::sarm::cuda`]; the slow float64 truth, [`families::sarm::reference`] |
+//! | what images are conditioned on; images that share out a total | [`conditions`], [`conditions::total`] |
+//! | how conditions are distributed: what it is, learning it, drawing them | [`prior`] |
+//! | the processor, and NVIDIA cards | [`device`] |
+//! | files | [`data`], [`checkpoint`] |
 //! | observables of an image | [`physics`] |
-//! | models that come with the program | [`pretrained`] |
-//! | judging generated images | [`evaluate`]; by classifiers, [`classify`] |
+//! | models that come with the program | [`run::pretrained`] |
+//! | generated images against truth | [`evaluate`]; classifiers, `classify` |
+//! | arithmetic and random numbers, the same bits on every machine | [`numeric`], [`random`] |
+//!
+//! CONTRIBUTING.md draws the layers; a test holds the imports to that picture.
+//!
+//! # Features
+//!
+//! The default, `cli`, is the whole program. A library may do with less: `hdf5` (data files; compiles libhdf5),
+//! `classify` (classifiers on candle), `report` (the page of an evaluation, figures by kuva). `cuda` adds NVIDIA cards.
+//! Without any, models are trained, drawn from and scored in memory.
 
 pub mod bench;
 pub mod checkpoint;

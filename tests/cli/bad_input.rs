@@ -212,7 +212,11 @@ fn nothing_selected() {
     let lab = Lab::trained(DC);
     lab.refuses(
         "train --data data.h5 --select signal=3 --config config.toml --out out",
-        &["no image of 'data.h5'", "signal=3", "signal runs from 0 to 1"],
+        &[
+            "no image of 'data.h5'",
+            "signal=3",
+            "signal runs from 0 to 1",
+        ],
     );
     lab.refuses(
         "score --model run/model.safetensors --data data.h5 --select signal=1 --select jet_pt=1..2",

@@ -70,6 +70,22 @@ pub struct TrainPlan {
     pub checkpoint_every: Duration,
 }
 
+impl TrainPlan {
+    /// Train a model of `config` on `dataset` into the directory `out`: a new run, a checkpoint every five minutes.
+    pub fn new(config: Box<dyn Configuration>, dataset: Dataset, out: impl Into<PathBuf>) -> Self {
+        Self {
+            config,
+            dataset,
+            data: String::new(),
+            select: Vec::new(),
+            out: out.into(),
+            resume: false,
+            force: false,
+            checkpoint_every: Duration::from_secs(300),
+        }
+    }
+}
+
 /// One epoch's figures: a line of `metrics.csv`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
