@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::ops::MOST_STAGES;
 use super::ops::sample::{
-    Blocks, FRAGMENT, MOST_LAYERS, MOST_STAGES, Sample, SamplePlan, StageWeights, Unfit, ValueKind,
+    Blocks, FRAGMENT, MOST_LAYERS, Sample, SamplePlan, StageWeights, Unfit, ValueKind,
 };
 use super::packed::PackedStage;
 use crate::device::EngineError;

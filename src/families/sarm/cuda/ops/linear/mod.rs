@@ -25,8 +25,8 @@ use crate::device::EngineError;
 use crate::device::cuda::device::Address;
 use crate::device::cuda::ops::Demand;
 
-/// Problems in one launch; the same number stands in `kernels/sarm/masked_linear.cuh`.
-const PROBLEMS: usize = 16;
+/// Problems in one launch; PROBLEMS of `kernels/sarm/masked_linear.cuh`.
+pub(super) const PROBLEMS: usize = 16;
 
 /// Largest count of images, rows or columns: sums with a tile's size and byte counts of a row stay in 32 bits.
 const MOST: u32 = 1 << 29;
