@@ -1,5 +1,4 @@
-// Numbers that these kernels and the host both know, for tests/cuda/kernels/constants.rs to compare: in the order of
-// src/device/cuda/ops/constants.rs.
+// Numbers that these kernels and the host both know, for tests/cuda/kernels/constants.rs to compare, in its order.
 
 #include "adam.cuh"
 #include "philox.cuh"

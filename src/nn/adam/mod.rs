@@ -4,11 +4,11 @@
 pub(crate) mod candle;
 
 /// Decay of the first moments.
-pub(crate) const BETA_1: f32 = 0.9;
+pub const BETA_1: f32 = 0.9;
 /// Decay of the second moments.
-pub(crate) const BETA_2: f32 = 0.999;
+pub const BETA_2: f32 = 0.999;
 /// Keeps the denominator off 0.
-pub(crate) const EPSILON: f32 = 1e-8;
+pub const EPSILON: f32 = 1e-8;
 
 /// How far a step goes.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use sarm::device::cuda::device::{Address, Device, Launch};
 use sarm::device::cuda::ops::constants as of_all;
 use sarm::families::sarm::cuda::ops::constants as of_sarm;
+use sarm::nn::adam::{BETA_1, BETA_2, EPSILON};
+use sarm::random::{Purpose, unit, words};
 
 use crate::kernels::case::{Case, Demand, Output, Prepared, Size, poisoned};
 
@@ -20,8 +22,24 @@ pub fn cases(size: Size) -> Vec<Case> {
             prepare: Box::new(move |device| prepare(device, launch, &known)),
         };
     vec![
-        case("common", of_all::common_constants, of_all::constants()),
+        case("common", of_all::common_constants, known_to_all()),
         case("sarm", of_sarm::sarm_constants, of_sarm::constants()),
+    ]
+}
+
+/// What `kernels/common/` shares with the host, in the order of `constants.cu`.
+fn known_to_all() -> Vec<(&'static str, f64)> {
+    let random = words(1 | 2 << 32, Purpose::Draw, 3 << 32 | 4, 5);
+    vec![
+        ("BETA_1", BETA_1.into()),
+        ("BETA_2", BETA_2.into()),
+        ("EPSILON", EPSILON.into()),
+        ("Purpose::Draw", f64::from(Purpose::Draw as u32)),
+        ("unit of the largest word", unit(u32::MAX).into()),
+        ("unit of the smallest word", unit(0).into()),
+        ("first random word", random[0].into()),
+        ("second random word", random[1].into()),
+        ("third random word", random[2].into()),
     ]
 }
 
