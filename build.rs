@@ -21,14 +21,15 @@ const OLDEST: (u32, u32) = (12, 4);
 /// Folders of kernel files: what any family may use, and each family's own.
 const FOLDERS: [&str; 2] = ["common", "sarm"];
 
-/// The kernel files, `kernels/<name>.cu`. A list, and not what the folders hold: cargo would watch a folder with
-/// all below it, and compile this crate again after every edit of the emulation or of the budget there.
-/// `tests/cuda/budget.rs` fails on a file that is not listed.
-const SOURCES: [&str; 11] = [
+/// The kernel files, `kernels/<name>.cu`. A list, and not what the folders hold: cargo runs this again for what it
+/// watches, which is files, and a folder's new file is none yet. `tests/cuda/budget.rs` fails on a file that is not listed.
+const SOURCES: [&str; 13] = [
     "common/compact",
+    "common/constants",
     "common/contract",
     "common/rates",
     "common/step",
+    "sarm/constants",
     "sarm/gather",
     "sarm/levels",
     "sarm/masked_linear_forward",

@@ -69,7 +69,8 @@ gelu = lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**
 def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, **_):
     """ln f of a mixture of logistics truncated to (0, upper). x: (m,) GeV, value: (m, 3K).
 
-    left: (m,) GeV that were left of the image's total, infinite without a total; takes_all: x is all of it."""
+    left: (m,) GeV that were left of the image's total, infinite without a total; takes_all: x is all of it, which counts if
+    it is within the range: the same rule as `Mixture::within` of src/families/sarm/likelihood/mixture.rs."""
     logits, mean, log_scale = np.split(value, 3, axis=1)
     scale = np.exp(np.clip(log_scale, -9, 9))
     shared = np.isfinite(left) & (left <= upper)  # the first component is all that is left
@@ -79,7 +80,7 @@ def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, **_):
     terms = logits - z - 2 * softplus(-z) - np.log(scale) - log_mass
     terms[shared, 0] = -np.inf
     density = log_sum_exp(terms) - np.log(unit)
-    return np.where(takes_all, logits[:, 0], density) - log_sum_exp(logits)
+    return np.where(takes_all & shared, logits[:, 0], density) - log_sum_exp(logits)
 
 
 def grid(x, levels, power, maximum, **_):

@@ -65,7 +65,7 @@ pub fn words(seed: u64, purpose: Purpose, n: u64, item: u32) -> [u32; 4] {
     )
 }
 
-/// A word as a number strictly between 0 and 1, on the 2^24 midpoints that an f32 holds exactly.
+/// A word as a number strictly between 0 and 1, on the 2^23 midpoints that an f32 holds exactly.
 pub fn unit(word: u32) -> f32 {
     // The top 23 bits and a half: the largest is 1 - 2^-24, which f32 still tells from 1.
     ((word >> 9) as f32 + 0.5) * (1.0 / (1 << 23) as f32)

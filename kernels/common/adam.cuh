@@ -1,5 +1,5 @@
-// Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019), the rule of
-// src/nn/adam/mod.rs and src/families/sarm/cpu/weights.rs.
+// Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019). Rust twin: `AdamRule::step` of
+// src/nn/adam/mod.rs, which makes the constants of a step too.
 #pragma once
 
 #include "device.cuh"
@@ -20,9 +20,10 @@ struct AdamState {
     float second;
 };
 
+constexpr float BETA_1 = 0.9f, BETA_2 = 0.999f, EPSILON = 1e-8f;
+
 // One step of one parameter. A gradient of 0 leaves a parameter with moments 0 as it is.
 DEVICE AdamState adam(AdamState s, float gradient, AdamRates rates) {
-    constexpr float BETA_1 = 0.9f, BETA_2 = 0.999f, EPSILON = 1e-8f;
     s.first = BETA_1 * s.first + (1.0f - BETA_1) * gradient;
     s.second = BETA_2 * s.second + (1.0f - BETA_2) * gradient * gradient;
     s.value = rates.keep * s.value - rates.step_size * s.first / (sqrtf(s.second * rates.second_scale) + EPSILON);

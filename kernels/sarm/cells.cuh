@@ -8,10 +8,10 @@
 
 #include "common/device.cuh"
 #include "likelihood.cuh"
+#include "limits.cuh"
 #include "target.cuh"
 
 constexpr uint32_t CELLS = 256;
-constexpr uint32_t MOST_STAGES = 16;
 
 // One stage's numbers, `Cells::numbers` for each pixel: its gate, then its values. Then padding to `pitch`.
 struct StageCells {
@@ -47,10 +47,10 @@ struct CellsShared {
 static_assert(sizeof(CellsShared) == 4 * (3 * CELLS + 32), "as in src/families/sarm/cuda/ops/levels.rs");
 
 // Which pixels of which images a tile holds.
-struct Tile {
+struct CellTile {
     uint32_t chunk_log2, chunk, chunk_index, first_pixel, first_image;
 
-    DEVICE Tile(const StageCells& stage, uint32_t tile) {
+    DEVICE CellTile(const StageCells& stage, uint32_t tile) {
         chunk_log2 = stage.chunk_log2;
         chunk = 1u << chunk_log2;
         const uint32_t chunks = divide_up(stage.pixels, chunk);
@@ -64,16 +64,16 @@ struct Tile {
 };
 
 // Where a cell's values begin in a stage's rows.
-DEVICE size_t values_of(const Cells& cells, const StageCells& stage, const Tile& tile, uint32_t cell) {
+DEVICE size_t values_of(const Cells& cells, const StageCells& stage, const CellTile& tile, uint32_t cell) {
     return static_cast<size_t>(tile.image(cell)) * stage.pitch + tile.pixel(cell) * cells.numbers + 1;
 }
 
 // Where a cell lies among all [images, places].
-DEVICE size_t place_of(const Cells& cells, const StageCells& stage, const Tile& tile, uint32_t cell) {
+DEVICE size_t place_of(const Cells& cells, const StageCells& stage, const CellTile& tile, uint32_t cell) {
     return static_cast<size_t>(tile.image(cell)) * cells.places + stage.first_place + tile.pixel(cell);
 }
 
-DEVICE uint32_t target_of(const Cells& cells, const StageCells& stage, const Tile& tile, uint32_t cell) {
+DEVICE uint32_t target_of(const Cells& cells, const StageCells& stage, const CellTile& tile, uint32_t cell) {
     return cells.target[place_of(cells, stage, tile, cell)];
 }
 
@@ -88,7 +88,7 @@ DEVICE float warp_max(float v) {
 }
 
 // The tile's derivatives: those of the gates, all others 0, 16 bytes at a time.
-DEVICE void fill_delta(const Cells& cells, const StageCells& stage, const Tile& tile, const CellsShared& shared) {
+DEVICE void fill_delta(const Cells& cells, const StageCells& stage, const CellTile& tile, const CellsShared& shared) {
     const uint32_t first = tile.first_pixel * cells.numbers;
     const bool last_chunk = tile.first_pixel + tile.chunk >= stage.pixels;
     const uint32_t vectors = ((last_chunk ? stage.pitch : first + tile.chunk * cells.numbers) - first) / 8;
@@ -119,7 +119,7 @@ DEVICE void fill_delta(const Cells& cells, const StageCells& stage, const Tile& 
 
 // The gates of a tile, their derivatives and zeros for the rest, and the list of positive cells; returns how
 // many. All threads of the block; what is returned and shared is there for all of them.
-DEVICE uint32_t open_tile(const Cells& cells, const StageCells& stage, const Tile& tile, CellsShared& shared) {
+DEVICE uint32_t open_tile(const Cells& cells, const StageCells& stage, const CellTile& tile, CellsShared& shared) {
     const uint32_t cell = thread_index();
     const bool exists = tile.image(cell) < cells.images && tile.pixel(cell) < stage.pixels;
     bool positive = false;
@@ -148,7 +148,7 @@ DEVICE uint32_t open_tile(const Cells& cells, const StageCells& stage, const Til
 
 // Sums the costs of each image of the tile. All threads of the block, after a barrier behind the last cost;
 // a barrier must stand before the next tile is opened.
-DEVICE void close_tile(const Cells& cells, const StageCells& stage, const Tile& tile, const CellsShared& shared) {
+DEVICE void close_tile(const Cells& cells, const StageCells& stage, const CellTile& tile, const CellsShared& shared) {
     for (uint32_t image = warp(); image < tile.images(); image += CELLS / 32) {
         float sum = 0.0f;
         for (uint32_t i = lane(); i < tile.chunk; i += 32) sum += shared.cost[image * tile.chunk + i];

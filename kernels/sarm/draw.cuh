@@ -7,13 +7,16 @@
 // Below this fraction of the heaviest one's mass a component or level adds nothing to a float's sum: never drawn.
 constexpr float LEAST_MASS = 1e-9f;
 
-// What the network is shown of a pixel: numbers that `Sample::launch` (src/families/sarm/cuda/ops/sample.rs) gives.
+// What the network is shown of a pixel: `input_kind` of src/families/sarm/cuda/ops/sample/mod.rs.
 enum : uint32_t { INPUT_RAW = 0, INPUT_LOG1P = 1, INPUT_SQRT = 2 };
 
 DEVICE float shown_value(float x, uint32_t kind, float inverse_unit) {
     const float y = x * inverse_unit;
     return kind == INPUT_LOG1P ? logf(1.0f + y) : kind == INPUT_SQRT ? sqrtf(y) : y;
 }
+
+// Means further below zero, in scales, leave an exponential tail alone.
+constexpr float TAIL = -20.0f;
 
 DEVICE float sigmoid(float x) { return fast_reciprocal(1.0f + fast_exp(-x)); }
 
@@ -22,7 +25,7 @@ DEVICE float quantile_from_above(float mean, float log_scale, float upper, float
     const bool limited = upper < INFINITY;
     const float scale = fast_exp(log_scale), inverse = fast_exp(-log_scale);
     const float at_zero_logit = mean * inverse;
-    if (at_zero_logit < -20.0f) {
+    if (at_zero_logit < TAIL) {
         const float rest = limited ? fast_exp(-upper * inverse) : 0.0f;
         return -scale * logf(fmaf(place, 1.0f - rest, rest));
     }

@@ -10,7 +10,7 @@ struct GatherParams {
     const uint16_t* place;  // a positive pixel
     const bf16* shown;      // [channels] a positive pixel
     const uint32_t* target; // a positive pixel
-    const float* limit;     // a positive pixel: what was left of its image's total, GeV; 0: it took all; NULL: no total is known
+    const float* limit;     // a positive pixel: `Mixture::limit`; NULL: no total is known
     const uint32_t* certain; // [images] place from which on nothing is left, where `limit` is there
     const bf16* conditions; // [images, condition_count]
     const uint32_t* rows;   // images of one batch after another

@@ -217,7 +217,7 @@ DEVICE void logits_of(const LevelsParams& p, const LevelsShared& s, uint32_t ent
 
 // Positive pixels `first ..` of the tile's list, at most `p.entries` of them. Begins and ends with nothing of
 // the entries in use.
-DEVICE void softmaxes(const LevelsParams& p, const LevelsStage& stage, const Tile& tile, LevelsShared& s,
+DEVICE void softmaxes(const LevelsParams& p, const LevelsStage& stage, const CellTile& tile, LevelsShared& s,
                       uint32_t first, uint32_t entries) {
     for (uint32_t i = thread_index(); i < p.entries * p.row; i += CELLS) {
         const uint32_t e = i / p.row, u = i % p.row;
@@ -284,7 +284,7 @@ KERNEL(levels_likelihood, LevelsParams, CELLS, 2) {
     }
     if (p.tile >= p.levels) load_map(p, stage, s, 0, p.levels);
     for (uint32_t t = block; t < stage.tiles; t += stage.blocks) {
-        const Tile tile(stage.cells, t);
+        const CellTile tile(stage.cells, t);
         const uint32_t entries = open_tile(p.cells, stage.cells, tile, s.cells);
         for (uint32_t first = 0; first < entries; first += p.entries) {
             softmaxes(p, stage, tile, s, first, min(p.entries, entries - first));

@@ -5,7 +5,7 @@
 #include "mask.cuh"
 #include "masked_linear_tile.cuh"
 
-// Problems in one launch; the same number stands in src/families/sarm/cuda/ops/linear/mod.rs.
+// Problems in one launch: PROBLEMS of src/families/sarm/cuda/ops/linear/mod.rs
 constexpr uint32_t PROBLEMS = 16;
 
 // The problem that this block works on: the last one whose first block is not beyond it.

@@ -7,7 +7,7 @@
 
 struct MixtureParams {
     Cells cells;
-    const float* limit;           // [images, places] what was left before a positive pixel, GeV; 0: it took all; NULL: no total is known
+    const float* limit;           // [images, places] of positive pixels: `Mixture::limit`; NULL: no total is known
     float inverse_unit, log_unit; // of one unit of means and scales in GeV
     float upper;                  // in units; infinite without upper truncation
     uint32_t components;          // K
@@ -28,7 +28,7 @@ DEVICE float group_max(float v, uint32_t lanes) {
 
 // The values of the listed cells, `per_lane` components a lane.
 template <int per_lane>
-DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Tile& tile, uint32_t entries,
+DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const CellTile& tile, uint32_t entries,
                      CellsShared& shared) {
     // Stands for a component that is not there: no weight, and no number that could overflow.
     constexpr float NONE = -1e30f;
@@ -42,13 +42,16 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Tile
         MixturePixel pixel{0.0f, p.upper};
         if (exists) pixel.y = float_of_bits(target_of(p.cells, stage, tile, cell)) * p.inverse_unit;
         // Components of this pixel: the first if it took all that was left, the others if not; all, where no total is known or
-        // more is left than a pixel can be.
+        // more is left than a pixel can be. Which: `Mixture::limit` of src/families/sarm/likelihood/mixture.rs.
         uint32_t from = 0, to = k;
         if (exists && p.limit) {
-            const float left = p.limit[place_of(p.cells, stage, tile, cell)] * p.inverse_unit;
-            pixel.upper = fminf(p.upper, fmaxf(left, 2.0f * SMALLEST));
-            if (left == 0.0f) to = 1;
-            else if (left <= p.upper) from = 1;
+            const float left = p.limit[place_of(p.cells, stage, tile, cell)];
+            if (left == 0.0f) {
+                to = 1;
+            } else if (left < INFINITY) {
+                from = 1;
+                pixel.upper = fminf(p.upper, fmaxf(left * p.inverse_unit, 2.0f * SMALLEST));
+            }
         }
         const bool all = to == 1 && p.limit;
 
@@ -109,12 +112,12 @@ KERNEL(mixture_likelihood, MixtureParams, CELLS, 5) {
     uint32_t s = 0;
     while (s + 1 < p.stage_count && block_index() >= p.stages[s + 1].first_block) ++s;
     const StageCells& stage = p.stages[s];
-    const Tile tile(stage, block_index() - stage.first_block);
+    const CellTile tile(stage, block_index() - stage.first_block);
     const uint32_t entries = open_tile(p.cells, stage, tile, shared);
     if (p.components <= 32) {
         mixtures<1>(p, stage, tile, entries, shared);
     } else {
-        mixtures<2>(p, stage, tile, entries, shared);
+        mixtures<MOST_COMPONENTS / 32>(p, stage, tile, entries, shared);
     }
     block_barrier();
     close_tile(p.cells, stage, tile, shared);

@@ -1,17 +1,13 @@
-// Draws images: all steps of the autoregressive model in one launch. docs/kernels.md, "The sampler".
+// Draws images: all steps of the autoregressive model in one launch. docs/kernels.md#sampling
 //
 // A block of threads takes a tile of images, draws all of their pixels, and takes the next. Some of its warps *draw*,
 // 8 images each: they go through a block's pixels one by one, each unit once final pushed into all that read it inside
 // the block. The others *work ahead*: with what is finished they prepare the next block's units and the next
 // pixels' numbers, so that the products with the bulk of the weights are in nobody's way.
-#include "draw.cuh"
 #include "common/gelu.cuh"
+#include "draw.cuh"
+#include "limits.cuh"
 #include "sample_network.cuh"
-
-// Stages of a model that can be drawn: MOST_STAGES in src/families/sarm/cuda/ops/sample.rs
-constexpr uint32_t MOST_STAGES = 16;
-// Numbers that are shown of a pixel: MOST_CHANNELS in src/families/sarm/config/mod.rs
-constexpr uint32_t MOST_CHANNELS = 4;
 
 struct SampleParams {
     const uint16_t* order;    // [places] row-major pixel of each place
@@ -35,13 +31,15 @@ struct SampleParams {
     uint32_t components;      // D+C; 0: D+D
     uint32_t level_groups;    // D+D: 128 levels each
     float unit, upper;        // D+C: GeV; in units
+    float largest;            // D+C: `upper` in GeV, rounded down
+    uint32_t padding;
     uint32_t input_kind[MOST_CHANNELS];
     float inverse_input_unit[MOST_CHANNELS];
     float input_scale[MOST_CHANNELS];
     TileLayout layout;
     SampleStage stages[MOST_STAGES];
 };
-static_assert(sizeof(SampleParams) == 216 + 88 * MOST_STAGES, "Params in src/families/sarm/cuda/ops/sample.rs");
+static_assert(sizeof(SampleParams) == 224 + 88 * MOST_STAGES, "Params in src/families/sarm/cuda/ops/sample/mod.rs");
 
 // Of an image: how many nonzero pixels it has so far, and what is left of its total in GeV, the end of which is `done`.
 struct Drawn {
@@ -227,7 +225,8 @@ template <class Memory> struct Drawer {
         if (p.components > 0) {
             const auto number = [&](uint32_t i) { return numbers_at(pixel, i)[mine()]; };
             const float upper = fminf(p.upper, fmaxf(drawn.left / p.unit, 2.0f * SMALLEST));
-            const float all = drawn.left <= p.upper * p.unit ? drawn.left : INFINITY;
+            // As `Mixture::within` of src/families/sarm/likelihood/mixture.rs has it.
+            const float all = drawn.left <= p.largest ? drawn.left : INFINITY;
             return open ? draw_mixture(number, p.components, p.unit, upper, all, pick, place) : 0.0f;
         }
         float value = 0.0f;

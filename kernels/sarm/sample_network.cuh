@@ -34,11 +34,11 @@ struct SampleStage {
         return static_cast<uint32_t>(static_cast<uint64_t>(n) * inverse_block >> 31);
     }
 };
-static_assert(sizeof(SampleStage) == 88, "Stage in src/families/sarm/cuda/ops/sample.rs");
+static_assert(sizeof(SampleStage) == 88, "Stage in src/families/sarm/cuda/ops/sample/mod.rs");
 
-// Layers that a drawing warp keeps in registers, the input layer included: MOST_LAYERS in src/families/sarm/cuda/ops/sample.rs
+// Layers that a drawing warp keeps in registers, the input layer included: MOST_LAYERS in src/families/sarm/cuda/ops/sample/plan.rs
 constexpr uint32_t MOST_LAYERS = 8;
-// Warps that work ahead: WORKERS in src/families/sarm/cuda/ops/sample.rs
+// Warps that work ahead: WORKERS in src/families/sarm/cuda/ops/sample/plan.rs
 constexpr uint32_t WORKERS = 8;
 constexpr uint32_t FRAGMENT = 32;  // vectors of 16 bytes
 
@@ -58,7 +58,7 @@ struct TileLayout {
     uint32_t random;           // u32 [2][3][TILES * 8]: random words of this pixel's images, and the next one's
     uint32_t control;          // u32 [4]: the tile, and nothing; u32 [2][2]: `pixel` below
 };
-static_assert(sizeof(TileLayout) == 32, "Layout in src/families/sarm/cuda/ops/sample.rs");
+static_assert(sizeof(TileLayout) == 32, "Layout in src/families/sarm/cuda/ops/sample/plan.rs");
 
 // The same with its types. `TILES_`: groups of 8 images. SHARED: the history lies in shared memory.
 template <uint32_t TILES_, bool SHARED> struct TileMemory {

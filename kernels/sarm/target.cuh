@@ -4,5 +4,5 @@
 #include "common/device.cuh"
 
 // A pixel that is zero with certainty, because nothing is left of its image's total. No bits of a positive pixel in GeV, and
-// no level, are these.
+// no level, are these: CERTAIN in src/families/sarm/cuda/ops/gather.rs
 constexpr uint32_t CERTAIN = 0xFFFFFFFFu;

@@ -6,7 +6,7 @@ use crate::conditions::{ConditionedImages, Conditions};
 use crate::data::ImageSize;
 use crate::device::EngineError;
 use crate::families::sarm::config::LikelihoodConfig;
-use crate::families::sarm::{Config, Sarm};
+use crate::families::sarm::{Config, Sarm, StageTensor};
 use crate::family::ConfigError;
 use crate::synthetic;
 
@@ -90,10 +90,10 @@ impl PaperConfig {
 pub fn unmasked_weights(model: &Sarm) -> [f64; 2] {
     let (mut always, mut values) = (0.0, 0.0);
     for t in model.tensors.iter().filter(|t| t.is_weight()) {
-        if t.name.contains(".value.") {
-            values += t.unmasked() as f64;
-        } else if !t.name.contains(".levels.") {
-            always += t.unmasked() as f64;
+        match t.tensor {
+            StageTensor::ValueWeight => values += t.unmasked() as f64,
+            StageTensor::LevelsWeight => {}
+            _ => always += t.unmasked() as f64,
         }
     }
     [always, values]
@@ -126,7 +126,7 @@ impl MultiplyAdds {
     pub fn naive(model: &Sarm) -> f64 {
         let weights = model.tensors.iter().filter(|t| t.is_weight());
         weights
-            .filter(|t| !t.name.contains(".levels."))
+            .filter(|t| t.tensor != StageTensor::LevelsWeight)
             .map(|t| t.stage.pixels as f64 * t.size() as f64)
             .sum()
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::EngineError;
+use super::DeviceError;
 use super::cuda::driver;
 
 /// What `--device` asks for.
@@ -31,7 +31,7 @@ pub enum Cards {
 
 impl Cards {
     /// Their numbers, at least one.
-    pub(super) fn numbers(&self) -> Result<Vec<usize>, EngineError> {
+    pub(super) fn numbers(&self) -> Result<Vec<usize>, DeviceError> {
         Ok(match self {
             Self::First => vec![0],
             Self::Listed(numbers) => numbers.iter().map(|n| usize::from(*n)).collect(),
@@ -52,11 +52,11 @@ impl Cards {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Device`] where they are several, or none of all.
-    pub fn one(&self, work: &str) -> Result<usize, EngineError> {
+    /// [`DeviceError::Unsupported`] where they are several; why there are none of all.
+    pub fn one(&self, work: &str) -> Result<usize, DeviceError> {
         match self.numbers()?.as_slice() {
             [number] => Ok(*number),
-            numbers => Err(EngineError::Device(format!(
+            numbers => Err(DeviceError::Unsupported(format!(
                 "{work} runs on one card (--device {self} names {}); give one of them, --device cuda:{}",
                 numbers.len(),
                 numbers.first().copied().unwrap_or(0)

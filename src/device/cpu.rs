@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::EngineError;
+use super::DeviceError;
 use crate::numeric::Isa;
 
 /// The processor's threads and instruction set.
@@ -16,18 +16,18 @@ impl Cpu {
     /// `threads` threads, 0 for one per core, with the best instruction set there is.
     ///
     /// # Errors
-    /// [`EngineError::Device`] where threads cannot be started.
-    pub fn new(threads: usize) -> Result<Self, EngineError> {
+    /// [`DeviceError::Other`] where threads cannot be started.
+    pub fn new(threads: usize) -> Result<Self, DeviceError> {
         Self::with_isa(threads, Isa::best())
     }
 
     /// The same with the instruction set `isa`.
     ///
     /// # Errors
-    /// [`EngineError::Device`] where this processor has no `isa`.
-    pub fn with_isa(threads: usize, isa: Isa) -> Result<Self, EngineError> {
+    /// [`DeviceError::Unsupported`] where this processor has no `isa`.
+    pub fn with_isa(threads: usize, isa: Isa) -> Result<Self, DeviceError> {
         if !Isa::available().contains(&isa) {
-            return Err(EngineError::Device(format!(
+            return Err(DeviceError::Unsupported(format!(
                 "this processor has no {} (it has {:?})",
                 isa.name(),
                 Isa::available()
@@ -36,7 +36,7 @@ impl Cpu {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
-            .map_err(|e| EngineError::Device(format!("cannot start {threads} threads ({e})")))?;
+            .map_err(|e| DeviceError::Other(format!("cannot start {threads} threads ({e})")))?;
         Ok(Self {
             isa,
             pool: Arc::new(pool),

@@ -1,15 +1,143 @@
-//! Why a device could not do its work.
+//! Why a device is not there, or could not do its work; and an engine on it.
+
+/// Why a device is not there, or could not do its work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// This program was built without what drives cards.
+    #[error(
+        "this sarm was built without CUDA (feature 'cuda'); build it with 'make cuda' or use --device cpu"
+    )]
+    NotBuilt,
+    /// No driver that can be used, no device, or not the one that was asked for.
+    #[error("{0}")]
+    Missing(String),
+    /// The driver is older than this program's kernels: releases of CUDA, major and minor.
+    #[error(
+        "the NVIDIA driver is too old (it is of CUDA {}.{}, needed is {}.{} or newer); update it, build sarm with nvcc 12.8, or use --device cpu",
+        found.0, found.1, needed.0, needed.1
+    )]
+    OldDriver {
+        /// The driver's.
+        found: (u32, u32),
+        /// The oldest that does.
+        needed: (u32, u32),
+    },
+    /// A card is older than this program's kernels: compute capabilities, major and minor.
+    #[error(
+        "{name} is too old (its compute capability is {}.{}, needed is {}.{} or newer); choose another card or use --device cpu",
+        found.0, found.1, needed.0, needed.1
+    )]
+    OldCard {
+        /// The card.
+        name: String,
+        /// Its.
+        found: (u32, u32),
+        /// The oldest that does.
+        needed: (u32, u32),
+    },
+    /// Too little free memory, of a card or of the host.
+    #[error("{why}")]
+    Memory {
+        /// Bytes that are wanted now.
+        needed: u64,
+        /// Bytes that are free, where that is known.
+        free: Option<u64>,
+        /// Whose memory, what for, and what to do.
+        why: String,
+    },
+    /// More memory than a user allows.
+    #[error(
+        "the limit on device memory is {}, {} are needed at the least; raise --max-memory",
+        size(*allowed), size(*needed)
+    )]
+    Limit {
+        /// Bytes that may be taken.
+        allowed: u64,
+        /// Bytes that are needed.
+        needed: u64,
+    },
+    /// What was asked for cannot run on such a device.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A call of the driver failed.
+    #[error("{why}")]
+    Failed {
+        /// The call.
+        call: &'static str,
+        /// The driver's number for the error.
+        code: u32,
+        /// Both, while doing what, what the driver says of it, and what to do.
+        why: String,
+    },
+    /// This program contradicts itself.
+    #[error("{0}")]
+    Fault(String),
+    /// Of one of several devices.
+    #[error("{device}: {error}")]
+    On {
+        /// Which.
+        device: String,
+        /// What.
+        error: Box<DeviceError>,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl DeviceError {
+    /// The same, as that of one of several devices.
+    pub fn on(self, device: impl Into<String>) -> Self {
+        Self::On {
+            device: device.into(),
+            error: Box::new(self),
+        }
+    }
+}
+
+impl From<String> for DeviceError {
+    fn from(why: String) -> Self {
+        Self::Other(why)
+    }
+}
+
+impl From<&str> for DeviceError {
+    fn from(why: &str) -> Self {
+        Self::Other(why.into())
+    }
+}
+
+/// Bytes for a person: KiB where MiB would be too coarse.
+fn size(bytes: u64) -> String {
+    match bytes.div_ceil(1 << 10) {
+        kib @ 0..16_384 => format!("{kib} KiB"),
+        kib => format!("{} MiB", kib.div_ceil(1 << 10)),
+    }
+}
 
 /// Why an engine could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// A pixel that the likelihood gives no probability to.
-    #[error("{0}")]
-    OutOfRange(String),
+    #[error(
+        "image {image}, pixel ({row}, {column}) holds {value} GeV (the model's range ends at {end:.4} GeV); train with a higher maximum"
+    )]
+    Beyond {
+        /// Number of the image among those that were given.
+        image: usize,
+        /// The pixel's row.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// GeV.
+        value: f32,
+        /// GeV: the largest that has a probability.
+        end: f64,
+    },
     /// Images or conditions that are not of the model.
     #[error("{0}")]
     Mismatch(String),
     /// The device failed or is missing.
-    #[error("{0}")]
-    Device(String),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }

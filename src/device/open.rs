@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cuda::device::Device;
 use super::cuda::driver;
-use super::{Cards, Cpu, DeviceChoice, EngineError};
+use super::{Cards, Cpu, DeviceChoice, DeviceError};
 
 /// A card of this machine, or what stands in for one.
 #[derive(Clone)]
@@ -48,23 +48,23 @@ impl Devices {
     ///
     /// # Errors
     /// As [`Cpu::new`].
-    pub fn cpu(threads: usize) -> Result<Self, EngineError> {
+    pub fn cpu(threads: usize) -> Result<Self, DeviceError> {
         Ok(Self::Cpu(Cpu::new(threads)?))
     }
 
     /// Cards that draw together.
     ///
     /// # Errors
-    /// [`EngineError::Mismatch`] where two of them would draw different images, [`EngineError::Device`] without any.
-    pub fn cards(cards: Vec<Card>) -> Result<Self, EngineError> {
+    /// [`DeviceError::Unsupported`] where two of them would draw different images, [`DeviceError::Missing`] without any.
+    pub fn cards(cards: Vec<Card>) -> Result<Self, DeviceError> {
         if cards.is_empty() {
-            return Err(EngineError::Device(
+            return Err(DeviceError::Missing(
                 "there is no device to run on; name one".into(),
             ));
         }
         let mut pairs = cards.iter().zip(&cards[1..]);
         match pairs.find(|(a, b)| a.arithmetic() != b.arithmetic()) {
-            Some((a, b)) => Err(EngineError::Mismatch(format!(
+            Some((a, b)) => Err(DeviceError::Unsupported(format!(
                 "{} and {} would draw different images (in {}, and in {}); give devices of one kind",
                 a.name,
                 b.name,
@@ -135,7 +135,10 @@ impl Opened {
     ///
     /// # Errors
     /// As [`Cpu::new`].
-    pub fn cpu_instead(threads: usize, problem: &EngineError) -> Result<Self, EngineError> {
+    pub fn cpu_instead(
+        threads: usize,
+        problem: &dyn std::fmt::Display,
+    ) -> Result<Self, DeviceError> {
         Ok(Self {
             devices: Devices::cpu(threads)?,
             remark: Some(format!("running on the CPU: {problem}")),
@@ -146,8 +149,8 @@ impl Opened {
 /// The devices that `choice` asks for, able to do `task`; `threads` as for [`Cpu::new`].
 ///
 /// # Errors
-/// [`EngineError::Device`] where there is no such device; several cards for what one alone does.
-pub fn open(choice: &DeviceChoice, threads: usize, task: Task) -> Result<Opened, EngineError> {
+/// Why there is no such device; [`DeviceError::Unsupported`] of several cards for what one alone does.
+pub fn open(choice: &DeviceChoice, threads: usize, task: Task) -> Result<Opened, DeviceError> {
     let found = |devices| {
         Ok(Opened {
             devices,
@@ -166,16 +169,16 @@ pub fn open(choice: &DeviceChoice, threads: usize, task: Task) -> Result<Opened,
     }
 }
 
-fn several(cards: &Cards) -> Result<Devices, EngineError> {
+fn several(cards: &Cards) -> Result<Devices, DeviceError> {
     let cards = cards.numbers()?.into_iter().map(card);
     Devices::cards(cards.collect::<Result<_, _>>()?)
 }
 
-fn one(number: usize) -> Result<Devices, EngineError> {
+fn one(number: usize) -> Result<Devices, DeviceError> {
     Devices::cards(vec![card(number)?])
 }
 
-fn card(number: usize) -> Result<Card, EngineError> {
+fn card(number: usize) -> Result<Card, DeviceError> {
     Ok(Card {
         name: format!("cuda:{number}"),
         device: driver::open(number)?,

@@ -64,7 +64,7 @@ impl Several {
     ) -> Result<Vec<T>, EngineError> {
         let run = |(name, sampler, first, count): Share| {
             work(sampler, first, count).map_err(|error| match error {
-                EngineError::Device(why) => EngineError::Device(format!("{name}: {why}")),
+                EngineError::Device(why) => why.on(name).into(),
                 other => other,
             })
         };

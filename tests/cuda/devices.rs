@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use sarm::device::EngineError;
+use sarm::device::DeviceError;
 use sarm::device::cuda::device::{
     Address, Device, HostMemory, Launch, Mark, Properties, Recording,
 };
@@ -83,7 +83,7 @@ impl Failing {
     }
 }
 
-fn count(calls: &Calls) -> Result<(), EngineError> {
+fn count(calls: &Calls) -> Result<(), DeviceError> {
     let less = |n: usize| n.checked_sub(1);
     let counted = calls
         .left
@@ -93,7 +93,7 @@ fn count(calls: &Calls) -> Result<(), EngineError> {
     }
     counted
         .map(drop)
-        .map_err(|_| EngineError::Device("the device is lost".into()))
+        .map_err(|_| DeviceError::from("the device is lost"))
 }
 
 struct FailingRecording {
@@ -102,7 +102,7 @@ struct FailingRecording {
 }
 
 impl Recording for FailingRecording {
-    fn replay(&self) -> Result<(), EngineError> {
+    fn replay(&self) -> Result<(), DeviceError> {
         count(&self.left)?;
         self.recording.replay()
     }
@@ -114,7 +114,7 @@ struct FailingMark {
 }
 
 impl Mark for FailingMark {
-    fn wait(&self) -> Result<(), EngineError> {
+    fn wait(&self) -> Result<(), DeviceError> {
         count(&self.left)?;
         self.mark.wait()
     }
@@ -125,12 +125,12 @@ impl Device for Failing {
         self.device.properties()
     }
 
-    fn free_memory(&self) -> Result<u64, EngineError> {
+    fn free_memory(&self) -> Result<u64, DeviceError> {
         count(&self.left)?;
         self.device.free_memory()
     }
 
-    fn allocate(&self, bytes: usize) -> Result<Address, EngineError> {
+    fn allocate(&self, bytes: usize) -> Result<Address, DeviceError> {
         count(&self.left)?;
         self.device.allocate(bytes)
     }
@@ -140,31 +140,31 @@ impl Device for Failing {
         unsafe { self.device.release(address) }
     }
 
-    unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), EngineError> {
+    unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
         count(&self.left)?;
         // SAFETY: the caller's promise.
         unsafe { self.device.write(to, bytes) }
     }
 
-    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), EngineError> {
+    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
         count(&self.left)?;
         // SAFETY: the caller's promise.
         unsafe { self.device.read(from, bytes) }
     }
 
-    unsafe fn fill(&self, to: Address, byte: u8, bytes: usize) -> Result<(), EngineError> {
+    unsafe fn fill(&self, to: Address, byte: u8, bytes: usize) -> Result<(), DeviceError> {
         count(&self.left)?;
         // SAFETY: the caller's promise.
         unsafe { self.device.fill(to, byte, bytes) }
     }
 
-    unsafe fn launch(&self, launch: &Launch) -> Result<(), EngineError> {
+    unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError> {
         count(&self.left)?;
         // SAFETY: the caller's promise.
         unsafe { self.device.launch(launch) }
     }
 
-    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError> {
+    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, DeviceError> {
         count(&self.left)?;
         // SAFETY: the caller's promise.
         let recording = unsafe { self.device.record(launches)? };
@@ -174,12 +174,12 @@ impl Device for Failing {
         }))
     }
 
-    fn synchronise(&self) -> Result<(), EngineError> {
+    fn synchronise(&self) -> Result<(), DeviceError> {
         count(&self.left)?;
         self.device.synchronise()
     }
 
-    fn mark(&self) -> Result<Box<dyn Mark>, EngineError> {
+    fn mark(&self) -> Result<Box<dyn Mark>, DeviceError> {
         count(&self.left)?;
         Ok(Box::new(FailingMark {
             mark: self.device.mark()?,
@@ -187,18 +187,18 @@ impl Device for Failing {
         }))
     }
 
-    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError> {
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, DeviceError> {
         count(&self.left)?;
         self.device.host_memory(bytes)
     }
 
-    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), EngineError> {
+    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), DeviceError> {
         count(&self.left)?;
         // SAFETY: the caller's promise.
         unsafe { self.device.read_aside(from, to) }
     }
 
-    fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError> {
+    fn time(&self, recording: &dyn Recording) -> Result<f64, DeviceError> {
         count(&self.left)?;
         self.device.time(recording)
     }
@@ -237,13 +237,13 @@ impl OnPaper {
 struct Nothing;
 
 impl Recording for Nothing {
-    fn replay(&self) -> Result<(), EngineError> {
+    fn replay(&self) -> Result<(), DeviceError> {
         Ok(())
     }
 }
 
 impl Mark for Nothing {
-    fn wait(&self) -> Result<(), EngineError> {
+    fn wait(&self) -> Result<(), DeviceError> {
         Ok(())
     }
 }
@@ -253,58 +253,58 @@ impl Device for OnPaper {
         &self.properties
     }
 
-    fn free_memory(&self) -> Result<u64, EngineError> {
+    fn free_memory(&self) -> Result<u64, DeviceError> {
         Ok(self.properties.memory)
     }
 
-    fn allocate(&self, bytes: usize) -> Result<Address, EngineError> {
+    fn allocate(&self, bytes: usize) -> Result<Address, DeviceError> {
         let size = bytes.next_multiple_of(256);
         Ok(Address(self.next.fetch_add(size, Ordering::Relaxed) as u64))
     }
 
     unsafe fn release(&self, _: Address) {}
 
-    unsafe fn write(&self, _: Address, _: &[u8]) -> Result<(), EngineError> {
+    unsafe fn write(&self, _: Address, _: &[u8]) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    unsafe fn read(&self, _: Address, bytes: &mut [u8]) -> Result<(), EngineError> {
+    unsafe fn read(&self, _: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
         bytes.fill(0);
         Ok(())
     }
 
-    unsafe fn fill(&self, _: Address, _: u8, _: usize) -> Result<(), EngineError> {
+    unsafe fn fill(&self, _: Address, _: u8, _: usize) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    unsafe fn launch(&self, _: &Launch) -> Result<(), EngineError> {
+    unsafe fn launch(&self, _: &Launch) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError> {
+    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, DeviceError> {
         let kernels = launches.iter().map(|l| l.kernel).collect();
         self.recordings.lock().unwrap().push(kernels);
         Ok(Box::new(Nothing))
     }
 
-    fn synchronise(&self) -> Result<(), EngineError> {
+    fn synchronise(&self) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    fn mark(&self) -> Result<Box<dyn Mark>, EngineError> {
+    fn mark(&self) -> Result<Box<dyn Mark>, DeviceError> {
         Ok(Box::new(Nothing))
     }
 
-    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError> {
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, DeviceError> {
         Ok(Box::new(crate::emulation::Bytes(vec![0; bytes])))
     }
 
-    unsafe fn read_aside(&self, _: Address, to: &mut [u8]) -> Result<(), EngineError> {
+    unsafe fn read_aside(&self, _: Address, to: &mut [u8]) -> Result<(), DeviceError> {
         to.fill(0);
         Ok(())
     }
 
-    fn time(&self, _: &dyn Recording) -> Result<f64, EngineError> {
+    fn time(&self, _: &dyn Recording) -> Result<f64, DeviceError> {
         Ok(0.0)
     }
 }

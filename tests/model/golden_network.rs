@@ -269,56 +269,67 @@ fn printed(list: &[u8]) -> Vec<f64> {
 /// Several numbers shown of a pixel: the Python example knows no line of this program.
 #[test]
 fn python_example_reads_channels() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = tempfile::tempdir().unwrap();
     let toml = "stage = [{square = 3, units_per_pixel = 2, layers = 1}, {layers = 2}]\n\
         [likelihood]\nkind = 'dc'\ncomponents = 3\nupper = 60.0\n\
         [input]\nunit = 30.0\nalso = [{transform = 'log1p', unit = 0.5, scale = 0.3}, {transform = 'sqrt'}]\n";
     let total = "[condition]\nnames = ['a', 'all']\ntotal = 'all'";
     for toml in [toml.to_string(), toml.to_string() + total] {
-        let (height, width, count) = (4, 5, 6);
-        let model = common::model(&toml, height, width, 17, 0.4);
-        let checkpoint = folder.path().join("model.safetensors");
-        save(&checkpoint, &model, None, &Default::default()).unwrap();
-        let data = common::data(&model, count, 3, 0.3);
-        let mut images = vec![0.0; count * height * width];
-        for (i, image) in images.chunks_exact_mut(height * width).enumerate() {
-            data.images.dense_into(i, image);
-        }
-        let want = (images.chunks(height * width).zip(0..))
-            .map(|(image, row)| reference::nll(&model, image, data.conditions.row(row)).unwrap());
-        let (image_file, given_file) = (folder.path().join("i.npy"), folder.path().join("c.npy"));
-        let wide: Vec<f64> = images.iter().map(|v| f64::from(*v)).collect();
-        std::fs::write(&image_file, npy(&[count, height, width], &wide)).unwrap();
-        // The first condition has mean 0 and scale 1; the total is not asked for.
-        let given: Vec<f64> = (0..count as u64)
-            .flat_map(|row| data.conditions.row(row).iter().map(|v| f64::from(*v)))
-            .collect();
-        std::fs::write(&given_file, npy(&[count, data.conditions.width()], &given)).unwrap();
-        let output = Command::new(python(root))
-            .arg(root.join("docs/loglikelihood.py"))
-            .args([&checkpoint, &image_file, &given_file])
-            .output()
-            .unwrap();
+        let model = common::model(&toml, 4, 5, 17, 0.4);
+        python_example_says_what_the_reference_says(&model, &common::data(&model, 6, 3, 0.3));
+    }
+}
+
+/// As tests/model/total.rs has it.
+#[test]
+fn python_example_knows_where_all_that_is_left_counts() {
+    let (model, data) = common::around_the_range();
+    python_example_says_what_the_reference_says(&model, &data);
+}
+
+/// docs/loglikelihood.py and the float64 reference, of images whose conditions but for a total have mean 0 and scale 1.
+fn python_example_says_what_the_reference_says(model: &Sarm, data: &ConditionedImages) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let (height, width, count) = (data.images.height(), data.images.width(), data.images.len());
+    let checkpoint = folder.path().join("model.safetensors");
+    save(&checkpoint, model, None, &Default::default()).unwrap();
+    let mut images = vec![0.0; count * height * width];
+    for (i, image) in images.chunks_exact_mut(height * width).enumerate() {
+        data.images.dense_into(i, image);
+    }
+    let want = (images.chunks(height * width).zip(0..))
+        .map(|(image, row)| reference::nll(model, image, data.conditions.row(row)).unwrap());
+    let (image_file, given_file) = (folder.path().join("i.npy"), folder.path().join("c.npy"));
+    let wide: Vec<f64> = images.iter().map(|v| f64::from(*v)).collect();
+    std::fs::write(&image_file, npy(&[count, height, width], &wide)).unwrap();
+    // A total is not asked for.
+    let given: Vec<f64> = (0..count as u64)
+        .flat_map(|row| data.conditions.row(row).iter().map(|v| f64::from(*v)))
+        .collect();
+    std::fs::write(&given_file, npy(&[count, data.conditions.width()], &given)).unwrap();
+    let output = Command::new(python(root))
+        .arg(root.join("docs/loglikelihood.py"))
+        .args([&checkpoint, &image_file, &given_file])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // A total is told in single precision.
+    let accuracy = if data.conditions.width() > 0 {
+        1e-5
+    } else {
+        1e-8
+    };
+    let got = printed(&output.stdout);
+    assert_eq!(got.len(), count);
+    for (got, want) in got.into_iter().zip(want) {
         assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
+            (got - want).abs() < accuracy * want.abs().max(1.0),
+            "{got} {want}"
         );
-        // A total is told in single precision.
-        let accuracy = if data.conditions.width() > 0 {
-            1e-5
-        } else {
-            1e-8
-        };
-        let got = printed(&output.stdout);
-        assert_eq!(got.len(), count);
-        for (got, want) in got.into_iter().zip(want) {
-            assert!(
-                (got - want).abs() < accuracy * want.abs().max(1.0),
-                "{got} {want}"
-            );
-        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use crate::support::common;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::support::program::{Lab, column};
 use sarm::data::{WriteOptions, write};
-use sarm::families::sarm::Sarm;
+use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::reference;
+use sarm::families::sarm::{Engine, Sarm};
 
 /// A model of 1 x 2 pixels that is told their sum, and the condition under which it is `total`.
 fn pair(seed: u64, total: f32) -> (Sarm, [f32; 1]) {
@@ -66,6 +68,66 @@ fn zeros_behind_the_last_pixel_cost_nothing() {
     let open = 1.0 / (1.0 + outputs[0].gates[0].exp());
     let nll = reference::nll(&model, &image, &told).unwrap();
     assert!((nll + (open * share).ln()).abs() < 1e-9, "{nll}");
+}
+
+/// What is left just above the largest pixel: a pixel that leaves nothing but rounding has a density, as it was drawn.
+#[test]
+fn all_that_is_left_counts_where_it_is_no_more_than_the_range() {
+    let (model, data) = common::around_the_range();
+    let scored = CpuEngine::new(1)
+        .unwrap()
+        .score(&model, Arc::clone(&data))
+        .unwrap();
+    let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
+    for (row, scored) in scored.into_iter().enumerate() {
+        let mut image = [0.0; 2];
+        data.images.dense_into(row, &mut image);
+        let told = data.conditions.row(row as u64);
+        let outputs = reference::forward(&model, &image, told).unwrap();
+        let ordered = model.order[0]
+            .iter()
+            .map(|pixel| f64::from(image[usize::from(*pixel)]));
+        let ordered: Vec<f64> = ordered.collect();
+        // Weights of the components of a place, and the whole mixture's density there, of a unit of 2 GeV up to 20.
+        let weights = |place: usize| {
+            let logits = &outputs[0].values[place][..3];
+            let sum: f64 = logits.iter().map(|l| l.exp()).sum();
+            [0, 1, 2].map(|k| logits[k].exp() / sum)
+        };
+        let density = |place: usize, x: f64| -> f64 {
+            let v = &outputs[0].values[place];
+            (0..3)
+                .map(|k| {
+                    let (mean, scale) = (v[3 + k], v[6 + k].exp());
+                    let s = sigmoid((x / 2.0 - mean) / scale);
+                    let mass = sigmoid((10.0 - mean) / scale) - sigmoid(-mean / scale);
+                    weights(place)[k] * s * (1.0 - s) / scale / mass / 2.0
+                })
+                .sum()
+        };
+        let opens = |place: usize| sigmoid(-outputs[0].gates[place]);
+        let first = ordered[0];
+        let (expected, otherwise) = match row {
+            // The second pixel is too small to be told from rounding.
+            0 => (opens(0) * density(0, first), opens(0) * weights(0)[0]),
+            1 => {
+                let second = opens(1) * weights(1)[0];
+                (opens(0) * density(0, first) * second, 1.0)
+            }
+            _ => (opens(0) * weights(0)[0], opens(0) * density(0, first)),
+        };
+        let (expected, otherwise) = (-expected.ln(), -otherwise.ln());
+        assert!((expected - otherwise).abs() > 0.3, "{row}: no difference");
+        let nll = reference::nll(&model, &image, told).unwrap();
+        assert!(
+            (nll - expected).abs() < 1e-6,
+            "{row}: {nll}, not {expected}"
+        );
+        assert!(
+            (scored - expected).abs() < 1e-4,
+            "{row}: {scored}, not {expected}"
+        );
+    }
 }
 
 const LIMITED: &str = "

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use sarm::conditions::{ConditionedImages, Conditions};
-use sarm::data::ImageSize;
+use sarm::data::{ImageSize, SparseImages};
 use sarm::families::sarm::config::LikelihoodConfig;
 use sarm::families::sarm::{Config, Sarm};
 use sarm::random::{Purpose, normal, words};
@@ -62,6 +62,25 @@ pub fn data(model: &Sarm, count: usize, seed: u64, occupancy: f64) -> Arc<Condit
         conditions = Conditions::new(width, values).with_total(Some(total));
     }
     Arc::new(ConditionedImages { images, conditions })
+}
+
+/// A model of 1 x 2 pixels of up to 20 GeV that knows their sum, and images of which what is left before the first pixel is
+/// more than that by rounding, by much, and less: only the last one's first pixel is *all that is left*.
+pub fn around_the_range() -> (Sarm, Arc<ConditionedImages>) {
+    let toml = "stage = [{units_per_pixel = 3, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nunit = 2.0\n\
+        upper = 20.0\n[condition]\nnames = ['all']\ntotal = 'all'";
+    let model = model(toml, 1, 2, 1, 0.6);
+    let mut images = SparseImages::new(1, 2).unwrap();
+    let mut told = Vec::new();
+    for values in [[20.0f32, 3e-5], [20.0, 5.0], [19.9, 0.0]] {
+        let mut pixels: Vec<(u16, f32)> = model.order[0].iter().copied().zip(values).collect();
+        pixels.retain(|(_, x)| *x > 0.0);
+        pixels.sort_unstable_by_key(|(pixel, _)| *pixel);
+        images.push(pixels);
+        told.push(model.standardise(0, values[0] + values[1]));
+    }
+    let conditions = Conditions::new(1, told).with_total(model.total());
+    (model, Arc::new(ConditionedImages { images, conditions }))
 }
 
 /// A small configuration, for properties that must hold for any: a centre square where one fits.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::device::EngineError;
+use crate::device::DeviceError;
 
 /// An address in a device's memory. 0 stands for "not wanted", as a null pointer does in a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
@@ -86,10 +86,10 @@ pub trait Device: Send + Sync {
     fn properties(&self) -> &Properties;
 
     /// Device memory that is free now, bytes.
-    fn free_memory(&self) -> Result<u64, EngineError>;
+    fn free_memory(&self) -> Result<u64, DeviceError>;
 
     /// `bytes` of memory, aligned to 256 bytes, contents undefined.
-    fn allocate(&self, bytes: usize) -> Result<Address, EngineError>;
+    fn allocate(&self, bytes: usize) -> Result<Address, DeviceError>;
 
     /// Give memory back, after all work asked for so far.
     ///
@@ -101,42 +101,42 @@ pub trait Device: Send + Sync {
     ///
     /// # Safety
     /// `bytes.len()` bytes from `to` on lie in one allocation of this device.
-    unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), EngineError>;
+    unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError>;
 
     /// Copy from the device, after all work asked for so far.
     ///
     /// # Safety
     /// `bytes.len()` bytes from `from` on lie in one allocation of this device.
-    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), EngineError>;
+    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Set `count` bytes to `byte`.
     ///
     /// # Safety
     /// `count` bytes from `to` on lie in one allocation of this device.
-    unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), EngineError>;
+    unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), DeviceError>;
 
     /// Run a kernel.
     ///
     /// # Safety
     /// The parameter is of the kernel's type, and what it points to is allocated on this device, of the
     /// sizes that the kernel states.
-    unsafe fn launch(&self, launch: &Launch) -> Result<(), EngineError>;
+    unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError>;
 
     /// Record a sequence of launches that can be replayed as one: a CUDA graph.
     ///
     /// # Safety
     /// As for [`launch`](Self::launch), of each, at every replay.
-    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError>;
+    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, DeviceError>;
 
     /// Wait until all work asked for so far is done, and report its failure if it failed.
-    fn synchronise(&self) -> Result<(), EngineError>;
+    fn synchronise(&self) -> Result<(), DeviceError>;
 
     /// A mark behind all work asked for so far.
-    fn mark(&self) -> Result<Box<dyn Mark>, EngineError>;
+    fn mark(&self) -> Result<Box<dyn Mark>, DeviceError>;
 
     /// `bytes` of page-locked memory of the host, all 0: copies to it run at the full speed of the bus, beside
     /// other work of the device.
-    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError>;
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, DeviceError>;
 
     /// Copy from the device beside the work under way, done on return. It waits for no work: the caller has
     /// waited for a [`mark`](Self::mark) behind what wrote the source.
@@ -144,23 +144,23 @@ pub trait Device: Send + Sync {
     /// # Safety
     /// `to.len()` bytes from `from` on lie in one allocation of this device, and no work under way writes
     /// them.
-    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), EngineError>;
+    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Seconds that `recording` takes on the device, by its own clock, once. Where no work is under way that
     /// hides it, the time that the host takes to hand it in counts.
-    fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError>;
+    fn time(&self, recording: &dyn Recording) -> Result<f64, DeviceError>;
 }
 
 /// A recorded sequence of launches.
 pub trait Recording: Send {
     /// Run it once more.
-    fn replay(&self) -> Result<(), EngineError>;
+    fn replay(&self) -> Result<(), DeviceError>;
 }
 
 /// A point in the work of a device.
 pub trait Mark: Send {
     /// Wait until all work before it is done, and report its failure if it failed.
-    fn wait(&self) -> Result<(), EngineError>;
+    fn wait(&self) -> Result<(), DeviceError>;
 }
 
 /// Page-locked memory of the host, given back when dropped.
@@ -182,7 +182,7 @@ pub struct Memory<T> {
 
 impl<T: Pod> Memory<T> {
     /// Room for `len` values, all bits 0.
-    pub fn zeros(device: &Arc<dyn Device>, len: usize) -> Result<Self, EngineError> {
+    pub fn zeros(device: &Arc<dyn Device>, len: usize) -> Result<Self, DeviceError> {
         // An empty allocation is no address: nothing would tell it from "not wanted".
         let address = device.allocate((len * size_of::<T>()).max(1))?;
         let memory = Self {
@@ -196,7 +196,7 @@ impl<T: Pod> Memory<T> {
     }
 
     /// A copy of `values`.
-    pub fn from(device: &Arc<dyn Device>, values: &[T]) -> Result<Self, EngineError> {
+    pub fn from(device: &Arc<dyn Device>, values: &[T]) -> Result<Self, DeviceError> {
         let mut memory = Self::zeros(device, values.len())?;
         memory.write(0, values)?;
         Ok(memory)
@@ -224,7 +224,7 @@ impl<T: Pod> Memory<T> {
     }
 
     /// Set every byte to `byte`.
-    pub fn fill(&self, byte: u8) -> Result<(), EngineError> {
+    pub fn fill(&self, byte: u8) -> Result<(), DeviceError> {
         // SAFETY: the range is this allocation.
         unsafe {
             self.device
@@ -233,7 +233,7 @@ impl<T: Pod> Memory<T> {
     }
 
     /// Overwrite the values from number `first` on.
-    pub fn write(&mut self, first: usize, values: &[T]) -> Result<(), EngineError> {
+    pub fn write(&mut self, first: usize, values: &[T]) -> Result<(), DeviceError> {
         assert!(first + values.len() <= self.len);
         // SAFETY: the range lies in this allocation, by the line above.
         unsafe {
@@ -243,7 +243,7 @@ impl<T: Pod> Memory<T> {
     }
 
     /// Read values from number `first` on, after all work asked for so far.
-    pub fn read(&self, first: usize, values: &mut [T]) -> Result<(), EngineError> {
+    pub fn read(&self, first: usize, values: &mut [T]) -> Result<(), DeviceError> {
         assert!(first + values.len() <= self.len);
         // SAFETY: the range lies in this allocation, by the line above.
         unsafe {
@@ -253,7 +253,7 @@ impl<T: Pod> Memory<T> {
     }
 
     /// All values, after all work asked for so far.
-    pub fn to_vec(&self) -> Result<Vec<T>, EngineError> {
+    pub fn to_vec(&self) -> Result<Vec<T>, DeviceError> {
         let mut values = vec![T::zeroed(); self.len];
         self.read(0, &mut values)?;
         Ok(values)

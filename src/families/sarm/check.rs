@@ -79,10 +79,11 @@ pub fn check_images(model: &Sarm, data: &ConditionedImages) -> Result<(), Engine
 /// Pixel number `pixel` of image `image` lies beyond `model`'s range.
 pub(super) fn beyond(model: &Sarm, image: usize, pixel: usize, value: f32) -> EngineError {
     let width = model.config.image.width;
-    EngineError::OutOfRange(format!(
-        "image {image}, pixel ({}, {}) holds {value} GeV (the model's range ends at {:.4} GeV); train with a higher maximum",
-        pixel / width,
-        pixel % width,
-        model.values().end(),
-    ))
+    EngineError::Beyond {
+        image,
+        row: pixel / width,
+        column: pixel % width,
+        value,
+        end: model.values().end(),
+    }
 }

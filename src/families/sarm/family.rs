@@ -10,7 +10,7 @@ use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::{Named, Tensors};
 use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
-use crate::device::{Card, Devices, EngineError};
+use crate::device::{Card, DeviceError, Devices, EngineError};
 use crate::family::several::Several;
 use crate::family::{
     Beyond, ConfigError, Configuration, Model, Sampler, SamplingPlan, Scorer, TensorInfo,
@@ -84,9 +84,10 @@ fn engine(devices: &Devices, work: &str) -> Result<Box<dyn Engine>, EngineError>
         Devices::Cpu(cpu) => Ok(Box::new(CpuEngine::on(cpu.clone()))),
         Devices::Cards(cards) => match cards.as_slice() {
             [card] => Ok(Box::new(on_card(card))),
-            _ => Err(EngineError::Device(format!(
+            _ => Err(DeviceError::Unsupported(format!(
                 "{work} runs on one device, not on several; give one"
-            ))),
+            ))
+            .into()),
         },
     }
 }

@@ -102,15 +102,15 @@ impl Sarm {
     pub fn initialise(&mut self, seed: u64, statistics: &Statistics, running_sums: f64) {
         for t in 0..self.tensors.len() {
             let spec = self.tensors[t].clone();
-            if !spec.is_weight() {
-                continue;
-            }
-            let gain = if spec.name.contains(".hidden.") || spec.name.contains(".input.") {
-                2.0
-            } else if spec.name.contains(".levels.") {
-                1.0
-            } else {
-                0.02
+            let gain = match spec.tensor {
+                StageTensor::InputWeight | StageTensor::HiddenWeight(_) => 2.0,
+                StageTensor::LevelsWeight => 1.0,
+                StageTensor::GateWeight | StageTensor::ValueWeight => 0.02,
+                StageTensor::InputBias
+                | StageTensor::HiddenBias(_)
+                | StageTensor::GateBias
+                | StageTensor::ValueBias
+                | StageTensor::LevelsBias => continue,
             };
             let columns = spec.columns();
             for row in 0..spec.rows() {

@@ -7,6 +7,8 @@
 //! whole mask. The paper's masks (its equations 8.2 and 8.3) are the same shifted by one; they leave
 //! the last unit of every layer without a reader and show the first pixel of a stage nothing at all.
 
+use std::fmt;
+
 use super::config::{LikelihoodConfig, ModelConfig};
 
 /// Sizes of one stage's network.
@@ -92,31 +94,28 @@ impl StageShape {
     fn tensors(&self, stage: usize) -> Vec<TensorSpec> {
         let (h, n, p) = (self.units(), self.pixels, self.values);
         let mut list = Vec::new();
-        let mut add = |name: &str, shape: &[usize], mask: Mask| {
+        let mut add = |tensor: StageTensor, shape: &[usize]| {
             list.push(TensorSpec {
-                name: format!("stage.{stage}.{name}"),
+                name: format!("stage.{stage}.{tensor}"),
+                tensor,
                 shape: shape.to_vec(),
-                mask,
                 stage: *self,
             });
         };
-        add("input.weight", &[h, self.inputs()], Mask::Input);
-        add("input.bias", &[h], Mask::None);
+        use StageTensor::*;
+        add(InputWeight, &[h, self.inputs()]);
+        add(InputBias, &[h]);
         for layer in 0..self.layers {
-            add(&format!("hidden.{layer}.weight"), &[h, h], Mask::Hidden);
-            add(&format!("hidden.{layer}.bias"), &[h], Mask::None);
+            add(HiddenWeight(layer), &[h, h]);
+            add(HiddenBias(layer), &[h]);
         }
-        add("gate.weight", &[n, h], Mask::Output { rows_per_pixel: 1 });
-        add("gate.bias", &[n], Mask::None);
-        add(
-            "value.weight",
-            &[n, p, h],
-            Mask::Output { rows_per_pixel: p },
-        );
-        add("value.bias", &[n, p], Mask::None);
+        add(GateWeight, &[n, h]);
+        add(GateBias, &[n]);
+        add(ValueWeight, &[n, p, h]);
+        add(ValueBias, &[n, p]);
         if self.levels > 0 {
-            add("levels.weight", &[self.levels, p], Mask::None);
-            add("levels.bias", &[self.levels], Mask::None);
+            add(LevelsWeight, &[self.levels, p]);
+            add(LevelsBias, &[self.levels]);
         }
         list
     }
@@ -168,18 +167,28 @@ impl StageTensor {
     }
 }
 
+/// Its name in a checkpoint, behind the stage's.
+impl fmt::Display for StageTensor {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            StageTensor::InputWeight => write!(f, "input.weight"),
+            StageTensor::InputBias => write!(f, "input.bias"),
+            StageTensor::HiddenWeight(layer) => write!(f, "hidden.{layer}.weight"),
+            StageTensor::HiddenBias(layer) => write!(f, "hidden.{layer}.bias"),
+            StageTensor::GateWeight => write!(f, "gate.weight"),
+            StageTensor::GateBias => write!(f, "gate.bias"),
+            StageTensor::ValueWeight => write!(f, "value.weight"),
+            StageTensor::ValueBias => write!(f, "value.bias"),
+            StageTensor::LevelsWeight => write!(f, "levels.weight"),
+            StageTensor::LevelsBias => write!(f, "levels.bias"),
+        }
+    }
+}
+
 /// Place of a stage's tensor in the model's list.
 pub fn tensor_index(stages: &[StageShape], stage: usize, tensor: StageTensor) -> usize {
     let before: usize = stages[..stage].iter().map(StageShape::tensor_count).sum();
     before + tensor.index(stages[stage].layers)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mask {
-    None,
-    Input,
-    Hidden,
-    Output { rows_per_pixel: usize },
 }
 
 /// Name, shape and mask of one tensor.
@@ -187,9 +196,10 @@ enum Mask {
 pub struct TensorSpec {
     /// Name in the checkpoint.
     pub name: String,
+    /// Which of its stage's it is.
+    pub tensor: StageTensor,
     /// Shape, row-major.
     pub shape: Vec<usize>,
-    mask: Mask,
     pub(crate) stage: StageShape,
 }
 
@@ -220,23 +230,33 @@ impl TensorSpec {
 
     /// Whether this is a weight matrix, not a bias.
     pub fn is_weight(&self) -> bool {
-        self.name.ends_with(".weight")
+        use StageTensor::*;
+        match self.tensor {
+            InputWeight | HiddenWeight(_) | GateWeight | ValueWeight | LevelsWeight => true,
+            InputBias | HiddenBias(_) | GateBias | ValueBias | LevelsBias => false,
+        }
     }
 
     /// Whether weight decay shrinks this tensor: matrices that read units. The input layer holds sums over many pixels
     /// (their start is [`running_sums`](crate::family::TrainConfig::running_sums)), and D+D's map is shared by all pixels:
     /// neither has weights that few images decide.
     pub fn decays(&self) -> bool {
-        matches!(self.mask, Mask::Hidden | Mask::Output { .. })
+        use StageTensor::*;
+        matches!(self.tensor, HiddenWeight(_) | GateWeight | ValueWeight)
     }
 
     /// Columns that row `row` reads: those below this number. Weights beyond are 0 and stay 0.
     pub fn read(&self, row: usize) -> usize {
-        match self.mask {
-            Mask::None => self.columns(),
-            Mask::Input => self.stage.inputs_read(row),
-            Mask::Hidden => self.stage.units_read(self.stage.degree(row)),
-            Mask::Output { rows_per_pixel } => self.stage.units_read(row / rows_per_pixel),
+        use StageTensor::*;
+        match self.tensor {
+            InputWeight => self.stage.inputs_read(row),
+            HiddenWeight(_) => self.stage.units_read(self.stage.degree(row)),
+            GateWeight => self.stage.units_read(row),
+            ValueWeight => self.stage.units_read(row / self.stage.values),
+            // No mask.
+            InputBias | HiddenBias(_) | GateBias | ValueBias | LevelsWeight | LevelsBias => {
+                self.columns()
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Var, bail};
 use rayon::prelude::*;
 
-use crate::nn::adam::{AdamRule, BETA_1, BETA_2, EPSILON};
+use crate::nn::adam::AdamRule;
 use crate::nn::layers::numbers;
 
 /// Moments of all parameters.
@@ -84,13 +84,7 @@ impl InplaceOp2 for Step<'_> {
             .zip(numbers(gradient, layout)?.par_chunks(TASK)))
         .zip(first.par_chunks_mut(TASK).zip(second.par_chunks_mut(TASK)))
         .for_each(|((values, gradient), (first, second))| {
-            let moments = first.iter_mut().zip(second);
-            for ((value, g), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
-                *first = BETA_1 * *first + (1.0 - BETA_1) * g;
-                *second = BETA_2 * *second + (1.0 - BETA_2) * g * g;
-                *value = rule.keep * *value
-                    - rule.step_size * *first / ((*second * rule.second_scale).sqrt() + EPSILON);
-            }
+            rule.step(values, first, second, gradient);
         });
         Ok(())
     }

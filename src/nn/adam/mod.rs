@@ -1,15 +1,15 @@
-//! Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019): the constants of the update in
-//! every engine.
+//! Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019): the update of everything that learns on
+//! the processor, and the constants of a card's.
 
 #[cfg(feature = "classify")]
 pub(crate) mod candle;
 
 /// Decay of the first moments.
-pub(crate) const BETA_1: f32 = 0.9;
+pub const BETA_1: f32 = 0.9;
 /// Decay of the second moments.
-pub(crate) const BETA_2: f32 = 0.999;
+pub const BETA_2: f32 = 0.999;
 /// Keeps the denominator off 0.
-pub(crate) const EPSILON: f32 = 1e-8;
+pub const EPSILON: f32 = 1e-8;
 
 /// How far a step goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +51,23 @@ impl AdamRule {
             step_size: (learning_rate / power(BETA_1)) as f32,
             second_scale: (1.0 / power(BETA_2)) as f32,
             keep: (1.0 - learning_rate * f64::from(rates.weight_decay)) as f32,
+        }
+    }
+
+    /// One step of parameters and their moments down `gradient`; all are of one length. The twin on a card, of one parameter:
+    /// `adam` of `kernels/common/adam.cuh`. Written so that a caller's instruction set takes many at a time, with the same bits.
+    #[inline(always)]
+    pub fn step(self, value: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32]) {
+        let n = gradient.len();
+        let (value, first, second) = (&mut value[..n], &mut first[..n], &mut second[..n]);
+        for i in 0..n {
+            let g = gradient[i];
+            let m = BETA_1 * first[i] + (1.0 - BETA_1) * g;
+            let v = BETA_2 * second[i] + (1.0 - BETA_2) * g * g;
+            first[i] = m;
+            second[i] = v;
+            value[i] = self.keep * value[i]
+                - self.step_size * m / ((v * self.second_scale).sqrt() + EPSILON);
         }
     }
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use libloading::Library;
-use sarm::device::EngineError;
+use sarm::device::DeviceError;
 use sarm::device::cuda::device::{
     Address, Device, HostMemory, Launch, Mark, Properties, Recording,
 };
@@ -181,8 +181,8 @@ impl Emulation {
     }
 }
 
-fn failed<T>(message: String) -> Result<T, EngineError> {
-    Err(EngineError::Device(message))
+fn failed<T>(message: String) -> Result<T, DeviceError> {
+    Err(message.into())
 }
 
 impl Shared {
@@ -205,7 +205,7 @@ impl Shared {
     }
 
     /// The place of `count` bytes from `at` on, if they lie in one allocation.
-    fn range(&self, what: &str, at: Address, count: usize) -> Result<*mut u8, EngineError> {
+    fn range(&self, what: &str, at: Address, count: usize) -> Result<*mut u8, DeviceError> {
         let allocations = self.allocations.lock().unwrap();
         let found = allocations.range(..=at.0).next_back();
         match found {
@@ -242,7 +242,7 @@ impl Shared {
 
     /// # Safety
     /// As for [`Device::launch`].
-    unsafe fn launch(&self, launch: &Launch) -> Result<(), EngineError> {
+    unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError> {
         let number = self.launches.fetch_add(1, Ordering::Relaxed);
         let report = |problem: &str| {
             failed(format!(
@@ -303,11 +303,11 @@ impl Device for Emulation {
         &self.0.properties
     }
 
-    fn free_memory(&self) -> Result<u64, EngineError> {
+    fn free_memory(&self) -> Result<u64, DeviceError> {
         Ok(self.0.properties.memory - self.0.used())
     }
 
-    fn allocate(&self, bytes: usize) -> Result<Address, EngineError> {
+    fn allocate(&self, bytes: usize) -> Result<Address, DeviceError> {
         let free = self.free_memory()?;
         if bytes as u64 > free {
             return failed(format!(
@@ -340,57 +340,57 @@ impl Device for Emulation {
         unsafe { std::alloc::dealloc(start as *mut u8, self.0.layout(size)) }
     }
 
-    unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), EngineError> {
+    unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
         // SAFETY: a write is no launch.
         unsafe { self.0.ask(Task::Write(to, bytes.to_vec())) }
     }
 
-    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), EngineError> {
+    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
         self.synchronise()?;
         // SAFETY: the caller's promise; all work is done.
         unsafe { self.read_aside(from, bytes) }
     }
 
-    unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), EngineError> {
+    unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), DeviceError> {
         // SAFETY: a fill is no launch.
         unsafe { self.0.ask(Task::Fill(to, byte, count)) }
     }
 
-    unsafe fn launch(&self, launch: &Launch) -> Result<(), EngineError> {
+    unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError> {
         // SAFETY: the caller's promise.
         unsafe { self.0.ask(Task::Launch(launch.clone())) }
     }
 
-    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError> {
+    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, DeviceError> {
         Ok(Box::new(Recorded {
             device: Arc::clone(&self.0),
             launches: launches.to_vec(),
         }))
     }
 
-    fn synchronise(&self) -> Result<(), EngineError> {
+    fn synchronise(&self) -> Result<(), DeviceError> {
         self.0.wait(self.0.asked())
     }
 
-    fn mark(&self) -> Result<Box<dyn Mark>, EngineError> {
+    fn mark(&self) -> Result<Box<dyn Mark>, DeviceError> {
         Ok(Box::new(Marked {
             device: Arc::clone(&self.0),
             asked: self.0.asked(),
         }))
     }
 
-    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError> {
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, DeviceError> {
         Ok(Box::new(Bytes(vec![0; bytes])))
     }
 
-    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), EngineError> {
+    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), DeviceError> {
         let start = self.0.range("read", from, to.len())?;
         // SAFETY: `range` found the bytes in one allocation.
         unsafe { start.copy_to_nonoverlapping(to.as_mut_ptr(), to.len()) };
         Ok(())
     }
 
-    fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError> {
+    fn time(&self, recording: &dyn Recording) -> Result<f64, DeviceError> {
         let start = Instant::now();
         recording.replay()?;
         self.synchronise()?;
@@ -404,7 +404,7 @@ struct Recorded {
 }
 
 impl Recording for Recorded {
-    fn replay(&self) -> Result<(), EngineError> {
+    fn replay(&self) -> Result<(), DeviceError> {
         for launch in &self.launches {
             // SAFETY: whoever recorded them promised it for every replay.
             unsafe { self.device.ask(Task::Launch(launch.clone()))? };

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sarm::device::EngineError;
+use sarm::device::DeviceError;
 use sarm::device::cuda::device::{Address, Launch, Mark};
 
 use super::{Shared, failed};
@@ -30,7 +30,7 @@ impl Shared {
     ///
     /// # Safety
     /// A launch is as for [`Device::launch`].
-    pub unsafe fn ask(&self, work: Task) -> Result<(), EngineError> {
+    pub unsafe fn ask(&self, work: Task) -> Result<(), DeviceError> {
         if self.late {
             let mut stream = self.stream.lock().unwrap();
             stream.waiting.push_back(work);
@@ -47,7 +47,7 @@ impl Shared {
     }
 
     /// Do the first `count` pieces of work, as far as that is not done.
-    pub fn wait(&self, count: u64) -> Result<(), EngineError> {
+    pub fn wait(&self, count: u64) -> Result<(), DeviceError> {
         let mut stream = self.stream.lock().unwrap();
         while stream.done < count && stream.problem.is_none() {
             let work = stream.waiting.pop_front().expect("work that was asked for");
@@ -60,7 +60,7 @@ impl Shared {
 
     /// # Safety
     /// A launch is as for [`Device::launch`].
-    unsafe fn work(&self, work: &Task) -> Result<(), EngineError> {
+    unsafe fn work(&self, work: &Task) -> Result<(), DeviceError> {
         match work {
             // SAFETY: by this method's contract.
             Task::Launch(launch) => unsafe { self.launch(launch) },
@@ -87,7 +87,7 @@ pub struct Marked {
 }
 
 impl Mark for Marked {
-    fn wait(&self) -> Result<(), EngineError> {
+    fn wait(&self) -> Result<(), DeviceError> {
         self.device.wait(self.asked)
     }
 }

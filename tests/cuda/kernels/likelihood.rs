@@ -6,6 +6,7 @@ use std::sync::Arc;
 use half::bf16;
 use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::cuda::ops::cells::{Batch, StageOutput, parts};
+pub use sarm::families::sarm::cuda::ops::gather::CERTAIN;
 use sarm::families::sarm::likelihood::gate;
 use sarm::numeric::Real;
 
@@ -118,9 +119,6 @@ pub struct Answer {
     pub nll: Vec<f64>,
     pub delta: Vec<Vec<f64>>,
 }
-
-/// A zero that nothing else could be.
-pub const CERTAIN: u32 = u32::MAX;
 
 /// Which pixel: its stage, and where its target is.
 pub struct At {

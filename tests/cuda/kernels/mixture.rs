@@ -142,12 +142,22 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
         };
         x.to_bits()
     });
-    let mut limits = vec![f32::INFINITY; targets.len()];
+    let mut budgets = vec![None; targets.len()];
     if shape.limited {
-        // All that was left, nearly all, or far from it; the last places of every second image are certain.
-        for (target, limit) in targets.iter().zip(&mut limits) {
+        // All that was left, nearly all, or far from it, also more than a pixel can be; and, of a pixel that takes all but
+        // rounding, just so much. The last places of every second image are certain.
+        let just_more = (shape.upper as f32).next_up();
+        for (target, budget) in targets.iter().zip(&mut budgets) {
             let x = f32::from_bits(*target);
-            *limit = x * pick(&mut dice, &[0.0, 1.001, 1.5, 30.0]);
+            let (remaining, tolerance) = match pick(&mut dice, &[1.0, 1.001, 1.5, 30.0, 0.0]) {
+                0.0 if shape.upper.is_finite() => (just_more, just_more - x),
+                0.0 => (x, 0.0),
+                part => (x * part, 0.0),
+            };
+            *budget = Some(Budget {
+                remaining,
+                tolerance,
+            });
         }
         for image in targets.chunks_exact_mut(pixels.places()).step_by(2) {
             let from = pixels.places() * 2 / 3;
@@ -177,19 +187,11 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
         }
     });
     let buffers = Buffers::new(device, pixels, numbers, &targets, &outputs, shape.gradient);
+    let told = budgets.iter().zip(&targets);
+    let limits: Vec<f32> = told
+        .map(|(budget, target)| mixture.limit(*budget, f32::from_bits(*target)))
+        .collect();
     let limit = Memory::from(device, &limits).unwrap();
-    // 0 stands for a pixel that took all.
-    let out_of = |limit: f32, target: u32| match shape.limited {
-        true => mixture.within(Some(Budget {
-            remaining: if limit == 0.0 {
-                f32::from_bits(target)
-            } else {
-                limit
-            },
-            tolerance: 0.0,
-        })),
-        false => mixture,
-    };
     let launches = MixtureLikelihood {
         mixture,
         limit: match shape.limited {
@@ -210,7 +212,7 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
                 outputs,
                 |v| v,
                 |at, target, row, g| {
-                    let mixture = out_of(limits[at.target], target);
+                    let mixture = mixture.within(budgets[at.target]);
                     mixture.nll_and_gradient(f64::from(f32::from_bits(target)), row, g)
                 },
             )
@@ -224,7 +226,7 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
             &outputs,
             as_bf16,
             |at, target, row, g| {
-                let mixture = out_of(limits[at.target], target);
+                let mixture = mixture.within(budgets[at.target]);
                 mixture.nll_and_gradient(f32::from_bits(target), row, g)
             },
         );

@@ -16,6 +16,7 @@
 pub mod broken;
 pub mod case;
 pub mod compact;
+pub mod constants;
 pub mod contract;
 pub mod gather;
 pub mod levels;
@@ -42,6 +43,7 @@ use sarm::device::cuda::device::Device;
 pub fn table(size: Size) -> Vec<Case> {
     [
         compact::cases(size),
+        constants::cases(size),
         contract::cases(size),
         gather::cases(size),
         mixture::cases(size),

@@ -6,8 +6,7 @@ use cudarc::driver::result;
 use cudarc::driver::sys;
 
 use super::card::Card;
-use super::library::error;
-use crate::device::EngineError;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{HostMemory, Mark};
 
 /// A point in the card's stream.
@@ -22,7 +21,7 @@ unsafe impl Send for Event {}
 
 impl Event {
     /// In this thread, `card`'s context is current.
-    pub fn new(card: &Arc<Card>, flags: sys::CUevent_flags) -> Result<Self, EngineError> {
+    pub fn new(card: &Arc<Card>, flags: sys::CUevent_flags) -> Result<Self, DeviceError> {
         let event = result::event::create(flags).map_err(|e| card.failure("cuEventCreate", e))?;
         Ok(Self {
             card: Arc::clone(card),
@@ -30,7 +29,7 @@ impl Event {
         })
     }
 
-    pub fn record(&self) -> Result<(), EngineError> {
+    pub fn record(&self) -> Result<(), DeviceError> {
         // SAFETY: event and stream live.
         unsafe { result::event::record(self.event, self.card.stream) }
             .map_err(|e| self.card.failure("cuEventRecord", e))
@@ -38,7 +37,7 @@ impl Event {
 }
 
 impl Mark for Event {
-    fn wait(&self) -> Result<(), EngineError> {
+    fn wait(&self) -> Result<(), DeviceError> {
         self.card.enter()?;
         // SAFETY: the event lives.
         unsafe { result::event::synchronize(self.event) }
@@ -66,18 +65,22 @@ pub struct Pinned {
 unsafe impl Send for Pinned {}
 
 impl Pinned {
-    pub fn zeros(card: &Arc<Card>, len: usize) -> Result<Self, EngineError> {
+    pub fn zeros(card: &Arc<Card>, len: usize) -> Result<Self, DeviceError> {
         card.enter()?;
         // The driver refuses 0.
         // SAFETY: the context is current, and every byte is written below before it is read.
         let start = match unsafe { result::malloc_host(len.max(1), 0) } {
             Ok(start) => start.cast::<u8>(),
             Err(result::DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
-                return error(format!(
-                    "the host has too little memory that can be page-locked ({} MiB more are needed for {}); stop other programs or use --device cpu",
-                    len.div_ceil(1 << 20),
-                    card.properties.name
-                ));
+                return Err(DeviceError::Memory {
+                    needed: len as u64,
+                    free: None,
+                    why: format!(
+                        "the host has too little memory that can be page-locked ({} MiB more are needed for {}); stop other programs or use --device cpu",
+                        len.div_ceil(1 << 20),
+                        card.properties.name
+                    ),
+                });
             }
             Err(e) => return Err(card.failure("cuMemHostAlloc", e)),
         };

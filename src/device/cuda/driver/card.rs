@@ -9,8 +9,8 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUfunction_attribute as Limit};
 
 use super::images::{IMAGES, Image};
-use super::library::{error, failure};
-use crate::device::EngineError;
+use super::library::failure;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{Launch, Properties};
 
 /// A kernel, and what it allows.
@@ -62,7 +62,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Card {
-    pub fn new(device: sys::CUdevice, properties: Properties) -> Result<Self, EngineError> {
+    pub fn new(device: sys::CUdevice, properties: Properties) -> Result<Self, DeviceError> {
         let on = format!("on {}", properties.name);
         let said = |call: &'static str| move |e: DriverError| failure(call, &on, e);
         // SAFETY: the device came from the driver.
@@ -111,7 +111,7 @@ impl Card {
     }
 
     /// Load a kernel file and look up what is in it.
-    fn load(&mut self, image: &Image) -> Result<(), EngineError> {
+    fn load(&mut self, image: &Image) -> Result<(), DeviceError> {
         let from = format!("for kernels/{}.cu on {}", image.name, self.properties.name);
         // SAFETY: the bytes are a fat binary that nvcc wrote, aligned, and live as long as the program.
         let module = unsafe { result::module::load_data(image.bytes.as_ptr().cast()) }
@@ -165,14 +165,14 @@ impl Card {
     }
 
     /// Make the context current in this thread.
-    pub fn enter(&self) -> Result<(), EngineError> {
+    pub fn enter(&self) -> Result<(), DeviceError> {
         // SAFETY: the context is retained as long as the card lives.
         unsafe { result::ctx::set_current(self.context) }
             .map_err(|e| self.failure("cuCtxSetCurrent", e))
     }
 
     /// A failed call, with what the stream was last given: errors of kernels come out at later calls.
-    pub fn failure(&self, call: &str, error: DriverError) -> EngineError {
+    pub fn failure(&self, call: &'static str, error: DriverError) -> DeviceError {
         let last = lock(&self.last);
         let doing = match last.is_empty() {
             true => format!("on {}", self.properties.name),
@@ -181,12 +181,12 @@ impl Card {
         failure(call, &doing, error)
     }
 
-    pub fn synchronise(&self) -> Result<(), EngineError> {
+    pub fn synchronise(&self) -> Result<(), DeviceError> {
         self.wait_for(self.stream)
     }
 
     /// Wait until all work in `stream`, one of this card's, is done.
-    fn wait_for(&self, stream: sys::CUstream) -> Result<(), EngineError> {
+    fn wait_for(&self, stream: sys::CUstream) -> Result<(), DeviceError> {
         self.enter()?;
         // SAFETY: the streams live as long as the card.
         unsafe { result::stream::synchronize(stream) }
@@ -202,7 +202,7 @@ impl Card {
         from: u64,
         bytes: &mut [u8],
         stream: sys::CUstream,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), DeviceError> {
         self.enter()?;
         // SAFETY: the source is allocated, by this method's contract, and the copy is over before the
         // borrow of the target is: the stream is waited for below even if the call fails.
@@ -216,7 +216,7 @@ impl Card {
     ///
     /// # Safety
     /// As for [`Device::launch`].
-    pub unsafe fn run(&self, launch: &Launch) -> Result<(), EngineError> {
+    pub unsafe fn run(&self, launch: &Launch) -> Result<(), DeviceError> {
         // SAFETY: by this method's contract; the stream is the card's.
         unsafe { self.launch(launch, self.stream)? };
         *lock(&self.last) = launch.kernel.into();
@@ -230,31 +230,31 @@ impl Card {
     ///
     /// # Safety
     /// As for [`Device::launch`]; the stream is of this card.
-    pub unsafe fn launch(&self, launch: &Launch, stream: sys::CUstream) -> Result<(), EngineError> {
+    pub unsafe fn launch(&self, launch: &Launch, stream: sys::CUstream) -> Result<(), DeviceError> {
         let name = launch.kernel;
         let Some(kernel) = self.kernels.get(name) else {
-            return error(format!(
+            return Err(DeviceError::Fault(format!(
                 "there is no kernel '{name}' (this is a fault of sarm); please report it"
-            ));
+            )));
         };
         if launch.parameter.len() != kernel.parameter {
-            return error(format!(
+            return Err(DeviceError::Fault(format!(
                 "kernel '{name}' takes {} bytes, not {} (its structures in Rust and in CUDA differ: a fault of sarm); please report it",
                 kernel.parameter,
                 launch.parameter.len()
-            ));
+            )));
         }
         if launch.shared > kernel.shared {
-            return error(format!(
+            return Err(DeviceError::Unsupported(format!(
                 "kernel '{name}' needs {} bytes of shared memory a block ({} gives {}); use a smaller network, another card or --device cpu",
                 launch.shared, self.properties.name, kernel.shared
-            ));
+            )));
         }
         if launch.blocks == 0 || launch.threads == 0 || launch.threads > kernel.threads {
-            return error(format!(
+            return Err(DeviceError::Fault(format!(
                 "kernel '{name}' was to run {} blocks of {} threads (at least 1, at most {} threads: a fault of sarm); please report it",
                 launch.blocks, launch.threads, kernel.threads
-            ));
+            )));
         }
         let mut parameters = [launch.parameter.as_ptr().cast_mut().cast::<c_void>()];
         let (grid, block) = ((launch.blocks, 1, 1), (launch.threads, 1, 1));

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::device::EngineError;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{Device, Properties};
 
 /// Whether this program was built to use cards.
 pub const BUILT: bool = false;
 
 /// The cards of this machine, or why there are none.
-pub fn cards() -> Result<Vec<Properties>, EngineError> {
-    Err(absent())
+pub fn cards() -> Result<Vec<Properties>, DeviceError> {
+    Err(DeviceError::NotBuilt)
 }
 
 /// Card number `ordinal`, ready to work.
-pub fn open(_ordinal: usize) -> Result<Arc<dyn Device>, EngineError> {
-    Err(absent())
+pub fn open(_ordinal: usize) -> Result<Arc<dyn Device>, DeviceError> {
+    Err(DeviceError::NotBuilt)
 }
 
 /// The counter of a card's energy: there is none.
@@ -31,10 +31,4 @@ impl Energy {
     pub fn joules(&self) -> Option<f64> {
         match *self {}
     }
-}
-
-fn absent() -> EngineError {
-    EngineError::Device(
-        "this sarm was built without CUDA (feature 'cuda'); build it with 'make cuda' or use --device cpu".into(),
-    )
 }

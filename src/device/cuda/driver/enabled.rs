@@ -14,7 +14,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUevent_flags as EventFlags};
 
 use super::OLDEST_CARD;
-use crate::device::EngineError;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{
     Address, Device, HostMemory, Launch, Mark, Properties, Recording,
 };
@@ -22,13 +22,13 @@ use aside::{Event, Pinned};
 use card::{Card, HALF, lock};
 pub use energy::Energy;
 use graph::Graph;
-use library::{error, failure};
+use library::failure;
 
 /// Whether this program was built to use cards.
 pub const BUILT: bool = true;
 
 /// The cards of this machine, or why there are none.
-pub fn cards() -> Result<Vec<Properties>, EngineError> {
+pub fn cards() -> Result<Vec<Properties>, DeviceError> {
     let count = library::start()?;
     (0..count)
         .map(|ordinal| properties(ordinal).map(|(_, p)| p))
@@ -36,24 +36,25 @@ pub fn cards() -> Result<Vec<Properties>, EngineError> {
 }
 
 /// Card number `ordinal`, ready to work.
-pub fn open(ordinal: usize) -> Result<Arc<dyn Device>, EngineError> {
+pub fn open(ordinal: usize) -> Result<Arc<dyn Device>, DeviceError> {
     let count = library::start()?;
     let Some(number) = c_int::try_from(ordinal).ok().filter(|n| *n < count) else {
         let there = match count {
             1 => "1 CUDA device, cuda:0".to_string(),
             n => format!("{n} CUDA devices, cuda:0 to cuda:{}", n - 1),
         };
-        return error(format!(
+        return Err(DeviceError::Missing(format!(
             "there is no device cuda:{ordinal} (this machine has {there}); choose one of them"
-        ));
+        )));
     };
     let (device, properties) = properties(number)?;
     let (found, needed) = (properties.capability, OLDEST_CARD);
     if found < needed {
-        return error(format!(
-            "{} is too old (its compute capability is {}.{}, needed is {}.{} or newer); choose another card or use --device cpu",
-            properties.name, found.0, found.1, needed.0, needed.1
-        ));
+        return Err(DeviceError::OldCard {
+            name: properties.name,
+            found,
+            needed,
+        });
     }
     Ok(Arc::new(CudaDevice(Arc::new(Card::new(
         device, properties,
@@ -61,7 +62,7 @@ pub fn open(ordinal: usize) -> Result<Arc<dyn Device>, EngineError> {
 }
 
 /// What card number `ordinal`, below the count of cards, is.
-fn properties(ordinal: c_int) -> Result<(sys::CUdevice, Properties), EngineError> {
+fn properties(ordinal: c_int) -> Result<(sys::CUdevice, Properties), DeviceError> {
     let device = result::device::get(ordinal).map_err(|e| failure("cuDeviceGet", "", e))?;
     let attribute = |which: Attribute| {
         // SAFETY: the device came from the driver, by the line above.
@@ -98,13 +99,13 @@ impl Device for CudaDevice {
         &self.0.properties
     }
 
-    fn free_memory(&self) -> Result<u64, EngineError> {
+    fn free_memory(&self) -> Result<u64, DeviceError> {
         self.0.enter()?;
         let (free, _) = result::mem_get_info().map_err(|e| self.0.failure("cuMemGetInfo", e))?;
         Ok(free as u64)
     }
 
-    fn allocate(&self, bytes: usize) -> Result<Address, EngineError> {
+    fn allocate(&self, bytes: usize) -> Result<Address, DeviceError> {
         self.0.enter()?;
         // The driver refuses 0; what it gives is aligned to 256 bytes.
         // SAFETY: the memory is bytes, which have no invalid value.
@@ -112,15 +113,18 @@ impl Device for CudaDevice {
             Ok(address) => Ok(Address(address)),
             Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
                 let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-                let free = self
-                    .free_memory()
-                    .map_or("?".into(), |f| mib(f).to_string());
-                error(format!(
-                    "{} has too little free memory ({} MiB more are needed, {free} of {} MiB are free); stop other programs that use it, train with a smaller batch or use --device cpu",
-                    self.0.properties.name,
-                    mib(bytes as u64),
-                    mib(self.0.properties.memory),
-                ))
+                let free = self.free_memory().ok();
+                let shown = free.map_or("?".into(), |f| mib(f).to_string());
+                Err(DeviceError::Memory {
+                    needed: bytes as u64,
+                    free,
+                    why: format!(
+                        "{} has too little free memory ({} MiB more are needed, {shown} of {} MiB are free); stop other programs that use it, train with a smaller batch or use --device cpu",
+                        self.0.properties.name,
+                        mib(bytes as u64),
+                        mib(self.0.properties.memory),
+                    ),
+                })
             }
             Err(e) => Err(self.0.failure("cuMemAlloc", e)),
         }
@@ -137,7 +141,7 @@ impl Device for CudaDevice {
         }
     }
 
-    unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), EngineError> {
+    unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError> {
         let card = &*self.0;
         card.enter()?;
         let mut staging = lock(&card.staging);
@@ -167,7 +171,7 @@ impl Device for CudaDevice {
         Ok(())
     }
 
-    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), EngineError> {
+    unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError> {
         if bytes.is_empty() {
             return self.0.synchronise();
         }
@@ -175,7 +179,7 @@ impl Device for CudaDevice {
         unsafe { self.0.copy(from.0, bytes, self.0.stream) }
     }
 
-    unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), EngineError> {
+    unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), DeviceError> {
         if count == 0 {
             return Ok(());
         }
@@ -185,33 +189,33 @@ impl Device for CudaDevice {
             .map_err(|e| self.0.failure("cuMemsetD8Async", e))
     }
 
-    unsafe fn launch(&self, launch: &Launch) -> Result<(), EngineError> {
+    unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError> {
         self.0.enter()?;
         // SAFETY: by this method's contract.
         unsafe { self.0.run(launch) }
     }
 
-    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, EngineError> {
+    unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, DeviceError> {
         // SAFETY: by this method's contract.
         Ok(Box::new(unsafe { Graph::new(&self.0, launches)? }))
     }
 
-    fn synchronise(&self) -> Result<(), EngineError> {
+    fn synchronise(&self) -> Result<(), DeviceError> {
         self.0.synchronise()
     }
 
-    fn mark(&self) -> Result<Box<dyn Mark>, EngineError> {
+    fn mark(&self) -> Result<Box<dyn Mark>, DeviceError> {
         self.0.enter()?;
         let event = Event::new(&self.0, EventFlags::CU_EVENT_DISABLE_TIMING)?;
         event.record()?;
         Ok(Box::new(event))
     }
 
-    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, EngineError> {
+    fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, DeviceError> {
         Ok(Box::new(Pinned::zeros(&self.0, bytes)?))
     }
 
-    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), EngineError> {
+    unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), DeviceError> {
         if to.is_empty() {
             return Ok(());
         }
@@ -219,7 +223,7 @@ impl Device for CudaDevice {
         unsafe { self.0.copy(from.0, to, self.0.aside) }
     }
 
-    fn time(&self, recording: &dyn Recording) -> Result<f64, EngineError> {
+    fn time(&self, recording: &dyn Recording) -> Result<f64, DeviceError> {
         let card = &*self.0;
         card.enter()?;
         let [start, end] = [

@@ -7,7 +7,7 @@ use cudarc::driver::result::stream::StreamKind;
 use cudarc::driver::sys;
 
 use super::card::{Card, lock};
-use crate::device::EngineError;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{Launch, Recording};
 
 /// Launches recorded as a CUDA graph.
@@ -26,7 +26,7 @@ unsafe impl Send for Graph {}
 impl Graph {
     /// # Safety
     /// As for [`Device::record`].
-    pub unsafe fn new(card: &Arc<Card>, launches: &[Launch]) -> Result<Self, EngineError> {
+    pub unsafe fn new(card: &Arc<Card>, launches: &[Launch]) -> Result<Self, DeviceError> {
         card.enter()?;
         // A stream of its own: what other threads put into the card's stream meanwhile is not recorded.
         let stream = result::stream::create(StreamKind::NonBlocking)
@@ -84,7 +84,7 @@ impl Graph {
 }
 
 impl Recording for Graph {
-    fn replay(&self) -> Result<(), EngineError> {
+    fn replay(&self) -> Result<(), DeviceError> {
         self.card.enter()?;
         if self.card.stepping {
             // SAFETY: what the launches point to is the promise of whoever recorded them, as below.

@@ -9,7 +9,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUresult};
 
 use super::images::TOOLKIT;
-use crate::device::EngineError;
+use crate::device::DeviceError;
 
 /// Oldest release of CUDA whose driver has all of [`SYMBOLS`].
 const OLDEST: (u32, u32) = (12, 8);
@@ -60,21 +60,21 @@ const SYMBOLS: [&str; 42] = [
     "cuEventDestroy_v2",
 ];
 
-/// An error of the device, in a sentence.
-pub fn error<T>(sentence: impl Into<String>) -> Result<T, EngineError> {
-    Err(EngineError::Device(sentence.into()))
+/// Why there is no card to work on, in a sentence.
+fn missing<T>(sentence: impl Into<String>) -> Result<T, DeviceError> {
+    Err(DeviceError::Missing(sentence.into()))
 }
 
 /// Start the driver: how many cards there are, at least 1, or why there are none.
-pub fn start() -> Result<c_int, EngineError> {
+pub fn start() -> Result<c_int, DeviceError> {
     // SAFETY: libraries of the driver's name are opened and closed, as the loader does for any program.
     if !unsafe { sys::is_culib_present() } {
-        return error(
+        return missing(
             "no NVIDIA driver was found (there is no libcuda.so on this machine); install the driver or use --device cpu",
         );
     }
     if !has("cuDriverGetVersion") {
-        return error(
+        return missing(
             "the library libcuda.so is no CUDA driver (it lacks cuDriverGetVersion); reinstall the driver or use --device cpu",
         );
     }
@@ -86,13 +86,10 @@ pub fn start() -> Result<c_int, EngineError> {
     let found = ((version / 1000) as u32, (version % 1000 / 10) as u32);
     let needed = OLDEST.max((TOOLKIT.0, 0));
     if found < needed {
-        return error(format!(
-            "the NVIDIA driver is too old (it is of CUDA {}.{}, needed is {}.{} or newer); update it, build sarm with nvcc 12.8, or use --device cpu",
-            found.0, found.1, needed.0, needed.1
-        ));
+        return Err(DeviceError::OldDriver { found, needed });
     }
     if let Some(name) = SYMBOLS.iter().find(|name| !has(name)) {
-        return error(format!(
+        return missing(format!(
             "the NVIDIA driver lacks {name} (it says that it is of CUDA {}.{}); reinstall it or use --device cpu",
             found.0, found.1
         ));
@@ -107,8 +104,8 @@ pub fn start() -> Result<c_int, EngineError> {
     }
 }
 
-fn no_cards<T>() -> Result<T, EngineError> {
-    error(
+fn no_cards<T>() -> Result<T, DeviceError> {
+    missing(
         "this machine has no CUDA device that may be used (the driver is there, but CUDA_VISIBLE_DEVICES may hide the cards); check that variable or use --device cpu",
     )
 }
@@ -120,7 +117,7 @@ pub fn has(symbol: &str) -> bool {
 }
 
 /// A failed call in a sentence: which, while doing what (may be empty), why, and what to do.
-pub fn failure(call: &str, doing: &str, error: DriverError) -> EngineError {
+pub fn failure(call: &'static str, doing: &str, error: DriverError) -> DeviceError {
     let text = |found: Result<&std::ffi::CStr, DriverError>| {
         found.map_or_else(
             |_| format!("error {}", error.0 as u32),
@@ -133,10 +130,12 @@ pub fn failure(call: &str, doing: &str, error: DriverError) -> EngineError {
     } else {
         format!(" {doing}")
     };
-    EngineError::Device(format!(
-        "CUDA failed in {call}{doing} with {name} ({meaning}); {}",
-        remedy(error.0)
-    ))
+    let remedy = remedy(error.0);
+    DeviceError::Failed {
+        call,
+        code: error.0 as u32,
+        why: format!("CUDA failed in {call}{doing} with {name} ({meaning}); {remedy}"),
+    }
 }
 
 fn remedy(code: CUresult) -> &'static str {

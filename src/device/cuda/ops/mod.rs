@@ -2,6 +2,7 @@
 //! what its kernels rely on and says with which grid to launch them.
 
 pub mod compact;
+pub mod constants;
 pub mod rates;
 pub mod step;
 

@@ -4,6 +4,7 @@ use super::{InputConfig, LikelihoodConfig, MOST_CHANNELS, ModelConfig};
 use crate::data::{ImageSize, MAX_PIXELS};
 use crate::families::sarm::likelihood::Grid;
 use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
+use crate::families::sarm::{StageShape, TensorSpec};
 use crate::family::{ConfigError, check_conditions, factor, impossible, within};
 
 /// The most units a layer may have and the most outputs a network may have for a pixel: far above any
@@ -186,32 +187,22 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// Pixels of each stage. Squares grow and fit, as [`check`](Self::check) sees to.
+    fn stage_pixels(&self) -> Vec<usize> {
+        let mut before = 0;
+        let stages = self.stage.iter().map(|stage| {
+            let all = self.image.height * self.image.width;
+            let after = stage.square.map_or(all, |square| square * square);
+            after - std::mem::replace(&mut before, after)
+        });
+        stages.collect()
+    }
+
     /// Numbers in all tensors, masked ones included. The configuration has passed [`check`](Self::check).
     pub fn parameters(&self) -> u64 {
-        let mut total = 0u64;
-        let mut before = 0u64;
-        for stage in &self.stage {
-            let after = match stage.square {
-                Some(square) => (square * square) as u64,
-                None => (self.image.height * self.image.width) as u64,
-            };
-            let n = after - before;
-            let units = n * stage.units_per_pixel as u64;
-            let inputs =
-                self.condition.names.len() as u64 + self.input.channels().len() as u64 * after;
-            let outputs = n * (1 + self.likelihood.values() as u64);
-            total += units * (inputs + 1)
-                + stage.layers as u64 * units * (units + 1)
-                + outputs * (units + 1);
-            if let LikelihoodConfig::Dd {
-                latents, levels, ..
-            } = self.likelihood
-            {
-                total += (levels * (latents + 1)) as u64;
-            }
-            before = after;
-        }
-        total
+        let stages = StageShape::all(self, &self.stage_pixels());
+        let tensors = TensorSpec::all(&stages);
+        tensors.iter().map(|tensor| tensor.size() as u64).sum()
     }
 }
 

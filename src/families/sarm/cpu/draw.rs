@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::conditions::Budget;
 use crate::conditions::total::{is_spent, spend};
 use crate::data::SparseImages;
-use crate::device::EngineError;
+use crate::device::{DeviceError, EngineError};
 use crate::families::sarm::likelihood::levels;
 use crate::families::sarm::{Sarm, StageTensor, Values};
 use crate::numeric::{LANES, Vector};
@@ -140,7 +140,7 @@ pub fn sample_tiles(
             .collect()
     });
     let mut images = SparseImages::new(size.0, size.1)
-        .ok_or_else(|| EngineError::Device(format!("image size {} x {}", size.0, size.1)))?;
+        .ok_or_else(|| DeviceError::Fault(format!("image size {} x {}", size.0, size.1)))?;
     for mut image in drawn.into_iter().flatten() {
         image.sort_unstable_by_key(|(pixel, _)| *pixel);
         images.push(image);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::{Engine, check_conditions, check_images};
 use crate::conditions::ConditionedImages;
-use crate::device::{Cpu, EngineError};
+use crate::device::{Cpu, DeviceError, EngineError};
 use crate::families::sarm::Sarm;
 use crate::family::{Sampler, SamplingPlan, Trainer};
 use crate::numeric::Isa;
@@ -73,9 +73,10 @@ impl Engine for CpuEngine {
     fn sampler(&self, model: &Sarm, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
         check_conditions(model, &plan.conditions)?;
         if let Some(bytes) = plan.max_memory {
-            return Err(EngineError::Device(format!(
+            return Err(DeviceError::Unsupported(format!(
                 "images are drawn on the CPU, whose memory is not limited (--max-memory {bytes} is for cards); leave it out or give --device cuda"
-            )));
+            ))
+            .into());
         }
         let (isa, pool) = (self.cpu.isa(), Arc::clone(self.cpu.pool()));
         Ok(if plan.naive {

@@ -3,7 +3,7 @@
 use crate::device::EngineError;
 use crate::families::sarm::{Sarm, StageShape, StageTensor, TensorSpec, shape};
 use crate::family::TrainingState;
-use crate::nn::adam::{AdamRule, BETA_1, BETA_2, EPSILON};
+use crate::nn::adam::AdamRule;
 use crate::numeric::{Isa, Kernel, Vector};
 
 use super::tile::{Packed, padded};
@@ -215,7 +215,7 @@ impl PackedStage {
     }
 }
 
-/// Adam (Kingma and Ba 2015) on the part of one row that is not masked.
+/// Adam on the part of one row that is not masked, with all that an instruction set has.
 pub struct Adam<'a> {
     /// The row's parameters and moments.
     pub value: &'a mut [f32],
@@ -231,17 +231,7 @@ impl Kernel for Adam<'_> {
     type Output = ();
     #[inline(always)]
     fn run<V: Vector>(self) {
-        let n = self.gradient.len();
-        let (value, first) = (&mut self.value[..n], &mut self.first[..n]);
-        let (second, rule) = (&mut self.second[..n], self.rule);
-        for i in 0..n {
-            let g = self.gradient[i];
-            let m = BETA_1 * first[i] + (1.0 - BETA_1) * g;
-            let v = BETA_2 * second[i] + (1.0 - BETA_2) * g * g;
-            first[i] = m;
-            second[i] = v;
-            value[i] = rule.keep * value[i]
-                - rule.step_size * m / ((v * rule.second_scale).sqrt() + EPSILON);
-        }
+        self.rule
+            .step(self.value, self.first, self.second, self.gradient);
     }
 }

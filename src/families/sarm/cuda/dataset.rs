@@ -35,7 +35,7 @@ pub struct ResidentImages {
 
 /// What follows from the images' totals.
 struct Totals {
-    /// What was left of its image's before each entry, GeV; 0 where it took all of it.
+    /// What was left of its image's before each entry, as [`Mixture::limit`](crate::families::sarm::likelihood::Mixture::limit) tells it.
     limit: Memory<f32>,
     /// Place of each image from which on nothing is left.
     certain: Memory<u32>,
@@ -126,9 +126,10 @@ impl ResidentImages {
                 limit.resize(first + pixels.len(), 0.0);
                 let mut end = if is_spent(budget) { 0 } else { model.pixels() };
                 for i in drawn {
-                    let before = budget.map_or(0.0, |budget| budget.remaining);
+                    if let Values::Mixture(mixture) = &values {
+                        limit[first + i] = mixture.limit(budget, numbers[i]);
+                    }
                     spend(&mut budget, numbers[i]);
-                    limit[first + i] = if is_spent(budget) { 0.0 } else { before };
                     if is_spent(budget) {
                         end = end.min(usize::from(of_image[i]) + 1);
                     }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use super::ops::MOST_STAGES;
 use super::ops::sample::{
-    Blocks, FRAGMENT, MOST_LAYERS, MOST_STAGES, Sample, SamplePlan, StageWeights, Unfit, ValueKind,
+    Blocks, FRAGMENT, MOST_LAYERS, Sample, SamplePlan, StageWeights, Unfit, ValueKind,
 };
 use super::packed::PackedStage;
-use crate::device::EngineError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
 use crate::device::cuda::ops::compact::Compact;
 use crate::device::cuda::room::{check_limit, check_room};
+use crate::device::{DeviceError, EngineError};
 use crate::families::sarm::check_conditions;
 use crate::families::sarm::config::Channel;
 use crate::families::sarm::{Sarm, Values};
@@ -134,9 +135,9 @@ fn blocks(model: &Sarm) -> Vec<Blocks> {
 }
 
 /// Why a card does not draw a model, in words.
-fn unfit(device: &Arc<dyn Device>, why: Unfit) -> EngineError {
+fn unfit(device: &Arc<dyn Device>, why: Unfit) -> DeviceError {
     let name = &device.properties().name;
-    EngineError::Device(match why {
+    DeviceError::Unsupported(match why {
         Unfit::Stages(n) => format!(
             "models are drawn on CUDA devices with up to {MOST_STAGES} stages, this one has {n}; use --device cpu"
         ),

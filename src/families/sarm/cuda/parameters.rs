@@ -10,8 +10,8 @@ use std::sync::Arc;
 use half::bf16;
 
 use super::ops::mask::Mask;
-use crate::device::EngineError;
 use crate::device::cuda::device::{Address, Device, Memory};
+use crate::device::{DeviceError, EngineError};
 use crate::families::sarm::{Sarm, StageShape, StageTensor};
 use crate::family::TrainingState;
 use crate::nn::adam::AdamRule;
@@ -256,7 +256,7 @@ impl Parameters {
         (4 * copies * layout.size + 2 * layout.weights) as u64
     }
 
-    fn set(&mut self, model: &Sarm, tensors: &[Vec<f32>]) -> Result<(), EngineError> {
+    fn set(&mut self, model: &Sarm, tensors: &[Vec<f32>]) -> Result<(), DeviceError> {
         let arena = self.layout.pack(model, tensors);
         self.values.write(0, &arena)?;
         let shadow: Vec<bf16> = arena[..self.layout.weights]
@@ -279,7 +279,10 @@ impl Parameters {
 
     /// Parameters and moments as a checkpoint holds them.
     pub fn state(&self, model: &Sarm, steps: u64) -> Result<TrainingState, EngineError> {
-        let list = |memory: &Memory<f32>| Ok(self.layout.unpack(model, &memory.to_vec()?));
+        let list = |memory: &Memory<f32>| {
+            let values = memory.to_vec()?;
+            Ok::<_, DeviceError>(self.layout.unpack(model, &values))
+        };
         let moment = |i: usize| match self.moments.get(i) {
             Some(memory) => list(memory),
             None => Ok(model.tensors.iter().map(|t| vec![0.0; t.size()]).collect()),

@@ -7,9 +7,9 @@ use bytemuck::Pod;
 
 use super::drawing::{Drawing, Rows, Slots, bytes_per_image};
 use crate::data::SparseImages;
-use crate::device::EngineError;
 use crate::device::cuda::device::{Device, HostMemory, Mark, Memory};
 use crate::device::cuda::room::{check_limit, check_room};
+use crate::device::{DeviceError, EngineError};
 use crate::families::sarm::Sarm;
 use crate::family::{Sampler, SamplingPlan};
 
@@ -55,9 +55,10 @@ impl CudaSampler {
         plan: &SamplingPlan,
     ) -> Result<Self, EngineError> {
         if plan.naive {
-            return Err(EngineError::Device(
+            return Err(DeviceError::Unsupported(
                 "the naive sampler, a reference, runs on the CPU alone; use --device cpu".into(),
-            ));
+            )
+            .into());
         }
         let drawing = Drawing::new(device, model, plan)?;
         let pixels = model.pixels();
@@ -124,7 +125,7 @@ impl CudaSampler {
     }
 
     /// Nothing is announced any more; what is under way is waited for.
-    fn forget(&mut self) -> Result<(), EngineError> {
+    fn forget(&mut self) -> Result<(), DeviceError> {
         self.announced.clear();
         self.waiting.clear();
         self.running.clear();
@@ -171,9 +172,10 @@ impl CudaSampler {
             self.start()?;
             let next = self.running.pop_front();
             let Some(running) = next.filter(|r| (r.first, r.images) == expected) else {
-                return Err(EngineError::Device(
+                return Err(DeviceError::Fault(
                     "a launch is missing (this is a fault of sarm); please report it".into(),
-                ));
+                )
+                .into());
             };
             let part = self.take(&running)?;
             // Its buffer is free: the next launch need not wait until this part is looked at.
@@ -185,7 +187,7 @@ impl CudaSampler {
         }
         images
             .or_else(|| SparseImages::new(height, width))
-            .ok_or_else(|| EngineError::Device(format!("image size {height} x {width}")))
+            .ok_or_else(|| DeviceError::Fault(format!("image size {height} x {width}")).into())
     }
 
     /// The images of a launch that is done.
@@ -203,10 +205,11 @@ impl CudaSampler {
         let starts = starts.into_iter().map(u64::from).collect();
         let (height, width) = self.size;
         SparseImages::from_csr(height, width, starts, pixels, values).map_err(|why| {
-            EngineError::Device(format!(
+            DeviceError::Fault(format!(
                 "{} images from number {} on came out wrong ({why}: a network with values beyond float32, or a fault of sarm)",
                 running.images, running.first,
             ))
+            .into()
         })
     }
 }

@@ -14,9 +14,9 @@ use super::recorded::RecordedBatch;
 use super::scorer::Scorer;
 use super::step::{Around, Goal, Plan};
 use crate::conditions::ConditionedImages;
-use crate::device::EngineError;
 use crate::device::cuda::device::{Device, Memory};
 use crate::device::cuda::room::check_room;
+use crate::device::{DeviceError, EngineError};
 use crate::families::sarm::Sarm;
 use crate::family::{Trainer, TrainingState};
 use crate::nn::adam::AdamRule;
@@ -254,7 +254,7 @@ impl Trainer for CudaTrainer {
 
 /// Run launches once, now. Their rows are below the number of resident images, and the buffers that they
 /// were planned for are still there.
-fn run_once(device: &Arc<dyn Device>, plan: &Plan) -> Result<(), EngineError> {
+fn run_once(device: &Arc<dyn Device>, plan: &Plan) -> Result<(), DeviceError> {
     for launch in &plan.launches {
         // SAFETY: the launchers checked shapes against the buffers, which outlive the call: it waits below.
         unsafe { device.launch(launch)? };

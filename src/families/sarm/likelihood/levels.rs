@@ -4,6 +4,7 @@
 //! positive pixel belongs to the level nearest in t, never to zero; level k's cell runs from
 //! ((k - 1/2) D)^p, or from 0 for the first, to ((k + 1/2) D)^p.
 
+use super::LEAST;
 use crate::numeric::Real;
 
 /// The positive levels of D+D.
@@ -150,9 +151,6 @@ pub fn draw(logits: &mut [f32], pick: f32) -> usize {
     }
     chosen
 }
-
-/// Below this fraction of the most probable level a level adds nothing to an f32 sum: never drawn.
-const LEAST: f32 = 1e-9;
 
 #[cfg(test)]
 mod tests {

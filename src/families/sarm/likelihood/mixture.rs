@@ -3,17 +3,18 @@
 //! The 3K parameters of a pixel are K logits of the weights w, K means mu, K logarithms of the scales s,
 //! the last two in the mixture's unit.
 
+use super::LEAST;
 use crate::conditions::Budget;
 use crate::conditions::total::is_spent;
 use crate::numeric::Real;
 
 /// Where ln s is held: outside, the density of a pixel would leave what f32 can tell apart.
-const LOG_SCALE: (f64, f64) = (-9.0, 9.0);
+pub(crate) const LOG_SCALE: (f64, f64) = (-9.0, 9.0);
 /// The smallest pixel that is drawn, in units: a nonzero pixel stays one when it is written as f32.
-const SMALLEST: f32 = 1e-6;
+pub(crate) const SMALLEST: f32 = 1e-6;
 
-/// Below this fraction of the heaviest component's mass a component adds nothing to an f32 sum: never drawn.
-const LEAST: f32 = 1e-9;
+/// Means further below zero, in scales, leave an exponential tail alone.
+pub(crate) const TAIL: f32 = -20.0;
 
 /// ln of a weight of zero.
 const NEVER: f64 = -1e30;
@@ -28,6 +29,17 @@ pub struct Support {
     pub unit: f64,
     /// Largest pixel in GeV, infinite when there is no upper truncation.
     pub upper: f64,
+}
+
+impl Support {
+    /// The largest pixel in GeV as an f32 that is no larger: what is left of a total is compared with it.
+    pub fn largest(&self) -> f32 {
+        let nearest = self.upper as f32;
+        match f64::from(nearest) > self.upper {
+            true => nearest.next_down(),
+            false => nearest,
+        }
+    }
 }
 
 /// One evaluation of the mixture at a pixel.
@@ -90,6 +102,10 @@ fn truncated_logistic<T: Real>(y: T, mean: T, log_scale: T, upper: f64) -> Logis
 impl Mixture {
     /// The distribution of a pixel of an image with this much to come: no more than that, and all of it with the
     /// weight of the first component, where that is no more than the range. What is all but nothing counts as all.
+    ///
+    /// Where more is left than a pixel can be, all components are logistics, and a pixel has a density even if it leaves
+    /// nothing but rounding behind: so it was drawn. The same rule: [`limit`](Self::limit) for `kernels/sarm/mixture.cu`,
+    /// `Drawer::draw` of `kernels/sarm/sample.cu`, `log_density_dc` of `docs/loglikelihood.py`; docs/formats.md#totals states it.
     #[inline(always)]
     pub fn within(&self, budget: Option<Budget>) -> Self {
         let Some(budget) = budget else {
@@ -108,6 +124,16 @@ impl Mixture {
             },
             budget: Some(budget),
             ..*self
+        }
+    }
+
+    /// What `kernels/sarm/mixture.cu` is told of a pixel of `x` GeV of an image with this much to come, GeV: 0 where it takes all
+    /// that is left, infinite where what is left does not matter, and else what is left.
+    pub fn limit(&self, budget: Option<Budget>, x: f32) -> f32 {
+        match self.within(budget).budget {
+            None => f32::INFINITY,
+            Some(budget) if budget.after(x).is_spent() => 0.0,
+            Some(budget) => budget.remaining,
         }
     }
 
@@ -226,7 +252,6 @@ impl Mixture {
 #[inline(always)]
 fn quantile_from_above(mean: f32, scale: f32, upper: f32, place: f32) -> f32 {
     use crate::numeric::{exp, ln, sigmoid};
-    const TAIL: f32 = -20.0;
     if mean < TAIL * scale {
         let rest = if upper.is_finite() {
             exp(-upper / scale)

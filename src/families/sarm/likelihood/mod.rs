@@ -12,6 +12,9 @@ pub use mixture::{Mixture, Support};
 
 use crate::numeric::Elementary;
 
+/// Below this fraction of the heaviest one's mass a component or level adds nothing to an f32 sum: never drawn.
+pub(crate) const LEAST: f32 = 1e-9;
+
 /// Cost in nats of the gate with logit `gate`, and its derivative by the logit.
 ///
 /// `side` is -1 for a zero (cost -ln g) and 1 for a positive pixel (cost -ln(1 - g)): both are

@@ -2,7 +2,7 @@
 //!
 //! A cell is one pixel of one image. A block takes [`CELLS`] of them: a chunk of pixels, a power of
 //! two, of as many images as fit. The costs of a chunk are summed to one *part*, so a batch has
-//! `[parts, batch]` numbers that [`FinishStep`](super::step::FinishStep) adds.
+//! `[parts, batch]` numbers that [`FinishStep`](crate::device::cuda::ops::step::FinishStep) adds.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -13,9 +13,6 @@ pub const CELLS: usize = 256;
 
 /// Shared memory for a tile of cells, bytes.
 pub(super) const SHARED: u32 = 4 * (3 * CELLS as u32 + 32);
-
-/// Stages of one launch; a model with more takes several.
-pub(super) const MOST_STAGES: usize = 16;
 
 /// The numbers that a stage's network gave for a batch, and where their derivatives go.
 #[derive(Debug, Clone, Copy)]

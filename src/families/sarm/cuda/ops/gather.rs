@@ -15,7 +15,7 @@ pub struct Resident {
     pub shown: Address,
     /// 32 bits a positive pixel, not 0: GeV as f32 (D+C), level + 1 as u32 (D+D).
     pub target: Address,
-    /// f32 a positive pixel: what was left of its image's total before it, GeV, or 0 where it took all of it. NULL where no total is known.
+    /// f32 a positive pixel: [`Mixture::limit`](crate::families::sarm::likelihood::Mixture::limit). NULL where no total is known.
     pub limit: Address,
     /// u32 `[images]`, with `limit`: the place from which on nothing is left. A positive pixel there counts as none.
     pub certain: Address,
@@ -76,6 +76,9 @@ struct Params {
 
 /// A warp gathers an image; few warps a block spread a small batch over the card.
 const THREADS: u32 = 128;
+
+/// Target of a pixel that is zero with certainty, because nothing is left of its image's total.
+pub const CERTAIN: u32 = u32::MAX;
 
 impl Gather {
     /// The launch.

@@ -6,9 +6,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::cells::{
-    Batch, CELLS, Cells, MOST_STAGES, SHARED, StageCells, StageOutput, parts, tiles,
-};
+use super::MOST_STAGES;
+use super::cells::{Batch, CELLS, Cells, SHARED, StageCells, StageOutput, parts, tiles};
 use crate::device::cuda::device::{Address, Launch, Properties};
 use crate::families::sarm::likelihood::Grid;
 

@@ -2,9 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::cells::{
-    Batch, CELLS, Cells, MOST_STAGES, SHARED, StageCells, StageOutput, parts, tiles,
-};
+use super::MOST_STAGES;
+use super::cells::{Batch, CELLS, Cells, SHARED, StageCells, StageOutput, parts, tiles};
 use crate::device::cuda::device::{Address, Launch};
 use crate::families::sarm::likelihood::Mixture;
 use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
@@ -14,8 +13,7 @@ use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
 pub struct MixtureLikelihood<'a> {
     /// Components, unit, range.
     pub mixture: Mixture,
-    /// f32 `[images, places]`, as gathered: what was left before a positive pixel, GeV, or 0 where it took all of it.
-    /// NULL where no total is known.
+    /// f32 `[images, places]`, as gathered: [`Mixture::limit`] of positive pixels. NULL where no total is known.
     pub limit: Address,
     /// The batch: targets in, costs out.
     pub batch: Batch,

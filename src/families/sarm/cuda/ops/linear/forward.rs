@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::plan::{Alike, Tile, estimate};
 use super::{Demand, Layer, MOST, Matrix, PROBLEMS, aligned, images_in_range, matrix, need, pitch};
-use crate::device::EngineError;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Launch, Properties};
 use crate::families::sarm::cuda::ops::mask::Mask;
 
@@ -71,12 +71,12 @@ const _: () = assert!(size_of::<Entry>() == 88 && size_of::<ForwardParams>() == 
 /// Launches for `problems` on a batch of `images`, with the tile that suits the shapes and the card.
 ///
 /// # Errors
-/// [`EngineError::Device`] for a shape, pitch or alignment that the kernels do not take.
+/// [`DeviceError::Unsupported`] for a shape, pitch or alignment that the kernels do not take.
 pub fn forward(
     properties: &Properties,
     images: u32,
     problems: &[ForwardProblem],
-) -> Result<Vec<Launch>, EngineError> {
+) -> Result<Vec<Launch>, DeviceError> {
     let best = Tile::ALL.into_iter().min_by(|a, b| {
         let of = |tile: &Tile| estimate(properties, *tile, &tiles(*tile, images, problems), 4.0);
         of(a).total_cmp(&of(b))
@@ -105,7 +105,7 @@ pub fn forward_tiled(
     tile: Tile,
     images: u32,
     problems: &[ForwardProblem],
-) -> Result<Vec<Launch>, EngineError> {
+) -> Result<Vec<Launch>, DeviceError> {
     images_in_range(images)?;
     for p in problems {
         check(p)?;
@@ -142,7 +142,7 @@ pub fn forward_tiled(
         .collect()
 }
 
-fn check(p: &ForwardProblem) -> Result<(), EngineError> {
+fn check(p: &ForwardProblem) -> Result<(), DeviceError> {
     p.layer.check()?;
     aligned("weights", p.weights)?;
     aligned("biases", p.bias)?;

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::plan::{Alike, Tile, Tiling, estimate};
 use super::{Demand, Layer, MOST, Matrix, PROBLEMS, aligned, images_in_range, matrix, need};
-use crate::device::EngineError;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Launch, Properties};
 use crate::families::sarm::cuda::ops::mask::Mask;
 
@@ -84,13 +84,13 @@ const MOST_SLICES: u32 = 32;
 /// Launches for `problems` on a batch of `images`, with the tile that suits the shapes and the card.
 ///
 /// # Errors
-/// [`EngineError::Device`] for a shape, pitch or alignment that the kernels do not take, or too little scratch.
+/// [`DeviceError::Unsupported`] for a shape, pitch or alignment that the kernels do not take, or too little scratch.
 pub fn backward_input(
     properties: &Properties,
     images: u32,
     scratch: Scratch,
     problems: &[InputProblem],
-) -> Result<Vec<Launch>, EngineError> {
+) -> Result<Vec<Launch>, DeviceError> {
     let tiling = choose(properties, images, problems);
     backward_input_tiled(tiling, images, scratch, problems)
 }
@@ -190,7 +190,7 @@ pub fn backward_input_tiled(
     images: u32,
     scratch: Scratch,
     problems: &[InputProblem],
-) -> Result<Vec<Launch>, EngineError> {
+) -> Result<Vec<Launch>, DeviceError> {
     images_in_range(images)?;
     for p in problems {
         p.layer.check()?;
@@ -230,7 +230,7 @@ fn launch(
     slice: u32,
     partial: &mut u64,
     problems: &[InputProblem],
-) -> Result<(Launch, Option<Launch>), EngineError> {
+) -> Result<(Launch, Option<Launch>), DeviceError> {
     let empty = InputParams {
         images,
         ..InputParams::zeroed()

@@ -21,12 +21,12 @@ pub use weights::{
 };
 
 use super::mask::Mask;
-use crate::device::EngineError;
+use crate::device::DeviceError;
 use crate::device::cuda::device::Address;
 use crate::device::cuda::ops::Demand;
 
-/// Problems in one launch; the same number stands in `kernels/sarm/masked_linear.cuh`.
-const PROBLEMS: usize = 16;
+/// Problems in one launch; PROBLEMS of `kernels/sarm/masked_linear.cuh`.
+pub(super) const PROBLEMS: usize = 16;
 
 /// Largest count of images, rows or columns: sums with a tile's size and byte counts of a row stay in 32 bits.
 const MOST: u32 = 1 << 29;
@@ -66,7 +66,7 @@ impl Layer {
         self.mask.unmasked(self.rows, self.columns) as f64
     }
 
-    fn check(&self) -> Result<(), EngineError> {
+    fn check(&self) -> Result<(), DeviceError> {
         let mask = self.mask;
         need(
             self.rows > 0 && self.rows <= MOST,
@@ -90,16 +90,16 @@ impl Layer {
     }
 }
 
-fn need(holds: bool, what: &str, found: impl std::fmt::Display) -> Result<(), EngineError> {
+fn need(holds: bool, what: &str, found: impl std::fmt::Display) -> Result<(), DeviceError> {
     match holds {
         true => Ok(()),
-        false => Err(EngineError::Device(format!(
+        false => Err(DeviceError::Unsupported(format!(
             "the masked linear kernels cannot run this network ({what}: {found} is out of their range)"
         ))),
     }
 }
 
-fn pitch(what: &str, found: u32, columns: u32) -> Result<(), EngineError> {
+fn pitch(what: &str, found: u32, columns: u32) -> Result<(), DeviceError> {
     need(
         found >= columns && found.is_multiple_of(8) && found <= 2 * MOST,
         &format!("pitch of {what}, {columns} columns"),
@@ -108,7 +108,7 @@ fn pitch(what: &str, found: u32, columns: u32) -> Result<(), EngineError> {
 }
 
 /// Check that an address is one, and fit for 16-byte accesses.
-fn aligned(what: &str, address: Address) -> Result<(), EngineError> {
+fn aligned(what: &str, address: Address) -> Result<(), DeviceError> {
     need(
         address != Address::NULL && address.0.is_multiple_of(16),
         &format!("address of {what}"),
@@ -116,12 +116,12 @@ fn aligned(what: &str, address: Address) -> Result<(), EngineError> {
     )
 }
 
-fn matrix(what: &str, matrix: Matrix, columns: u32) -> Result<(), EngineError> {
+fn matrix(what: &str, matrix: Matrix, columns: u32) -> Result<(), DeviceError> {
     aligned(what, matrix.address)?;
     pitch(what, matrix.pitch, columns)
 }
 
-fn images_in_range(images: u32) -> Result<(), EngineError> {
+fn images_in_range(images: u32) -> Result<(), DeviceError> {
     need(images > 0 && images <= MOST, "images in a batch", images)
 }
 
@@ -231,7 +231,7 @@ mod tests {
         forward(&h100(), 8, &[good]).unwrap();
         let refused = |images, problem: ForwardProblem| {
             let error = forward(&h100(), images, &[problem]).unwrap_err();
-            assert!(matches!(error, EngineError::Device(_)), "{error}");
+            assert!(matches!(error, DeviceError::Unsupported(_)), "{error}");
         };
         refused(0, good);
         refused(MOST + 1, good);

@@ -33,7 +33,7 @@ impl Tile {
     pub(super) const LARGEST: u32 = 128;
 
     /// Threads in a block.
-    pub(super) const THREADS: u32 = 128;
+    pub(in super::super) const THREADS: u32 = 128;
 
     /// Rows and columns of results.
     pub const fn side(self) -> u32 {
@@ -54,7 +54,7 @@ impl Tile {
 
     /// Dynamic shared memory of a block, bytes: the larger of the operands' stages and the sums, which lie in one
     /// place one after the other, and the column sums.
-    pub(super) const fn shared(self) -> u32 {
+    pub(in super::super) const fn shared(self) -> u32 {
         let (stages, slices) = match self {
             Tile::Small => (4, 4),
             Tile::Medium => (3, 2),

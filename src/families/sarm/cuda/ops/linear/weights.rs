@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::plan::{Alike, Tile, estimate};
 use super::{Demand, Layer, MOST, Matrix, PROBLEMS, aligned, images_in_range, matrix, need};
-use crate::device::EngineError;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Launch, Properties};
 use crate::families::sarm::cuda::ops::mask::Mask;
 
@@ -94,13 +94,13 @@ pub const ADAM_BYTES: f64 = 26.0;
 /// Launches for `problems` on a batch of `images`, with the tile that suits the shapes and the card.
 ///
 /// # Errors
-/// [`EngineError::Device`] for a shape, pitch or alignment that the kernels do not take.
+/// [`DeviceError::Unsupported`] for a shape, pitch or alignment that the kernels do not take.
 pub fn backward_weights(
     properties: &Properties,
     images: u32,
     update: Update,
     problems: &[WeightsProblem],
-) -> Result<Vec<Launch>, EngineError> {
+) -> Result<Vec<Launch>, DeviceError> {
     let best = Tile::ALL.into_iter().min_by(|a, b| {
         let of = |tile: &Tile| {
             let tiles: Alike = (blocks(*tile, problems), images);
@@ -133,7 +133,7 @@ pub fn backward_weights_tiled(
     images: u32,
     update: Update,
     problems: &[WeightsProblem],
-) -> Result<Vec<Launch>, EngineError> {
+) -> Result<Vec<Launch>, DeviceError> {
     images_in_range(images)?;
     let mut parameter = WeightsParams {
         images,
