@@ -208,7 +208,7 @@ fn forged_models_are_refused_with_a_reason() {
     refused(&["format version 2, this program reads 1"]);
     for (value, shown) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
         forged(&forge, &source, |_| (), |t| t[0].2[2] = value);
-        refused(&["tensor `", &format!("holds {shown} at 2")]);
+        refused(&["tensor '", &format!("holds {shown} at 2")]);
     }
     // The first pixel's units see no pixel: their weights are masked.
     forged(&forge, &source, |_| (), |t| t[0].2[5] = 0.5);
