@@ -73,7 +73,7 @@ fn evaluation(c: &mut Criterion) {
     let (truth, generated) = (sample(1), sample(2));
     group.bench_function("W1", |b| b.iter(|| w1(&truth, &generated).unwrap()));
     group.bench_function("W1 with error and floor", |b| {
-        b.iter(|| distance::distance(&truth, &generated, &Resampling::default(), 0).unwrap())
+        b.iter(|| distance(&truth, &generated, &Resampling::default(), 0).unwrap())
     });
 }
 

@@ -71,7 +71,7 @@ pub fn two_sample(
         name: "truth against generated",
         number: 0,
     };
-    let against_generated = separate(
+    let against_generated = train_and_judge(
         [
             (generated.images, &side(&generated, 0..count)),
             (truth.images, &side(&truth, 0..count)),
@@ -91,7 +91,7 @@ pub fn two_sample(
             (truth.images, parts[0].as_slice()),
             (truth.images, parts[1].as_slice()),
         ];
-        Some(separate(sides, run, options, progress)?)
+        Some(train_and_judge(sides, run, options, progress)?)
     } else {
         None
     };
@@ -107,7 +107,7 @@ pub fn two_sample(
 }
 
 /// Train and judge on images of the negative and the positive class, as many of either.
-fn separate(
+fn train_and_judge(
     sides: [(&SparseImages, &[u32]); 2],
     run: Run,
     options: &Options,

@@ -11,7 +11,7 @@ use super::images::ImageEvaluation;
 use super::resample::{Use, class_stream, halves};
 use super::separation::separation;
 use super::vectors::{FeatureDistances, Source, feature_distances};
-use super::{EvaluateError, Halves, Options, Reasons, Sides, Unavailable, noted};
+use super::{EvaluateError, Halves, Options, Reasons, Sides, Unavailable, value_or_reason};
 use crate::data::{Dataset, SparseImages};
 use crate::physics::{Geometry, ImageObservables, observables};
 
@@ -342,8 +342,8 @@ impl Class<'_> {
             });
             let (w1, separation) = found.unwrap_or((None, None));
             ObservableDistances {
-                w1_jetnet: noted(&mut reasons, "w1_jetnet", w1.ok_or(few.clone())),
-                separation: noted(&mut reasons, "separation", separation.ok_or(few)),
+                w1_jetnet: value_or_reason(&mut reasons, "w1_jetnet", w1.ok_or(few.clone())),
+                separation: value_or_reason(&mut reasons, "separation", separation.ok_or(few)),
                 reasons,
             }
         };
@@ -371,7 +371,7 @@ fn metrics(
 ) -> Metrics {
     let few = truth.len() < 2 || generated.len() < 2;
     let why = Unavailable::few(2, truth.len(), generated.len());
-    let found = noted(
+    let found = value_or_reason(
         &mut distances.reasons,
         "w1",
         found.filter(|_| !few).ok_or(why),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::histogram::{Comparison, Histogram, linspace, logspace};
 use super::separation::separation;
 use super::ssim::ssim;
-use super::{Halves, Reasons, Sides, Unavailable, noted};
+use super::{Halves, Reasons, Sides, Unavailable, value_or_reason};
 use crate::data::SparseImages;
 
 /// What the images of one class look like on average.
@@ -148,7 +148,7 @@ impl ImageDistances {
         let compared = a.sums.undecided(&b.sums);
         let mut spectrum = |k: usize, key: &str| {
             let found = separation(&a.histograms[k], &b.histograms[k]);
-            noted(&mut reasons, key, found.ok_or(Unavailable::NoPixels))
+            value_or_reason(&mut reasons, key, found.ok_or(Unavailable::NoPixels))
         };
         let pixel_spectrum_separation = spectrum(0, "pixel_spectrum_separation");
         let pixel_spectrum_log_separation = spectrum(1, "pixel_spectrum_log_separation");
@@ -159,7 +159,7 @@ impl ImageDistances {
             mean_image_max_abs_difference_at: place(mean.at),
             mean_image_mean_abs_difference: mean.mean,
             mean_image_mse: mean.mean_square,
-            mean_image_ssim: noted(
+            mean_image_ssim: value_or_reason(
                 &mut reasons,
                 "mean_image_ssim",
                 ssim(&mean_a, &mean_b, height, width),
@@ -167,7 +167,7 @@ impl ImageDistances {
             zero_fraction_max_abs_difference: zeros.most,
             zero_fraction_max_abs_difference_at: place(zeros.at),
             zero_fraction_mean_abs_difference: zeros.mean,
-            zero_fraction_chi2: noted(&mut reasons, "zero_fraction_chi2", chi2),
+            zero_fraction_chi2: value_or_reason(&mut reasons, "zero_fraction_chi2", chi2),
             pixel_spectrum_separation,
             pixel_spectrum_log_separation,
             reasons,

@@ -71,7 +71,8 @@ pub(super) fn kpd(
 
 /// Unbiased estimate of the squared maximum mean discrepancy of two samples of at least two points
 /// under the kernel `(x.y / d + 1)^4`.
-pub fn mmd(a: &Points, b: &Points) -> f64 {
+#[cfg(test)]
+pub(super) fn mmd(a: &Points, b: &Points) -> f64 {
     let map = Map::new(a.dimensions());
     let [a, b] = [a, b].map(|side| map.sums((0..side.len()).map(|i| side.row(i))));
     map.mmd(&a, &b)

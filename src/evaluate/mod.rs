@@ -5,15 +5,15 @@
 //! features. [`report`] writes and plots the results. The conventions are in `docs/metrics.md`.
 
 mod compare;
-pub mod distance;
-pub mod features;
-pub mod frechet;
+mod distance;
+mod features;
+mod frechet;
 #[cfg(test)]
 mod golden;
-pub mod histogram;
+mod histogram;
 mod images;
-pub mod kernel;
-pub mod neighbours;
+mod kernel;
+mod neighbours;
 #[cfg(feature = "report")]
 pub mod report;
 mod resample;
@@ -24,7 +24,7 @@ mod vectors;
 pub use compare::{
     ClassEvaluation, Evaluation, OBSERVABLES, Observable, ObservableEvaluation, evaluate,
 };
-pub use distance::{Batched, Distance, Floor, Resampling, w1};
+pub use distance::{Batched, Distance, Floor, Resampling, distance, w1};
 pub use features::{FEATURES, Points};
 pub use frechet::Fpd;
 pub use histogram::{Binning, Comparison, Histogram, Ratio};
@@ -121,7 +121,11 @@ impl Unavailable {
 }
 
 /// The number, or nothing and a note under `key` that says why.
-fn noted<T>(reasons: &mut Reasons, key: &str, found: Result<T, Unavailable>) -> Option<T> {
+fn value_or_reason<T>(
+    reasons: &mut Reasons,
+    key: &str,
+    found: Result<T, Unavailable>,
+) -> Option<T> {
     found
         .map_err(|why| reasons.insert(key.to_string(), why.to_string()))
         .ok()

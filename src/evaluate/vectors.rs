@@ -8,7 +8,7 @@ use super::kernel::{Kpd, kpd};
 use super::neighbours;
 use super::neighbours::{Neighbours, neighbours};
 use super::resample::{Use, shuffled};
-use super::{Halves, Reasons, Sides, Unavailable, noted};
+use super::{Halves, Reasons, Sides, Unavailable, value_or_reason};
 
 /// The distances of one pair of samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,9 +81,9 @@ fn distances(sides: [&Points; 2], uses: [Use; 2], source: Source, which: u32) ->
         },
     );
     FeatureDistances {
-        fpd: noted(&mut reasons, "fpd", f),
-        kpd: noted(&mut reasons, "kpd", k),
-        neighbours: noted(&mut reasons, "neighbours", near),
+        fpd: value_or_reason(&mut reasons, "fpd", f),
+        kpd: value_or_reason(&mut reasons, "kpd", k),
+        neighbours: value_or_reason(&mut reasons, "neighbours", near),
         reasons,
     }
 }

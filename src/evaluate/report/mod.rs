@@ -5,7 +5,7 @@ mod directory;
 mod figures;
 mod html;
 mod metrics;
-pub mod plot;
+mod plot;
 mod tables;
 mod text;
 mod verdicts;

@@ -28,10 +28,10 @@ pub(super) fn write(out: &mut String, metrics: &MetricsFile, class: &str) {
             100.0 * images.sparsity.generated
         );
     }
-    spreads(out, found());
+    means_and_widths(out, found());
     if let (Some(images), Some(features)) = (metrics.images.get(class), metrics.features.get(class))
     {
-        whole(out, images, features);
+        quantities(out, images, features);
     }
 }
 
@@ -59,7 +59,7 @@ fn distances<'a>(out: &mut String, rows: impl Iterator<Item = (&'a Observable, &
             (Some(w1), Some(floor)) if floor > 0.0 => format!("{:.1}", w1 / floor),
             _ => "–".to_string(),
         };
-        let (tag, word) = verdict(m);
+        let (tag, word) = closeness(m);
         let reason = m.distances.reasons.get("w1").map_or("", |r| r);
         let _ = write!(
             out,
@@ -87,7 +87,10 @@ fn distances<'a>(out: &mut String, rows: impl Iterator<Item = (&'a Observable, &
     out.push_str("</tbody></table></div>\n");
 }
 
-fn spreads<'a>(out: &mut String, rows: impl Iterator<Item = (&'a Observable, &'a Metrics)>) {
+fn means_and_widths<'a>(
+    out: &mut String,
+    rows: impl Iterator<Item = (&'a Observable, &'a Metrics)>,
+) {
     out.push_str(
         "<h3>Mean and width</h3><p class=\"note\">Mean and standard deviation with their statistical \
          errors, as in table 2 of arXiv 2009.04842.</p>\n<div class=\"scroll\"><table><thead><tr>\
@@ -119,7 +122,7 @@ struct Row {
     cells: [Option<String>; 2],
 }
 
-fn whole(out: &mut String, images: &ImageMetrics, features: &FeatureMetrics) {
+fn quantities(out: &mut String, images: &ImageMetrics, features: &FeatureMetrics) {
     let sizes = features.halves.sizes;
     let _ = writeln!(
         out,
@@ -250,7 +253,7 @@ fn feature_rows(sides: [&FeatureDistances; 2]) -> Vec<Row> {
 }
 
 /// How far W1 is from its floor, as a style and a word.
-fn verdict(m: &Metrics) -> (&'static str, &'static str) {
+fn closeness(m: &Metrics) -> (&'static str, &'static str) {
     match (m.w1, m.w1_floor, m.w1_floor_std) {
         (Some(w1), Some(floor), Some(std)) if w1 <= floor + 2.0 * std => ("good", "at the floor"),
         (Some(w1), Some(floor), _) if w1 <= 5.0 * floor => ("fair", "near"),
