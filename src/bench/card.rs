@@ -13,10 +13,11 @@ use crate::device::cuda::ops::rates::{
     OPERANDS, STREAM_STEP, copy_rate, matrix_operations, matrix_rate, matrix_sums, stream_rate,
     stream_sums,
 };
-use crate::device::{Card, DeviceChoice, EngineError};
+use crate::device::{Card, DeviceChoice};
 use crate::families::sarm::Sarm;
 use crate::families::sarm::cuda::CudaEngine;
 use crate::families::sarm::cuda::ops::linear::ADAM_BYTES;
+use crate::family::EngineError;
 use crate::family::Trainer;
 use crate::random::{Purpose, words};
 

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::{BenchError, middle};
 use crate::data::Layout;
-use crate::device::EngineError;
 use crate::device::cuda::driver::Energy;
 use crate::families::sarm::Sarm;
+use crate::family::EngineError;
 use crate::family::Sampler;
 use crate::run::generate::{GeneratePlan, generate};
 use crate::run::journal::Identity;

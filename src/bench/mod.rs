@@ -16,8 +16,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::device::{DeviceChoice, EngineError};
+use crate::device::DeviceChoice;
 use crate::family::ConfigError;
+use crate::family::EngineError;
 use crate::run::generate::GenerateError;
 
 /// What was run where.

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use crate::conditions::{ConditionedImages, Conditions};
 use crate::data::ImageSize;
-use crate::device::EngineError;
 use crate::families::sarm::config::LikelihoodConfig;
 use crate::families::sarm::{Config, Sarm, StageTensor};
 use crate::family::ConfigError;
+use crate::family::EngineError;
 use crate::synthetic;
 
 /// One of the paper's networks, with what the paper measured on it.

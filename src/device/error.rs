@@ -1,4 +1,4 @@
-//! Why a device is not there, or could not do its work; and an engine on it.
+//! Why a device is not there, or could not do its work.
 
 /// Why a device is not there, or could not do its work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,31 +113,4 @@ fn size(bytes: u64) -> String {
         kib @ 0..16_384 => format!("{kib} KiB"),
         kib => format!("{} MiB", kib.div_ceil(1 << 10)),
     }
-}
-
-/// Why an engine could not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// A pixel that the likelihood gives no probability to.
-    #[error(
-        "image {image}, pixel ({row}, {column}) holds {value} GeV (the model's range ends at {end:.4} GeV); train with a higher maximum"
-    )]
-    Beyond {
-        /// Number of the image among those that were given.
-        image: usize,
-        /// The pixel's row.
-        row: usize,
-        /// Its column.
-        column: usize,
-        /// GeV.
-        value: f32,
-        /// GeV: the largest that has a probability.
-        end: f64,
-    },
-    /// Images or conditions that are not of the model.
-    #[error("{0}")]
-    Mismatch(String),
-    /// The device failed or is missing.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
 }

@@ -8,5 +8,5 @@ mod open;
 
 pub use choice::{Cards, DeviceChoice};
 pub use cpu::Cpu;
-pub use error::{DeviceError, EngineError};
+pub use error::DeviceError;
 pub use open::{Card, Devices, Opened, Task, open};

@@ -5,6 +5,7 @@
 //! by name.
 
 mod config;
+mod error;
 mod model;
 mod sampler;
 pub mod several;
@@ -13,6 +14,7 @@ mod training;
 
 pub use config::ConfigError;
 pub(crate) use config::{check_conditions, factor, impossible, positive, within};
+pub use error::EngineError;
 pub use model::{Beyond, Configuration, Family, Model, Scorer, TensorInfo, open_sampler};
 pub use sampler::{Sampler, SamplingPlan};
 pub use trainer::{Trainer, TrainingState};

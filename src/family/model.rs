@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use super::EngineError;
 use super::{ConfigError, Sampler, SamplingPlan, TrainConfig, Trainer};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::{Named, Tensors};
 use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
-use crate::device::{DeviceChoice, Devices, EngineError, Opened, Task, open};
+use crate::device::{DeviceChoice, Devices, Opened, Task, open};
 
 /// A kind of models.
 pub trait Family: Sync {

@@ -1,8 +1,8 @@
 //! A model that draws images, and how.
 
+use super::EngineError;
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
-use crate::device::EngineError;
 
 /// A model that draws images.
 pub trait Sampler: Send {

@@ -1,8 +1,8 @@
 //! Devices that share the drawing of images: one range of image numbers, cut into as many shares, joined again.
 
+use super::EngineError;
 use super::Sampler;
 use crate::data::SparseImages;
-use crate::device::EngineError;
 
 /// Samplers of one model and one plan that share every range that is asked for.
 ///

@@ -1,6 +1,6 @@
 //! A model in training.
 
-use crate::device::EngineError;
+use super::EngineError;
 use crate::nn::adam::Rates;
 
 /// Everything that training changes: parameters and the optimiser's moments, in the checkpoint's order.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::conditions::{ConditionedImages, Conditions};
 use crate::data::SparseImages;
-use crate::device::EngineError;
 use crate::families::sarm::Engine;
 use crate::families::sarm::cpu::CpuEngine;
+use crate::family::EngineError;
 use crate::family::SamplingPlan;
 use crate::prior::Prior;
 use crate::prior::{Density, Labels};

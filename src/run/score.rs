@@ -9,7 +9,8 @@ use super::conditions::{Given, GivenError};
 use super::train::{TrainError, check_range, conditions};
 use crate::conditions::ConditionedImages;
 use crate::data::{self, DataError, Dataset, ReadOptions, Selection};
-use crate::device::{Devices, EngineError};
+use crate::device::Devices;
+use crate::family::EngineError;
 use crate::prior::draw::log_density;
 
 /// Which images to score.

@@ -4,11 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::SparseImages;
-use sarm::device::EngineError;
 use sarm::families::sarm::Engine;
 use sarm::families::sarm::Sarm;
 use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::cuda::CudaEngine;
+use sarm::family::EngineError;
 use sarm::family::{Sampler, SamplingPlan, Trainer};
 
 use crate::devices::{emulated, under_test};

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use sarm::data::{Dataset, Layout, ReadOptions, SparseImages, describe, read};
-use sarm::device::EngineError;
+use sarm::family::EngineError;
 use sarm::family::Sampler;
 use sarm::run::generate::{Ending, GenerateError, GeneratePlan, Outcome, generate};
 use sarm::run::journal::{Identity, Journal};

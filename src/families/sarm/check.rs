@@ -2,7 +2,7 @@
 
 use super::Sarm;
 use crate::conditions::{ConditionedImages, Conditions};
-use crate::device::EngineError;
+use crate::family::EngineError;
 
 /// Standard deviations from its mean beyond which a condition is taken for a mistake.
 const FARTHEST: f32 = 1e4;

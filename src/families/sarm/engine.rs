@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Sarm;
 use crate::conditions::ConditionedImages;
-use crate::device::EngineError;
+use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan, Trainer};
 
 /// A device that runs models.

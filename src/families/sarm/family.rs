@@ -10,7 +10,8 @@ use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::{Named, Tensors};
 use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
-use crate::device::{Card, DeviceError, Devices, EngineError};
+use crate::device::{Card, DeviceError, Devices};
+use crate::family::EngineError;
 use crate::family::several::Several;
 use crate::family::{
     Beyond, ConfigError, Configuration, Model, Sampler, SamplingPlan, Scorer, TensorInfo,

@@ -33,7 +33,7 @@ impl From<f32> for Rates {
 
 /// Constants of one step: `value = keep value - step_size m / (sqrt(v second_scale) + EPSILON)`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AdamRule {
+pub struct AdamRule {
     /// Learning rate over 1 - BETA_1^t.
     pub step_size: f32,
     /// 1 over 1 - BETA_2^t.

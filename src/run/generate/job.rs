@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use super::{GenerateError, GeneratePlan, Outcome, Progress, generate};
 use crate::data::{Layout, Provenance, SparseImages};
-use crate::device::{DeviceChoice, EngineError, Opened};
+use crate::device::{DeviceChoice, Opened};
+use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan, open_sampler};
 use crate::physics::{Geometry, GeometryError, observables};
 use crate::run::checkpoint::Checkpoint;

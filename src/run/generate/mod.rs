@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::data::{
     DataError, ImageWriter, Layout, Provenance, SparseImages, WriteOptions, read_attributes,
 };
-use crate::device::EngineError;
+use crate::family::EngineError;
 use crate::family::Sampler;
 use crate::run::journal::{Existing, Identity, Journal, JournalError, difference, hex};
 

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointError;
 use crate::data::Dataset;
-use crate::device::{Devices, EngineError};
+use crate::device::Devices;
+use crate::family::EngineError;
 use crate::family::{ConfigError, Configuration, Model};
 use crate::prior::Prior;
 use crate::prior::learn::LearnError;

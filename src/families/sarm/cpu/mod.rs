@@ -17,8 +17,9 @@ use std::sync::Arc;
 
 use super::{Engine, check_conditions, check_images};
 use crate::conditions::ConditionedImages;
-use crate::device::{Cpu, DeviceError, EngineError};
+use crate::device::{Cpu, DeviceError};
 use crate::families::sarm::Sarm;
+use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan, Trainer};
 use crate::numeric::Isa;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
-use crate::device::EngineError;
 use crate::families::sarm::{Sarm, StageTensor};
+use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 

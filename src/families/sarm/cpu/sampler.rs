@@ -13,9 +13,9 @@ use rayon::prelude::*;
 use crate::conditions::Budget;
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
-use crate::device::EngineError;
 use crate::families::sarm::config::Channel;
 use crate::families::sarm::{Sarm, StageShape, StageTensor};
+use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 

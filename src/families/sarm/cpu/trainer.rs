@@ -10,9 +10,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::conditions::ConditionedImages;
-use crate::device::EngineError;
 use crate::families::sarm::beyond;
 use crate::families::sarm::{Sarm, StageTensor, Values};
+use crate::family::EngineError;
 use crate::family::{Trainer, TrainingState};
 use crate::nn::adam::AdamRule;
 use crate::nn::adam::Rates;

@@ -1,7 +1,7 @@
 //! Parameters as the CPU engine holds them in training: padded rows, Adam's moments beside.
 
-use crate::device::EngineError;
 use crate::families::sarm::{Sarm, StageShape, StageTensor, TensorSpec, shape};
+use crate::family::EngineError;
 use crate::family::TrainingState;
 use crate::nn::adam::AdamRule;
 use crate::numeric::{Isa, Kernel, Vector};

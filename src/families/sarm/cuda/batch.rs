@@ -7,10 +7,10 @@ use half::bf16;
 use super::ops::cells::parts;
 use super::ops::levels::{LevelsPlan, log_widths};
 use super::parameters::{Layout, Matrix, StageLayout, pitch};
-use crate::device::EngineError;
 use crate::device::cuda::device::{Device, Memory, Properties};
 use crate::families::sarm::likelihood::{Grid, Mixture};
 use crate::families::sarm::{Sarm, Values};
+use crate::family::EngineError;
 
 /// What one stage computes for a batch.
 pub(super) struct StageBuffers {

@@ -8,10 +8,10 @@ use half::bf16;
 use super::ops::gather::Resident;
 use crate::conditions::ConditionedImages;
 use crate::conditions::total::{is_spent, spend};
-use crate::device::EngineError;
 use crate::device::cuda::device::{Address, Device, Memory};
 use crate::families::sarm::beyond;
 use crate::families::sarm::{Sarm, Values};
+use crate::family::EngineError;
 
 /// Compressed sparse rows of images and their conditions, on the device.
 pub struct ResidentImages {

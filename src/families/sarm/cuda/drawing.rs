@@ -7,13 +7,14 @@ use super::ops::sample::{
     Blocks, FRAGMENT, MOST_LAYERS, Sample, SamplePlan, StageWeights, Unfit, ValueKind,
 };
 use super::packed::PackedStage;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
 use crate::device::cuda::ops::compact::Compact;
 use crate::device::cuda::room::{check_limit, check_room};
-use crate::device::{DeviceError, EngineError};
 use crate::families::sarm::check_conditions;
 use crate::families::sarm::config::Channel;
 use crate::families::sarm::{Sarm, Values};
+use crate::family::EngineError;
 use crate::family::SamplingPlan;
 
 const REMEDY: &str = "use a smaller network, another card or --device cpu";

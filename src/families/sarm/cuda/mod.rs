@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 use super::{Engine, check_images};
 use crate::conditions::ConditionedImages;
-use crate::device::EngineError;
 use crate::device::cuda::device::Device;
 use crate::families::sarm::Sarm;
+use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan, Trainer};
 
 /// A device that trains, scores and draws with bfloat16 tensor cores, float32 sums and float32 masters.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use half::bf16;
 
 use super::ops::mask::Mask;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Memory};
-use crate::device::{DeviceError, EngineError};
 use crate::families::sarm::{Sarm, StageShape, StageTensor};
+use crate::family::EngineError;
 use crate::family::TrainingState;
 use crate::nn::adam::AdamRule;
 

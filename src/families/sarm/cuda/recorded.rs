@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::batch::Batch;
 use super::step::Plan;
-use crate::device::EngineError;
 use crate::device::cuda::device::{Device, Recording};
+use crate::family::EngineError;
 
 /// Numbers of images whose recording is kept; an epoch has two.
 const MOST: usize = 8;

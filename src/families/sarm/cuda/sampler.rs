@@ -7,10 +7,11 @@ use bytemuck::Pod;
 
 use super::drawing::{Drawing, Rows, Slots, bytes_per_image};
 use crate::data::SparseImages;
+use crate::device::DeviceError;
 use crate::device::cuda::device::{Device, HostMemory, Mark, Memory};
 use crate::device::cuda::room::{check_limit, check_room};
-use crate::device::{DeviceError, EngineError};
 use crate::families::sarm::Sarm;
+use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan};
 
 /// Launches that are under way or waiting to be copied out.

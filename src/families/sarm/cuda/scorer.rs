@@ -8,10 +8,10 @@ use super::parameters::{Layout, Parameters};
 use super::recorded::RecordedBatch;
 use super::step::Around;
 use crate::conditions::ConditionedImages;
-use crate::device::EngineError;
 use crate::device::cuda::device::{Device, Memory};
 use crate::device::cuda::room::check_room;
 use crate::families::sarm::Sarm;
+use crate::family::EngineError;
 
 /// Images of a batch.
 const BATCH: usize = 4096;

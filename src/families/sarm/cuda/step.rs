@@ -14,10 +14,10 @@ use super::ops::linear::{
 };
 use super::ops::mixture::MixtureLikelihood;
 use super::parameters::{Matrix, Parameters, StageLayout, pitch};
-use crate::device::EngineError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
 use crate::device::cuda::ops::step::FinishStep;
 use crate::families::sarm::Sarm;
+use crate::family::EngineError;
 
 /// What every batch reads besides its own buffers.
 pub struct Around<'a> {
