@@ -14,7 +14,7 @@ use crate::families::sarm::Sarm;
 use crate::family::EngineError;
 use crate::family::Sampler;
 use crate::run::generate::{GeneratePlan, generate};
-use crate::run::journal::Identity;
+use crate::run::identity::Identity;
 
 /// Images drawn in one go: the latency of one, and what a card needs to be full.
 const COUNTS: [u64; 4] = [1, 100, 10_000, 1_000_000];

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod conditions;
 pub mod generate;
+pub mod identity;
 pub mod journal;
 pub(crate) mod lock;
 pub mod pretrained;

@@ -9,7 +9,8 @@ use sarm::data::{Dataset, Layout, ReadOptions, SparseImages, describe, read};
 use sarm::family::EngineError;
 use sarm::family::Sampler;
 use sarm::run::generate::{Ending, GenerateError, GeneratePlan, Outcome, generate};
-use sarm::run::journal::{Identity, Journal};
+use sarm::run::identity::Identity;
+use sarm::run::journal::Journal;
 
 const SIDE: usize = 5;
 

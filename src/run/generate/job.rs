@@ -12,7 +12,7 @@ use crate::family::{Sampler, SamplingPlan, open_sampler};
 use crate::physics::{Geometry, GeometryError, observables};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::conditions::{GivenError, RunConditions, Source};
-use crate::run::journal::Identity;
+use crate::run::identity::Identity;
 
 /// Which images to draw, and on what.
 #[derive(Debug, Clone)]

@@ -19,7 +19,8 @@ use crate::data::{
 };
 use crate::family::EngineError;
 use crate::family::Sampler;
-use crate::run::journal::{Existing, Identity, Journal, JournalError, difference, hex};
+use crate::run::identity::{Identity, difference, hex};
+use crate::run::journal::{Existing, Journal, JournalError};
 
 /// Blocks that wait for the writer before drawing waits too.
 const QUEUE: usize = 4;

@@ -4,158 +4,20 @@
 //! checksums find; everything before it is replayed into a fresh output. Docs: docs/formats.md,
 //! "Journal".
 
+mod header;
+
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::identity::Identity;
 use super::lock::lock;
 use crate::data::{DataError, SparseImages};
+use header::{Cursor, HEADER, MAGIC};
 
-const MAGIC: &[u8; 8] = b"SARMJRNL";
-const VERSION: u32 = 2;
-/// Bytes of the file header, checksum included.
-const HEADER: usize = 8 + 4 + 4 + 4 + 8 + 8 + 8 + 32 + 32 + ARITHMETIC + 4;
-/// Bytes for the arithmetic.
-const ARITHMETIC: usize = 32;
 const BLOCK_MAGIC: &[u8; 4] = b"SBLK";
 /// Bytes before a block's arrays, checksum included.
 const BLOCK_HEADER: usize = 4 + 4 + 8 + 8 + 4;
-
-/// Which images a journal holds: all that they depend on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// SHA-256 of the model's file.
-    pub model: [u8; 32],
-    /// SHA-256 of the condition vectors; zeros without.
-    pub condition: [u8; 32],
-    /// Seed of the draws.
-    pub seed: u64,
-    /// Number of the first image of the run.
-    pub first: u64,
-    /// Images in the run.
-    pub count: u64,
-    /// Rows of pixels.
-    pub height: u32,
-    /// Columns of pixels.
-    pub width: u32,
-    /// In which arithmetic they are drawn, as the engine calls it: another one's images are others. A journal
-    /// with a longer one than 32 bytes can be written but not continued.
-    pub arithmetic: String,
-}
-
-/// What differs, in words: `seed 1 instead of 2`; of the arithmetic with what to do.
-pub fn difference(what: &str, found: &str, wanted: &str) -> String {
-    let remedy = match what {
-        "arithmetic" => {
-            " (to go on, give the --device that drew it: cpu for float32, cuda for bf16)"
-        }
-        _ => "",
-    };
-    format!("{what} {found} instead of {wanted}{remedy}")
-}
-
-/// A hash in hexadecimal.
-pub fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-impl Identity {
-    /// What differs from `other`, in words: `seed 1 instead of 2`.
-    pub fn differences(&self, other: &Identity) -> Vec<String> {
-        let pairs = [
-            ("model", hex(&self.model), hex(&other.model)),
-            ("condition", hex(&self.condition), hex(&other.condition)),
-            ("seed", self.seed.to_string(), other.seed.to_string()),
-            (
-                "first image",
-                self.first.to_string(),
-                other.first.to_string(),
-            ),
-            ("count", self.count.to_string(), other.count.to_string()),
-            (
-                "image size",
-                format!("{} x {}", self.height, self.width),
-                format!("{} x {}", other.height, other.width),
-            ),
-            (
-                "arithmetic",
-                self.arithmetic.clone(),
-                other.arithmetic.clone(),
-            ),
-        ];
-        pairs
-            .into_iter()
-            .filter(|(_, mine, theirs)| mine != theirs)
-            .map(|(what, mine, theirs)| difference(what, &mine, &theirs))
-            .collect()
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER);
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&self.height.to_le_bytes());
-        out.extend_from_slice(&self.width.to_le_bytes());
-        for number in [self.seed, self.first, self.count] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        out.extend_from_slice(&self.model);
-        out.extend_from_slice(&self.condition);
-        let name = self.arithmetic.bytes().chain(std::iter::repeat(0));
-        out.extend(name.take(ARITHMETIC));
-        out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
-        out
-    }
-
-    /// `Err` says why the bytes are no header of this version.
-    fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let mut at = Cursor(bytes);
-        if at.take::<8>() != *MAGIC {
-            return Err("it does not start as a journal does".into());
-        }
-        if bytes.len() != HEADER {
-            return Err("it is too short".into());
-        }
-        let version = u32::from_le_bytes(at.take());
-        if version != VERSION {
-            return Err(format!(
-                "its version is {version}, this program reads {VERSION}"
-            ));
-        }
-        let identity = Identity {
-            height: u32::from_le_bytes(at.take()),
-            width: u32::from_le_bytes(at.take()),
-            seed: u64::from_le_bytes(at.take()),
-            first: u64::from_le_bytes(at.take()),
-            count: u64::from_le_bytes(at.take()),
-            model: at.take(),
-            condition: at.take(),
-            arithmetic: text(&at.take::<ARITHMETIC>()),
-        };
-        if u32::from_le_bytes(at.take()) != crc32fast::hash(&bytes[..HEADER - 4]) {
-            return Err("its header is damaged".into());
-        }
-        Ok(identity)
-    }
-}
-
-/// A name that zeros fill up.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim_end_matches('\0').into()
-}
-
-/// Fixed fields taken from the front of a buffer that is long enough.
-struct Cursor<'a>(&'a [u8]);
-
-impl Cursor<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let mut out = [0; N];
-        let (now, later) = self.0.split_at(N.min(self.0.len()));
-        out[..now.len()].copy_from_slice(now);
-        self.0 = later;
-        out
-    }
-}
 
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use sarm::families::sarm::Sarm;
 use sarm::families::sarm::cuda::CudaEngine;
 use sarm::family::SamplingPlan;
 use sarm::run::generate::{Ending, GeneratePlan, generate};
-use sarm::run::journal::Identity;
+use sarm::run::identity::Identity;
 
 use super::draw;
 use crate::devices::{Failing, under_test};
