@@ -4,4 +4,5 @@
 mod support;
 
 mod end_to_end;
+mod paper_toy;
 mod toy;
