@@ -124,8 +124,9 @@ fn all_that_is_left_counts_where_it_is_no_more_than_the_range() {
             "{row}: {nll}, not {expected}"
         );
         assert!(
-            (scored - expected).abs() < 1e-4,
-            "{row}: {scored}, not {expected}"
+            (scored + expected).abs() < 1e-4,
+            "{row}: {scored}, not {}",
+            -expected
         );
     }
 }
