@@ -315,7 +315,7 @@ fn what_cannot_be_compared_is_an_error() {
     let few = evaluate(&data, &small, &quick()).unwrap_err();
     assert_eq!(
         few.to_string(),
-        "generated has 0 images; a comparison needs at least 2 on either side"
+        "generated has too few images (there are 0, and either side needs at least 2)"
     );
     let mut odd = toy(10, 1, 1.0);
     odd.columns.insert("signal".to_string(), vec![1.0; 9]);
