@@ -65,7 +65,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for epoch in 1..=3 {
         let losses = trainer.steps(&rows, 50, 1e-3.into())?;
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
-        println!("epoch {epoch} of a small model: {:.1} nats", -loss);
+        println!(
+            "ln p by a small model, in epoch {epoch} of its training: {:.1} nats",
+            -loss
+        );
     }
     Ok(())
 }
