@@ -22,7 +22,7 @@ pub struct TrainConfig {
     /// Times the step size: the fraction of themselves that hidden and output weights lose in a step (AdamW); 0: none.
     pub weight_decay: f64,
     /// Strength of the sums over the pixels so far that the units of the input layer start from; 0: the paper's start,
-    /// none. See [`Sarm::initialise`](super::Sarm::initialise).
+    /// none. See [`Model::initialise`](super::Model::initialise).
     pub running_sums: f64,
     /// Seed of the initial parameters, the split and the shuffles.
     pub seed: u64,

@@ -1,6 +1,6 @@
 //! The engine that runs on a CUDA device.
 //!
-//! Everything here is written against [`device::Device`], which a card's driver implements (feature
+//! Everything here is written against [`Device`], which a card's driver implements (feature
 //! `cuda`), and in the tests an emulation of a card: the kernels of `kernels/`, compiled for the host.
 
 mod batch;
