@@ -70,7 +70,7 @@ def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, **_):
     """ln f of a mixture of logistics truncated to (0, upper). x: (m,) GeV, value: (m, 3K).
 
     left: (m,) GeV that were left of the image's total, infinite without a total; takes_all: x is all of it, which counts if
-    it is within the range: the same rule as `Mixture::within` of src/families/sarm/likelihood/mixture.rs."""
+    it is within the range: the same rule as `Mixture::within` of src/families/sarm/likelihood/total.rs."""
     logits, mean, log_scale = np.split(value, 3, axis=1)
     scale = np.exp(np.clip(log_scale, -9, 9))
     shared = np.isfinite(left) & (left <= upper)  # the first component is all that is left

@@ -5,7 +5,6 @@
 use std::error::Error;
 use std::path::Path;
 
-use sarm::run::conditions::{Given, Source};
 use sarm::run::generate::{Job, Request};
 use sarm::run::pretrained;
 
@@ -14,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let checkpoint = pretrained::open(name)?;
     // 1000 images of random seed 7: W bosons, as the model's name says; pT, mass and total are drawn.
     let mut request = Request::new(1000, 7);
-    request.conditions = Source::Given(Given::with_those_of(&[], pretrained::named(name))?);
+    request.conditions = pretrained::conditions(name);
     let drawn = Job::new(&checkpoint, &request)?.draw()?;
 
     let (height, width) = (drawn.images.height(), drawn.images.width());

@@ -1,4 +1,4 @@
-//! Two epochs on the shipped jets, into `runs/example`.
+//! Two epochs on the shipped jets, into `runs/example`. Run it in a checkout: it reads its data.
 //!
 //!     cargo run --release --example 02_train
 

@@ -1,4 +1,4 @@
-//! The log-likelihood of the first shipped jets under the model of W jets.
+//! The log-likelihood of ten shipped W jets under the model of W jets. Run it in a checkout: it reads its data.
 //!
 //!     cargo run --release --example 03_score
 
@@ -6,7 +6,6 @@ use std::error::Error;
 use std::path::Path;
 
 use sarm::device::Devices;
-use sarm::run::conditions::Given;
 use sarm::run::pretrained;
 use sarm::run::score::{Request, score};
 
@@ -15,12 +14,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let checkpoint = pretrained::open(name)?;
     let request = Request {
         data: "data/jets-sample.h5".into(),
-        given: Given::with_those_of(&[], pretrained::named(name))?,
+        select: vec!["signal=1".parse()?],
         limit: Some(10),
         ..Request::default()
     };
     let scores = score(&checkpoint, &Devices::cpu(0)?, &request)?;
-    let prior = scores.log_prior.unwrap_or_default();
+    let prior = scores
+        .log_prior
+        .ok_or("the model does not know its conditions")?;
     for ((row, image), conditions) in scores.rows.iter().zip(&scores.log_likelihood).zip(prior) {
         println!("row {row}: ln p = {image:.2} of the image, {conditions:.2} of its conditions");
     }

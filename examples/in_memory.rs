@@ -11,7 +11,6 @@ use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::Dataset;
 use sarm::device::Devices;
 use sarm::families;
-use sarm::run::conditions::{Given, Source};
 use sarm::run::generate::{Job, Request};
 use sarm::run::{pretrained, score};
 
@@ -27,13 +26,10 @@ components = 2
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let checkpoint = pretrained::open(Path::new("jets-w"))?;
-    let of_w_bosons = Given {
-        name: "signal".into(),
-        value: 1.0,
-    };
+    let name = Path::new("jets-w");
+    let checkpoint = pretrained::open(name)?;
     let request = Request {
-        conditions: Source::Given(vec![of_w_bosons]),
+        conditions: pretrained::conditions(name),
         ..Request::new(COUNT as u64, 1)
     };
     let drawn = Job::new(&checkpoint, &request)?.draw()?;

@@ -6,14 +6,13 @@
 //! ```
 //! use std::path::Path;
 //!
-//! use sarm::run::conditions::{Given, Source};
 //! use sarm::run::generate::{Job, Request};
 //! use sarm::run::pretrained;
 //!
-//! let checkpoint = pretrained::open(Path::new("jets-w"))?;
+//! let name = Path::new("jets-w"); // or the path of a checkpoint
+//! let checkpoint = pretrained::open(name)?;
 //! let mut request = Request::new(10, 7); // ten images, random seed 7
-//! let name = Path::new("jets-w");
-//! request.conditions = Source::Given(Given::with_those_of(&[], pretrained::named(name))?);
+//! request.conditions = pretrained::conditions(name); // W bosons; pT, mass and total are drawn
 //! let drawn = Job::new(&checkpoint, &request)?.draw()?;
 //! let mut image = vec![0.0f32; 25 * 25]; // row-major, GeV
 //! drawn.images.dense_into(0, &mut image);
@@ -23,7 +22,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/` shows training, scoring and evaluation in under forty lines each; everything there goes through [`run`].
+//! `examples/` shows generation, training, scoring and evaluation in under forty lines each. Training, scoring and
+//! evaluation read files of a checkout there.
 //!
 //! ```text
 //! TRAIN     data::read ──► run::train ──► family::Configuration ──► family::Model ──► Trainer; files in run::train
@@ -46,6 +46,8 @@
 //! | observables of an image | [`physics`] |
 //! | models that come with the program | [`run::pretrained`] |
 //! | generated images against truth | [`evaluate`]; classifiers, `classify` |
+//! | the speed of this machine; made-up models and images for it | [`bench`], [`synthetic`] |
+//! | layers, Adam, schedules | [`nn`] |
 //! | arithmetic and random numbers, the same bits on every machine | [`numeric`], [`random`] |
 //!
 //! CONTRIBUTING.md draws the layers; a test holds the imports to that picture.

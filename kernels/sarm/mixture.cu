@@ -42,7 +42,7 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Cell
         MixturePixel pixel{0.0f, p.upper};
         if (exists) pixel.y = float_of_bits(target_of(p.cells, stage, tile, cell)) * p.inverse_unit;
         // Components of this pixel: the first if it took all that was left, the others if not; all, where no total is known or
-        // more is left than a pixel can be. Which: `Mixture::limit` of src/families/sarm/likelihood/mixture.rs.
+        // more is left than a pixel can be. Which: `Mixture::limit` of src/families/sarm/likelihood/total.rs.
         uint32_t from = 0, to = k;
         if (exists && p.limit) {
             const float left = p.limit[place_of(p.cells, stage, tile, cell)];

@@ -225,7 +225,7 @@ template <class Memory> struct Drawer {
         if (p.components > 0) {
             const auto number = [&](uint32_t i) { return numbers_at(pixel, i)[mine()]; };
             const float upper = fminf(p.upper, fmaxf(drawn.left / p.unit, 2.0f * SMALLEST));
-            // As `Mixture::within` of src/families/sarm/likelihood/mixture.rs has it.
+            // As `Mixture::within` of src/families/sarm/likelihood/total.rs has it.
             const float all = drawn.left <= p.largest ? drawn.left : INFINITY;
             return open ? draw_mixture(number, p.components, p.unit, upper, all, pick, place) : 0.0f;
         }

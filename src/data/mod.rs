@@ -2,23 +2,26 @@
 
 mod attributes;
 mod error;
-#[cfg_attr(not(feature = "hdf5"), path = "no_files.rs")]
-mod files;
+#[cfg_attr(not(feature = "hdf5"), path = "no_hdf5.rs")]
+mod hdf5;
 mod image_size;
 mod images;
+mod layout;
 mod select;
 mod summary;
 
+pub use self::hdf5::{
+    ImageWriter, describe, read, read_attributes, read_column, write, write_columns,
+};
 pub use attributes::{Attribute, Provenance};
 pub use error::DataError;
-pub use files::{ImageWriter, describe, read, read_attributes, read_column, write, write_columns};
 pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
+pub use layout::{Layout, WriteOptions};
 pub use select::{ReadOptions, Selection, SelectionError};
 pub use summary::{DatasetSummary, FileSummary};
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Images with the per-row quantities that were read beside them.
 #[derive(Debug, Clone, Default)]
@@ -51,58 +54,4 @@ impl Dataset {
         });
         dropped
     }
-}
-
-/// How images are laid out in a file; docs/formats.md has every data set of both.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Layout {
-    /// All pixels in `image` (images, rows, columns): what LAGAN published.
-    #[default]
-    Dense,
-    /// Only nonzero pixels, as compressed sparse rows: `indptr`, `index`, `value`.
-    Sparse,
-}
-
-impl std::fmt::Display for Layout {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Layout::Dense => "dense",
-            Layout::Sparse => "sparse",
-        })
-    }
-}
-
-impl std::str::FromStr for Layout {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "dense" => Ok(Layout::Dense),
-            "sparse" => Ok(Layout::Sparse),
-            other => Err(format!(
-                "unknown layout '{other}' (there are two); choose dense or sparse"
-            )),
-        }
-    }
-}
-
-/// How to write a file of images.
-#[derive(Debug, Clone, Default)]
-pub struct WriteOptions {
-    /// Dense or sparse.
-    pub layout: Layout,
-    /// Rows of pixels.
-    pub height: usize,
-    /// Columns of pixels.
-    pub width: usize,
-    /// Replace a file of the same name.
-    pub force: bool,
-    /// Root attributes.
-    pub provenance: Provenance,
-    /// Name to write under until the file is complete, in the same directory; replaced if it
-    /// exists. A hidden name that nobody else uses by default.
-    pub temporary: Option<PathBuf>,
 }

@@ -52,17 +52,7 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// Step size in epoch `epoch`, counted from 0.
     pub fn learning_rate_at(&self, epoch: usize) -> f32 {
-        let factor = match self.schedule {
-            Schedule::Halving => {
-                let halvings = epoch.checked_div(self.halve_every).unwrap_or(0);
-                0.5f64.powi(halvings.min(1000) as i32)
-            }
-            Schedule::Cosine => {
-                let done = epoch as f64 / self.epochs.max(1) as f64;
-                // The last epoch is no standstill, were there only one.
-                (0.5 + 0.5 * (std::f64::consts::PI * done.min(1.0)).cos()).max(1e-3)
-            }
-        };
+        let factor = (self.schedule).factor(epoch, self.epochs, self.halve_every);
         (self.learning_rate * factor) as f32
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod conditions;
+pub mod dataset;
 pub mod generate;
 pub mod identity;
 pub mod journal;

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
+use super::conditions::{Given, Source};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::Tensors;
 use crate::data::Selection;
@@ -73,6 +74,16 @@ pub fn open(path: &Path) -> Result<Checkpoint, OpenError> {
             OpenError::Missing { error, names }
         }
     })
+}
+
+/// The conditions that the name `path` stands for: a shipped model's class, nothing for a file.
+pub fn conditions(path: &Path) -> Source {
+    let given = named(path).map_or(&[][..], |own| own.given);
+    let given = given.iter().map(|(name, value)| Given {
+        name: (*name).into(),
+        value: *value,
+    });
+    Source::Given(given.collect())
 }
 
 impl Pretrained {

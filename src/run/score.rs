@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::conditions::{Given, GivenError};
-use super::train::{TrainError, check_range, conditions};
+use super::dataset::{DatasetError, check_range, conditions};
 use crate::conditions::ConditionedImages;
 use crate::data::{self, DataError, Dataset, ReadOptions, Selection};
 use crate::device::Devices;
@@ -53,7 +53,7 @@ pub enum ScoreError {
     Data(#[from] DataError),
     /// Images or conditions that the model gives no probability to.
     #[error(transparent)]
-    Refused(#[from] TrainError),
+    Dataset(#[from] DatasetError),
     /// The device, or images that are not the model's.
     #[error(transparent)]
     Engine(#[from] EngineError),

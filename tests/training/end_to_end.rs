@@ -18,7 +18,8 @@ use sarm::families::sarm::{Config, ModelConfig, Sarm, Statistics, Values};
 use sarm::family::SamplingPlan;
 use sarm::prior::draw::{draw, log_density};
 use sarm::run::Checkpoint;
-use sarm::run::train::{Silent, TrainPlan, conditions, train};
+use sarm::run::dataset::conditions;
+use sarm::run::train::{Silent, TrainPlan, train};
 
 fn jets(rows: &str) -> Dataset {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/jets-sample.h5");

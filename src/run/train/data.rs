@@ -1,31 +1,28 @@
 //! What training takes from the data: the split, the statistics, the conditions, the range.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::{TrainError, refuse};
-use crate::conditions::{ConditionedImages, Conditions};
+use super::TrainError;
+use crate::conditions::ConditionedImages;
 use crate::data::Dataset;
-use crate::family::{Beyond, Configuration, Model, TrainConfig};
-use crate::random;
-use crate::random::Purpose;
+use crate::family::{Configuration, Model, TrainConfig};
+use crate::random::{self, Purpose};
+use crate::run::dataset::{DatasetError, column};
 
 /// Rows to train on and rows held out: a random choice that depends on seed and count alone.
 pub(super) fn split(config: &TrainConfig, images: usize) -> Result<[Vec<u32>; 2], TrainError> {
     let held = (config.validation * images as f64).round() as usize;
     let mut rows = random::permutation(config.seed, Purpose::Split, 0, images);
     if held == 0 && config.validation > 0.0 {
-        return refuse(format!(
-            "{images} images leave none to validate on (validation = {}); select more or set it to 0",
-            config.validation
-        ));
+        return Err(TrainError::NoneToValidate {
+            images,
+            validation: config.validation,
+        });
     }
     let mut train = rows.split_off(held);
     if train.is_empty() {
-        return refuse(format!(
-            "{images} images leave none to train on; select more"
-        ));
+        return Err(TrainError::NoneToTrain { images });
     }
     train.sort_unstable();
     rows.sort_unstable();
@@ -115,76 +112,10 @@ pub(super) fn complete(
     }
     let model = config.complete(&dataset.images, conditions)?;
     if let Some(found) = model.beyond(&dataset.images) {
-        return refuse_beyond(
-            &found,
-            dataset,
-            &format!("raise {} or leave it out", found.key),
-        );
+        let remedy = format!("raise {} or leave it out", found.key);
+        return Err(DatasetError::beyond(&found, dataset, remedy).into());
     }
     Ok(model)
-}
-
-/// Refuse images with pixels that `model` gives no probability to, saying how many; `remedy` ends the message.
-///
-/// # Errors
-/// [`TrainError::Refused`] where there are any.
-pub fn check_range(model: &dyn Model, dataset: &Dataset, remedy: &str) -> Result<(), TrainError> {
-    match model.beyond(&dataset.images) {
-        Some(found) => refuse_beyond(&found, dataset, remedy),
-        None => Ok(()),
-    }
-}
-
-fn refuse_beyond<T>(found: &Beyond, dataset: &Dataset, remedy: &str) -> Result<T, TrainError> {
-    let width = dataset.images.width();
-    let row = dataset.rows.get(found.image).copied();
-    refuse(format!(
-        "{} {} beyond {} at {:.4} GeV (the largest holds {} GeV: image {}, row {}, column {}); {remedy}",
-        found.count,
-        if found.count == 1 {
-            "pixel lies"
-        } else {
-            "pixels lie"
-        },
-        found.what,
-        found.end,
-        found.largest,
-        row.unwrap_or(found.image as u64),
-        found.pixel / width,
-        found.pixel % width,
-    ))
-}
-
-/// The data set `name` of those read with the images.
-pub(super) fn column<'a>(
-    columns: &'a BTreeMap<String, Vec<f32>>,
-    name: &str,
-) -> Result<&'a [f32], TrainError> {
-    match columns.get(name) {
-        Some(column) => Ok(column),
-        None => refuse(format!(
-            "the data have no per-row data set '{name}' to condition on; they have: {}",
-            columns.keys().cloned().collect::<Vec<_>>().join(", ")
-        )),
-    }
-}
-
-/// Standardised conditions of every row of `dataset`, as `model` wants them.
-pub fn conditions(model: &dyn Model, dataset: &Dataset) -> Result<Conditions, TrainError> {
-    let c = model.conditions();
-    let width = c.names.len();
-    let mut values = vec![0.0; width * dataset.images.len()];
-    for (i, name) in c.names.iter().enumerate() {
-        for (row, v) in column(&dataset.columns, name)?.iter().enumerate() {
-            if !v.is_finite() {
-                return refuse(format!(
-                    "data set '{name}', row {row} holds {v}; a condition must be finite"
-                ));
-            }
-            values[row * width + i] = c.standardise(i, *v);
-        }
-    }
-    Ok(Conditions::new(width, values).with_total(c.total_over(model.image().pixels())))
 }
 
 #[cfg(test)]

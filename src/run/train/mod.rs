@@ -7,11 +7,10 @@
 //! there, it holds the file `lock`.
 
 mod data;
-mod files;
+mod resume;
 mod run;
 
-pub use data::{check_range, conditions};
-pub use files::{check_directory, read_metrics};
+pub use resume::{check_directory, read_metrics};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +24,7 @@ use crate::family::EngineError;
 use crate::family::{ConfigError, Configuration, Model};
 use crate::prior::Prior;
 use crate::prior::learn::LearnError;
+use crate::run::dataset::DatasetError;
 use run::Run;
 
 /// Why training could not start or go on.
@@ -42,13 +42,76 @@ pub enum TrainError {
     /// The distribution of the conditions.
     #[error(transparent)]
     Prior(#[from] LearnError),
-    /// Anything else, said in full.
-    #[error("{0}")]
-    Refused(String),
-}
-
-fn refuse<T>(message: impl Into<String>) -> Result<T, TrainError> {
-    Err(TrainError::Refused(message.into()))
+    /// Images or conditions that cannot be learnt from.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// Nothing is left to validate on.
+    #[error(
+        "{images} images leave none to validate on (validation = {validation}); select more or set it to 0"
+    )]
+    NoneToValidate {
+        /// Images in all.
+        images: usize,
+        /// The fraction that was to be held out.
+        validation: f64,
+    },
+    /// Nothing is left to train on.
+    #[error("{images} images leave none to train on; select more")]
+    NoneToTrain {
+        /// Images in all.
+        images: usize,
+    },
+    /// The likelihood of the training images is no number.
+    #[error(
+        "the likelihood left the range of numbers in epoch {epoch}, step {step}; start again with a lower learning_rate (it was {rate})"
+    )]
+    Diverged {
+        /// Counted from 1.
+        epoch: usize,
+        /// Counted from 1.
+        step: usize,
+        /// The step size.
+        rate: f32,
+    },
+    /// The likelihood of the held-out images is no number.
+    #[error(
+        "the likelihood of the held-out images left the range of numbers after epoch {epoch}; start again with a lower learning_rate (it was {rate})"
+    )]
+    DivergedHeldOut {
+        /// Counted from 1.
+        epoch: usize,
+        /// The step size.
+        rate: f32,
+    },
+    /// Another process holds the run directory.
+    #[error("another process is training in '{}'; wait for it or choose another directory", .0.display())]
+    Busy(PathBuf),
+    /// The name of the run directory is that of a file.
+    #[error("'{}' is a file; a run directory is needed", .0.display())]
+    NoDirectory(PathBuf),
+    /// No run is there to go on with.
+    #[error("nothing to resume in '{}' (no state.safetensors); leave --resume out to start", .0.display())]
+    NothingToResume(PathBuf),
+    /// A run is there, and nobody said what to do with it.
+    #[error("'{}' already holds a run; use --resume to go on with it, --force to overwrite it", .0.display())]
+    Exists(PathBuf),
+    /// The run that is there was trained in another way.
+    #[error(
+        "'{}' was trained with another [train] table ({changed}); only 'epochs' and 'patience' may change on --resume",
+        directory.display()
+    )]
+    OtherTraining {
+        /// The run directory.
+        directory: PathBuf,
+        /// Which settings, was and is.
+        changed: String,
+    },
+    /// The run that is there was trained on something else.
+    #[error("'{}' was trained on other images or values of the conditions; give the same --data, --select and --limit, or --force to start over", .0.display())]
+    OtherData(PathBuf),
+    /// The run that is there is of another model.
+    #[error("'{}' was trained with another model configuration; give the one in its config.toml, or --force to start over", .0.display())]
+    OtherModel(PathBuf),
 }
 
 /// What to train on what, and where to.

@@ -4,13 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::data::{Shuffles, checksum, column, complete, split};
-use super::files::{
+use super::data::{Shuffles, checksum, complete, split};
+use super::resume::{
     Progress, RunFiles, RunLock, metrics_csv, prepare_directory, resume, save_state,
 };
-use super::{
-    EpochMetrics, Observer, Summary, TrainError, TrainPlan, check_directory, conditions, refuse,
-};
+use super::{EpochMetrics, Observer, Summary, TrainError, TrainPlan, check_directory};
 use crate::checkpoint::Record;
 use crate::checkpoint::tensors::write_atomically;
 use crate::conditions::ConditionedImages;
@@ -21,6 +19,7 @@ use crate::nn::adam::Rates;
 use crate::prior::Prior;
 use crate::prior::learn::learn;
 use crate::run::checkpoint::save;
+use crate::run::dataset::{column, conditions};
 
 /// Time that one call of the engine should take: short enough for progress to move.
 const CALL: Duration = Duration::from_millis(200);
@@ -201,11 +200,11 @@ impl Run {
                 next_steps_per_call(self.steps_per_call, called.elapsed(), self.checkpoint_every);
             for (batch, nll) in now.chunks(batch).zip(losses) {
                 if !nll.is_finite() {
-                    return refuse(format!(
-                        "the likelihood left the range of numbers in epoch {}, step {}; start again with a lower learning_rate (it was {rate})",
-                        epoch + 1,
-                        self.progress.steps_in_epoch + 1
-                    ));
+                    return Err(TrainError::Diverged {
+                        epoch: epoch + 1,
+                        step: self.progress.steps_in_epoch + 1,
+                        rate,
+                    });
                 }
                 self.progress.steps_in_epoch += 1;
                 self.progress.nll_sum += nll * batch.len() as f64;
@@ -228,10 +227,10 @@ impl Run {
         let nll = self.trainer.nll(&self.held)?.iter().sum::<f64>() / self.held.len() as f64;
         match nll.is_finite() {
             true => Ok(Some(nll)),
-            false => refuse(format!(
-                "the likelihood of the held-out images left the range of numbers after epoch {}; start again with a lower learning_rate (it was {rate})",
-                self.progress.epoch + 1
-            )),
+            false => Err(TrainError::DivergedHeldOut {
+                epoch: self.progress.epoch + 1,
+                rate,
+            }),
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod levels;
 pub mod mixture;
+mod total;
 
 pub use levels::Grid;
 pub use mixture::{Mixture, Support};

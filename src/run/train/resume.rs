@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{EpochMetrics, TrainError, refuse};
+use super::{EpochMetrics, TrainError};
 use crate::checkpoint::tensors::{Named, Tensors, write_atomically, write_tensors};
 use crate::checkpoint::{CheckpointError, Header, Record};
 use crate::families;
@@ -78,10 +78,7 @@ impl RunLock {
         let path = files.lock();
         match lock(&path).map_err(io("create", &path))? {
             Some(file) => Ok(Self { path, _file: file }),
-            None => refuse(format!(
-                "another process is training in '{}'; wait for it or choose another directory",
-                files.directory.display()
-            )),
+            None => Err(TrainError::Busy(files.directory.clone())),
         }
     }
 }
@@ -134,25 +131,18 @@ pub fn check_directory(out: &Path, resume: bool, force: bool) -> Result<(), Trai
     let files = RunFiles {
         directory: out.to_path_buf(),
     };
-    let directory = out.display();
     if out.exists() && !out.is_dir() {
-        return refuse(format!(
-            "'{directory}' is a file; a run directory is needed"
-        ));
+        return Err(TrainError::NoDirectory(out.into()));
     }
     let there = files.model().exists() || files.state().exists();
     if resume {
         if !files.state().exists() {
-            return refuse(format!(
-                "nothing to resume in '{directory}' (no state.safetensors); leave --resume out to start"
-            ));
+            return Err(TrainError::NothingToResume(out.into()));
         }
         return Ok(());
     }
     if there && !force {
-        return refuse(format!(
-            "'{directory}' already holds a run; use --resume to go on with it, --force to overwrite it"
-        ));
+        return Err(TrainError::Exists(out.into()));
     }
     Ok(())
 }
@@ -241,25 +231,21 @@ pub(super) fn resume(
         serde_json::from_str(file.metadata("train")?).map_err(|e| parse("training", e))?;
     let progress: Progress =
         serde_json::from_str(file.metadata("progress")?).map_err(|e| parse("progress", e))?;
-    let directory = files.directory.display();
+    let directory = files.directory.clone();
     // What the model's configuration follows from comes before it: split, images, conditions.
     let changed = differences(&stored_train, train);
     if !changed.is_empty() {
-        return refuse(format!(
-            "'{directory}' was trained with another [train] table ({}); only 'epochs' and 'patience' may change on --resume",
-            changed.join(", ")
-        ));
+        return Err(TrainError::OtherTraining {
+            directory,
+            changed: changed.join(", "),
+        });
     }
     let same_conditions = stored.conditions().names == model.conditions().names;
     if same_conditions && progress.data_checksum != checksum {
-        return refuse(format!(
-            "'{directory}' was trained on other images or values of the conditions; give the same --data, --select and --limit, or --force to start over"
-        ));
+        return Err(TrainError::OtherData(directory));
     }
     if (stored.family(), stored.config_json()) != (model.family(), model.config_json()) {
-        return refuse(format!(
-            "'{directory}' was trained with another model configuration; give the one in its config.toml, or --force to start over"
-        ));
+        return Err(TrainError::OtherModel(directory));
     }
     let steps: u64 = file
         .metadata("steps")?

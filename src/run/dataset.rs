@@ -1,0 +1,119 @@
+//! A data set as a model wants it: pixels within its range, a column for each condition.
+
+use std::collections::BTreeMap;
+
+use crate::conditions::Conditions;
+use crate::data::Dataset;
+use crate::family::{Beyond, Model};
+
+/// Why images and their columns cannot be learnt from or scored.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DatasetError {
+    /// Pixels that the model gives no probability to.
+    #[error(
+        "{count} {} beyond {what} at {end:.4} GeV (the largest holds {largest} GeV: image {image}, row {row}, column {column}); {remedy}",
+        if *count == 1 { "pixel lies" } else { "pixels lie" }
+    )]
+    Beyond {
+        /// How many.
+        count: usize,
+        /// What ends there.
+        what: &'static str,
+        /// GeV: where the range ends.
+        end: f64,
+        /// GeV: the largest pixel.
+        largest: f32,
+        /// Its image's row in the file.
+        image: u64,
+        /// Its row in the image.
+        row: usize,
+        /// Its column in the image.
+        column: usize,
+        /// What to do.
+        remedy: String,
+    },
+    /// No column for a condition.
+    #[error("the data have no per-row data set '{name}' to condition on; they have: {has}")]
+    NoColumn {
+        /// The condition.
+        name: String,
+        /// The columns there are.
+        has: String,
+    },
+    /// A condition that is no number.
+    #[error("data set '{name}', row {row} holds {value}; a condition must be finite")]
+    NotFinite {
+        /// The condition.
+        name: String,
+        /// Place among the images.
+        row: usize,
+        /// What it holds.
+        value: f32,
+    },
+}
+
+impl DatasetError {
+    /// Of `found` among the images of `dataset`; `remedy` ends the message.
+    pub(super) fn beyond(found: &Beyond, dataset: &Dataset, remedy: String) -> Self {
+        let width = dataset.images.width();
+        let row = dataset.rows.get(found.image).copied();
+        Self::Beyond {
+            count: found.count,
+            what: found.what,
+            end: found.end,
+            largest: found.largest,
+            image: row.unwrap_or(found.image as u64),
+            row: found.pixel / width,
+            column: found.pixel % width,
+            remedy,
+        }
+    }
+}
+
+/// Refuse images with pixels that `model` gives no probability to, saying how many; `remedy` ends the message.
+///
+/// # Errors
+/// [`DatasetError::Beyond`] where there are any.
+pub fn check_range(model: &dyn Model, dataset: &Dataset, remedy: &str) -> Result<(), DatasetError> {
+    match model.beyond(&dataset.images) {
+        Some(found) => Err(DatasetError::beyond(&found, dataset, remedy.into())),
+        None => Ok(()),
+    }
+}
+
+/// The data set `name` of those read with the images.
+pub(super) fn column<'a>(
+    columns: &'a BTreeMap<String, Vec<f32>>,
+    name: &str,
+) -> Result<&'a [f32], DatasetError> {
+    match columns.get(name) {
+        Some(column) => Ok(column),
+        None => Err(DatasetError::NoColumn {
+            name: name.into(),
+            has: columns.keys().cloned().collect::<Vec<_>>().join(", "),
+        }),
+    }
+}
+
+/// Standardised conditions of every row of `dataset`, as `model` wants them.
+///
+/// # Errors
+/// A condition without a column, or a value that is not finite.
+pub fn conditions(model: &dyn Model, dataset: &Dataset) -> Result<Conditions, DatasetError> {
+    let c = model.conditions();
+    let width = c.names.len();
+    let mut values = vec![0.0; width * dataset.images.len()];
+    for (i, name) in c.names.iter().enumerate() {
+        for (row, v) in column(&dataset.columns, name)?.iter().enumerate() {
+            if !v.is_finite() {
+                return Err(DatasetError::NotFinite {
+                    name: name.clone(),
+                    row,
+                    value: *v,
+                });
+            }
+            values[row * width + i] = c.standardise(i, *v);
+        }
+    }
+    Ok(Conditions::new(width, values).with_total(c.total_over(model.image().pixels())))
+}
