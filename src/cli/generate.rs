@@ -164,7 +164,7 @@ impl Generate {
             count: self.count,
             first: self.first,
             seed: self.seed,
-            conditions: self.source(pretrained::named(&self.model))?,
+            conditions: self.source()?,
             device: global.device.clone(),
             threads: global.threads(),
             max_memory: self.max_memory,
@@ -197,11 +197,13 @@ impl Generate {
     }
 
     /// Where the conditions come from.
-    fn source(&self, own: Option<&'static Pretrained>) -> anyhow::Result<Source> {
+    fn source(&self) -> anyhow::Result<Source> {
         let Some(path) = &self.given_from else {
-            return Ok(Source::Given(Given::with_those_of(&self.given, own)?));
+            let given = pretrained::given(&self.model, &self.given)?;
+            return Ok(Source::Given(given));
         };
         // A class that the model's name stands for is that of rows, too.
+        let own = pretrained::named(&self.model);
         let class = own.into_iter().flat_map(Pretrained::selections);
         Ok(Source::Rows {
             path: path.clone(),

@@ -72,7 +72,7 @@ impl Score {
         let request = Request {
             data: self.data.clone(),
             select: self.select.select.clone(),
-            given: Given::with_those_of(&self.given, pretrained::named(&self.model))?,
+            given: pretrained::given(&self.model, &self.given)?,
             limit: self.limit,
         };
         let scores = score(&checkpoint, &devices, &request)?;

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
-use super::pretrained::Pretrained;
 use crate::conditions::{ConditionConfig, Conditions};
 use crate::data::{self, DataError, ReadOptions, Selection};
 use crate::family::Model;
@@ -26,9 +25,9 @@ pub enum GivenError {
     )]
     Own {
         /// The model.
-        model: &'static str,
+        model: String,
         /// The condition.
-        name: &'static str,
+        name: String,
         /// What the model's name stands for.
         value: f32,
         /// What was given.
@@ -115,38 +114,6 @@ impl std::str::FromStr for Given {
 }
 
 impl Given {
-    /// `list` and the conditions that the name of a shipped model stands for.
-    ///
-    /// # Errors
-    /// [`GivenError::Own`] where the two differ.
-    pub fn with_those_of(
-        list: &[Self],
-        own: Option<&'static Pretrained>,
-    ) -> Result<Vec<Self>, GivenError> {
-        let mut list = list.to_vec();
-        let Some(own) = own else {
-            return Ok(list);
-        };
-        for (name, value) in own.given.iter().copied() {
-            match list.iter().find(|g| g.name == name) {
-                Some(g) if g.value != value => {
-                    return Err(GivenError::Own {
-                        model: own.name,
-                        name,
-                        value,
-                        given: g.value,
-                    });
-                }
-                Some(_) => {}
-                None => list.push(Self {
-                    name: name.into(),
-                    value,
-                }),
-            }
-        }
-        Ok(list)
-    }
-
     /// Refuse names that stand for no condition, or that stand twice.
     fn check(list: &[Self], conditions: &ConditionConfig) -> Result<(), GivenError> {
         let names = &conditions.names;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
-use super::conditions::{Given, Source};
+use super::conditions::{Given, GivenError, Source};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::Tensors;
 use crate::data::Selection;
@@ -78,12 +78,38 @@ pub fn open(path: &Path) -> Result<Checkpoint, OpenError> {
 
 /// The conditions that the name `path` stands for: a shipped model's class, nothing for a file.
 pub fn conditions(path: &Path) -> Source {
+    Source::Given(own(path).collect())
+}
+
+fn own(path: &Path) -> impl Iterator<Item = Given> + use<> {
     let given = named(path).map_or(&[][..], |own| own.given);
-    let given = given.iter().map(|(name, value)| Given {
+    given.iter().map(|(name, value)| Given {
         name: (*name).into(),
         value: *value,
-    });
-    Source::Given(given.collect())
+    })
+}
+
+/// `list`, and the conditions that the name `path` stands for.
+///
+/// # Errors
+/// [`GivenError::Own`] where the two differ.
+pub fn given(path: &Path, list: &[Given]) -> Result<Vec<Given>, GivenError> {
+    let mut list = list.to_vec();
+    for own in own(path) {
+        match list.iter().find(|g| g.name == own.name) {
+            Some(g) if g.value != own.value => {
+                return Err(GivenError::Own {
+                    model: path.display().to_string(),
+                    name: own.name,
+                    value: own.value,
+                    given: g.value,
+                });
+            }
+            Some(_) => {}
+            None => list.push(own),
+        }
+    }
+    Ok(list)
 }
 
 impl Pretrained {
