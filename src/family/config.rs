@@ -99,14 +99,14 @@ pub(crate) fn check_conditions(c: &ConditionConfig) -> Result<(), ConfigError> {
             )?;
         }
     }
-    if let Some(total) = &c.total {
-        if !c.names.contains(total) {
-            impossible(
-                "condition.total",
-                total,
-                "it must be one of condition.names",
-            )?;
-        }
+    if let Some(total) = &c.total
+        && !c.names.contains(total)
+    {
+        impossible(
+            "condition.total",
+            total,
+            "it must be one of condition.names",
+        )?;
     }
     for (key, list) in [("condition.mean", &c.mean), ("condition.scale", &c.scale)] {
         if !list.is_empty() && list.len() != c.names.len() {

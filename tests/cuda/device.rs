@@ -138,12 +138,12 @@ fn several_cards_are_for_drawing_alone() {
 mod imitation {
     use super::*;
     use crate::driver;
-    use crate::emulation::build::{Instrumentation, library};
+    use crate::emulation::build::{Instrumentation, PROJECT, library};
     use crate::support::program;
 
     /// The program, on a machine whose card runs the emulated kernels.
     fn on_card(lab: &Lab, machine: &str, line: &str) -> assert_cmd::Command {
-        let kernels = library(&[""], Instrumentation::None);
+        let kernels = library(&PROJECT, Instrumentation::None);
         let mut command = sarm(lab, machine, line);
         command.env("SARM_IMITATION_KERNELS", kernels);
         command

@@ -32,13 +32,13 @@ pub fn check_conditions(model: &Sarm, conditions: &Conditions) -> Result<(), Eng
                 )));
             }
         }
-        if let (Some(total), Some(told)) = (conditions.rule(), conditions.total(row)) {
-            if told < -total.error() {
-                return Err(EngineError::Mismatch(format!(
-                    "condition '{}' of row {row} is {told} GeV, the sum of an image's pixels; it must not be negative",
-                    names[total.condition]
-                )));
-            }
+        if let (Some(total), Some(told)) = (conditions.rule(), conditions.total(row))
+            && told < -total.error()
+        {
+            return Err(EngineError::Mismatch(format!(
+                "condition '{}' of row {row} is {told} GeV, the sum of an image's pixels; it must not be negative",
+                names[total.condition]
+            )));
         }
     }
     Ok(())

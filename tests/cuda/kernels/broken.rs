@@ -315,7 +315,11 @@ fn sound_twins_pass_under_sanitizers() {
     if !emulated() {
         return;
     }
-    let outcome = sanitizers::watched("kernels::broken::sound_twins_pass", "emulation/broken", &[]);
+    let outcome = sanitizers::watched(
+        "kernels::broken::sound_twins_pass",
+        &["emulation/broken"],
+        &[],
+    );
     assert!(outcome.passed, "{}", outcome.output);
 }
 
@@ -377,7 +381,7 @@ fn sanitizers_see_bad_addresses() {
         };
         let Outcome { passed, output } = sanitizers::watched(
             "kernels::broken::one_defect",
-            "emulation/broken",
+            &["emulation/broken"],
             &[(DEFECT, defect.kernel)],
         );
         assert!(

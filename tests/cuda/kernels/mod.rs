@@ -30,6 +30,7 @@ pub mod step;
 
 use crate::devices::{card, emulated};
 use crate::emulation;
+use crate::emulation::build;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -206,7 +207,7 @@ fn operations_once() {
 #[test]
 fn operations_pass_under_sanitizers() {
     if emulated() {
-        let outcome = sanitizers::watched("kernels::operations_once", "", &[]);
+        let outcome = sanitizers::watched("kernels::operations_once", &build::PROJECT, &[]);
         assert!(outcome.passed, "{}", outcome.output);
     }
 }

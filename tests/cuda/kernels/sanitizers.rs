@@ -55,11 +55,11 @@ pub fn child(test: &str, environment: &[(&str, &str)]) -> Outcome {
     }
 }
 
-/// The same with the kernels of `folder` under sanitizers.
-pub fn watched(test: &str, folder: &str, environment: &[(&str, &str)]) -> Outcome {
+/// The same with the kernels of `folders` under sanitizers.
+pub fn watched(test: &str, folders: &[&str], environment: &[(&str, &str)]) -> Outcome {
     runtime("libubsan.so");
     // Here and not in the child, where the compiler would be watched too.
-    build::library(&[folder], Instrumentation::Sanitizers);
+    build::library(folders, Instrumentation::Sanitizers);
     let first = runtime("libasan.so");
     let mut all = vec![
         ("LD_PRELOAD", first.to_str().unwrap()),
