@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(config("[model]\nfamily = 'sarm'").unwrap(), plain);
         assert_eq!(config(&plain).unwrap(), plain);
         for (text, words) in [
-            ("[model]\nfamily = 'gan'", "`model.family` is 'gan'"),
+            ("[model]\nfamily = 'gan'", "'model.family' is 'gan'"),
             ("[model]\nfamily = 3", "line 2"),
             ("[model]\nfamilies = 'sarm'", "unknown field"),
             ("[model", "line 1"),
