@@ -162,7 +162,7 @@ pub fn arrows(from: &[String], tokens: &[Token]) -> Vec<Arrow> {
                     here.pop();
                 }
                 here.extend(open.iter().map(|(name, _)| name.clone()));
-                i = tree(tokens, i, &here, &here, &mut |line, to: Vec<String>| {
+                i = tree(tokens, i, &here, &mut |line, to: Vec<String>| {
                     found.push(Arrow {
                         from: from.to_vec(),
                         line,
@@ -182,7 +182,6 @@ pub fn arrows(from: &[String], tokens: &[Token]) -> Vec<Arrow> {
 fn tree(
     tokens: &[Token],
     mut i: usize,
-    here: &[String],
     prefix: &[String],
     leaf: &mut impl FnMut(usize, Vec<String>),
 ) -> usize {
@@ -199,7 +198,7 @@ fn tree(
                 while tokens.get(i).is_some_and(|(t, _)| t != "}") {
                     match tokens[i].0.as_str() {
                         "," => i += 1,
-                        _ => i = tree(tokens, i, here, &path, leaf),
+                        _ => i = tree(tokens, i, &path, leaf),
                     }
                 }
                 return i + 1;
