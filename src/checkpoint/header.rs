@@ -10,7 +10,7 @@ const FORMAT: &str = "sarm";
 /// Version of the layout that this program writes.
 const FORMAT_VERSION: &str = "1";
 /// The family of files that do not say: they are older than families.
-const FIRST_FAMILY: &str = "sarm";
+pub const FIRST_FAMILY: &str = "sarm";
 /// What `packed` says in the metadata of a packed model.
 const PACKED: &str = "bf16";
 

@@ -4,6 +4,6 @@ mod header;
 mod record;
 pub mod tensors;
 
-pub use header::Header;
+pub use header::{FIRST_FAMILY, Header};
 pub use record::Record;
 pub use tensors::CheckpointError;

@@ -169,6 +169,19 @@ impl Generate {
             threads: global.threads(),
             max_memory: self.max_memory,
         };
+        let output = Output {
+            path: self.out.clone(),
+            layout: self.layout,
+            observables: self.observables,
+            range: self.range,
+            resume: self.resume,
+            force: self.force,
+            provenance: Provenance::new()
+                .with("command", command_line())
+                .with("model", self.model.display().to_string()),
+        };
+        // What is refused before the work is refused in one line.
+        output.geometry(checkpoint.model.image())?;
         let mut job = Job::new(&checkpoint, &request)?;
         let opened = job.opened().clone();
         log::info!("{}", opened.devices.describe());
@@ -182,7 +195,7 @@ impl Generate {
             log::warn!("{remark}");
         }
         let interrupt = Interrupt::watch()?;
-        let (outcome, seconds) = self.write(global, &mut job, &interrupt)?;
+        let (outcome, seconds) = self.write(global, &mut job, &output, &interrupt)?;
         let report = Report::new(self.out.clone(), &outcome, seconds, &opened.devices);
         self.tell(global, &outcome, &report);
         if self.json {
@@ -216,24 +229,14 @@ impl Generate {
         &self,
         global: &Global,
         job: &mut Job,
+        output: &Output,
         interrupt: &Interrupt,
     ) -> anyhow::Result<(Outcome, f64)> {
-        let output = Output {
-            path: self.out.clone(),
-            layout: self.layout,
-            observables: self.observables,
-            range: self.range,
-            resume: self.resume,
-            force: self.force,
-            provenance: Provenance::new()
-                .with("command", command_line())
-                .with("model", self.model.display().to_string()),
-        };
         let bar = super::progress::bar(global, job.identity().count);
         bar.set_prefix("generate");
         // From the first image that is drawn now: those taken over are in no rate.
         let mut started = None;
-        let outcome = job.write(&output, &mut |p| {
+        let outcome = job.write(output, &mut |p| {
             if started.is_none() && p.replayed > 0 {
                 global.say(format!("going on after {} images", grouped(p.replayed)));
                 bar.set_position(p.done);

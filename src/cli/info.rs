@@ -94,7 +94,7 @@ impl Info {
                 let config = families::configuration(&text)
                     .with_context(|| format!("in '{}'", file.display()))?;
                 if self.json {
-                    print_json(&config.to_json())
+                    print(&(config.to_json() + "\n"))
                 } else {
                     print(&format!(
                         "# {}: valid; every setting, defaults filled in\n{}",

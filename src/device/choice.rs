@@ -1,4 +1,4 @@
-//! Which engine to run on: what `--device` asks for, and what this machine has.
+//! Which devices to run on: what `--device` asks for, and what this machine has.
 
 use std::fmt;
 use std::str::FromStr;

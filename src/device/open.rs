@@ -39,8 +39,20 @@ impl Card {
 pub enum Devices {
     /// The processor.
     Cpu(Cpu),
-    /// Cards, at least one, all of one arithmetic.
-    Cards(Vec<Card>),
+    /// Cards that work together.
+    Cards(CardList),
+}
+
+/// Cards, at least one, all of one arithmetic: [`Devices::cards`] makes it.
+#[derive(Clone)]
+pub struct CardList(Vec<Card>);
+
+impl std::ops::Deref for CardList {
+    type Target = [Card];
+
+    fn deref(&self) -> &[Card] {
+        &self.0
+    }
 }
 
 impl Devices {
@@ -71,7 +83,7 @@ impl Devices {
                 a.arithmetic(),
                 b.arithmetic()
             ))),
-            None => Ok(Self::Cards(cards)),
+            None => Ok(Self::Cards(CardList(cards))),
         }
     }
 

@@ -3,10 +3,10 @@
 pub mod sarm;
 
 use crate::checkpoint::tensors::Tensors;
-use crate::checkpoint::{CheckpointError, Header};
+use crate::checkpoint::{CheckpointError, FIRST_FAMILY, Header};
 use crate::family::{ConfigError, Configuration, Family, Model};
 
-/// All families. The first one is what a file means that does not say.
+/// All families. A file that does not say is of [`FIRST_FAMILY`].
 pub const FAMILIES: &[&dyn Family] = &[&sarm::Family];
 
 /// The family called `name`.
@@ -27,20 +27,18 @@ pub fn configuration(text: &str) -> Result<Box<dyn Configuration>, ConfigError> 
     // What is no TOML at all, the family says with its line.
     let table = text.parse::<toml::Table>().unwrap_or_default();
     let family = table.get("model").and_then(|m| m.get("family"));
-    match family.and_then(|f| f.as_str()) {
-        None => FAMILIES[0].configuration(text),
-        Some(name) => match named(name) {
-            Some(family) => family.configuration(text),
-            None => Err(ConfigError::Value {
-                key: "model.family".into(),
-                value: format!("'{name}'"),
-                why: format!("there is no such family, choose one of: {}", names()),
-            }),
-        },
+    let name = family.and_then(|f| f.as_str()).unwrap_or(FIRST_FAMILY);
+    match named(name) {
+        Some(family) => family.configuration(text),
+        None => Err(ConfigError::Value {
+            key: "model.family".into(),
+            value: format!("'{name}'"),
+            why: format!("there is no such family, choose one of: {}", names()),
+        }),
     }
 }
 
-/// The configuration of somebody who gives none.
+/// The configuration of somebody who gives none: that of an empty file.
 pub fn default_configuration() -> Box<dyn Configuration> {
     Box::new(sarm::Config::default())
 }

@@ -46,8 +46,8 @@ pub trait Configuration {
     /// As TOML, every setting filled in.
     fn to_toml(&self) -> String;
 
-    /// As JSON, every setting filled in.
-    fn to_json(&self) -> serde_json::Value;
+    /// As JSON for a reader, every setting filled in.
+    fn to_json(&self) -> String;
 
     /// The model that it describes, for these images: what the data say is filled in, all parameters are 0.
     ///

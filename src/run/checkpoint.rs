@@ -10,6 +10,7 @@ use crate::checkpoint::{CheckpointError, Header, Record};
 use crate::families;
 use crate::family::Model;
 use crate::prior::Prior;
+use crate::run::identity::hex;
 
 /// A checkpoint read from disk.
 #[derive(Debug)]
@@ -110,10 +111,7 @@ impl Checkpoint {
         let parameters = model.read(file, "")?;
         model.set_parameters(parameters);
         let prior = Prior::read(file, &model.conditions().names)?;
-        let sha256 = Sha256::digest(file.bytes())
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let sha256 = hex(&Sha256::digest(file.bytes()).into());
         Ok(Self {
             model,
             prior,

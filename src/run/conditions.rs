@@ -75,7 +75,7 @@ pub enum GivenError {
         value: f32,
     },
     /// Conditions that cannot be drawn.
-    #[error("cannot draw {names}")]
+    #[error("cannot draw {names}: {source}")]
     Draw {
         /// Which.
         names: String,

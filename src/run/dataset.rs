@@ -40,6 +40,18 @@ pub enum DatasetError {
         /// The columns there are.
         has: String,
     },
+    /// A column that is longer or shorter than the list of images.
+    #[error(
+        "the data set '{name}' has {found} values, there are {images} images; give one value an image"
+    )]
+    Length {
+        /// The condition.
+        name: String,
+        /// How many values it has.
+        found: usize,
+        /// How many images there are.
+        images: usize,
+    },
     /// A condition that is no number.
     #[error("data set '{name}', row {row} holds {value}; a condition must be finite")]
     NotFinite {
@@ -81,13 +93,19 @@ pub fn check_range(model: &dyn Model, dataset: &Dataset, remedy: &str) -> Result
     }
 }
 
-/// The data set `name` of those read with the images.
+/// The data set `name` of those read with `images` images.
 pub(super) fn column<'a>(
     columns: &'a BTreeMap<String, Vec<f32>>,
     name: &str,
+    images: usize,
 ) -> Result<&'a [f32], DatasetError> {
     match columns.get(name) {
-        Some(column) => Ok(column),
+        Some(column) if column.len() == images => Ok(column),
+        Some(column) => Err(DatasetError::Length {
+            name: name.into(),
+            found: column.len(),
+            images,
+        }),
         None => Err(DatasetError::NoColumn {
             name: name.into(),
             has: columns.keys().cloned().collect::<Vec<_>>().join(", "),
@@ -98,13 +116,13 @@ pub(super) fn column<'a>(
 /// Standardised conditions of every row of `dataset`, as `model` wants them.
 ///
 /// # Errors
-/// A condition without a column, or a value that is not finite.
+/// A condition without a column of the images' number, or a value that is not finite.
 pub fn conditions(model: &dyn Model, dataset: &Dataset) -> Result<Conditions, DatasetError> {
     let c = model.conditions();
-    let width = c.names.len();
-    let mut values = vec![0.0; width * dataset.images.len()];
+    let (width, images) = (c.names.len(), dataset.images.len());
+    let mut values = vec![0.0; width * images];
     for (i, name) in c.names.iter().enumerate() {
-        for (row, v) in column(&dataset.columns, name)?.iter().enumerate() {
+        for (row, v) in column(&dataset.columns, name, images)?.iter().enumerate() {
             if !v.is_finite() {
                 return Err(DatasetError::NotFinite {
                     name: name.clone(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint::Checkpoint;
 use super::conditions::{Given, GivenError};
 use super::dataset::{DatasetError, check_range, conditions};
+use super::on_threads_of;
 use crate::conditions::ConditionedImages;
 use crate::data::{self, DataError, Dataset, ReadOptions, Selection};
 use crate::device::Devices;
@@ -58,7 +59,7 @@ pub enum ScoreError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The same, of the images of a file.
-    #[error("scoring '{}'", path.display())]
+    #[error("scoring '{}': {source}", path.display())]
     InFile {
         /// The file.
         path: PathBuf,
@@ -112,7 +113,9 @@ pub fn score_dataset(
     check_range(model, &dataset, remedy)?;
     let conditions = conditions(model, &dataset)?;
     let log_prior = match &checkpoint.prior {
-        Some(prior) if !prior.densities.is_empty() => Some(log_density(prior, &dataset.columns)?),
+        Some(prior) if !prior.densities.is_empty() => Some(on_threads_of(devices, || {
+            log_density(prior, &dataset.columns)
+        })?),
         _ => None,
     };
     let rows = dataset.rows;

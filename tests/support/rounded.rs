@@ -23,7 +23,7 @@ pub fn to_bf16(x: f64) -> f64 {
     f64::from_bits(rounded >> DROPPED << DROPPED)
 }
 
-/// GELU and its slope, by the formula of `engine::reference`.
+/// GELU and its slope, by the formula of `families::sarm::reference`.
 pub fn gelu(z: f64) -> (f64, f64) {
     let (a, b) = (1.595_769_121_605_730_8, 0.044_715);
     let s = 1.0 / (1.0 + (-a * (z + b * z * z * z)).exp());

@@ -59,8 +59,8 @@ impl Configuration for Config {
         toml::to_string(self).unwrap_or_default()
     }
 
-    fn to_json(&self) -> serde_json::Value {
-        serde_json::json!(self)
+    fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
     fn complete(
@@ -83,7 +83,7 @@ impl Sarm {
 fn engine(devices: &Devices, work: &str) -> Result<Box<dyn Engine>, EngineError> {
     match devices {
         Devices::Cpu(cpu) => Ok(Box::new(CpuEngine::on(cpu.clone()))),
-        Devices::Cards(cards) => match cards.as_slice() {
+        Devices::Cards(cards) => match &cards[..] {
             [card] => Ok(Box::new(on_card(card))),
             _ => Err(DeviceError::Unsupported(format!(
                 "{work} runs on one device, not on several; give one"

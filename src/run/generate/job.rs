@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::{GenerateError, GeneratePlan, Outcome, Progress, generate};
-use crate::data::{Layout, Provenance, SparseImages};
-use crate::device::{DeviceChoice, Opened};
+use crate::data::{ImageSize, Layout, Provenance, SparseImages};
+use crate::device::{Cpu, DeviceChoice, Opened};
 use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan, open_sampler};
 use crate::physics::{Geometry, GeometryError, observables};
@@ -67,6 +67,21 @@ pub struct Output {
     pub provenance: Provenance,
 }
 
+impl Output {
+    /// The geometry of images of `size`, for their observables.
+    ///
+    /// # Errors
+    /// A half-width that makes no sense.
+    pub fn geometry(&self, size: ImageSize) -> Result<Geometry, GeometryError> {
+        Geometry::new(size.height, size.width, self.range)
+    }
+}
+
+/// The number behind the last of `count` images from number `first`.
+fn image_end(first: u64, count: u64) -> Result<u64, GenerateError> {
+    (first.checked_add(count)).ok_or(GenerateError::Range { first, count })
+}
+
 /// Why images could not be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
@@ -119,9 +134,14 @@ impl<'a> Job<'a> {
         if request.count.is_none() && !rows_count {
             return Err(JobError::NoCount);
         }
-        let end = request.first.saturating_add(request.count.unwrap_or(0));
-        let images = request.first..end;
-        let conditions = RunConditions::new(checkpoint, &request.conditions, request.seed, images)?;
+        let images = request.first..image_end(request.first, request.count.unwrap_or(0))?;
+        // Conditions are drawn on as many threads as images.
+        let cpu = Cpu::new(request.threads).map_err(EngineError::from)?;
+        let source = &request.conditions;
+        let conditions = (cpu.pool())
+            .install(|| RunConditions::new(checkpoint, source, request.seed, images))?;
+        let count = request.count.unwrap_or(conditions.rows() as u64);
+        image_end(request.first, count)?;
         let plan = SamplingPlan {
             seed: request.seed,
             conditions: conditions.standardised(model),
@@ -135,7 +155,7 @@ impl<'a> Job<'a> {
             condition: conditions.hash(model),
             seed: request.seed,
             first: request.first,
-            count: request.count.unwrap_or(conditions.rows() as u64),
+            count,
             height: size.height as u32,
             width: size.width as u32,
             arithmetic: opened.devices.arithmetic(),
@@ -193,7 +213,7 @@ impl<'a> Job<'a> {
     ) -> Result<Outcome, JobError> {
         let model = self.checkpoint.model.as_ref();
         let size = model.image();
-        let geometry = Geometry::new(size.height, size.width, output.range)?;
+        let geometry = output.geometry(size)?;
         let plan = self.plan(output);
         // Names of what follows from an image's pixels, written this time or not.
         let none = SparseImages::new(size.height, size.width).unwrap_or_default();

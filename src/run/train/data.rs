@@ -93,7 +93,7 @@ pub(super) fn complete(
     let mut conditions = config.conditions().clone();
     let measured = conditions.mean.is_empty();
     for name in &conditions.names {
-        let column = column(&dataset.columns, name)?;
+        let column = column(&dataset.columns, name, dataset.images.len())?;
         if let Some(value) = column.first()
             && column.iter().all(|v| v == value)
         {

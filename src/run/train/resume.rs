@@ -269,9 +269,13 @@ pub(super) fn resume(
     };
     let names = &model.conditions().names;
     let mut prior = Prior::read(&file, names)?;
-    if prior.is_none() && files.model().exists() {
-        // Older states do not hold it: their model does.
-        prior = Prior::read(&Tensors::read(&files.model())?, names)?;
+    if prior.is_none() && !names.is_empty() {
+        // Older states do not hold it: their model does. If it cannot be read, it is learnt again.
+        let model = Tensors::read(&files.model());
+        prior = model
+            .and_then(|file| Prior::read(&file, names))
+            .ok()
+            .flatten();
     }
     Ok(Resumed {
         progress,

@@ -20,6 +20,7 @@ use crate::prior::Prior;
 use crate::prior::learn::learn;
 use crate::run::checkpoint::save;
 use crate::run::dataset::{column, conditions};
+use crate::run::on_threads_of;
 
 /// Time that one call of the engine should take: short enough for progress to move.
 const CALL: Duration = Duration::from_millis(200);
@@ -62,6 +63,8 @@ impl Run {
         plan: TrainPlan,
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
+        check_directory(&plan.out, plan.resume, plan.force)?;
+        plan.config.training().check()?;
         // The plan as asked for, before anything of it is used up.
         let asked = plan.config.to_toml();
         let training = plan.config.training().clone();
@@ -78,7 +81,7 @@ impl Run {
             directory: plan.out,
         };
         let lock = RunLock::take(&files)?;
-        // Again, now that nobody else changes it: a caller looked before it read the images.
+        // Again, now that nobody else changes it.
         check_directory(&files.directory, plan.resume, plan.force)?;
         let resumed = match plan.resume {
             true => Some(resume(
@@ -115,9 +118,11 @@ impl Run {
                 let began = Instant::now();
                 let conditions = model.conditions();
                 let columns = (conditions.names.iter())
-                    .map(|name| column(&columns, name))
+                    .map(|name| column(&columns, name, rows.len() + held.len()))
                     .collect::<Result<Vec<_>, _>>()?;
-                let prior = learn(conditions, &columns, [&rows, &held], training.seed)?;
+                let prior = on_threads_of(devices, || {
+                    learn(conditions, &columns, [&rows, &held], training.seed)
+                })?;
                 if let Some(prior) = &prior {
                     observer.prior(prior, began.elapsed());
                 }
