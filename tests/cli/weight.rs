@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sarm");
 
-/// Bytes. Measured of the release profile: 21.8 million, of which the models are 5.9. The tests' profile compiles candle,
-/// a quarter of the code, without optimising it.
+/// Bytes. Measured: 22.1 million of the release profile, of which the models are 5.9; 54.7 million of the tests' profile, which
+/// compiles dependencies without optimising them.
 const MOST: u64 = if cfg!(debug_assertions) {
-    40_000_000
+    60_000_000
 } else {
     25_000_000
 };
