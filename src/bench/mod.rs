@@ -218,6 +218,9 @@ impl Options {
 }
 
 /// Measure; `progress` is called with the name of each measurement.
+///
+/// # Errors
+/// A configuration that is not in [`PAPER`], a device that is not there or has too little memory, work of it that failed.
 pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchError> {
     let known = |name: &String| PAPER.iter().any(|p| p.name == name);
     if let Some(name) = options.configs.iter().find(|n| !known(n)) {

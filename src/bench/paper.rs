@@ -65,6 +65,9 @@ pub const PAPER: [PaperConfig; 4] = [
 
 impl PaperConfig {
     /// The model with random weights of the paper's sparsity.
+    ///
+    /// # Errors
+    /// Text or a size that makes no SARM; those of [`PAPER`] do.
     pub fn model(&self) -> Result<Sarm, ConfigError> {
         let mut config = Config::parse(self.toml)?.resolve(self.size)?;
         if let LikelihoodConfig::Dd { maximum, .. } = &mut config.likelihood {
@@ -76,6 +79,9 @@ impl PaperConfig {
     }
 
     /// `count` random images of the paper's sparsity.
+    ///
+    /// # Errors
+    /// [`EngineError::Mismatch`] where the size is of no image: zero, or above [`MAX_PIXELS`](crate::data::MAX_PIXELS).
     pub fn images(&self, count: usize) -> Result<ConditionedImages, EngineError> {
         let ImageSize { height, width } = self.size;
         Ok(ConditionedImages {

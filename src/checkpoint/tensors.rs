@@ -75,6 +75,9 @@ impl Numbers<'_> {
 ///
 /// The header is put together here: the safetensors crate keeps metadata in a hash map and so writes
 /// its keys in another order every time, and the same model must be the same file.
+///
+/// # Errors
+/// As [`write_atomically`].
 pub fn write_tensors(
     path: &Path,
     tensors: &[Named],
@@ -104,6 +107,10 @@ pub fn write_tensors(
 }
 
 /// Put `content` at `path` so that a reader sees the old file or the whole new one, after a power cut too.
+///
+/// # Errors
+/// [`CheckpointError::Io`] where the temporary file beside `path` cannot be made, written, flushed or renamed; what was at
+/// `path` is still there.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), CheckpointError> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".tmp");
@@ -164,6 +171,9 @@ fn other_kind(bytes: &[u8]) -> Option<&'static str> {
 
 impl Tensors {
     /// Read `path`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Io`] where the file cannot be read; what [`of`](Self::of) refuses.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
             action: "read",
@@ -174,6 +184,9 @@ impl Tensors {
     }
 
     /// The file `bytes`; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`] where the bytes are no safetensors file, or are cut short.
     pub fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
         let (length, header) =
             SafeTensors::read_metadata(&bytes).map_err(|e| CheckpointError::Damaged {
@@ -200,6 +213,9 @@ impl Tensors {
     }
 
     /// A metadata entry.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`] where there is no entry `key`.
     pub fn metadata(&self, key: &str) -> Result<&str, CheckpointError> {
         let found = self.header.metadata().as_ref().and_then(|m| m.get(key));
         found.map(String::as_str).ok_or_else(|| {
@@ -215,6 +231,10 @@ impl Tensors {
     }
 
     /// The f32 tensor `name`, which must have `shape`; every value finite.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`] where the tensor is missing, of another type or shape, or holds a value that is not
+    /// finite.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
         let values = self
             .numbers(name, Dtype::F32, shape)?

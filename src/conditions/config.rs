@@ -22,6 +22,9 @@ pub struct ConditionConfig {
 
 impl ConditionConfig {
     /// Input of a network for condition number `i` with this `value`.
+    ///
+    /// # Panics
+    /// Where condition `i` has no mean or no scale.
     pub fn standardise(&self, i: usize, value: f32) -> f32 {
         ((f64::from(value) - self.mean[i]) / self.scale[i]) as f32
     }

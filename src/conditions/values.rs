@@ -23,6 +23,9 @@ impl Conditions {
 
     /// Rows of `width` standardised values, flattened; `values.len()` is a multiple of `width`. None of them is a total:
     /// see [`with_total`](Self::with_total).
+    ///
+    /// # Panics
+    /// Where the values do not fill whole rows.
     pub fn new(width: usize, values: Vec<f32>) -> Self {
         assert!(width == 0 || values.len().is_multiple_of(width));
         Self {
@@ -36,6 +39,9 @@ impl Conditions {
     ///
     /// The totals in GeV follow from the standardised values: images drawn under a seed and likelihoods depend on their
     /// last bit.
+    ///
+    /// # Panics
+    /// Where the total is a condition beyond the rows' width.
     pub fn with_total(mut self, total: Option<Total>) -> Self {
         self.totals = match &total {
             Some(total) => (self.values.chunks_exact(self.width.max(1)))

@@ -65,6 +65,9 @@ impl SparseImages {
     }
 
     /// Nonzero pixels of image `i`: ascending row-major indices, and their values in GeV.
+    ///
+    /// # Panics
+    /// Where there is no image `i`.
     pub fn image(&self, i: usize) -> (&[u16], &[f32]) {
         let range = self.indptr[i] as usize..self.indptr[i + 1] as usize;
         (&self.index[range.clone()], &self.value[range])
@@ -82,6 +85,9 @@ impl SparseImages {
     }
 
     /// Append one image given its nonzero pixels, indices ascending.
+    ///
+    /// # Panics
+    /// On an index beyond the image, and on a value that is not positive.
     pub fn push(&mut self, nonzero: impl IntoIterator<Item = (u16, f32)>) {
         for (index, value) in nonzero {
             assert!((index as usize) < self.pixels() && value > 0.0);
@@ -92,6 +98,9 @@ impl SparseImages {
     }
 
     /// Append one image given all its pixels, row-major.
+    ///
+    /// # Panics
+    /// Where `pixels` are not as many as an image has.
     pub fn push_dense(&mut self, pixels: &[f32]) {
         assert_eq!(pixels.len(), self.pixels());
         self.push(
@@ -111,6 +120,9 @@ impl SparseImages {
     }
 
     /// Append all images of `other`, which must have the same size.
+    ///
+    /// # Panics
+    /// Where the sizes differ.
     pub fn extend(&mut self, other: &SparseImages) {
         assert_eq!((self.height, self.width), (other.height, other.width));
         let base = self.index.len() as u64;
@@ -121,6 +133,9 @@ impl SparseImages {
     }
 
     /// Write image `i` into `out`, row-major, zeros included; `out` has [`pixels`](Self::pixels) places.
+    ///
+    /// # Panics
+    /// Where there is no image `i`, or `out` has no place for one of its pixels.
     pub fn dense_into(&self, i: usize, out: &mut [f32]) {
         out.fill(0.0);
         let (index, value) = self.image(i);
@@ -130,6 +145,9 @@ impl SparseImages {
     }
 
     /// The images named by `rows`, in that order.
+    ///
+    /// # Panics
+    /// Where there is no image of such a number.
     pub fn gather(&self, rows: impl IntoIterator<Item = usize>) -> SparseImages {
         let mut out = SparseImages {
             height: self.height,
@@ -154,8 +172,10 @@ impl SparseImages {
 
     /// Images from raw CSR arrays.
     ///
-    /// The error says what does not hold: pointers ascending from 0 to the number of nonzeros,
-    /// indices ascending inside an image and below `height * width`, values positive and finite.
+    /// # Errors
+    /// What does not hold, in words: a size as for [`new`](Self::new), an index for every value, pointers ascending
+    /// from 0 to the number of nonzeros, indices ascending inside an image and below `height * width`, values
+    /// positive and finite.
     pub fn from_csr(
         height: usize,
         width: usize,

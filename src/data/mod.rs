@@ -37,6 +37,9 @@ pub struct Dataset {
 impl Dataset {
     /// Put the images of `other`, which must have the same size, behind these. Columns that one of the two does not have
     /// are dropped: their names.
+    ///
+    /// # Panics
+    /// Where the sizes of the images differ.
     pub fn extend(&mut self, other: Dataset) -> Vec<String> {
         let mut dropped: Vec<String> = (other.columns.keys())
             .filter(|name| !self.columns.contains_key(*name))

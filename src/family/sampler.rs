@@ -9,11 +9,17 @@ pub trait Sampler: Send {
     /// Images number `first .. first + count` of `seed`.
     ///
     /// Image number `i` depends on model, seed, its condition and `i` alone.
+    ///
+    /// # Errors
+    /// A device that fails, too little memory, or a network with values beyond single precision.
     fn sample(&mut self, first: u64, count: usize) -> Result<SparseImages, EngineError>;
 
     /// These images will be asked for next: a device may start on them while the host does something else.
     /// Their failure may come out here or where they are asked for; asking for others after all costs time,
     /// nothing else.
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample).
     fn announce(&mut self, _first: u64, _count: usize) -> Result<(), EngineError> {
         Ok(())
     }

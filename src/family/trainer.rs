@@ -18,6 +18,9 @@ pub struct TrainingState {
 
 impl TrainingState {
     /// Check that every list holds one tensor of each of `sizes`.
+    ///
+    /// # Errors
+    /// [`EngineError::Mismatch`] where one does not.
     pub fn check(&self, sizes: impl Iterator<Item = usize> + Clone) -> Result<(), EngineError> {
         let lists = [&self.parameters, &self.first_moments, &self.second_moments];
         let fits = |list: &&Vec<Vec<f32>>| list.iter().map(Vec::len).eq(sizes.clone());
@@ -36,9 +39,22 @@ pub trait Trainer {
     /// log-likelihood in nats of each batch before its step.
     ///
     /// The result is the same for any number of threads, and however the rows are shared out among calls.
+    ///
+    /// # Errors
+    /// A pixel beyond the model's range, a batch that the device has no room for, work of it that fails; on a card, a row
+    /// that is not among the images.
+    ///
+    /// # Panics
+    /// On the CPU, for a row that is not among the images.
     fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<Vec<f64>, EngineError>;
 
     /// One Adam step on the images in `rows`: their mean negative log-likelihood in nats before the step.
+    ///
+    /// # Errors
+    /// Without rows; as [`steps`](Self::steps).
+    ///
+    /// # Panics
+    /// As [`steps`](Self::steps).
     fn step(&mut self, rows: &[u32], rates: Rates) -> Result<f64, EngineError> {
         let nll = self.steps(rows, rows.len(), rates)?;
         nll.first()
@@ -47,11 +63,23 @@ pub trait Trainer {
     }
 
     /// Negative log-likelihood in nats of the images in `rows`, with the current parameters.
+    ///
+    /// # Errors
+    /// As [`steps`](Self::steps).
+    ///
+    /// # Panics
+    /// As [`steps`](Self::steps).
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError>;
 
     /// Parameters and moments, to checkpoint.
+    ///
+    /// # Errors
+    /// A device that fails.
     fn state(&self) -> Result<TrainingState, EngineError>;
 
     /// Continue from a checkpoint.
+    ///
+    /// # Errors
+    /// A state with other tensors than the model's: see [`TrainingState::check`]; a device that fails.
     fn restore(&mut self, state: &TrainingState) -> Result<(), EngineError>;
 }

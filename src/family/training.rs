@@ -59,6 +59,9 @@ impl TrainConfig {
 
 impl TrainConfig {
     /// Check every value.
+    ///
+    /// # Errors
+    /// The first one that makes no sense, named with its key.
     pub fn check(&self) -> Result<(), ConfigError> {
         within("train.batch", self.batch, 1, 1 << 20)?;
         within("train.epochs", self.epochs, 1, 1_000_000)?;

@@ -80,6 +80,9 @@ struct DensityHeader {
 
 impl Density {
     /// A model of the pieces of `range`, without parameters, conditioned on what `given` says.
+    ///
+    /// # Errors
+    /// More pieces than a SARM has levels, conditions that make no sense: what [`Sarm::new`] refuses.
     pub fn model(range: &Range, given: ConditionConfig) -> Result<Sarm, ConfigError> {
         Sarm::new(ModelConfig {
             image: ImageSize {
@@ -106,6 +109,9 @@ impl Density {
 
 impl Labels {
     /// The values of label `i`, ascending, with the images that had each.
+    ///
+    /// # Panics
+    /// Where there is no label `i`.
     pub fn values_of(&self, i: usize) -> Vec<(f32, u64)> {
         let mut all: Vec<(f32, u64)> = (self.values.iter().zip(&self.images))
             .map(|(row, n)| (row[i], *n))

@@ -86,9 +86,15 @@ pub trait Device: Send + Sync {
     fn properties(&self) -> &Properties;
 
     /// Device memory that is free now, bytes.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] where a call of the driver fails, and it may be for work that was asked for earlier.
     fn free_memory(&self) -> Result<u64, DeviceError>;
 
     /// `bytes` of memory, aligned to 256 bytes, contents undefined.
+    ///
+    /// # Errors
+    /// [`DeviceError::Memory`] where less is free; otherwise as [`free_memory`](Self::free_memory).
     fn allocate(&self, bytes: usize) -> Result<Address, DeviceError>;
 
     /// Give memory back, after all work asked for so far.
@@ -101,18 +107,27 @@ pub trait Device: Send + Sync {
     ///
     /// # Safety
     /// `bytes.len()` bytes from `to` on lie in one allocation of this device.
+    ///
+    /// # Errors
+    /// As [`free_memory`](Self::free_memory).
     unsafe fn write(&self, to: Address, bytes: &[u8]) -> Result<(), DeviceError>;
 
     /// Copy from the device, after all work asked for so far.
     ///
     /// # Safety
     /// `bytes.len()` bytes from `from` on lie in one allocation of this device.
+    ///
+    /// # Errors
+    /// As [`free_memory`](Self::free_memory).
     unsafe fn read(&self, from: Address, bytes: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Set `count` bytes to `byte`.
     ///
     /// # Safety
     /// `count` bytes from `to` on lie in one allocation of this device.
+    ///
+    /// # Errors
+    /// As [`free_memory`](Self::free_memory).
     unsafe fn fill(&self, to: Address, byte: u8, count: usize) -> Result<(), DeviceError>;
 
     /// Run a kernel.
@@ -120,22 +135,39 @@ pub trait Device: Send + Sync {
     /// # Safety
     /// The parameter is of the kernel's type, and what it points to is allocated on this device, of the
     /// sizes that the kernel states.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] for more shared memory than a block has, [`DeviceError::Fault`] for a kernel that is
+    /// not there, a parameter of another size, no blocks or threads, or too many threads; otherwise as
+    /// [`free_memory`](Self::free_memory).
     unsafe fn launch(&self, launch: &Launch) -> Result<(), DeviceError>;
 
     /// Record a sequence of launches that can be replayed as one: a CUDA graph.
     ///
     /// # Safety
     /// As for [`launch`](Self::launch), of each, at every replay.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch), of each.
     unsafe fn record(&self, launches: &[Launch]) -> Result<Box<dyn Recording>, DeviceError>;
 
     /// Wait until all work asked for so far is done, and report its failure if it failed.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] where work failed.
     fn synchronise(&self) -> Result<(), DeviceError>;
 
     /// A mark behind all work asked for so far.
+    ///
+    /// # Errors
+    /// As [`free_memory`](Self::free_memory).
     fn mark(&self) -> Result<Box<dyn Mark>, DeviceError>;
 
     /// `bytes` of page-locked memory of the host, all 0: copies to it run at the full speed of the bus, beside
     /// other work of the device.
+    ///
+    /// # Errors
+    /// [`DeviceError::Memory`] where the host cannot lock as much; otherwise as [`free_memory`](Self::free_memory).
     fn host_memory(&self, bytes: usize) -> Result<Box<dyn HostMemory>, DeviceError>;
 
     /// Copy from the device beside the work under way, done on return. It waits for no work: the caller has
@@ -144,22 +176,34 @@ pub trait Device: Send + Sync {
     /// # Safety
     /// `to.len()` bytes from `from` on lie in one allocation of this device, and no work under way writes
     /// them.
+    ///
+    /// # Errors
+    /// As [`free_memory`](Self::free_memory).
     unsafe fn read_aside(&self, from: Address, to: &mut [u8]) -> Result<(), DeviceError>;
 
     /// Seconds that `recording` takes on the device, by its own clock, once. Where no work is under way that
     /// hides it, the time that the host takes to hand it in counts.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] where work failed.
     fn time(&self, recording: &dyn Recording) -> Result<f64, DeviceError>;
 }
 
 /// A recorded sequence of launches.
 pub trait Recording: Send {
     /// Run it once more.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] where the driver refuses it, and it may be for work that was asked for earlier.
     fn replay(&self) -> Result<(), DeviceError>;
 }
 
 /// A point in the work of a device.
 pub trait Mark: Send {
     /// Wait until all work before it is done, and report its failure if it failed.
+    ///
+    /// # Errors
+    /// [`DeviceError::Failed`] where that work failed.
     fn wait(&self) -> Result<(), DeviceError>;
 }
 
@@ -182,6 +226,9 @@ pub struct Memory<T> {
 
 impl<T: Pod> Memory<T> {
     /// Room for `len` values, all bits 0.
+    ///
+    /// # Errors
+    /// As [`Device::allocate`].
     pub fn zeros(device: &Arc<dyn Device>, len: usize) -> Result<Self, DeviceError> {
         // An empty allocation is no address: nothing would tell it from "not wanted".
         let address = device.allocate((len * size_of::<T>()).max(1))?;
@@ -196,6 +243,9 @@ impl<T: Pod> Memory<T> {
     }
 
     /// A copy of `values`.
+    ///
+    /// # Errors
+    /// As [`Device::allocate`].
     pub fn from(device: &Arc<dyn Device>, values: &[T]) -> Result<Self, DeviceError> {
         let mut memory = Self::zeros(device, values.len())?;
         memory.write(0, values)?;
@@ -213,6 +263,9 @@ impl<T: Pod> Memory<T> {
     }
 
     /// Address of value number `index`, which may be one past the last.
+    ///
+    /// # Panics
+    /// Where `index` is beyond that.
     pub fn at(&self, index: usize) -> Address {
         assert!(index <= self.len, "value {index} of {}", self.len);
         Address(self.address.0 + (index * size_of::<T>()) as u64)
@@ -224,6 +277,9 @@ impl<T: Pod> Memory<T> {
     }
 
     /// Set every byte to `byte`.
+    ///
+    /// # Errors
+    /// As [`Device::fill`].
     pub fn fill(&self, byte: u8) -> Result<(), DeviceError> {
         // SAFETY: the range is this allocation.
         unsafe {
@@ -233,6 +289,12 @@ impl<T: Pod> Memory<T> {
     }
 
     /// Overwrite the values from number `first` on.
+    ///
+    /// # Errors
+    /// As [`Device::write`].
+    ///
+    /// # Panics
+    /// Where the values would end beyond the memory's.
     pub fn write(&mut self, first: usize, values: &[T]) -> Result<(), DeviceError> {
         assert!(first + values.len() <= self.len);
         // SAFETY: the range lies in this allocation, by the line above.
@@ -243,6 +305,12 @@ impl<T: Pod> Memory<T> {
     }
 
     /// Read values from number `first` on, after all work asked for so far.
+    ///
+    /// # Errors
+    /// As [`Device::read`].
+    ///
+    /// # Panics
+    /// Where the values would end beyond the memory's.
     pub fn read(&self, first: usize, values: &mut [T]) -> Result<(), DeviceError> {
         assert!(first + values.len() <= self.len);
         // SAFETY: the range lies in this allocation, by the line above.
@@ -253,6 +321,9 @@ impl<T: Pod> Memory<T> {
     }
 
     /// All values, after all work asked for so far.
+    ///
+    /// # Errors
+    /// As [`Device::read`].
     pub fn to_vec(&self) -> Result<Vec<T>, DeviceError> {
         let mut values = vec![T::zeroed(); self.len];
         self.read(0, &mut values)?;

@@ -8,6 +8,10 @@ use crate::family::EngineError;
 const FARTHEST: f32 = 1e4;
 
 /// Check that conditions are `model`'s: as many numbers as it has names, each finite and not absurd.
+///
+/// # Errors
+/// [`EngineError::Mismatch`] for rows of another width, none where the model has conditions, another total, a value that is
+/// not finite or more than 10 000 standard deviations off, a negative total.
 pub fn check_conditions(model: &Sarm, conditions: &Conditions) -> Result<(), EngineError> {
     let names = &model.config.condition.names;
     if conditions.width() != names.len() || (conditions.rows() == 0 && !names.is_empty()) {
@@ -45,6 +49,10 @@ pub fn check_conditions(model: &Sarm, conditions: &Conditions) -> Result<(), Eng
 }
 
 /// Check that images and their conditions are `model`'s: size, one row of conditions an image.
+///
+/// # Errors
+/// [`EngineError::Mismatch`] for images of another size, what [`check_conditions`] refuses, more or fewer rows of
+/// conditions than images, a total that is not the sum of its image.
 pub fn check_images(model: &Sarm, data: &ConditionedImages) -> Result<(), EngineError> {
     let size = model.config.image;
     let found = (data.images.height(), data.images.width());

@@ -11,6 +11,10 @@ use crate::family::ConfigError;
 
 impl Tensors {
     /// A tensor like `spec`, under `name`. Its masked weights must be 0, as every engine relies on.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`] where the tensor is missing, of another type or shape, holds a value that is not
+    /// finite, or is not 0 where it is masked.
     pub fn masked(&self, name: &str, spec: &TensorSpec) -> Result<Vec<f32>, CheckpointError> {
         if spec.is_weight() && self.packed()? {
             let bytes = self.numbers(name, Dtype::BF16, &[spec.unmasked()])?;

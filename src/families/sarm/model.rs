@@ -33,6 +33,9 @@ pub enum Values {
 
 impl Sarm {
     /// A model of `config`, which must pass [`ModelConfig::check`], with all parameters 0.
+    ///
+    /// # Errors
+    /// What [`ModelConfig::check`] refuses.
     pub fn new(config: ModelConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let order = order::stages(&config);
@@ -50,16 +53,25 @@ impl Sarm {
     }
 
     /// Place of a tensor in [`tensors`](Self::tensors) and [`parameters`](Self::parameters).
+    ///
+    /// # Panics
+    /// Where there is no such stage.
     pub fn index(&self, stage: usize, tensor: StageTensor) -> usize {
         shape::tensor_index(&self.stages, stage, tensor)
     }
 
     /// One tensor's numbers.
+    ///
+    /// # Panics
+    /// Where there is no such stage or tensor.
     pub fn parameter(&self, stage: usize, tensor: StageTensor) -> &[f32] {
         &self.parameters[self.index(stage, tensor)]
     }
 
     /// What the network is shown of condition number `i` when it is `value`.
+    ///
+    /// # Panics
+    /// Where there is no condition `i`.
     pub fn standardise(&self, i: usize, value: f32) -> f32 {
         self.config.condition.standardise(i, value)
     }
@@ -92,6 +104,9 @@ impl Sarm {
     }
 
     /// What an image under the standardised `condition` may spend on its pixels, where the model has a total.
+    ///
+    /// # Panics
+    /// Where `condition` ends before the total.
     pub fn budget(&self, condition: &[f32]) -> Option<Budget> {
         Conditions::new(condition.len(), condition.to_vec())
             .with_total(self.total())

@@ -56,6 +56,9 @@ impl AdamRule {
 
     /// One step of parameters and their moments down `gradient`; all are of one length. The twin on a card, of one parameter:
     /// `adam` of `kernels/common/adam.cuh`. Written so that a caller's instruction set takes many at a time, with the same bits.
+    ///
+    /// # Panics
+    /// Where `value`, `first` or `second` is shorter than `gradient`.
     #[inline(always)]
     pub fn step(self, value: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32]) {
         let n = gradient.len();

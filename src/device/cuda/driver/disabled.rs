@@ -9,11 +9,17 @@ use crate::device::cuda::device::{Device, Properties};
 pub const BUILT: bool = false;
 
 /// The cards of this machine, or why there are none.
+///
+/// # Errors
+/// [`DeviceError::NotBuilt`].
 pub fn cards() -> Result<Vec<Properties>, DeviceError> {
     Err(DeviceError::NotBuilt)
 }
 
 /// Card number `ordinal`, ready to work.
+///
+/// # Errors
+/// [`DeviceError::NotBuilt`].
 pub fn open(_ordinal: usize) -> Result<Arc<dyn Device>, DeviceError> {
     Err(DeviceError::NotBuilt)
 }

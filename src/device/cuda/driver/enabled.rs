@@ -28,6 +28,10 @@ use library::failure;
 pub const BUILT: bool = true;
 
 /// The cards of this machine, or why there are none.
+///
+/// # Errors
+/// [`DeviceError::Missing`] without a driver or a card, [`DeviceError::OldDriver`]; [`DeviceError::Failed`] where a call of
+/// the driver fails.
 pub fn cards() -> Result<Vec<Properties>, DeviceError> {
     let count = library::start()?;
     (0..count)
@@ -36,6 +40,9 @@ pub fn cards() -> Result<Vec<Properties>, DeviceError> {
 }
 
 /// Card number `ordinal`, ready to work.
+///
+/// # Errors
+/// What [`cards`] meets; [`DeviceError::Missing`] where there is no card of this number, [`DeviceError::OldCard`].
 pub fn open(ordinal: usize) -> Result<Arc<dyn Device>, DeviceError> {
     let count = library::start()?;
     let Some(number) = c_int::try_from(ordinal).ok().filter(|n| *n < count) else {

@@ -64,6 +64,9 @@ pub fn stream_sums(properties: &Properties) -> usize {
 
 /// Reads the same `words` words of 16 bytes, at most 2^30 and a multiple of [`STREAM_STEP`], on every
 /// multiprocessor `rounds` times. `sums`: u32 [[`stream_sums`]].
+///
+/// # Panics
+/// On any other number of words.
 pub fn stream_rate(
     properties: &Properties,
     from: Address,

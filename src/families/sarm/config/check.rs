@@ -172,6 +172,9 @@ impl InputConfig {
 
 impl ModelConfig {
     /// Check that what training fills in is there: the grid's maximum, the conditions' statistics.
+    ///
+    /// # Errors
+    /// The first that is missing, named with its key.
     pub fn check_complete(&self) -> Result<(), ConfigError> {
         if let LikelihoodConfig::Dd { maximum: None, .. } = self.likelihood {
             impossible("likelihood.maximum", "missing", "a trained model has one")?;

@@ -8,6 +8,9 @@ use crate::family::{ConfigError, impossible};
 
 impl Config {
     /// Read TOML and check every value.
+    ///
+    /// # Errors
+    /// The first mistake: of TOML, an unknown key or a wrong type with its line, a value that makes no sense with its key.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Config = toml::from_str(text).map_err(|e| ConfigError::syntax(text, &e))?;
         config.train.check()?;
@@ -28,6 +31,9 @@ impl Config {
     }
 
     /// The model's part, for images of `size`.
+    ///
+    /// # Errors
+    /// Where the configuration says another size.
     pub fn resolve(&self, size: ImageSize) -> Result<ModelConfig, ConfigError> {
         if let Some(wanted) = self.image
             && wanted != size

@@ -137,6 +137,12 @@ impl CpuTrainer {
 
     /// Gradient of the mean negative log-likelihood of `rows`, in the model's tensor order, unpadded;
     /// and that mean. For tests: a step never forms it whole.
+    ///
+    /// # Errors
+    /// [`EngineError::Beyond`] for a pixel beyond the model's range.
+    ///
+    /// # Panics
+    /// Where a row is not among the images.
     pub fn gradients(&mut self, rows: &[u32]) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
         self.pass(rows, Some(1.0 / rows.len() as f32))?;
         let mut list: Vec<Vec<f32>> = Vec::new();

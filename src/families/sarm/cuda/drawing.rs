@@ -68,6 +68,9 @@ pub struct Slots {
 
 impl Slots {
     /// For `images` images of `pixels` pixels.
+    ///
+    /// # Errors
+    /// As [`Memory::zeros`].
     pub fn new(
         device: &Arc<dyn Device>,
         images: usize,
@@ -93,6 +96,9 @@ pub struct Rows {
 
 impl Rows {
     /// For `images` images of `pixels` pixels.
+    ///
+    /// # Errors
+    /// As [`Memory::zeros`].
     pub fn new(
         device: &Arc<dyn Device>,
         images: usize,
@@ -158,6 +164,10 @@ fn unfit(device: &Arc<dyn Device>, why: Unfit) -> DeviceError {
 
 impl Drawing {
     /// Pack `model` and send it to `device`.
+    ///
+    /// # Errors
+    /// Conditions that are not the model's, a model that [`SamplePlan::new`] cannot plan for, less memory than it takes:
+    /// free on the device, or allowed by `plan`.
     pub fn new(
         device: &Arc<dyn Device>,
         model: &Sarm,
@@ -167,6 +177,9 @@ impl Drawing {
     }
 
     /// The same with blocks that take no more than `shared` bytes of shared memory, as on a smaller card.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
     pub fn within(
         device: &Arc<dyn Device>,
         model: &Sarm,
@@ -251,6 +264,9 @@ impl Drawing {
 
     /// The launches that draw the images number `first .. first + images` into `slots` and compact them into `rows`,
     /// both with room for as many. Launches of one drawing may not run at the same time.
+    ///
+    /// # Panics
+    /// Without images; where `slots` or `rows` have less room; where the pixels of all images do not fit into 32 bits.
     pub fn launches(&self, first: u64, images: usize, slots: &Slots, rows: &Rows) -> Vec<Launch> {
         let numbers = images * self.pixels;
         assert!(slots.counts.len() >= images && rows.starts.len() > images);

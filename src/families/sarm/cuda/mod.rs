@@ -39,6 +39,9 @@ impl CudaEngine {
     }
 
     /// A trainer with its own type, for tests and benches.
+    ///
+    /// # Errors
+    /// What [`check_images`] refuses, a pixel beyond the grid of a D+D model, too little memory on the device.
     pub fn cuda_trainer(
         &self,
         model: &Sarm,
@@ -49,6 +52,9 @@ impl CudaEngine {
     }
 
     /// A sampler with its own type, for tests and benches.
+    ///
+    /// # Errors
+    /// As [`Drawing::new`](drawing::Drawing::new); a naive plan; memory too small for one tile of images.
     pub fn cuda_sampler(
         &self,
         model: &Sarm,

@@ -106,6 +106,9 @@ impl CudaSampler {
     }
 
     /// Seconds that drawing `count` images takes by the device's own clock, from number `first` on; the images stay there.
+    ///
+    /// # Errors
+    /// Work that fails on the device: see [`Device::launch`].
     pub fn draw_only(&mut self, first: u64, count: usize) -> Result<f64, EngineError> {
         self.forget()?;
         let mut seconds = 0.0;

@@ -164,6 +164,10 @@ impl CudaTrainer {
 
     /// Gradient of the mean negative log-likelihood of `rows`, in the model's tensor order; and that mean.
     /// For tests: a step never forms it whole.
+    ///
+    /// # Errors
+    /// Without rows, for a row that is not among the images or more rows than a batch may have; where the device has too
+    /// little memory, or its work fails.
     pub fn gradients(&mut self, rows: &[u32]) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
         self.data.check_rows(rows)?;
         if rows.is_empty() {
@@ -196,6 +200,13 @@ impl CudaTrainer {
 
     /// Seconds that the device takes for a step on `rows`, by its own clock, `repeats` times. For benches: it
     /// leaves parameters and moments that nobody trained.
+    ///
+    /// # Errors
+    /// A row that is not among the images, more rows than a batch may have; too little memory on the device, or work of it
+    /// that fails.
+    ///
+    /// # Panics
+    /// Without rows.
     pub fn time_steps(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError> {
         let images = rows.len();
         // Two steps: records them, and leaves rows and rates for two.

@@ -101,6 +101,9 @@ fn tiles(tile: Tile, images: u32, problems: &[ForwardProblem]) -> Vec<Alike> {
 }
 
 /// [`forward`] with a given tile.
+///
+/// # Errors
+/// [`DeviceError::Unsupported`] for a shape, pitch or alignment that the kernels do not take.
 pub fn forward_tiled(
     tile: Tile,
     images: u32,

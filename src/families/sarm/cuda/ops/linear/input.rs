@@ -185,6 +185,9 @@ fn tiles(tiling: Tiling, images: u32, problems: &[InputProblem]) -> Vec<Alike> {
 }
 
 /// [`backward_input`] with a given tile and number of slices.
+///
+/// # Errors
+/// [`DeviceError::Unsupported`] for a shape, pitch or alignment that the kernels do not take, or too little scratch.
 pub fn backward_input_tiled(
     tiling: Tiling,
     images: u32,

@@ -128,6 +128,9 @@ fn blocks_of(tile: Tile, p: &WeightsProblem) -> u64 {
 }
 
 /// [`backward_weights`] with a given tile.
+///
+/// # Errors
+/// [`DeviceError::Unsupported`] for a shape, pitch or alignment that the kernels do not take.
 pub fn backward_weights_tiled(
     tile: Tile,
     images: u32,

@@ -119,6 +119,10 @@ impl SamplePlan {
     /// shared memory hold; where that is not even 8, their history lies in global memory.
     ///
     /// Depends on the model and on the kind of card alone, so that an image's bits do.
+    ///
+    /// # Errors
+    /// [`Unfit`]: more stages, layers or units per pixel than the kernels take, or more shared memory than `shared` even
+    /// so.
     pub fn new(stages: &[Blocks], shared: u32, multiprocessors: u32) -> Result<Self, Unfit> {
         if stages.len() > MOST_STAGES {
             return Err(Unfit::Stages(stages.len()));
