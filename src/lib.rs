@@ -46,7 +46,7 @@
 //! | observables of an image | [`physics`] |
 //! | models that come with the program | [`run::pretrained`] |
 //! | generated images against truth | [`evaluate`]; classifiers, `classify` |
-//! | the speed of this machine; made-up models and images for it | [`bench`], [`synthetic`] |
+//! | the speed of this machine; made-up models and images for it | [`mod@bench`], [`synthetic`] |
 //! | layers, Adam, schedules | [`nn`] |
 //! | arithmetic and random numbers, the same bits on every machine | [`numeric`], [`random`] |
 //!
