@@ -1,4 +1,7 @@
 //! The devices that models run on: the CPU, and NVIDIA cards through their driver. It knows no model.
+//!
+//! `choice` has what a user may ask for, `open` what comes of it; a card is whatever implements
+//! [`Device`](cuda::device::Device).
 
 mod choice;
 mod cpu;

@@ -6,7 +6,7 @@ use crate::nn::adam::Rates;
 /// Everything that training changes: parameters and the optimiser's moments, in the checkpoint's order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingState {
-    /// Parameters, one flat tensor after another as in [`Sarm::tensors`](crate::families::sarm::Sarm).
+    /// Parameters, one flat tensor after another as in [`Model::tensors`](crate::family::Model::tensors).
     pub parameters: Vec<Vec<f32>>,
     /// Adam's first moments, same shapes.
     pub first_moments: Vec<Vec<f32>>,

@@ -16,8 +16,8 @@ pub const EPSILON: f32 = 1e-8;
 pub struct Rates {
     /// Adam's step size.
     pub learning_rate: f32,
-    /// Times the learning rate: the fraction of themselves that the weights which decay lose in a step; see
-    /// [`TensorSpec::decays`](crate::families::sarm::TensorSpec::decays).
+    /// Times the learning rate: the fraction of themselves that the weights which decay lose in a step. Which
+    /// do, each family says.
     pub weight_decay: f32,
 }
 

@@ -1,4 +1,11 @@
-//! The files of a run directory: what a killed run goes on from.
+//! The files of a run directory: what a killed run goes on from, and why it ends in the same bits.
+//!
+//! The state holds all that a step depends on besides the data: parameters, both moments and the number of steps, bit for
+//! bit (JSON numbers come back as they were written: `float_roundtrip` in Cargo.toml). The order of the images is a function
+//! of seed and epoch (`Shuffles` in `data.rs`), so the place in the epoch is enough to find the next batch. How many steps a
+//! call of a trainer makes, and on how many threads, changes nothing ([`Trainer`](crate::family::Trainer) promises it; the order
+//! of sums keeps it, see the headers of the families' trainers). The model is written before the state: a kill between
+//! the two repeats an epoch, it never skips one. [`resume`] refuses another configuration, other data, other settings.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
