@@ -95,12 +95,6 @@ impl DeviceError {
     }
 }
 
-impl From<String> for DeviceError {
-    fn from(why: String) -> Self {
-        Self::Other(why)
-    }
-}
-
 impl From<&str> for DeviceError {
     fn from(why: &str) -> Self {
         Self::Other(why.into())

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::Checkpoint;
 use crate::conditions::{ConditionConfig, Conditions};
 use crate::data::{self, DataError, ReadOptions, Selection};
+use crate::device::{Cpu, DeviceError};
 use crate::family::Model;
 use crate::prior::Prior;
 use crate::prior::draw::{self, ConditionError};
@@ -85,6 +86,9 @@ pub enum GivenError {
     /// The file of rows.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Threads to draw on.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// A condition and its value for all images of a run; parsed from `NAME=VALUE`.
@@ -194,7 +198,8 @@ struct Drawn {
 }
 
 impl RunConditions {
-    /// Of `source`, for `images` of the model in `checkpoint`; what is not given is drawn under `seed`.
+    /// Of `source`, for `images` of the model in `checkpoint`; what is not given is drawn under `seed`, on `threads` threads
+    /// (0: one per core).
     ///
     /// # Errors
     /// See [`GivenError`].
@@ -203,6 +208,7 @@ impl RunConditions {
         source: &Source,
         seed: u64,
         images: Range<u64>,
+        threads: usize,
     ) -> Result<Self, GivenError> {
         let conditions = checkpoint.model.conditions();
         let names = conditions.names.clone();
@@ -219,7 +225,10 @@ impl RunConditions {
                 if how.names.is_empty() {
                     names.iter().map(|n| vec![how.given[n]]).collect()
                 } else {
-                    let columns = how.columns(conditions, checkpoint.prior.as_ref(), images)?;
+                    let cpu = Cpu::new(threads)?;
+                    let prior = checkpoint.prior.as_ref();
+                    let columns =
+                        (cpu.pool()).install(|| how.columns(conditions, prior, images))?;
                     drawn = Some(how);
                     columns
                 }

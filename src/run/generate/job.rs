@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::{GenerateError, GeneratePlan, Outcome, Progress, generate};
 use crate::data::{ImageSize, Layout, Provenance, SparseImages};
-use crate::device::{Cpu, DeviceChoice, Opened};
+use crate::device::{DeviceChoice, Opened};
 use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan, open_sampler};
 use crate::physics::{Geometry, GeometryError, observables};
@@ -135,11 +135,13 @@ impl<'a> Job<'a> {
             return Err(JobError::NoCount);
         }
         let images = request.first..image_end(request.first, request.count.unwrap_or(0))?;
-        // Conditions are drawn on as many threads as images.
-        let cpu = Cpu::new(request.threads).map_err(EngineError::from)?;
-        let source = &request.conditions;
-        let conditions = (cpu.pool())
-            .install(|| RunConditions::new(checkpoint, source, request.seed, images))?;
+        let Request {
+            conditions: source,
+            seed,
+            threads,
+            ..
+        } = request;
+        let conditions = RunConditions::new(checkpoint, source, *seed, images, *threads)?;
         let count = request.count.unwrap_or(conditions.rows() as u64);
         image_end(request.first, count)?;
         let plan = SamplingPlan {

@@ -182,7 +182,7 @@ impl Emulation {
 }
 
 fn failed<T>(message: String) -> Result<T, DeviceError> {
-    Err(message.into())
+    Err(DeviceError::Other(message))
 }
 
 impl Shared {
