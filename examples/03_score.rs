@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let name = Path::new("jets-w");
     let checkpoint = pretrained::open(name)?;
     let request = Request {
-        data: "data/jets-sample.h5".into(),
+        data: vec!["data/jets-sample.h5".into()],
         select: vec!["signal=1".parse()?],
         limit: Some(10),
         ..Request::default()

@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rows: (0..drawn.images.len() as u64).collect(),
         images: drawn.images,
         columns: drawn.conditions,
+        ..Dataset::default()
     };
     let evaluation = evaluate(&truth, &generated, &Options::default())?;
     for found in &evaluation.classes[0].observables {

@@ -44,6 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         images: drawn.images.clone(),
         columns: drawn.conditions,
         rows: (0..COUNT as u64).collect(),
+        ..Dataset::default()
     };
     let scores = score::score_dataset(&checkpoint, &devices, dataset)?;
     let mean = scores.log_likelihood.iter().sum::<f64>() / COUNT as f64;

@@ -83,6 +83,7 @@ fn training_does_not_grow() {
                 images: images(12, 1000),
                 columns: BTreeMap::new(),
                 rows: (0..1000).collect(),
+                ..Dataset::default()
             },
             data: "memory".into(),
             select: Vec::new(),

@@ -4,7 +4,8 @@ mod classifiers;
 
 use std::path::{Path, PathBuf};
 
-use super::{Global, Select, command_line};
+use super::input::{FileArguments, Select};
+use super::{Global, command_line};
 use crate::checkpoint::Record;
 use crate::data;
 use crate::data::{Dataset, ReadOptions, Selection};
@@ -30,12 +31,14 @@ use crate::run::train::read_metrics;
 )]
 pub struct Evaluate {
     /// HDF5 file of true images. May be repeated: the files are treated as one.
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     truth: Vec<PathBuf>,
     #[command(flatten)]
     select: Select,
+    #[command(flatten)]
+    file: FileArguments,
     /// HDF5 file of generated images. May be repeated, for one model per class or for shards: the files are treated as one.
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     generated: Vec<PathBuf>,
     /// Rows to use of each --generated file.
     #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
@@ -72,9 +75,20 @@ impl Evaluate {
         let (nll, training) = self.training()?;
         // Reading and evaluating use the global pool.
         global.start_threads()?;
-        let truth = read_all(&self.truth, &self.select.select, None)?;
+        let read = |paths: &[PathBuf], selections: &[Selection], size| {
+            data::read_all(
+                paths,
+                &ReadOptions {
+                    selections: selections.to_vec(),
+                    size,
+                    file: self.file.options(),
+                    ..ReadOptions::default()
+                },
+            )
+        };
+        let truth = read(&self.truth, &self.select.select, None)?;
         let size = (truth.images.height(), truth.images.width());
-        let generated = read_all(&self.generated, &self.select_generated, Some(size))?;
+        let generated = read(&self.generated, &self.select_generated, Some(size))?;
         global.say(format!(
             "comparing {} true with {} generated images",
             super::grouped(truth.images.len() as u64),
@@ -96,8 +110,8 @@ impl Evaluate {
         let typed = |s: &[Selection]| s.iter().map(ToString::to_string).collect();
         let mut meta = Meta::of(&evaluation);
         meta.files = Sides {
-            truth: joined(&self.truth),
-            generated: joined(&self.generated),
+            truth: super::joined(&self.truth),
+            generated: super::joined(&self.generated),
         };
         meta.selection = Sides {
             truth: self.select.typed(),
@@ -180,40 +194,6 @@ impl Evaluate {
             }
         }
     }
-}
-
-/// The images of all files, as if they were one. A column that a file does not have is dropped from the others.
-fn read_all(
-    paths: &[PathBuf],
-    selections: &[Selection],
-    size: Option<(usize, usize)>,
-) -> anyhow::Result<Dataset> {
-    let mut all: Option<Dataset> = None;
-    for path in paths {
-        let options = ReadOptions {
-            selections: selections.to_vec(),
-            size: (all.as_ref()).map_or(size, |d| Some((d.images.height(), d.images.width()))),
-            ..ReadOptions::default()
-        };
-        let more = data::read(path, &options)?;
-        match &mut all {
-            None => all = Some(more),
-            Some(all) => {
-                for name in all.extend(more) {
-                    log::warn!(
-                        "'{name}' is not used: not all of {} have it (a column counts where every file has it)",
-                        joined(paths)
-                    );
-                }
-            }
-        }
-    }
-    Ok(all.unwrap_or_default())
-}
-
-fn joined(paths: &[PathBuf]) -> String {
-    let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
-    names.join(", ")
 }
 
 /// The model that a generated file names, and its hash.

@@ -4,6 +4,7 @@ mod bench;
 mod evaluate;
 mod generate;
 mod info;
+mod input;
 mod interrupt;
 mod pack;
 mod progress;
@@ -16,7 +17,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::data::Selection;
 use crate::device::{self, DeviceChoice, Opened, Task};
 use crate::numeric::Isa;
 
@@ -201,26 +201,17 @@ impl Global {
     }
 }
 
-/// Which rows of a data file.
-#[derive(clap::Args, Clone)]
-struct Select {
-    /// Use only rows whose data set NAME equals VALUE or lies in LOW..HIGH (both ends included).
-    /// May be repeated; a row must satisfy every selection. `row` is the row number in the file, from 0.
-    #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
-    select: Vec<Selection>,
-}
-
-impl Select {
-    fn typed(&self) -> Vec<String> {
-        self.select.iter().map(ToString::to_string).collect()
-    }
-}
-
 /// The command line as typed, for provenance.
 fn command_line() -> String {
     let words: Vec<_> = std::env::args_os().collect();
     let words: Vec<_> = words.iter().map(|w| w.to_string_lossy()).collect();
     words.join(" ")
+}
+
+/// Names of files in a line.
+fn joined(paths: &[PathBuf]) -> String {
+    let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
+    names.join(", ")
 }
 
 /// Data for stdout. A reader that stops reading is not a failure.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Global, Select, command_line, grouped, print_json, refuse_existing, refuse_input};
+use super::input::{FileArguments, Select};
+use super::{Global, command_line, grouped, print_json, refuse_existing, refuse_input};
 use crate::data::{self, Provenance};
 use crate::device::Task;
 use crate::prior::Prior;
@@ -27,10 +28,12 @@ pub struct Score {
     #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
     /// HDF5 file of images.
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
     #[command(flatten)]
     select: Select,
+    #[command(flatten)]
+    file: FileArguments,
     /// Conditions of all images, instead of the file's columns. A total cannot be given: it is the sum of each image's pixels
     /// [default: those that the name of a shipped model stands for]
     #[arg(long, value_name = "NAME=VALUE,..", value_delimiter = ',')]
@@ -64,7 +67,7 @@ struct Summary {
 impl Score {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         if let Some(out) = &self.out {
-            refuse_input(out, [&self.model, &self.data])?;
+            refuse_input(out, self.data.iter().chain([&self.model]))?;
             refuse_existing(out, self.force)?;
         }
         let checkpoint = pretrained::open(&self.model)?;
@@ -74,6 +77,7 @@ impl Score {
             select: self.select.select.clone(),
             given: pretrained::given(&self.model, &self.given)?,
             limit: self.limit,
+            file: self.file.options(),
         };
         let scores = score(&checkpoint, &devices, &request)?;
         let summary = Summary::of(&scores, devices.describe());
@@ -101,7 +105,7 @@ impl Score {
     ) -> anyhow::Result<()> {
         let mut provenance = Provenance::new()
             .with("model_sha256", checkpoint.sha256.clone())
-            .with("data", self.data.display().to_string())
+            .with("data", super::joined(&self.data))
             .with(
                 "unit",
                 "log_likelihood in nats per image, densities per GeV",

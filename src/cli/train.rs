@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::ProgressBar;
 
-use super::{Global, Select, grouped, print_json};
+use super::input::{FileArguments, Select};
+use super::{Global, grouped, print_json};
 use crate::data;
 use crate::data::ReadOptions;
 use crate::device::Task;
@@ -24,11 +25,13 @@ use crate::run::train::{EpochMetrics, Observer, TrainPlan, check_directory, trai
     after_help = "Example:\n  sarm train --data jets.h5 --select signal=1 --config configs/paper/jets-dc.toml --out runs/w"
 )]
 pub struct Train {
-    /// HDF5 file of images, dense (LAGAN) or sparse.
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    /// HDF5 file of images, dense (LAGAN) or sparse. Several files are treated as one.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
     #[command(flatten)]
     select: Select,
+    #[command(flatten)]
+    file: FileArguments,
     /// TOML configuration; configs/paper/ has the paper's [default: one stage, D+C].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -85,7 +88,7 @@ impl Train {
         config.training().check()?;
         check_directory(&self.out, self.resume, self.force)?;
         let started = std::time::Instant::now();
-        let dataset = data::read(
+        let dataset = data::read_all(
             &self.data,
             &ReadOptions {
                 selections: self.select.select.clone(),
@@ -94,6 +97,7 @@ impl Train {
                 limit: self.limit,
                 prefer_given: false,
                 size: config.image().map(|s| (s.height, s.width)),
+                file: self.file.options(),
             },
         )?;
         log::info!(
@@ -112,7 +116,7 @@ impl Train {
         let plan = TrainPlan {
             config,
             dataset,
-            data: self.data.display().to_string(),
+            data: super::joined(&self.data),
             select: self.select.typed(),
             out: self.out.clone(),
             resume: self.resume,

@@ -2,11 +2,13 @@
 
 mod attributes;
 mod error;
+mod files;
 #[cfg_attr(not(feature = "hdf5"), path = "no_hdf5.rs")]
 mod hdf5;
 mod image_size;
 mod images;
 mod layout;
+mod options;
 mod select;
 mod summary;
 
@@ -15,10 +17,13 @@ pub use self::hdf5::{
 };
 pub use attributes::{Attribute, Provenance};
 pub use error::DataError;
+pub(crate) use files::joined;
+pub use files::{Origin, read_all};
 pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
 pub use layout::{Layout, WriteOptions};
-pub use select::{ReadOptions, Selection, SelectionError};
+pub use options::{FileOptions, ReadOptions};
+pub use select::{Selection, SelectionError};
 pub use summary::{DatasetSummary, FileSummary};
 
 use std::collections::BTreeMap;
@@ -32,6 +37,10 @@ pub struct Dataset {
     pub columns: BTreeMap<String, Vec<f32>>,
     /// Row of each image in its file, for messages that name it.
     pub rows: Vec<u64>,
+    /// Weight of each image, where one was asked for; it may be negative.
+    pub weights: Option<Vec<f32>>,
+    /// The files that the images come from, in order; none for images made in memory.
+    pub origins: Vec<Origin>,
 }
 
 impl Dataset {
@@ -47,6 +56,14 @@ impl Dataset {
             .collect();
         self.images.extend(&other.images);
         self.rows.extend(other.rows);
+        self.origins.extend(other.origins);
+        self.weights = match (self.weights.take(), other.weights) {
+            (Some(mut weights), Some(more)) => {
+                weights.extend(more);
+                Some(weights)
+            }
+            _ => None,
+        };
         self.columns.retain(|name, values| {
             let more = other.columns.get(name);
             match more {

@@ -48,24 +48,6 @@ impl fmt::Display for Selection {
     }
 }
 
-/// What to read of a data file.
-#[derive(Debug, Clone, Default)]
-pub struct ReadOptions {
-    /// Only rows that all of these take.
-    pub selections: Vec<Selection>,
-    /// Per-row data sets that must be read too; their values must be finite in the rows read.
-    pub columns: Vec<String>,
-    /// Take column NAME from `given_NAME` where the file has it: of generated images, what they were
-    /// conditioned on, and not what was computed from them.
-    pub prefer_given: bool,
-    /// Compute a column of this name instead: the sum of each image's pixels.
-    pub total: Option<String>,
-    /// At most so many images: the first ones that are selected.
-    pub limit: Option<usize>,
-    /// Height and width that the images must have.
-    pub size: Option<(usize, usize)>,
-}
-
 /// Why a selection could not be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("bad selection '{text}' ({why}); write NAME=VALUE or NAME=LOW..HIGH, both ends included")]

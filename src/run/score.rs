@@ -9,7 +9,7 @@ use super::conditions::{Given, GivenError};
 use super::dataset::{DatasetError, check_range, conditions};
 use super::on_threads_of;
 use crate::conditions::ConditionedImages;
-use crate::data::{self, DataError, Dataset, ReadOptions, Selection};
+use crate::data::{self, DataError, Dataset, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
 use crate::family::EngineError;
 use crate::prior::draw::log_density;
@@ -17,14 +17,16 @@ use crate::prior::draw::log_density;
 /// Which images to score.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The file.
-    pub data: PathBuf,
+    /// The files, treated as one.
+    pub data: Vec<PathBuf>,
     /// Which of its rows.
     pub select: Vec<Selection>,
     /// Conditions of all images, in place of the file's.
     pub given: Vec<Given>,
     /// Only so many of the selected images.
     pub limit: Option<usize>,
+    /// What the files do not say of themselves.
+    pub file: FileOptions,
 }
 
 /// Log-likelihoods.
@@ -59,10 +61,10 @@ pub enum ScoreError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The same, of the images of a file.
-    #[error("scoring '{}': {source}", path.display())]
+    #[error("scoring {}: {source}", data::joined(.paths))]
     InFile {
-        /// The file.
-        path: PathBuf,
+        /// The files.
+        paths: Vec<PathBuf>,
         /// Why.
         source: Box<ScoreError>,
     },
@@ -79,7 +81,7 @@ pub fn score(
 ) -> Result<Scores, ScoreError> {
     let model = checkpoint.model.as_ref();
     let size = model.image();
-    let mut dataset = data::read(
+    let mut dataset = data::read_all(
         &request.data,
         &ReadOptions {
             selections: request.select.clone(),
@@ -88,12 +90,13 @@ pub fn score(
             total: model.conditions().total.clone(),
             limit: request.limit,
             size: Some((size.height, size.width)),
+            file: request.file.clone(),
         },
     )?;
     let rows = dataset.images.len();
     Given::put(&request.given, &mut dataset.columns, rows);
     score_dataset(checkpoint, devices, dataset).map_err(|source| ScoreError::InFile {
-        path: request.data.clone(),
+        paths: request.data.clone(),
         source: Box::new(source),
     })
 }

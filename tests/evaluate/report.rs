@@ -36,6 +36,7 @@ fn toy(count: usize, seed: u64, scale: f32) -> Dataset {
         images,
         columns: [("signal".to_string(), signal)].into(),
         rows: (0..count as u64).collect(),
+        ..Dataset::default()
     }
 }
 
@@ -223,6 +224,7 @@ fn degenerate_images_give_numbers_and_a_report() {
         images: images.clone(),
         columns: BTreeMap::new(),
         rows: (0..2100).collect(),
+        ..Dataset::default()
     };
     let normal = toy(2100, 1, 1.0).images;
     let home = tempfile::tempdir().unwrap();

@@ -164,6 +164,7 @@ fn trained(likelihood: &str, learning_rate: f64, epochs: usize, out: &Path) -> S
             images: images(&pairs),
             columns: BTreeMap::new(),
             rows: (0..pairs.len() as u64).collect(),
+            ..Dataset::default()
         },
         data: "toy".into(),
         select: Vec::new(),

@@ -8,7 +8,7 @@ use ndarray::{Array3, s};
 use super::attributes;
 use super::columns::{column_table, gather, is_row_number, select};
 use super::source::{BLOCK, Source, Table};
-use crate::data::{DataError, Dataset, Layout, MAX_PIXELS, ReadOptions, SparseImages};
+use crate::data::{DataError, Dataset, Layout, MAX_PIXELS, Origin, ReadOptions, SparseImages};
 
 /// Most bytes of one block of pixels: larger chunks are refused rather than held in memory.
 const MOST_BLOCK_BYTES: usize = 1 << 29;
@@ -84,9 +84,14 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         columns.insert(name.clone(), images.totals());
     }
     Ok(Dataset {
+        origins: vec![Origin {
+            path: path.to_path_buf(),
+            images: images.len(),
+        }],
         images,
         columns,
         rows,
+        weights: None,
     })
 }
 

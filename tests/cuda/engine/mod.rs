@@ -363,6 +363,7 @@ fn plan(out: &std::path::Path, resume: bool) -> TrainPlan {
             images: sarm::synthetic::images(5, 5, 60, 3, 0.3).unwrap(),
             columns: Default::default(),
             rows: (0..60).collect(),
+            ..Dataset::default()
         },
         data: "made up".into(),
         select: Vec::new(),

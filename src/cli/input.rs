@@ -1,0 +1,71 @@
+//! Options that say which rows of a data file are read, and what the file does not say of itself.
+
+use crate::data::{FileOptions, ImageSize, Selection};
+
+/// Which rows of a data file.
+#[derive(clap::Args, Clone)]
+pub(super) struct Select {
+    /// Use only rows whose data set NAME equals VALUE or lies in LOW..HIGH (both ends included).
+    /// May be repeated; a row must satisfy every selection. `row` is the row number in the file, from 0.
+    #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
+    pub select: Vec<Selection>,
+}
+
+impl Select {
+    pub fn typed(&self) -> Vec<String> {
+        self.select.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// What the file does not say of itself.
+#[derive(clap::Args, Clone)]
+pub(super) struct FileArguments {
+    /// Data set of the images, a path inside the file such as train/image [default: found by name and shape].
+    #[arg(long, value_name = "NAME")]
+    images: Option<String>,
+    /// Size of images that are stored as flat rows: 45x144.
+    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = shape)]
+    shape: Option<ImageSize>,
+    /// Multiply pixels by this, to make them GeV [default: by the file's attribute `units`].
+    #[arg(long, value_name = "FACTOR", value_parser = positive::<f64>)]
+    scale: Option<f64>,
+    /// Set pixels below this to zero, GeV.
+    #[arg(long, value_name = "GEV", value_parser = positive::<f32>)]
+    threshold: Option<f32>,
+    /// Data set of the classes [default: signal].
+    #[arg(long, value_name = "NAME")]
+    class: Option<String>,
+    /// Data set of event weights, which may be negative [default: every image counts once].
+    #[arg(long, value_name = "NAME")]
+    weights: Option<String>,
+}
+
+impl FileArguments {
+    pub fn options(&self) -> FileOptions {
+        FileOptions {
+            images: self.images.clone(),
+            shape: self.shape,
+            scale: self.scale,
+            threshold: self.threshold,
+            class: self.class.clone(),
+            weights: self.weights.clone(),
+        }
+    }
+}
+
+fn shape(text: &str) -> Result<ImageSize, String> {
+    let sides = text.split_once('x').and_then(|(height, width)| {
+        Some(ImageSize {
+            height: height.trim().parse().ok()?,
+            width: width.trim().parse().ok()?,
+        })
+    });
+    sides.ok_or_else(|| "give rows and columns of pixels: 45x144".into())
+}
+
+fn positive<T: std::str::FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    let number = text.parse::<T>().ok();
+    number
+        .filter(|v| (*v).into() > 0.0 && (*v).into().is_finite())
+        .ok_or_else(|| "it must be a positive number".into())
+}
