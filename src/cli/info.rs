@@ -27,14 +27,14 @@ pub struct Info {
     json: bool,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Data,
     Checkpoint,
     Config,
 }
 
 /// By the first bytes; a name helps only where they cannot tell.
-fn kind(path: &Path) -> anyhow::Result<Kind> {
+pub(super) fn kind(path: &Path) -> anyhow::Result<Kind> {
     use std::io::Read;
     let mut start = [0; 9];
     let mut file =

@@ -7,6 +7,7 @@ mod info;
 mod input;
 mod interrupt;
 mod pack;
+mod plot;
 mod progress;
 mod score;
 mod train;
@@ -62,8 +63,12 @@ enum Verb {
     Evaluate(evaluate::Evaluate),
     /// Compute the exact log-likelihood of each image in a file, in nats.
     Score(score::Score),
+    /// Show the images of a file or a model: average, spectrum, examples; as a picture or in the terminal.
+    Plot(plot::Plot),
     /// Make a model small enough to ship.
     Pack(pack::Pack),
+    /// Make a packed model a full checkpoint.
+    Unpack(pack::Unpack),
     /// Show what is in a data file, a checkpoint or a configuration.
     Info(info::Info),
     /// Measure images per second and compare with the paper's tables.
@@ -99,7 +104,9 @@ pub fn run() -> ExitCode {
         Verb::Generate(verb) => return ended(verb.run(global)),
         Verb::Evaluate(verb) => verb.run(global),
         Verb::Score(verb) => verb.run(global),
+        Verb::Plot(verb) => verb.run(global),
         Verb::Pack(verb) => verb.run(global),
+        Verb::Unpack(verb) => verb.run(global),
         Verb::Info(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(global),
         Verb::Completions { shell } => {

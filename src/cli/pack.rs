@@ -1,9 +1,9 @@
-//! `sarm pack`
+//! `sarm pack`, `sarm unpack`
 
 use std::path::{Path, PathBuf};
 
 use super::{Global, grouped, refuse_existing, refuse_input};
-use crate::run::checkpoint::save_packed;
+use crate::run::checkpoint::{save, save_packed};
 use crate::run::pretrained;
 
 /// Make a model small enough to ship: weights in bfloat16, without the masked ones.
@@ -26,6 +26,23 @@ pub struct Pack {
     force: bool,
 }
 
+/// Make a packed model a full checkpoint: float32, masked weights as zeros.
+///
+/// For programs that read plain checkpoints. What packing rounded off does not come back: both give the same images.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  sarm unpack --model jets-w --out jets.safetensors")]
+pub struct Unpack {
+    /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd.
+    #[arg(long, value_name = "FILE|NAME")]
+    model: PathBuf,
+    /// Output file.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Overwrite --out.
+    #[arg(long)]
+    force: bool,
+}
+
 impl Pack {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         refuse_input(&self.out, [&self.model])?;
@@ -36,19 +53,27 @@ impl Pack {
         if let Some(name) = Path::new(&record.data).file_name() {
             record.data = name.to_string_lossy().into_owned();
         }
-        save_packed(
-            &self.out,
-            checkpoint.model.as_ref(),
-            checkpoint.prior.as_ref(),
-            &record,
-        )?;
-        if let Ok(file) = std::fs::metadata(&self.out) {
-            global.say(format!(
-                "{}: {} bytes",
-                self.out.display(),
-                grouped(file.len())
-            ));
-        }
+        let (model, prior) = (checkpoint.model.as_ref(), checkpoint.prior.as_ref());
+        save_packed(&self.out, model, prior, &record)?;
+        tell_size(global, &self.out);
         Ok(())
+    }
+}
+
+impl Unpack {
+    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+        refuse_input(&self.out, [&self.model])?;
+        refuse_existing(&self.out, self.force)?;
+        let checkpoint = pretrained::open(&self.model)?;
+        let (model, prior) = (checkpoint.model.as_ref(), checkpoint.prior.as_ref());
+        save(&self.out, model, prior, &checkpoint.record)?;
+        tell_size(global, &self.out);
+        Ok(())
+    }
+}
+
+fn tell_size(global: &Global, path: &Path) {
+    if let Ok(file) = std::fs::metadata(path) {
+        global.say(format!("{}: {} bytes", path.display(), grouped(file.len())));
     }
 }

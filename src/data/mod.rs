@@ -9,6 +9,7 @@ mod image_size;
 mod images;
 mod layout;
 mod options;
+mod overview;
 mod select;
 mod summary;
 
@@ -23,6 +24,7 @@ pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
 pub use layout::{Layout, WriteOptions};
 pub use options::{FileOptions, ReadOptions};
+pub use overview::Overview;
 pub use select::{Selection, SelectionError};
 pub use summary::{DatasetSummary, FileSummary};
 

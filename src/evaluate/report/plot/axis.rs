@@ -60,6 +60,11 @@ impl Axis {
         self.from + (self.to - self.from) * part.clamp(0.0, 1.0)
     }
 
+    /// How far along the axis a value lies, 0 to 1.
+    pub(super) fn part(&self, value: f64) -> f64 {
+        (self.at(value) - self.from) / (self.to - self.from)
+    }
+
     /// Whether a value lies inside.
     pub(super) fn holds(&self, value: f64) -> bool {
         (self.low..=self.high).contains(&value)

@@ -9,7 +9,7 @@ use kuva::render::color::Color;
 use kuva::render::render::{Primitive, Scene, TextAnchor};
 
 /// Red, green, blue.
-pub(super) type Rgb = [u8; 3];
+pub type Rgb = [u8; 3];
 
 /// A filled box: two opposite corners and its colour.
 pub(super) type Cell = ((f64, f64), (f64, f64), Rgb);

@@ -30,6 +30,17 @@ pub(super) const INFERNO: [Rgb; 9] = [
     [252, 255, 164],
 ];
 
+/// The colour of a pixel on a dark ground, from 0, empty, to 1, the brightest: red, green, blue.
+pub fn brightness(part: f64) -> Rgb {
+    match part > 0.0 {
+        true => pick(&INFERNO, part),
+        false => DARK,
+    }
+}
+
+/// Behind images, and empty pixels.
+pub(super) const DARK: Rgb = [17, 13, 30];
+
 /// Blue below, white at, red above zero (ColorBrewer's RdBu).
 pub(super) const DIVERGING: [Rgb; 7] = [
     [33, 102, 172],

@@ -18,8 +18,8 @@ pub enum Scale {
 
 const WIDTH: f64 = 1144.0;
 const HEIGHT: f64 = 360.0;
-const TOP: f64 = 62.0;
-const SIDE: f64 = 240.0;
+pub(super) const TOP: f64 = 62.0;
+pub(super) const SIDE: f64 = 240.0;
 const EMPTY: Rgb = FAINT;
 
 /// Three maps of `[height * width]` values, row 0 at the top: truth, generated, and generated
@@ -122,7 +122,7 @@ fn panel(
 
 /// From a value to a colour, with a bar that shows it.
 #[derive(Debug, Clone)]
-enum Colours {
+pub(super) enum Colours {
     Even {
         axis: Axis,
     },
@@ -137,7 +137,7 @@ enum Colours {
 }
 
 impl Colours {
-    fn log(low: f64, high: f64) -> Self {
+    pub(super) fn log(low: f64, high: f64) -> Self {
         let axis = Axis::log(low, high, TOP + SIDE, TOP);
         Self::Even { axis }
     }
@@ -164,14 +164,14 @@ impl Colours {
     /// Place of a value on the bar, 0 at the bottom to 1.
     fn part(&self, value: f64) -> f64 {
         match self {
-            Self::Even { axis } | Self::Difference { axis } => (TOP + SIDE - axis.at(value)) / SIDE,
+            Self::Even { axis } | Self::Difference { axis } => axis.part(value),
             Self::SignedLog { most, threshold } => {
                 0.5 + 0.5 * (value / threshold).asinh() / (most / threshold).asinh()
             }
         }
     }
 
-    fn of(&self, value: f64) -> Rgb {
+    pub(super) fn of(&self, value: f64) -> Rgb {
         match self {
             Self::Even { axis } if axis.is_log() && value <= 0.0 => EMPTY,
             Self::Even { .. } => pick(&VIRIDIS, self.part(value)),
@@ -179,7 +179,7 @@ impl Colours {
         }
     }
 
-    fn bar(&self, canvas: &mut Canvas, left: f64, quantity: &str) {
+    pub(super) fn bar(&self, canvas: &mut Canvas, left: f64, quantity: &str) {
         let right = left + 14.0;
         let scale: &[Rgb] = match self {
             Self::Even { .. } => &VIRIDIS,

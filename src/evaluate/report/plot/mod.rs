@@ -8,13 +8,16 @@ mod curve;
 mod extrapolation;
 mod histogram;
 mod maps;
+mod overview;
 mod roc;
 mod samples;
 
 pub use canvas::Figure;
+pub use colour::brightness;
 pub use curve::training_curve;
 pub use extrapolation::extrapolation;
 pub use histogram::{HistogramPlot, histogram_page};
 pub use maps::{Scale, map_page, signed_map};
+pub use overview::overview;
 pub use roc::roc_curves;
 pub use samples::sample_page;
