@@ -4,9 +4,10 @@
     docs/loglikelihood.py runs/w/model.safetensors jets.h5 > lnp.txt
     docs/loglikelihood.py runs/w/model.safetensors images.npy [conditions.npy]
 
-prints ln p(image) in nats, one line per image, as `sarm score` does: densities per GeV for positive pixels. An HDF5 file
-has `image` (n, height, width) in GeV and the model's conditions by name (reading it needs h5py); conditions.npy has the
-shape (n, conditions) and the values of data files. docs/formats.md (Checkpoint) explains every line.
+prints ln p(image) in nats, one line per image, as `sarm score` does: densities per GeV for positive pixels. The checkpoint
+may be packed. An HDF5 file has `image` (n, height, width) in GeV or the sparse layout, and the model's conditions by name
+(reading it needs h5py); conditions.npy has the shape (n, conditions) and the values of data files. docs/formats.md
+(Checkpoint) explains every line.
 """
 
 import json
@@ -25,10 +26,19 @@ def read_checkpoint(path):
         header = json.loads(file.read(length))
         data = file.read()
     config = json.loads(header.pop("__metadata__")["config"])
-    values = lambda t: np.frombuffer(data[slice(*t["data_offsets"])], "<f4").reshape(t["shape"]).astype(float)
-    if any(t["dtype"] == "BF16" for t in header.values()):
-        sys.exit(f"error: {path} is packed (docs/formats.md), which this script does not read")
+    # bfloat16, of packed weights, is the upper half of a float32
+    bits = {"F32": lambda b: np.frombuffer(b, "<u4"), "BF16": lambda b: np.frombuffer(b, "<u2").astype("u4") << 16}
+    values = lambda t: bits[t["dtype"]](data[slice(*t["data_offsets"])]).view("f4").reshape(t["shape"]).astype(float)
     return config, {name: values(t) for name, t in header.items() if name.startswith("stage.")}
+
+
+def masked(weight, mask):
+    """Weights without the masked ones. A packed file holds the others alone, row after row."""
+    if weight.ndim > 1:
+        return weight * mask
+    whole = np.zeros(mask.shape)
+    whole[mask] = weight
+    return whole
 
 
 def philox(seed, n):
@@ -119,12 +129,13 @@ def log_likelihood(config, parameters, images, conditions):
         unit = np.repeat(pixel, stage["units_per_pixel"])
         degree = np.r_[np.full(seen.shape[1], -1), np.repeat(pixel, len(channels))]
         seen = np.concatenate([seen, inputs[:, order].reshape(len(images), -1)], axis=1)
-        h = gelu(seen @ (get("input.weight") * (degree < unit[:, None])).T + get("input.bias"))
+        h = gelu(seen @ masked(get("input.weight"), degree < unit[:, None]).T + get("input.bias"))
         for layer in range(stage["layers"]):
-            weight = get(f"hidden.{layer}.weight") * (unit <= unit[:, None])
+            weight = masked(get(f"hidden.{layer}.weight"), unit <= unit[:, None])
             h = gelu(h @ weight.T + get(f"hidden.{layer}.bias"))
-        gate = h @ (get("gate.weight") * (unit <= pixel[:, None])).T + get("gate.bias")
-        value = np.tensordot(h, get("value.weight") * (unit <= pixel[:, None, None]), (1, 2)) + get("value.bias")
+        gate = h @ masked(get("gate.weight"), unit <= pixel[:, None]).T + get("gate.bias")
+        reads = np.broadcast_to(unit <= pixel[:, None, None], (*get("value.bias").shape, len(unit)))
+        value = np.tensordot(h, masked(get("value.weight"), reads), (1, 2)) + get("value.bias")
 
         after = left[:, None] - drawn[:, None] - np.cumsum(images[:, order], axis=1)
         before, drawn = after + images[:, order], drawn + images[:, order].sum(axis=1)
@@ -134,13 +145,24 @@ def log_likelihood(config, parameters, images, conditions):
             log_f = log_density_dc(x, value, before[image, place], (after <= nothing)[image, place], **likelihood)
         else:
             level, _, width = grid(x, **likelihood)
-            logits = value @ get("levels.weight").T + get("levels.bias")
+            every = np.ones((len(get("levels.bias")), value.shape[1]), bool)
+            logits = value @ masked(get("levels.weight"), every).T + get("levels.bias")
             log_f = logits[np.arange(len(x)), level - 1] - log_sum_exp(logits) - np.log(width)
         gate_cost = np.where(images[:, order] > 0, softplus(gate), softplus(-gate))
         total -= np.where(before <= nothing, 0, gate_cost).sum(axis=1)
         # Once nothing is left all is certain; what is too small to be distinguished from rounding counts as nothing.
         np.add.at(total, image, np.where((before <= nothing)[image, place], 0, log_f))
     return total
+
+
+def read_images(file):
+    """(n, height, width) in GeV, of either layout."""
+    if "image" in file:
+        return file["image"][:]
+    ends, size = file["indptr"][:].astype(int), (file.attrs["height"], file.attrs["width"])
+    images = np.zeros((len(ends) - 1, size[0] * size[1]))
+    images[np.repeat(np.arange(len(images)), np.diff(ends)), file["index"][:]] = file["value"][:]
+    return images.reshape(-1, *size)
 
 
 def main(model, data, conditions=None):
@@ -156,7 +178,7 @@ def main(model, data, conditions=None):
         with h5py.File(data) as file:
             # A quantity that was a condition and is also computed from the image is given_NAME and NAME.
             stored = [f"given_{name}" if f"given_{name}" in file else name for name in names]
-            images, total = file["image"][:], config["condition"].get("total")
+            images, total = read_images(file), config["condition"].get("total")
             given = [np.zeros(len(images)) if name == total else file[at][:] for name, at in zip(names, stored)]
     if "total" in config["condition"]:  # not read, but the sum of the pixels
         given[names.index(config["condition"]["total"])] = images.sum(axis=(1, 2), dtype=float)

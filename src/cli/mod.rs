@@ -1,6 +1,7 @@
 //! The command line: parses, calls the library, prints. One file per verb.
 
 mod bench;
+mod compare;
 mod evaluate;
 mod generate;
 mod info;
@@ -61,6 +62,8 @@ enum Verb {
     Generate(generate::Generate),
     /// Compare generated images with true ones: metrics.json and a page of plots.
     Evaluate(evaluate::Evaluate),
+    /// Compare runs and reports side by side.
+    Compare(compare::Compare),
     /// Compute the exact log-likelihood of each image in a file, in nats.
     Score(score::Score),
     /// Show the images of a file or a model: average, spectrum, examples; as a picture or in the terminal.
@@ -103,6 +106,7 @@ pub fn run() -> ExitCode {
         Verb::Train(verb) => verb.run(global),
         Verb::Generate(verb) => return ended(verb.run(global)),
         Verb::Evaluate(verb) => verb.run(global),
+        Verb::Compare(verb) => verb.run(global),
         Verb::Score(verb) => verb.run(global),
         Verb::Plot(verb) => verb.run(global),
         Verb::Pack(verb) => verb.run(global),

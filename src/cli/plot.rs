@@ -11,7 +11,7 @@ use super::input::{FileArguments, Select};
 use super::{Global, grouped, print, refuse_existing, refuse_input};
 use crate::checkpoint::tensors::write_atomically;
 use crate::data::{self, Overview, ReadOptions, SparseImages};
-use crate::evaluate::report::overview;
+use crate::evaluate::report::{Figure, overview};
 use crate::run::conditions::{Given, Source};
 use crate::run::generate::{Job, Request};
 use crate::run::pretrained;
@@ -52,13 +52,13 @@ pub struct Plot {
 }
 
 /// How a picture is written, by its name.
-enum Picture {
+pub(super) enum Picture {
     Png,
     Svg,
 }
 
 impl Picture {
-    fn of(path: &Path) -> anyhow::Result<Self> {
+    pub fn of(path: &Path) -> anyhow::Result<Self> {
         match path.extension().and_then(|e| e.to_str()) {
             Some("png") => Ok(Self::Png),
             Some("svg") => Ok(Self::Svg),
@@ -66,6 +66,20 @@ impl Picture {
                 "cannot tell what kind of picture '{}' is to be (by its name); end it in .png or .svg",
                 path.display()
             ),
+        }
+    }
+
+    /// `figure` as this kind of picture; `out` is what errors call it.
+    pub fn bytes(&self, figure: &Figure, out: &Path) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Self::Svg => Ok(figure.svg().into_bytes()),
+            Self::Png => match figure.png(2.0) {
+                Ok(bytes) => Ok(bytes),
+                Err(why) => bail!(
+                    "cannot draw '{}' ({why}); end its name in .svg",
+                    out.display()
+                ),
+            },
         }
     }
 }
@@ -96,13 +110,7 @@ impl Plot {
             grouped(sample.images as u64)
         );
         let figure = overview(&sample, &title, "GeV");
-        let bytes = match picture {
-            Picture::Svg => figure.svg().into_bytes(),
-            Picture::Png => match figure.png(2.0) {
-                Ok(bytes) => bytes,
-                Err(why) => bail!("cannot draw '{}' ({why}); try .svg", out.display()),
-            },
-        };
+        let bytes = picture.bytes(&figure, out)?;
         write_atomically(out, &bytes)?;
         global.say(format!("picture: {}", out.display()));
         Ok(())

@@ -4,12 +4,14 @@
 mod support;
 
 mod bad_input;
+mod compare;
 mod conditions;
 mod digests;
 mod full_disk;
 mod interrupts;
 mod kills;
 mod packed;
+mod plot;
 mod usage;
 mod verbs;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! Models small enough to ship, and those that come with the program.
 
-use crate::support::common;
+use crate::support::program::Lab;
+use crate::support::{common, h5};
 use std::path::Path;
 
 use assert_cmd::Command;
@@ -200,4 +201,70 @@ fn models_come_with_the_program() {
     refused(&unknown, "jets-w, jets-qcd");
     let call = sarm().args(["info", "jets-w"]).assert().success();
     assert!(String::from_utf8_lossy(&call.get_output().stdout).contains("25 x 25"));
+}
+
+/// Unpacked, a model is what the packed one is read as: packed again it is the same file.
+#[test]
+fn unpacked_and_packed_again_nothing_changes() {
+    let lab = Lab::empty();
+    lab.ok("unpack --quiet --model jets-w --out whole.safetensors");
+    lab.ok("pack --quiet --model whole.safetensors --out packed.safetensors");
+    lab.ok("unpack --quiet --model packed.safetensors --out again.safetensors");
+    let bytes = |name: &str| std::fs::read(lab.path(name)).unwrap();
+    assert!(bytes("whole.safetensors") == bytes("again.safetensors"));
+    assert!(bytes("whole.safetensors").len() > 3 * bytes("packed.safetensors").len());
+    for model in ["jets-w", "whole.safetensors --given signal=1"] {
+        lab.ok(&format!(
+            "generate --quiet --force --device cpu --model {model} --count 40 --out images.h5"
+        ));
+        let images = lab.read("images.h5").images;
+        std::fs::rename(lab.path("images.h5"), lab.path("last.h5")).unwrap();
+        if lab.path("first.h5").exists() {
+            assert!(images == lab.read("first.h5").images);
+        } else {
+            std::fs::rename(lab.path("last.h5"), lab.path("first.h5")).unwrap();
+        }
+    }
+    lab.refuses(
+        "unpack --model whole.safetensors --out packed.safetensors",
+        &["packed.safetensors", "--force"],
+    );
+}
+
+/// docs/loglikelihood.py gives the same of a packed model as of the unpacked one, and of sparse files as of dense ones.
+#[test]
+fn the_script_reads_packed_models_and_sparse_files() {
+    for toml in MODELS {
+        let lab = Lab::empty();
+        let model = common::model(toml, 6, 7, 5, 0.4);
+        save_packed(&lab.path("packed"), &model, None, &Default::default()).unwrap();
+        lab.ok("unpack --quiet --model packed --out whole");
+        let given = match model.config.condition.names.is_empty() {
+            true => "",
+            false => " --given a=0.5,b=-1",
+        };
+        for layout in ["dense", "sparse"] {
+            lab.ok(&format!(
+                "generate --quiet --device cpu --model packed --count 30 --layout {layout} --out {layout}.h5{given}"
+            ));
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let script = |model: &str, data: &str| {
+            let output = std::process::Command::new(h5::python())
+                .arg(root.join("docs/loglikelihood.py"))
+                .args([lab.path(model), lab.path(data)])
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let whole = script("whole", "dense.h5");
+        assert_eq!(whole.lines().count(), 30);
+        assert_eq!(script("packed", "dense.h5"), whole);
+        assert_eq!(script("packed", "sparse.h5"), whole);
+    }
 }

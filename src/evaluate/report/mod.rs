@@ -17,7 +17,7 @@ use thiserror::Error;
 
 pub use classifiers::{Classifiers, TwoSamples};
 pub use metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
-pub use plot::{Figure, brightness, overview, sample_page};
+pub use plot::{Figure, brightness, loss_curves, overview, sample_page};
 
 use super::{Evaluation, Sides};
 

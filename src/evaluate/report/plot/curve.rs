@@ -1,23 +1,54 @@
-//! Training and validation loss over epochs.
+//! Losses over epochs.
 
 use super::axis::{Axis, Frame};
-use super::canvas::{Canvas, Figure, GENERATED, TRUTH, Tie};
+use super::canvas::{Canvas, Figure, GENERATED, Rgb, TRUTH, Tie};
 use crate::evaluate::report::TrainingCurve;
+
+/// Colours of several runs.
+const RUNS: [Rgb; 6] = [
+    TRUTH,
+    GENERATED,
+    [46, 125, 50],
+    [123, 67, 151],
+    [191, 144, 0],
+    [90, 90, 90],
+];
+
+/// Epoch and loss.
+type Points = Vec<(f64, f64)>;
 
 /// Negative log-likelihood per image against the epoch; points that are not finite are left out.
 pub fn training_curve(curve: &TrainingCurve) -> Figure {
+    let points = |values: &[f64]| -> Points {
+        (curve.epoch.iter().copied().zip(values.iter().copied())).collect()
+    };
+    draw(
+        "Training",
+        &[
+            ("Training", points(&curve.train), TRUTH),
+            ("Validation", points(&curve.validation), GENERATED),
+        ],
+    )
+}
+
+/// The same of several runs: names, and the loss of each epoch.
+pub fn loss_curves(runs: &[(&str, &[(f64, f64)])]) -> Figure {
+    let colours = RUNS.iter().cycle();
+    let lines: Vec<_> = (runs.iter().zip(colours))
+        .map(|((name, points), colour)| (*name, points.to_vec(), *colour))
+        .collect();
+    draw("Loss of each run", &lines)
+}
+
+fn draw(title: &str, lines: &[(&str, Points, Rgb)]) -> Figure {
     let (left, right, top, bottom) = (86.0, 562.0, 34.0, 330.0);
     let mut canvas = Canvas::new(580.0, 380.0);
-    let lines = [
-        ("Training", &curve.train, TRUTH),
-        ("Validation", &curve.validation, GENERATED),
-    ];
-    let points = |values: &[f64]| -> Vec<(f64, f64)> {
-        (curve.epoch.iter().copied().zip(values.iter().copied()))
+    let finite = |points: &Points| -> Points {
+        (points.iter().copied())
             .filter(|(e, v)| e.is_finite() && v.is_finite())
             .collect()
     };
-    let all: Vec<_> = lines.iter().flat_map(|l| points(l.1)).collect();
+    let all: Points = lines.iter().flat_map(|l| finite(&l.1)).collect();
     let extent = |pick: fn(&(f64, f64)) -> f64| {
         let values = || all.iter().map(pick);
         let low = values().fold(f64::INFINITY, f64::min);
@@ -27,7 +58,9 @@ pub fn training_curve(curve: &TrainingCurve) -> Figure {
     let ((first, last), (low, high)) = (extent(|p| p.0), extent(|p| p.1));
     let margin = 0.08 * (high - low);
     let x = Axis::linear(first, last, left, right);
-    let y = Axis::linear(low - margin, high + 3.0 * margin, bottom, top);
+    // Head room for the legend.
+    let room = (1.0 + lines.len() as f64) * margin;
+    let y = Axis::linear(low - margin, high + room, bottom, top);
     let frame = Frame {
         x: &x,
         y: &y,
@@ -36,21 +69,23 @@ pub fn training_curve(curve: &TrainingCurve) -> Figure {
         grid: true,
     };
     frame.draw_grid(&mut canvas);
-    for (k, (name, values, colour)) in lines.into_iter().enumerate() {
-        let at: Vec<_> = (points(values).into_iter())
+    let longest = lines.iter().map(|l| l.0.chars().count()).max().unwrap_or(0);
+    for (k, (name, points, colour)) in lines.iter().enumerate() {
+        let at: Vec<_> = (finite(points).into_iter())
             .map(|(e, v)| (x.at(e), y.at(v)))
             .collect();
-        canvas.polyline(&at, colour, 1.8);
+        canvas.polyline(&at, *colour, 1.8);
         if at.len() <= 60 {
             for point in &at {
-                canvas.dot(*point, 2.4, colour);
+                canvas.dot(*point, 2.4, *colour);
             }
         }
         let line = top + 18.0 + 20.0 * k as f64;
-        canvas.line((right - 130.0, line), (right - 104.0, line), colour, 2.0);
-        canvas.text((right - 96.0, line + 4.0), Tie::Start, 13, name);
+        let start = right - 54.0 - 7.6 * longest as f64;
+        canvas.line((start, line), (start + 26.0, line), *colour, 2.0);
+        canvas.text((start + 34.0, line + 4.0), Tie::Start, 13, name);
     }
     frame.draw(&mut canvas);
-    canvas.bold((left, top - 12.0), Tie::Start, 15, "Training");
+    canvas.bold((left, top - 12.0), Tie::Start, 15, title);
     canvas.finish()
 }

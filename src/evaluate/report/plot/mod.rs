@@ -14,7 +14,7 @@ mod samples;
 
 pub use canvas::Figure;
 pub use colour::brightness;
-pub use curve::training_curve;
+pub use curve::{loss_curves, training_curve};
 pub use extrapolation::extrapolation;
 pub use histogram::{HistogramPlot, histogram_page};
 pub use maps::{Scale, map_page, signed_map};
