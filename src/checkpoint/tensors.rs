@@ -225,6 +225,26 @@ impl Tensors {
         })
     }
 
+    /// Refuse a file with a tensor of another type than those that a checkpoint has: one that was saved anew in half
+    /// precision, for example.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`], with the tensor's name and type.
+    pub fn check_types(&self) -> Result<(), CheckpointError> {
+        let mut tensors: Vec<_> = self.header.tensors().into_iter().collect();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        let strange = tensors
+            .iter()
+            .find(|(_, tensor)| !matches!(tensor.dtype, Dtype::F32 | Dtype::BF16));
+        match strange {
+            None => Ok(()),
+            Some((name, tensor)) => Err(self.damaged(format!(
+                "tensor '{name}' holds {:?}, a checkpoint holds F32, a packed one BF16 weights too; save it as float32",
+                tensor.dtype
+            ))),
+        }
+    }
+
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -102,6 +102,7 @@ impl Checkpoint {
     /// A file that is no checkpoint.
     pub fn of(file: &Tensors) -> Result<Self, CheckpointError> {
         let header = Header::read(file)?;
+        file.check_types()?;
         let mut model = families::model(&header, file)?;
         if file.metadata("progress").is_ok() {
             return Err(

@@ -143,6 +143,39 @@ fn damage_is_told() {
     }
 }
 
+/// A checkpoint that another program saved in half precision: the message names tensor and type.
+#[test]
+fn half_precision_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m");
+    let model = common::model(MODELS[0], 6, 7, 5, 0.4);
+    save(&path, &model, None, &Default::default()).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let halves: Vec<(String, Vec<usize>, Vec<u8>)> = (file.tensors().iter())
+        .map(|(name, tensor)| {
+            let numbers = tensor.data().chunks_exact(4);
+            let halved = numbers.flat_map(|b| {
+                let value = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+                half::f16::from_f32(value).to_le_bytes()
+            });
+            (name.clone(), tensor.shape().to_vec(), halved.collect())
+        })
+        .collect();
+    let views = halves.iter().map(|(name, shape, bytes)| {
+        let dtype = safetensors::Dtype::F16;
+        let view = safetensors::tensor::TensorView::new(dtype, shape.clone(), bytes).unwrap();
+        (name.clone(), view)
+    });
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let saved = safetensors::serialize(views, header.metadata().clone()).unwrap();
+    std::fs::write(&path, saved).unwrap();
+    let error = Checkpoint::read(&path).unwrap_err().to_string();
+    for part in ["stage.0.", "F16", "float32"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
 /// A name is enough, and says which class.
 #[test]
 fn models_come_with_the_program() {

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod anomaly;
 mod gpu_check;
 mod simulate;
 mod study;
