@@ -46,8 +46,9 @@ pub struct Evaluate {
     /// Directory for the report.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Checkpoint of the model that generated the images; its training curve and NLL go into the report
-    /// [default: the one that the generated file names, if it still exists].
+    /// Checkpoint of the model that generated the images [default: the one that the file names].
+    ///
+    /// Its training curve and NLL go into the report, if it still exists.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// Half-width of the image in eta and phi.

@@ -56,8 +56,10 @@ pub struct Generate {
     /// Layout of the output: dense (LAGAN, gzip) or sparse (CSR; smaller and faster).
     #[arg(long, default_value = "dense")]
     layout: Layout,
-    /// Conditions that all images share. The model draws the ones left out from their distribution, given these
-    /// [default: those that the name of a shipped model stands for; otherwise none]
+    /// Conditions that all images share; the model draws the ones left out.
+    ///
+    /// They are drawn from their distribution, given these [default: those that the name of a shipped model stands for;
+    /// otherwise none].
     #[arg(
         long,
         value_name = "NAME=VALUE,..",
@@ -65,8 +67,10 @@ pub struct Generate {
         conflicts_with = "given_from"
     )]
     given: Vec<Given>,
-    /// Take the conditions from the rows of a data file: image i gets row i, and after the last row they start again. A
-    /// shipped model uses only rows of its class. A total is computed as the sum of the row's pixels.
+    /// Take the conditions from the rows of a data file: image i gets row i.
+    ///
+    /// After the last row they start again. A shipped model uses only rows of its class. A total is computed as the sum of
+    /// the row's pixels.
     #[arg(long, value_name = "FILE")]
     given_from: Option<PathBuf>,
     /// Rows of --given-from to use.
@@ -77,15 +81,15 @@ pub struct Generate {
         conflicts_with = "given"
     )]
     select: Vec<Selection>,
-    /// Also write the observables of each image (jet_pt, jet_mass, tau_21 ..)
-    /// [default: true in the dense layout, false in the sparse one].
+    /// Also write the observables of each image (jet_pt, tau_21 ..) [default: in the dense layout].
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     observables: Option<bool>,
     /// Half-width of the image in eta and phi, for the observables.
     #[arg(long, value_name = "R", default_value_t = DEFAULT_RANGE, allow_negative_numbers = true)]
     range: f64,
-    /// Limit on the memory used on each card, not counting what its driver takes: 4GiB, 512MiB, or bytes
-    /// [default: all free memory]. It does not change the images.
+    /// Limit on the memory used on each card: 4GiB, 512MiB, or bytes [default: all free memory].
+    ///
+    /// What the card's driver takes is not counted. It does not change the images.
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes)]
     max_memory: Option<u64>,
     /// Continue an unfinished run with the same options.

@@ -6,6 +6,7 @@ use crate::data::{FileOptions, ImageSize, Selection};
 #[derive(clap::Args, Clone)]
 pub(super) struct Select {
     /// Use only rows whose data set NAME equals VALUE or lies in LOW..HIGH (both ends included).
+    ///
     /// May be repeated; a row must satisfy every selection. `row` is the row number in the file, from 0.
     #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
     pub select: Vec<Selection>,

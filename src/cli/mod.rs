@@ -36,21 +36,22 @@ struct Arguments {
 }
 
 #[derive(clap::Args, Clone)]
+#[command(next_help_heading = "Options of every verb")]
 struct Global {
     /// Number of threads [default: one per core]. It never changes a result.
-    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, display_order = 1000, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Device: auto, cpu, cuda or cuda:N; `generate` also takes several cards, cuda:0,1,.. or cuda:all.
-    /// With auto, training and generation run on the first card, if there is one, and scoring runs on the CPU.
-    /// Cards round to bfloat16: a log-likelihood is then accurate to about 1e-3 of its value, and a card's images differ
-    /// from the CPU's.
-    #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    /// Where to compute: auto, cpu, cuda or cuda:N; for `generate` also cuda:0,1,.. or cuda:all.
+    ///
+    /// With auto, training and generation run on the first card, if there is one, and scoring runs on the CPU. Cards round to
+    /// bfloat16: a log-likelihood is then accurate to about 1e-3 of its value, and a card's images differ from the CPU's.
+    #[arg(long, global = true, display_order = 1001, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// Print errors only: no progress, no summary.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 1002)]
     quiet: bool,
     /// Print more; give it twice for everything.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, display_order = 1003, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
 }
 
@@ -307,6 +308,46 @@ fn refuse_existing(path: &Path, force: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `-h` says in a line what an option does; `--help` has the rest. What all verbs share stands behind what is a verb's own.
+    #[test]
+    fn short_help_is_short() {
+        const LONGEST: usize = 120;
+        let mut command = Arguments::command();
+        command.build();
+        let mut long = Vec::new();
+        for verb in command.get_subcommands().filter(|v| v.get_name() != "help") {
+            for option in verb.get_arguments() {
+                let help = option
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                if help.is_empty() || help.len() > LONGEST {
+                    long.push(format!("{} {}: {help}", verb.get_name(), option.get_id()));
+                }
+            }
+            let help = verb.clone().render_help().to_string();
+            let help = help.split("\n\nExample").next().unwrap_or_default();
+            let shared = help.find("Options of every verb:");
+            let (own, shared) = help.split_at(shared.unwrap_or_else(|| panic!("{help}")));
+            let defined = |text: &str, option: &str| {
+                let starts = |line: &&str| {
+                    let line = line.trim_start();
+                    line.starts_with(option) || line.contains(&format!(", {option}"))
+                };
+                text.lines().filter(starts).count()
+            };
+            for option in ["--threads <N>", "--device <", "--quiet  ", "--verbose.."] {
+                let found = (defined(own, option), defined(shared, option));
+                assert_eq!(found, (0, 1), "{option}: {help}");
+            }
+        }
+        assert!(
+            long.is_empty(),
+            "too long for -h (the first paragraph):\n{}",
+            long.join("\n")
+        );
+    }
 
     #[test]
     fn sizes_are_parsed() {

@@ -34,12 +34,15 @@ pub struct Score {
     select: Select,
     #[command(flatten)]
     file: FileArguments,
-    /// Conditions of all images, instead of the file's columns. A total cannot be given: it is the sum of each image's pixels
-    /// [default: those that the name of a shipped model stands for]
+    /// Conditions of all images, instead of the file's columns.
+    ///
+    /// A total cannot be given: it is the sum of each image's pixels [default: those that the name of a shipped model
+    /// stands for].
     #[arg(long, value_name = "NAME=VALUE,..", value_delimiter = ',')]
     given: Vec<Given>,
-    /// Output file (HDF5): for each image `log_likelihood` in nats, its `row` in the data file and, for a model with
-    /// conditions, `log_prior`: ln p of the conditions given the labels among them.
+    /// Output file (HDF5): `log_likelihood` of each image in nats, its `row`, and `log_prior`.
+    ///
+    /// `log_prior`, for a model with conditions, is ln p of the conditions given the labels among them.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Use only the first N selected images.

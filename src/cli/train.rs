@@ -47,8 +47,9 @@ pub struct Train {
     /// Use only the first N selected images.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     limit: Option<usize>,
-    /// Continue the run in --out. On the same kind of device the result is identical, bit for bit, to that of an
-    /// uninterrupted run.
+    /// Continue the run in --out.
+    ///
+    /// On the same kind of device the result is identical, bit for bit, to that of an uninterrupted run.
     #[arg(long)]
     resume: bool,
     /// Overwrite the run in --out.

@@ -8,8 +8,10 @@ use crate::evaluate::report;
 /// Whether and how classifiers judge.
 #[derive(clap::Args)]
 pub(super) struct Classifiers {
-    /// Also train classifiers: truth against generated images for each class, and signal against background, trained on
-    /// generated images and tested on truth. Each test takes some minutes; no other metric needs it.
+    /// Also train classifiers that tell truth from generated images; takes minutes.
+    ///
+    /// Truth against generated images for each class, and signal against background, trained on generated images and tested
+    /// on truth. Each test takes some minutes; no other metric needs it.
     #[arg(long)]
     classifiers: bool,
     /// Maximum number of images of each class to use [default: 5000 for cnn, 20000 for dense].
