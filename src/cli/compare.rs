@@ -13,9 +13,9 @@ use crate::checkpoint::tensors::write_atomically;
 use crate::evaluate::report::loss_curves;
 use side::Side;
 
-/// Compare runs side by side: what differs in their configurations, losses, likelihoods, distances, classifiers.
+/// Compare runs and reports side by side.
 ///
-/// Each argument is a run directory of `train`, a report directory of `evaluate`, or RUN,REPORT for both. A report is
+/// Shown are the settings that differ, losses, likelihoods, distances and what classifiers said. Each argument is a run directory of `train`, a report directory of `evaluate`, or RUN,REPORT for both. A report is
 /// also found inside its run directory. Distances are given in floors: the W1 that two true samples of the same sizes
 /// have. Only what the reports hold is shown; nothing is computed anew.
 #[derive(clap::Args)]

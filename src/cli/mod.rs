@@ -67,7 +67,7 @@ enum Verb {
     Compare(compare::Compare),
     /// Compute the exact log-likelihood of each image in a file, in nats.
     Score(score::Score),
-    /// Show the images of a file or a model: average, spectrum, examples; as a picture or in the terminal.
+    /// Show the images of a file or a model, as a picture or in the terminal.
     Plot(plot::Plot),
     /// Make a model small enough to ship.
     Pack(pack::Pack),

@@ -19,9 +19,10 @@ use crate::run::pretrained;
 /// Images that a page shows one by one.
 const SHOWN: usize = 24;
 
-/// Show the images of a file, or images that a model draws: their average, the spectrum of their pixels, some of them.
+/// Show the images of a file or a model, as a picture or in the terminal.
 ///
-/// Without --out the picture goes to the terminal. Nothing is compared: `evaluate` does that.
+/// Shown are the average image, the spectrum of the pixels, the sums and the first images. Without --out the picture goes to
+/// the terminal. Nothing is compared: `evaluate` does that.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  sarm plot jets.h5\n  sarm plot jets.h5 --select signal=1 --out jets.png\n  sarm plot jets-w --out jets-w.svg"

@@ -9,7 +9,10 @@ use predicates::prelude::*;
 /// Options that every verb has.
 const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 
-const VERBS: [(&str, &str); 8] = [
+/// What a file does not say of itself.
+const FILE: &str = "--images --shape --scale --threshold --class --weights";
+
+const VERBS: [(&str, &str); 11] = [
     (
         "train",
         "--data --select --config --out --epochs --seed --limit --resume --force --checkpoint-every --json",
@@ -27,6 +30,9 @@ const VERBS: [(&str, &str); 8] = [
         "--model --data --select --given --out --limit --force --json",
     ),
     ("pack", "--model --out --force"),
+    ("unpack", "--model --out --force"),
+    ("plot", "--select --out --count --seed --given --force"),
+    ("compare", "--out --force --json"),
     ("info", "--devices --json"),
     ("bench", "--config --seconds --skip-naive --dir --json"),
     ("completions", ""),
@@ -59,7 +65,7 @@ fn help_mentions_every_option() {
         for line in text.lines().filter(listed) {
             let option = line.split_whitespace().find(|w| w.starts_with("--"));
             let option = option.unwrap_or("").trim_end_matches("...");
-            let known = format!("{options} {GLOBAL} --version");
+            let known = format!("{options} {GLOBAL} {FILE} --version");
             assert!(
                 known.split(' ').any(|k| k == option),
                 "{verb}: {option} is new; add it here"
