@@ -143,18 +143,20 @@ impl<'a> Job<'a> {
         } = request;
         let conditions = RunConditions::new(checkpoint, source, *seed, images, *threads)?;
         let count = request.count.unwrap_or(conditions.rows() as u64);
-        image_end(request.first, count)?;
-        let plan = SamplingPlan {
-            seed: request.seed,
-            conditions: conditions.standardised(model),
-            max_memory: request.max_memory,
-            ..SamplingPlan::default()
-        };
+        let end = image_end(request.first, count)?;
+        let plan = conditions.tell(
+            model,
+            SamplingPlan {
+                seed: request.seed,
+                max_memory: request.max_memory,
+                ..SamplingPlan::default()
+            },
+        );
         let (opened, sampler) = open_sampler(&request.device, request.threads, model, &plan)?;
         let size = model.image();
         let identity = Identity {
             model: sha256_bytes(&checkpoint.sha256)?,
-            condition: conditions.hash(model),
+            condition: conditions.hash(model, end),
             seed: request.seed,
             first: request.first,
             count,
@@ -183,8 +185,7 @@ impl<'a> Job<'a> {
 
     /// Where the conditions come from, where that is not plain from what was asked for.
     pub fn conditions_origin(&self) -> Option<String> {
-        let Identity { first, count, .. } = self.identity;
-        self.conditions.origin(first.saturating_add(count))
+        self.conditions.origin()
     }
 
     /// Conditions beyond all that the model was trained on, a sentence each.
@@ -200,7 +201,7 @@ impl<'a> Job<'a> {
         let Identity { first, count, .. } = self.identity;
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let images = self.sampler.sample(first, count)?;
-        let conditions = self.conditions.written(first, count, &BTreeSet::new());
+        let conditions = self.conditions.written(first, count, &BTreeSet::new())?;
         Ok(Drawn { images, conditions })
     }
 
@@ -234,8 +235,8 @@ impl<'a> Job<'a> {
                     .map(|o| o.columns())
                     .unwrap_or_default();
             }
-            columns.extend(conditions.written(first, images.len(), &computed));
-            columns
+            columns.extend(conditions.written(first, images.len(), &computed)?);
+            Ok(columns)
         };
         Ok(generate(&plan, self.sampler.as_mut(), &columns, progress)?)
     }

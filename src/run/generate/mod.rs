@@ -146,7 +146,8 @@ pub enum GenerateError {
 /// Per-row quantities of a block, from the number of its first image and its images.
 ///
 /// As long as the block, always the same names, finite; called on the writer's thread.
-pub type Observables<'a> = dyn Fn(u64, &SparseImages) -> BTreeMap<String, Vec<f32>> + Sync + 'a;
+pub type Observables<'a> =
+    dyn Fn(u64, &SparseImages) -> Result<BTreeMap<String, Vec<f32>>, EngineError> + Sync + 'a;
 
 /// Draw the images of `plan` and write them to its output.
 ///
@@ -383,13 +384,13 @@ impl<'a> Sink<'a> {
     fn replay(&mut self) -> Result<(), GenerateError> {
         let (plan, observables, writer) = (self.plan, self.observables, &mut self.writer);
         self.journal.replay(|first, images| {
-            writer.append(&images, &columns(plan, observables, first, &images))
-        })?;
-        Ok(())
+            let columns = columns(plan, observables, first, &images)?;
+            Ok::<_, GenerateError>(writer.append(&images, &columns)?)
+        })
     }
 
     /// Write blocks until told to finish; without that word the journal stays and the output goes.
-    fn run(mut self, blocks: Receiver<Message>) -> Result<(), DataError> {
+    fn run(mut self, blocks: Receiver<Message>) -> Result<(), GenerateError> {
         let mut synced = Instant::now();
         for message in blocks {
             let images = match message {
@@ -406,16 +407,14 @@ impl<'a> Sink<'a> {
             };
             let first = self.journal.next();
             self.journal.append(&images)?;
-            self.writer.append(
-                &images,
-                &columns(self.plan, self.observables, first, &images),
-            )?;
+            let columns = columns(self.plan, self.observables, first, &images)?;
+            self.writer.append(&images, &columns)?;
             if synced.elapsed() >= self.plan.sync_interval {
                 self.journal.sync()?;
                 synced = Instant::now();
             }
         }
-        self.journal.sync()
+        Ok(self.journal.sync()?)
     }
 }
 
@@ -425,10 +424,10 @@ fn columns(
     observables: &Observables,
     first: u64,
     images: &SparseImages,
-) -> BTreeMap<String, Vec<f32>> {
-    let mut columns = observables(first, images);
+) -> Result<BTreeMap<String, Vec<f32>>, EngineError> {
+    let mut columns = observables(first, images)?;
     for (name, value) in &plan.constants {
         columns.insert(name.clone(), vec![*value; images.len()]);
     }
-    columns
+    Ok(columns)
 }

@@ -174,10 +174,10 @@ impl Journal {
     /// # Errors
     ///
     /// The visitor's own, or a failure to read.
-    pub fn replay(
+    pub fn replay<E: From<DataError>>(
         &mut self,
-        mut visitor: impl FnMut(u64, SparseImages) -> Result<(), DataError>,
-    ) -> Result<(), JournalError> {
+        mut visitor: impl FnMut(u64, SparseImages) -> Result<(), E>,
+    ) -> Result<(), E> {
         let length = self.file.metadata().map_err(|e| self.io(e))?.len();
         self.end = HEADER as u64;
         self.next = self.identity.first;
