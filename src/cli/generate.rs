@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::interrupt::{Interrupt, Signal};
-use super::{Global, bytes, command_line, grouped, print_json, refuse_existing, refuse_input};
+use super::{Global, bytes, command_line, grouped, output, print_json, refuse_input};
 use crate::data::{Layout, Provenance, Selection};
 use crate::device::Devices;
 use crate::physics::DEFAULT_RANGE;
@@ -50,7 +50,7 @@ pub struct Generate {
         allow_negative_numbers = true, value_parser = super::whole::<0, u64>
     )]
     first: u64,
-    /// Output file (HDF5).
+    /// Output file (HDF5). Directories that lead to it are made.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Layout of the output: dense (LAGAN, gzip) or sparse (CSR; smaller and faster).
@@ -157,7 +157,7 @@ impl Generate {
     pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let inputs = [Some(&self.model), self.given_from.as_ref()];
         refuse_input(&self.out, inputs.into_iter().flatten())?;
-        refuse_existing(&self.out, self.force || self.resume)?;
+        output::check(&self.out, self.force || self.resume)?;
         global.start_threads()?;
         let checkpoint = pretrained::open(&self.model)?;
         let request = Request {
@@ -194,6 +194,7 @@ impl Generate {
         for remark in job.beyond_training() {
             log::warn!("{remark}");
         }
+        output::make_parents(&self.out)?;
         let interrupt = Interrupt::watch()?;
         let (outcome, seconds) = self.write(global, &mut job, &output, &interrupt)?;
         let report = Report::new(self.out.clone(), &outcome, seconds, &opened.devices);

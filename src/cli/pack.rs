@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Global, grouped, refuse_existing, refuse_input};
+use super::{Global, grouped, output, refuse_input};
 use crate::run::checkpoint::save_packed;
 use crate::run::pretrained;
 
@@ -18,7 +18,7 @@ pub struct Pack {
     /// Checkpoint file.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Output file.
+    /// Output file. Directories that lead to it are made.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Overwrite --out.
@@ -29,13 +29,14 @@ pub struct Pack {
 impl Pack {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         refuse_input(&self.out, [&self.model])?;
-        refuse_existing(&self.out, self.force)?;
+        output::check(&self.out, self.force)?;
         let checkpoint = pretrained::open(&self.model)?;
         // Who gets the model learns what it was trained on, not where that lies on this machine.
         let mut record = checkpoint.record;
         if let Some(name) = Path::new(&record.data).file_name() {
             record.data = name.to_string_lossy().into_owned();
         }
+        output::make_parents(&self.out)?;
         save_packed(
             &self.out,
             checkpoint.model.as_ref(),

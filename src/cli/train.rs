@@ -35,7 +35,7 @@ pub struct Train {
     /// TOML configuration; configs/paper/ has the paper's [default: one stage, D+C].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Run directory.
+    /// Run directory; it and those that lead to it are made.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Number of epochs; overrides the configuration.
@@ -87,6 +87,7 @@ impl Train {
         }
         config.training().check()?;
         check_directory(&self.out, self.resume, self.force)?;
+        super::output::probe(&self.out.join("model.safetensors"))?;
         let started = std::time::Instant::now();
         let dataset = data::read_all(
             &self.data,
