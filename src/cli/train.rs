@@ -14,7 +14,8 @@ use crate::device::Task;
 use crate::families;
 use crate::family::Model;
 use crate::prior::Prior;
-use crate::run::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
+use crate::run::train::{EpochMetrics, Observer, TrainError, TrainPlan, check_directory, train};
+use crate::run::{forecast, room};
 
 /// Train a model on images.
 ///
@@ -106,6 +107,15 @@ impl Train {
             dataset.images.len(),
             started.elapsed().as_secs_f64()
         );
+        let demand = forecast::training(config.as_ref(), &opened.devices, dataset.images.size())
+            .map_err(TrainError::from)?;
+        if let Some(demand) = demand {
+            global.say(format!(
+                "{} parameters; training takes up to {} of memory besides the images",
+                forecast::count(demand.parameters),
+                room::size(demand.bytes),
+            ));
+        }
         let mut observer = Bars {
             global: global.clone(),
             remark: opened.remark,

@@ -15,7 +15,7 @@ mod training;
 pub use config::ConfigError;
 pub(crate) use config::{check_conditions, factor, impossible, positive, within};
 pub use error::EngineError;
-pub use model::{Beyond, Configuration, Family, Model, Scorer, TensorInfo, open_sampler};
+pub use model::{Beyond, Configuration, Demand, Family, Model, Scorer, TensorInfo, open_sampler};
 pub use sampler::{DrawConditions, Sampler, SamplingPlan};
 pub use trainer::{Trainer, TrainingState};
 pub use training::TrainConfig;

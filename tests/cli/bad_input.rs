@@ -429,8 +429,8 @@ fn outputs_that_exist_or_have_no_place() {
     for line in [generate, score] {
         lab.refuses(&format!("{line} out.h5"), &["out.h5", "exists", "--force"]);
         lab.refuses(
-            &format!("{line} no/where/out.h5"),
-            &["no/where", "no directory"],
+            &format!("{line} data.h5/no/where/out.h5"),
+            &["data.h5/no/where", "'data.h5' is not a directory"],
         );
         lab.refuses(&format!("{line} thesis --force"), &["thesis", "not a file"]);
     }
@@ -457,8 +457,25 @@ fn outputs_that_exist_or_have_no_place() {
         lab.ok(&format!("{line} out.h5 --force --quiet"));
     }
     lab.ok(&format!("{train} run --force --quiet"));
-    // A run directory is made with all that leads to it.
+    // Every output is made with all that leads to it.
     lab.ok(&format!("{train} runs/of/today --quiet"));
+    lab.ok(&format!("{generate} images/of/today/g.h5 --quiet"));
+    lab.ok(&format!("{score} scores/of/today/s.h5 --quiet"));
+    lab.ok("pack --quiet --model run/model.safetensors --out packed/of/today/m.safetensors");
+    let evaluate = "evaluate --truth data.h5 --generated data.h5 --bootstrap 5 --quiet --out";
+    lab.ok(&format!("{evaluate} reports/of/today"));
+    // Nothing is read before it is known that the output can be written: here these files are not there.
+    for line in [
+        "train --data gone.h5 --out /proc/new",
+        "generate --model gone --count 5 --out /proc/new/g.h5",
+        "score --model gone --data gone.h5 --out /proc/new.h5",
+        "evaluate --truth gone.h5 --generated gone.h5 --out /proc/new/report",
+        "pack --model gone --out /proc/new.safetensors",
+    ] {
+        lab.refuses(line, &["cannot write '/proc/new", "no file can be made in '/proc'"]);
+    }
+    let probes = |folder: &str| lab.names(folder).iter().any(|n| n.contains("probe"));
+    assert!(!probes(".") && !probes("scores/of/today"));
     // What is refused after the images were read must not have cost the run that was there.
     lab.file(
         "upper.toml",

@@ -63,6 +63,8 @@ pub struct Output {
     pub resume: bool,
     /// Replace what is there.
     pub force: bool,
+    /// Bytes that the file and its journal may take of the disk at the most; `None`: what is free.
+    pub max_disk: Option<u64>,
     /// Root attributes that say how it was made: the command, the model's name.
     pub provenance: Provenance,
 }
@@ -245,6 +247,7 @@ impl<'a> Job<'a> {
         let mut plan = GeneratePlan::new(&output.path, self.identity.clone(), output.layout);
         plan.resume = output.resume;
         plan.force = output.force;
+        plan.max_disk = output.max_disk;
         plan.provenance =
             (output.provenance.clone()).with("device", self.opened.devices.describe());
         if let Some(origin) = self.conditions_origin() {
