@@ -187,11 +187,6 @@ impl Generate {
                 .with("model", self.model.display().to_string()),
         };
         let demand = forecast::drawing(checkpoint.model.as_ref())?;
-        global.say(format!(
-            "{} parameters; the sampler takes {} of memory",
-            forecast::count(demand.parameters),
-            room::size(demand.bytes),
-        ));
         // What is refused before the work is refused in one line.
         output.geometry(checkpoint.model.image())?;
         let mut job = Job::new(&checkpoint, &request)?;
@@ -200,6 +195,11 @@ impl Generate {
         if let Some(remark) = opened.remark {
             global.say(remark);
         }
+        global.say(format!(
+            "{} parameters; the sampler takes {} of memory",
+            forecast::count(demand.parameters),
+            room::size(demand.bytes),
+        ));
         if let Some(origin) = job.conditions_origin() {
             global.say(format!("conditions: {origin}"));
         }

@@ -12,7 +12,7 @@ use crate::data;
 use crate::data::ReadOptions;
 use crate::device::Task;
 use crate::families;
-use crate::family::Model;
+use crate::family::{Demand, Model};
 use crate::prior::Prior;
 use crate::run::train::{EpochMetrics, Observer, TrainError, TrainPlan, check_directory, train};
 use crate::run::{forecast, room};
@@ -109,16 +109,10 @@ impl Train {
         );
         let demand = forecast::training(config.as_ref(), &opened.devices, dataset.images.size())
             .map_err(TrainError::from)?;
-        if let Some(demand) = demand {
-            global.say(format!(
-                "{} parameters; training takes up to {} of memory besides the images",
-                forecast::count(demand.parameters),
-                room::size(demand.bytes),
-            ));
-        }
         let mut observer = Bars {
             global: global.clone(),
             remark: opened.remark,
+            demand,
             device: opened.devices.describe(),
             epochs: config.training().epochs,
             batch_images: 0,
@@ -163,6 +157,8 @@ impl Train {
 struct Bars {
     global: Global,
     remark: Option<String>,
+    /// What the network takes, said before the work.
+    demand: Option<Demand>,
     device: String,
     epochs: usize,
     batch_images: u64,
@@ -184,6 +180,13 @@ impl Observer for Bars {
         let unmasked: usize = model.tensors().iter().map(|t| t.unmasked).sum();
         if let Some(remark) = self.remark.take() {
             self.global.say(remark);
+        }
+        if let Some(demand) = self.demand.take() {
+            self.global.say(format!(
+                "{} parameters; training takes up to {} of memory besides the images",
+                forecast::count(demand.parameters),
+                room::size(demand.bytes),
+            ));
         }
         self.global.say(format!(
             "training {} unmasked parameters on {} images, {} held out ({})",

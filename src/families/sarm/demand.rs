@@ -32,12 +32,14 @@ fn of_model(model: &ModelConfig, batch: usize, on_card: bool) -> Demand {
 /// What training `config` on images of `size` takes; `None` where it does not go with them.
 pub(super) fn of_training(config: &Config, size: ImageSize, on_card: bool) -> Option<Demand> {
     let model = config.resolve(size).ok()?;
+    model.check().ok()?;
     Some(of_model(&model, config.train.batch, on_card))
 }
 
 /// Settings of `config` that are lower, so that training takes `bytes` at the most.
 pub(super) fn lower(config: &Config, size: ImageSize, on_card: bool, bytes: u64) -> Option<String> {
     let asked = config.resolve(size).ok()?;
+    asked.check().ok()?;
     let most = |of: fn(&super::config::StageConfig) -> usize| asked.stage.iter().map(of).max();
     let (units, layers) = (most(|s| s.units_per_pixel)?, most(|s| s.layers)?);
     let (word, values) = match asked.likelihood {
