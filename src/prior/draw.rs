@@ -347,8 +347,7 @@ impl Drawing {
                 // Candidates of all rows are numbered in a row, and there are more than 64 bits count.
                 let n = u128::from(first) * self.candidates as u128 + u128::from(n);
                 let use_of_it = LABELS | (((n >> 64) as u32) << 16);
-                let [a, b, ..] =
-                    random::words(self.seed, Purpose::Condition, n as u64, use_of_it);
+                let [a, b, ..] = random::words(self.seed, Purpose::Condition, n as u64, use_of_it);
                 let mut left = random::unit_f64(a, b) * total as f64;
                 let found = self.labels.iter().find(|(_, images)| {
                     left -= *images as f64;

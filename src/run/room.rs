@@ -14,10 +14,12 @@ pub fn memory() -> Option<u64> {
 /// Bytes on the disk of `path`, or of the nearest directory above it that exists, that this user may still take.
 #[cfg(unix)]
 pub fn disk(path: &Path) -> Option<u64> {
-    let mut ways = path.ancestors().map(|way| match way.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => way,
-    });
+    let mut ways = path
+        .ancestors()
+        .map(|way| match way.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => way,
+        });
     let disk = ways.find_map(|way| rustix::fs::statvfs(way).ok())?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
@@ -53,9 +55,8 @@ fn group_memory() -> Option<u64> {
         let ours = kinds.is_empty() || kinds.split(',').any(|kind| kind == "memory");
         // A limit holds for all groups inside; a container may see its own group as the root.
         let ways = Path::new(path).ancestors().filter(move |_| ours);
-        let ways = ways.map(move |way| {
-            Path::new(root).join(way.strip_prefix("/").unwrap_or(Path::new("")))
-        });
+        let ways = ways
+            .map(move |way| Path::new(root).join(way.strip_prefix("/").unwrap_or(Path::new(""))));
         ways.filter_map(move |way| left_in(&way, files))
             .collect::<Vec<_>>()
     });

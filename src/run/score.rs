@@ -153,7 +153,10 @@ pub fn score_dataset(
     let started = Instant::now();
     let mut log_likelihood = vec![f64::NEG_INFINITY; dataset.rows.len()];
     if !inside.is_empty() {
-        for (row, score) in inside.into_iter().zip(scorer.score(devices, Arc::new(data))?) {
+        for (row, score) in inside
+            .into_iter()
+            .zip(scorer.score(devices, Arc::new(data))?)
+        {
             log_likelihood[row] = score;
         }
     }
@@ -176,7 +179,10 @@ fn split(model: &dyn Model, dataset: &Dataset) -> (Vec<usize>, Option<BeyondImag
     // Few images are beyond: halves without any are taken as a whole. The last range is the one that comes first.
     let mut ranges = vec![0..all];
     while let Some(range) = ranges.pop() {
-        if model.beyond(&dataset.images.gather(range.clone())).is_none() {
+        if model
+            .beyond(&dataset.images.gather(range.clone()))
+            .is_none()
+        {
             inside.extend(range);
         } else if range.len() > 1 {
             let middle = range.start + range.len() / 2;

@@ -472,7 +472,10 @@ fn outputs_that_exist_or_have_no_place() {
         "evaluate --truth gone.h5 --generated gone.h5 --out /proc/new/report",
         "pack --model gone --out /proc/new.safetensors",
     ] {
-        lab.refuses(line, &["cannot write '/proc/new", "no file can be made in '/proc'"]);
+        lab.refuses(
+            line,
+            &["cannot write '/proc/new", "no file can be made in '/proc'"],
+        );
     }
     let probes = |folder: &str| lab.names(folder).iter().any(|n| n.contains("probe"));
     assert!(!probes(".") && !probes("scores/of/today"));

@@ -342,7 +342,10 @@ fn scores_are_summed_up_on_a_terminal() {
     assert!(output.status.success(), "{shown}");
     let mut sorted: Vec<f64> = numbers.lines().map(|l| l.parse().unwrap()).collect();
     sorted.sort_by(f64::total_cmp);
-    for (name, value) in [("smallest", sorted[0]), ("largest", sorted[sorted.len() - 1])] {
+    for (name, value) in [
+        ("smallest", sorted[0]),
+        ("largest", sorted[sorted.len() - 1]),
+    ] {
         let wanted = format!("{name} {value:>12.4}");
         assert!(shown.contains(&wanted), "{wanted}: {shown}");
     }

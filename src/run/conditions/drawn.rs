@@ -118,7 +118,11 @@ impl DrawnConditions {
             // Without the lock: others may look for what is there.
             let drawn = self.drawing.rows(missing.clone())?;
             let block = Block {
-                columns: self.places.iter().map(|p| drawn.columns[*p].clone()).collect(),
+                columns: self
+                    .places
+                    .iter()
+                    .map(|p| drawn.columns[*p].clone())
+                    .collect(),
                 images: missing,
             };
             next = block.append(next..end, &mut columns);
@@ -163,7 +167,11 @@ impl Kept {
     /// Append the conditions of the first of `images` to `columns`, where they are kept; `count` images were asked for.
     fn take(&mut self, images: Range<u64>, count: usize, columns: &mut [Vec<f32>]) -> Taken {
         self.largest = self.largest.max(count);
-        match self.blocks.iter().find(|b| b.images.contains(&images.start)) {
+        match self
+            .blocks
+            .iter()
+            .find(|b| b.images.contains(&images.start))
+        {
             Some(block) => Taken::UpTo(block.append(images, columns)),
             None => {
                 let starts = self.blocks.iter().map(|b| b.images.start);
