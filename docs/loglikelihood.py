@@ -94,13 +94,12 @@ def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, **_):
 
 
 def grid(x, levels, power, maximum, **_):
-    """Level 1 .. N of positive pixels, its GeV, and the width of its cell; the first cell begins at 0."""
+    """Level 1 .. N of positive pixels, its GeV, and the width of its cell; the first cell begins at 0. Of a pixel beyond
+    the last cell the infinite level, which has no probability."""
     step = maximum ** (1 / power) / levels
     k = np.maximum(np.floor(x ** (1 / power) / step + 0.5), 1)
-    if (k > levels).any():
-        sys.exit(f"error: {(k > levels).sum()} pixels lie beyond the model's grid (the largest is {x.max()} GeV)")
     low, high = np.where(k == 1, 0, k - 0.5), k + 0.5
-    return k.astype(int), (k * step) ** power, (high * step) ** power - (low * step) ** power
+    return np.where(k > levels, np.inf, k), (k * step) ** power, (high * step) ** power - (low * step) ** power
 
 
 def log_likelihood(config, parameters, images, conditions):
@@ -147,12 +146,18 @@ def log_likelihood(config, parameters, images, conditions):
             level, _, width = grid(x, **likelihood)
             every = np.ones((len(get("levels.bias")), value.shape[1]), bool)
             logits = value @ masked(get("levels.weight"), every).T + get("levels.bias")
-            log_f = logits[np.arange(len(x)), level - 1] - log_sum_exp(logits) - np.log(width)
+            column = np.where(level < np.inf, level, 1).astype(int) - 1
+            log_f = logits[np.arange(len(x)), column] - log_sum_exp(logits) - np.log(width)
         gate_cost = np.where(images[:, order] > 0, softplus(gate), softplus(-gate))
         total -= np.where(before <= nothing, 0, gate_cost).sum(axis=1)
         # Once nothing is left all is certain; what is too small to be distinguished from rounding counts as nothing.
         np.add.at(total, image, np.where((before <= nothing)[image, place], 0, log_f))
-    return total
+    # Beyond the range there is no probability; a rounding above its upper end is not beyond it.
+    if likelihood["kind"] == "dd":
+        beyond = np.isinf(grid(images, **likelihood)[0])
+    else:
+        beyond = images > likelihood.get("upper", np.inf) * (1 + 2.0**-21)
+    return np.where(beyond.any(axis=1), -np.inf, total)
 
 
 def read_images(file):

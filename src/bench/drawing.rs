@@ -111,7 +111,7 @@ fn onto_disk(
     };
     let plan = GeneratePlan::new(&out, identity, Layout::Sparse);
     let begun = Instant::now();
-    generate(&plan, sampler, &|_, _| BTreeMap::new(), &mut |_| {
+    generate(&plan, sampler, &|_, _| Ok(BTreeMap::new()), &mut |_| {
         ControlFlow::Continue(())
     })?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::plot::Picture;
-use super::{Global, print, print_json, refuse_existing};
+use super::{Global, output, print, print_json};
 use crate::checkpoint::tensors::write_atomically;
 use crate::evaluate::report::loss_curves;
 use side::Side;
@@ -41,7 +41,7 @@ impl Compare {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         let picture = match &self.out {
             Some(out) => {
-                refuse_existing(out, self.force)?;
+                output::check(out, self.force)?;
                 Some((out, Picture::of(out)?))
             }
             None => None,
@@ -59,6 +59,7 @@ impl Compare {
                     "no losses to draw (none of these is a run directory with metrics.csv); leave --out away"
                 );
             }
+            output::make_parents(out)?;
             write_atomically(out, &picture.bytes(&loss_curves(&curves), out)?)?;
             global.say(format!("picture: {}", out.display()));
         }

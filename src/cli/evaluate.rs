@@ -73,6 +73,7 @@ pub struct Evaluate {
 impl Evaluate {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         check_directory(&self.out, self.force)?;
+        super::output::probe(&self.out)?;
         let (nll, training) = self.training()?;
         // Reading and evaluating use the global pool.
         global.start_threads()?;

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::interrupt::{Interrupt, Signal};
-use super::{Global, bytes, command_line, grouped, print_json, refuse_existing, refuse_input};
+use super::{Global, bytes, command_line, grouped, output, print_json, refuse_input};
 use crate::data::{Layout, Provenance, Selection};
 use crate::device::Devices;
 use crate::physics::DEFAULT_RANGE;
 use crate::run::conditions::{Given, Source};
-use crate::run::generate::{Ending, Job, Outcome, Output, Request};
+use crate::run::generate::{DiskUse, Ending, Job, Outcome, Output, Progress, Request};
 use crate::run::pretrained::{self, Pretrained};
+use crate::run::{forecast, room};
 
 /// Generate new images with a model.
 ///
@@ -50,7 +51,7 @@ pub struct Generate {
         allow_negative_numbers = true, value_parser = super::whole::<0, u64>
     )]
     first: u64,
-    /// Output file (HDF5).
+    /// Output file (HDF5). Directories that lead to it are made.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Layout of the output: dense (LAGAN, gzip) or sparse (CSR; smaller and faster).
@@ -92,6 +93,10 @@ pub struct Generate {
     /// What the card's driver takes is not counted. It does not change the images.
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes)]
     max_memory: Option<u64>,
+    /// Limit on the disk space for the output and, until it is complete, its journal: 4GiB, 512MiB, or bytes [default: all
+    /// free space]. A run that will need more is refused after its first images.
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes)]
+    max_disk: Option<u64>,
     /// Continue an unfinished run with the same options.
     #[arg(long)]
     resume: bool,
@@ -161,7 +166,7 @@ impl Generate {
     pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let inputs = [Some(&self.model), self.given_from.as_ref()];
         refuse_input(&self.out, inputs.into_iter().flatten())?;
-        refuse_existing(&self.out, self.force || self.resume)?;
+        output::check(&self.out, self.force || self.resume)?;
         global.start_threads()?;
         let checkpoint = pretrained::open(&self.model)?;
         let request = Request {
@@ -180,10 +185,12 @@ impl Generate {
             range: self.range,
             resume: self.resume,
             force: self.force,
+            max_disk: self.max_disk,
             provenance: Provenance::new()
                 .with("command", command_line())
                 .with("model", self.model.display().to_string()),
         };
+        let demand = forecast::drawing(checkpoint.model.as_ref())?;
         // What is refused before the work is refused in one line.
         output.geometry(checkpoint.model.image())?;
         let mut job = Job::new(&checkpoint, &request)?;
@@ -192,12 +199,18 @@ impl Generate {
         if let Some(remark) = opened.remark {
             global.say(remark);
         }
+        global.say(format!(
+            "{} parameters; the sampler takes {} of memory",
+            forecast::count(demand.parameters),
+            room::size(demand.bytes),
+        ));
         if let Some(origin) = job.conditions_origin() {
             global.say(format!("conditions: {origin}"));
         }
         for remark in job.beyond_training() {
             log::warn!("{remark}");
         }
+        output::make_parents(&self.out)?;
         let interrupt = Interrupt::watch()?;
         let (outcome, seconds) = self.write(global, &mut job, &output, &interrupt)?;
         let report = Report::new(self.out.clone(), &outcome, seconds, &opened.devices);
@@ -240,14 +253,19 @@ impl Generate {
         bar.set_prefix("generate");
         // From the first image that is drawn now: those taken over are in no rate.
         let mut started = None;
+        let mut foretold = false;
         let outcome = job.write(output, &mut |p| {
             if started.is_none() && p.replayed > 0 {
                 global.say(format!("going on after {} images", grouped(p.replayed)));
                 bar.set_position(p.done);
                 bar.reset_eta();
             }
-            started.get_or_insert_with(Instant::now);
+            let began = *started.get_or_insert_with(Instant::now);
             bar.set_position(p.done);
+            if let Some(disk) = p.disk.filter(|_| !foretold && p.done < p.total) {
+                foretold = true;
+                bar.suspend(|| global.say(forecast(&p, &disk, began.elapsed())));
+            }
             match interrupt.signal() {
                 None => ControlFlow::Continue(()),
                 Some(_) => ControlFlow::Break(()),
@@ -276,6 +294,29 @@ impl Generate {
                 report.device,
             )),
         }
+    }
+}
+
+/// What is to come, from what the first images took.
+fn forecast(progress: &Progress, disk: &DiskUse, took: Duration) -> String {
+    let drawn = (progress.done - progress.replayed).max(1) as f64;
+    let left = (progress.total - progress.done) as f64;
+    format!(
+        "about {} for {} images, {} more on the disk until they are complete; done in about {}",
+        room::size(disk.output),
+        grouped(progress.total),
+        room::size(disk.peak - disk.output),
+        duration(took.as_secs_f64() / drawn * left),
+    )
+}
+
+/// `40 s`, `12 min`, `3.5 h`, `12 days`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.0} days", s / 86_400.0),
     }
 }
 

@@ -7,6 +7,7 @@ mod generate;
 mod info;
 mod input;
 mod interrupt;
+mod output;
 mod pack;
 mod plot;
 mod progress;
@@ -276,33 +277,6 @@ fn same_file(a: &Path, b: &Path) -> bool {
     #[cfg(not(unix))]
     let identity = |path: &Path| path.canonicalize();
     matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
-}
-
-/// Refuse an output that exists before any work is done.
-fn refuse_existing(path: &Path, force: bool) -> anyhow::Result<()> {
-    match path.symlink_metadata() {
-        Ok(there) if !(there.is_file() || there.is_symlink()) => anyhow::bail!(
-            "'{}' exists and is not a file (it is never replaced); choose another name",
-            path.display()
-        ),
-        Ok(_) if !force => anyhow::bail!(
-            "'{}' exists (nothing was written); choose another name or pass --force",
-            path.display()
-        ),
-        _ => {}
-    }
-    let parent = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    if !parent.is_dir() {
-        anyhow::bail!(
-            "cannot write '{}' (there is no directory '{}'); create it first",
-            path.display(),
-            parent.display()
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

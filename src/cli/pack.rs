@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Global, grouped, refuse_existing, refuse_input};
+use super::{Global, grouped, output, refuse_input};
 use crate::run::checkpoint::{save, save_packed};
 use crate::run::pretrained;
 
@@ -18,7 +18,7 @@ pub struct Pack {
     /// Checkpoint file.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Output file.
+    /// Output file. Directories that lead to it are made.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Overwrite --out.
@@ -35,7 +35,7 @@ pub struct Unpack {
     /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd.
     #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
-    /// Output file.
+    /// Output file. Directories that lead to it are made.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Overwrite --out.
@@ -46,13 +46,14 @@ pub struct Unpack {
 impl Pack {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         refuse_input(&self.out, [&self.model])?;
-        refuse_existing(&self.out, self.force)?;
+        output::check(&self.out, self.force)?;
         let checkpoint = pretrained::open(&self.model)?;
         // Who gets the model learns what it was trained on, not where that lies on this machine.
         let mut record = checkpoint.record;
         if let Some(name) = Path::new(&record.data).file_name() {
             record.data = name.to_string_lossy().into_owned();
         }
+        output::make_parents(&self.out)?;
         let (model, prior) = (checkpoint.model.as_ref(), checkpoint.prior.as_ref());
         save_packed(&self.out, model, prior, &record)?;
         tell_size(global, &self.out);
@@ -63,8 +64,9 @@ impl Pack {
 impl Unpack {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         refuse_input(&self.out, [&self.model])?;
-        refuse_existing(&self.out, self.force)?;
+        output::check(&self.out, self.force)?;
         let checkpoint = pretrained::open(&self.model)?;
+        output::make_parents(&self.out)?;
         let (model, prior) = (checkpoint.model.as_ref(), checkpoint.prior.as_ref());
         save(&self.out, model, prior, &checkpoint.record)?;
         tell_size(global, &self.out);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 
 use super::input::{FileArguments, Select};
-use super::{Global, grouped, print, refuse_existing, refuse_input};
+use super::{Global, grouped, output, print, refuse_input};
 use crate::checkpoint::tensors::write_atomically;
 use crate::data::{self, Overview, ReadOptions, SparseImages};
 use crate::evaluate::report::{Figure, overview};
@@ -90,7 +90,7 @@ impl Plot {
         let picture = match &self.out {
             Some(out) => {
                 refuse_input(out, [&self.file])?;
-                refuse_existing(out, self.force)?;
+                output::check(out, self.force)?;
                 Some((out, Picture::of(out)?))
             }
             None => None,
@@ -112,6 +112,7 @@ impl Plot {
         );
         let figure = overview(&sample, &title, "GeV");
         let bytes = picture.bytes(&figure, out)?;
+        output::make_parents(out)?;
         write_atomically(out, &bytes)?;
         global.say(format!("picture: {}", out.display()));
         Ok(())

@@ -1,10 +1,11 @@
 //! `sarm score`
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::input::{FileArguments, Select};
-use super::{Global, command_line, grouped, print_json, refuse_existing, refuse_input};
+use super::{Global, command_line, grouped, output, print_json, refuse_input};
 use crate::data::{self, Provenance};
 use crate::device::Task;
 use crate::prior::Prior;
@@ -17,8 +18,9 @@ use crate::run::score::{Request, Scores, score};
 ///
 /// A zero contributes its probability, a positive pixel a density per GeV. D+D probabilities are divided by the width of
 /// the level's cell, so that both kinds of model can be compared. With conditions, the likelihood is that of the image given
-/// the conditions of its row, and the output also holds ln p of those. Without --out the log-likelihoods go to stdout, one
-/// per line.
+/// the conditions of its row, and the output also holds ln p of those. An image with a pixel beyond the range of the model
+/// has the log-likelihood -inf. Without --out the log-likelihoods go to stdout, one per line, and to a terminal a summary of
+/// them.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm score --model runs/w/model.safetensors --data test.h5 --select signal=1 --out scores.h5"
@@ -42,7 +44,8 @@ pub struct Score {
     given: Vec<Given>,
     /// Output file (HDF5): `log_likelihood` of each image in nats, its `row`, and `log_prior`.
     ///
-    /// `log_prior`, for a model with conditions, is ln p of the conditions given the labels among them.
+    /// `log_prior`, for a model with conditions, is ln p of the conditions given the labels among them. Directories that
+    /// lead to it are made.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Use only the first N selected images.
@@ -59,6 +62,9 @@ pub struct Score {
 #[derive(serde::Serialize)]
 struct Summary {
     images: usize,
+    /// Of them, those with pixels beyond the model's range, whose log-likelihood is minus infinity.
+    images_beyond_range: usize,
+    /// Of the others.
     mean_log_likelihood: f64,
     error_of_mean: f64,
     /// Of the conditions that are no labels, given the labels, over the rows whose conditions are possible.
@@ -71,7 +77,7 @@ impl Score {
     pub fn run(self, global: &Global) -> anyhow::Result<()> {
         if let Some(out) = &self.out {
             refuse_input(out, self.data.iter().chain([&self.model]))?;
-            refuse_existing(out, self.force)?;
+            output::check(out, self.force)?;
         }
         let checkpoint = pretrained::open(&self.model)?;
         let devices = global.open(Task::Scoring)?.devices;
@@ -87,6 +93,9 @@ impl Score {
         summary.tell(global, &scores);
         match &self.out {
             Some(out) => self.write(out, &checkpoint, scores, &summary)?,
+            None if !self.json && std::io::stdout().is_terminal() => {
+                super::print(&overview(&scores))?;
+            }
             None if !self.json => {
                 let lines = scores.log_likelihood.iter().map(|s| format!("{s}\n"));
                 super::print(&lines.collect::<String>())?;
@@ -124,6 +133,7 @@ impl Score {
             columns.insert("log_prior".to_string(), values);
             provenance = provenance.with("log_prior_of", conditional(prior));
         }
+        output::make_parents(out)?;
         data::write_columns(out, &columns, &provenance, self.force)?;
         Ok(())
     }
@@ -139,11 +149,13 @@ fn conditional(prior: &Prior) -> String {
 impl Summary {
     fn of(scores: &Scores, device: String) -> Self {
         let all = &scores.log_likelihood;
-        let n = all.len() as f64;
-        let mean = all.iter().sum::<f64>() / n;
-        let variance = all.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        let finite = || all.iter().filter(|s| s.is_finite());
+        let n = finite().count() as f64;
+        let mean = finite().sum::<f64>() / n;
+        let variance = finite().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
         Self {
             images: all.len(),
+            images_beyond_range: scores.beyond.as_ref().map_or(0, |b| b.images),
             mean_log_likelihood: mean,
             error_of_mean: (variance / n).sqrt(),
             mean_log_prior: mean_of_finite(scores.log_prior.as_deref().unwrap_or_default()),
@@ -155,6 +167,18 @@ impl Summary {
     /// The figures in a line, and conditions that the model knows nothing of.
     fn tell(&self, global: &Global, scores: &Scores) {
         let images = grouped(self.images as u64);
+        if let Some(beyond) = &scores.beyond {
+            let found = &beyond.found;
+            log::warn!(
+                "{} of {images} images have pixels beyond {} at {:.4} GeV, which the model gives no probability (log_likelihood -inf; the largest pixel has {} GeV, in row {}); train with a higher {} to score them, too",
+                grouped(beyond.images as u64),
+                found.what,
+                found.end,
+                found.largest,
+                beyond.row,
+                found.key,
+            );
+        }
         let impossible = (scores.log_prior.iter().flatten())
             .filter(|v| !v.is_finite())
             .count();
@@ -168,11 +192,34 @@ impl Summary {
             Some(mean) => format!(" (and {mean:.4} of their conditions)"),
             None => String::new(),
         };
+        let scored = grouped((self.images - self.images_beyond_range) as u64);
         global.say(format!(
-            "{images} images: mean log-likelihood {:.4} +- {:.4} nats{of_conditions}, {:.0} images/s",
+            "{scored} images: mean log-likelihood {:.4} +- {:.4} nats{of_conditions}, {:.0} images/s",
             self.mean_log_likelihood, self.error_of_mean, self.images_per_second,
         ));
     }
+}
+
+/// For a person: how the log-likelihoods are distributed.
+fn overview(scores: &Scores) -> String {
+    let mut sorted = scores.log_likelihood.clone();
+    sorted.sort_by(f64::total_cmp);
+    let mut out = String::from("log-likelihood of an image, nats\n");
+    let last = sorted.len().saturating_sub(1) as f64;
+    for (name, part) in [
+        ("smallest", 0.0),
+        ("1 %", 0.01),
+        ("10 %", 0.1),
+        ("median", 0.5),
+        ("90 %", 0.9),
+        ("99 %", 0.99),
+        ("largest", 1.0),
+    ] {
+        if let Some(value) = sorted.get((part * last).round() as usize) {
+            out += &format!("{name:>10} {value:>12.4}\n");
+        }
+    }
+    out + "give --out FILE, or send the output elsewhere than to a terminal, for the value of each image\n"
 }
 
 fn mean_of_finite(values: &[f64]) -> Option<f64> {

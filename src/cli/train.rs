@@ -12,9 +12,10 @@ use crate::data;
 use crate::data::ReadOptions;
 use crate::device::Task;
 use crate::families;
-use crate::family::Model;
+use crate::family::{Demand, Model};
 use crate::prior::Prior;
-use crate::run::train::{EpochMetrics, Observer, TrainPlan, check_directory, train};
+use crate::run::train::{EpochMetrics, Observer, TrainError, TrainPlan, check_directory, train};
+use crate::run::{forecast, room};
 
 /// Train a model on images.
 ///
@@ -35,7 +36,7 @@ pub struct Train {
     /// TOML configuration; configs/paper/ has the paper's [default: one stage, D+C].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Run directory.
+    /// Run directory; it and those that lead to it are made.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Number of epochs; overrides the configuration.
@@ -88,6 +89,7 @@ impl Train {
         }
         config.training().check()?;
         check_directory(&self.out, self.resume, self.force)?;
+        super::output::probe(&self.out.join("model.safetensors"))?;
         let started = std::time::Instant::now();
         let dataset = data::read_all(
             &self.data,
@@ -106,9 +108,12 @@ impl Train {
             dataset.images.len(),
             started.elapsed().as_secs_f64()
         );
+        let demand = forecast::training(config.as_ref(), &opened.devices, dataset.images.size())
+            .map_err(TrainError::from)?;
         let mut observer = Bars {
             global: global.clone(),
             remark: opened.remark,
+            demand,
             device: opened.devices.describe(),
             epochs: config.training().epochs,
             batch_images: 0,
@@ -153,6 +158,8 @@ impl Train {
 struct Bars {
     global: Global,
     remark: Option<String>,
+    /// What the network takes, said before the work.
+    demand: Option<Demand>,
     device: String,
     epochs: usize,
     batch_images: u64,
@@ -174,6 +181,13 @@ impl Observer for Bars {
         let unmasked: usize = model.tensors().iter().map(|t| t.unmasked).sum();
         if let Some(remark) = self.remark.take() {
             self.global.say(remark);
+        }
+        if let Some(demand) = self.demand.take() {
+            self.global.say(format!(
+                "{} parameters; training takes up to {} of memory besides the images",
+                forecast::count(demand.parameters),
+                room::size(demand.bytes),
+            ));
         }
         self.global.say(format!(
             "training {} unmasked parameters on {} images, {} held out ({})",

@@ -35,6 +35,18 @@ impl Conditions {
         }
     }
 
+    /// Rows of `width` standardised values, flattened, of the images from number `first` on; of no other image.
+    ///
+    /// # Panics
+    /// Where the values do not fill whole rows.
+    pub fn of_images(first: u64, width: usize, mut values: Vec<f32>) -> Self {
+        // Image i has row i % rows, whoever asks: the rows are turned until that is so.
+        if let Some(rows @ 1..) = values.len().checked_div(width) {
+            values.rotate_right((first % rows as u64) as usize * width);
+        }
+        Self::new(width, values)
+    }
+
     /// The same, one of the conditions being `total`.
     ///
     /// The totals in GeV follow from the standardised values: images drawn under a seed and likelihoods depend on their
@@ -99,4 +111,23 @@ pub struct ConditionedImages {
     pub images: SparseImages,
     /// Their conditions: as many rows as images, or none.
     pub conditions: Conditions,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_have_their_own_rows_wherever_they_start() {
+        for first in [0, 1, 5, 7, (1 << 40) + 3, u64::MAX - 4] {
+            let values: Vec<f32> = (0..10).map(|v| v as f32).collect();
+            let conditions = Conditions::of_images(first, 2, values);
+            for i in 0..5u64 {
+                let row = [2.0 * i as f32, 2.0 * i as f32 + 1.0];
+                assert_eq!(conditions.row(first + i), row, "{first} + {i}");
+            }
+        }
+        assert_eq!(Conditions::of_images(3, 2, Vec::new()).rows(), 0);
+        assert_eq!(Conditions::of_images(3, 0, Vec::new()), Conditions::none());
+    }
 }

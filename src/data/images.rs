@@ -1,5 +1,6 @@
 //! Sparse images in memory: one CSR block for any number of images.
 
+use super::ImageSize;
 use rayon::prelude::*;
 
 /// Images of one size, only the nonzero pixels stored (compressed sparse rows, one row an image).
@@ -52,6 +53,14 @@ impl SparseImages {
     /// Columns of pixels in an image.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Rows and columns.
+    pub fn size(&self) -> ImageSize {
+        ImageSize {
+            height: self.height,
+            width: self.width,
+        }
     }
 
     /// Pixels in an image, zeros included.

@@ -14,7 +14,7 @@ mod select;
 mod summary;
 
 pub use self::hdf5::{
-    ImageWriter, describe, read, read_attributes, read_column, write, write_columns,
+    ImageWriter, describe, packed_bytes, read, read_attributes, read_column, write, write_columns,
 };
 pub use attributes::{Attribute, Provenance};
 pub use error::DataError;

@@ -73,6 +73,14 @@ pub fn write_columns(
     refuse("write", path)
 }
 
+/// Refused.
+///
+/// # Errors
+/// [`DataError::NotBuilt`].
+pub fn packed_bytes(_: &SparseImages) -> Result<u64, DataError> {
+    refuse("write", Path::new("memory"))
+}
+
 /// A file of images that grows block by block: there is none.
 pub struct ImageWriter(Infallible);
 

@@ -49,6 +49,18 @@ pub trait Configuration {
     /// As JSON for a reader, every setting filled in.
     fn to_json(&self) -> String;
 
+    /// What training on images of `size` takes of the memory of the host, by the shape of the network alone; `on_card`: a
+    /// card trains. `None` where the family cannot say, or the configuration does not go with such images.
+    fn demand(&self, _size: ImageSize, _on_card: bool) -> Option<Demand> {
+        None
+    }
+
+    /// What to lower, in words with the values, so that [`demand`](Self::demand) is `bytes` at the most; `None` where
+    /// nothing helps.
+    fn lower(&self, _size: ImageSize, _on_card: bool, _bytes: u64) -> Option<String> {
+        None
+    }
+
     /// The model that it describes, for these images: what the data say is filled in, all parameters are 0.
     ///
     /// `conditions` are [those of the configuration](Self::conditions) with means and scales.
@@ -60,6 +72,15 @@ pub trait Configuration {
         images: &SparseImages,
         conditions: ConditionConfig,
     ) -> Result<Box<dyn Model>, ConfigError>;
+}
+
+/// What a network takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// Its parameters, masked ones included.
+    pub parameters: u64,
+    /// Bytes of memory.
+    pub bytes: u64,
 }
 
 /// A tensor of a model, for lists.

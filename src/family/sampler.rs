@@ -1,5 +1,7 @@
 //! A model that draws images, and how.
 
+use std::sync::Arc;
+
 use super::EngineError;
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
@@ -28,6 +30,17 @@ pub trait Sampler: Send {
     fn preferred_count(&self) -> usize;
 }
 
+/// Conditions that are drawn as the images are: there is no table of them, however many images there are.
+pub trait DrawConditions: std::fmt::Debug + Send + Sync {
+    /// The conditions of images `first .. first + count`, one row each, standardised.
+    ///
+    /// Those of an image depend on its number alone, whatever it is asked for together with.
+    ///
+    /// # Errors
+    /// An engine that fails.
+    fn of(&self, first: u64, count: usize) -> Result<Conditions, EngineError>;
+}
+
 /// How to draw: everything that an image depends on besides the model and its number.
 #[derive(Debug, Clone, Default)]
 pub struct SamplingPlan {
@@ -35,6 +48,8 @@ pub struct SamplingPlan {
     pub seed: u64,
     /// Condition of image `i`: row `i % rows`.
     pub conditions: Conditions,
+    /// What draws the condition of each image, in the place of `conditions`, where they are not given.
+    pub drawn: Option<Arc<dyn DrawConditions>>,
     /// Full forward pass per pixel instead of the incremental solve; the reference for tests and `bench`.
     pub naive: bool,
     /// Pixels per block of the triangular solve; `None` lets the engine choose. Does not change the images.

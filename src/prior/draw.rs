@@ -1,6 +1,7 @@
 //! Drawing the conditions that images are drawn under, from what a model knows of their distribution.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::conditions::{ConditionedImages, Conditions};
@@ -14,8 +15,16 @@ use crate::prior::{Density, Labels};
 use crate::random;
 use crate::random::Purpose;
 
-/// The way that conditions are drawn, for whoever has to know whether it is still the same.
-pub const WAY: &str = "conditions 1";
+/// The way that conditions of images up to number `end` are drawn, for whoever has to know whether it is still the same.
+///
+/// Those of number 2^20 and above were once the first ones again.
+pub fn way(end: u64) -> &'static str {
+    match end <= 1 << 20 {
+        true => "conditions 1",
+        false => "conditions 2",
+    }
+}
+
 /// Rows that one call of the engine draws.
 const CHUNK: usize = 1 << 14;
 /// Rows of which one is chosen where a condition is given that is drawn after others.
@@ -60,68 +69,43 @@ pub enum ConditionError {
     Engine(#[from] EngineError),
 }
 
-/// Rows `rows` of `seed`: one column a condition, those in `given` as they are, the others drawn from `prior` given
-/// these. Row i depends on prior, `given`, seed and i alone.
-///
-/// Where something is given that `prior` draws after something that is not, each row is chosen among 32 by its likelihood
-/// (importance resampling): right in the limit of many, coarse where what is given is rare, which is logged.
+/// Rows `rows` of `seed`: what [`Drawing::rows`] gives, one column a condition.
 ///
 /// # Errors
-/// Labels or values that no training image had, when others are to be drawn given them.
+/// As [`Drawing::new`] and [`Drawing::rows`].
 pub fn draw(
     prior: &Prior,
     given: &BTreeMap<String, f32>,
     seed: u64,
-    rows: std::ops::Range<usize>,
+    rows: Range<u64>,
 ) -> Result<BTreeMap<String, Vec<f32>>, ConditionError> {
-    let labels = matching(&prior.labels, given)?;
-    let mut drawn = labels.len() > 1;
-    let mut candidates = 1;
-    for density in &prior.densities {
-        let range = &density.range;
-        match given.get(&range.name) {
-            None => drawn = true,
-            Some(_) if !drawn => {}
-            Some(value) if range.near(*value) => candidates = CANDIDATES,
-            Some(value) => {
-                return Err(ConditionError::Beyond {
-                    name: range.name.clone(),
-                    value: *value,
-                    low: range.ends()[0],
-                    high: range.ends()[1],
-                });
-            }
-        }
-    }
-    let engine = CpuEngine::new(rayon::current_num_threads())?;
-    let drawing = Drawing {
-        prior,
-        labels,
-        given,
-        seed,
-        candidates,
-        engine: &engine,
-    };
-    let mut columns: Vec<Vec<f32>> = prior.names().map(|_| Vec::new()).collect();
-    let mut counting = 0.0;
-    let chunk = CHUNK / candidates;
-    // Chunks start at multiples of their size, whatever is asked for.
-    for first in (rows.start / chunk * chunk..rows.end).step_by(chunk) {
-        let count = chunk.min(rows.end - first);
-        let more = drawing.rows(first, count)?;
-        let skip = rows.start.saturating_sub(first);
-        counting += more.counting * (count - skip) as f64;
-        for (column, more) in columns.iter_mut().zip(more.columns) {
-            column.extend(&more[skip..]);
-        }
-    }
-    let counting = counting / rows.len().max(1) as f64;
-    if candidates > 1 && counting < FEW {
-        log::warn!(
-            "what is given is rare: of the {CANDIDATES} draws that a row is chosen among, {counting:.1} count on average; the other conditions go with it only roughly"
-        );
-    }
-    Ok(prior.names().map(String::from).zip(columns).collect())
+    let drawing = Drawing::new(prior, given, seed, rayon::current_num_threads())?;
+    let drawn = drawing.rows(rows)?;
+    drawing.remark(&drawn);
+    Ok(prior.names().map(String::from).zip(drawn.columns).collect())
+}
+
+/// The conditions of a seed, ready to be drawn in any order: row i depends on prior, `given`, seed and i alone.
+///
+/// Where something is given that the prior draws after something that is not, each row is chosen among 32 by its likelihood
+/// (importance resampling): right in the limit of many, coarse where what is given is rare.
+pub struct Drawing {
+    prior: Prior,
+    /// Combinations of labels that agree with what is given, with the images that had them.
+    labels: Vec<(Vec<f32>, u64)>,
+    given: BTreeMap<String, f32>,
+    seed: u64,
+    candidates: usize,
+    engine: CpuEngine,
+}
+
+/// Rows that were drawn.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// One a condition, in the order in which they are drawn: that of [`Prior::names`].
+    pub columns: Vec<Vec<f32>>,
+    /// Candidates that count, summed over the rows: of each (sum of weights)^2 / sum of their squares.
+    counting: f64,
 }
 
 /// ln p in nats of each row's conditions that are no labels, given its labels; p per unit of each condition, of whole numbers
@@ -165,7 +149,7 @@ pub fn log_density(
         for value in &values {
             push(&mut images, range.pixel(*value));
         }
-        let conditions = standardised(density, &before, rows);
+        let conditions = of_draws(density, &before, 0, rows);
         let data = Arc::new(ConditionedImages { images, conditions });
         let scores = engine.score(&density.model, data)?;
         for ((sum, score), value) in sum.iter_mut().zip(scores).zip(&values) {
@@ -180,20 +164,18 @@ pub fn log_density(
 }
 
 /// The combinations of labels that agree with `given`, with the images that had them.
-fn matching<'a>(
-    labels: &'a Labels,
+fn matching(
+    labels: &Labels,
     given: &BTreeMap<String, f32>,
-) -> Result<Vec<(&'a [f32], u64)>, ConditionError> {
+) -> Result<Vec<(Vec<f32>, u64)>, ConditionError> {
     let agrees = |row: &[f32]| {
         let mut pairs = labels.names.iter().zip(row);
         pairs.all(|(name, v)| given.get(name).is_none_or(|g| g == v))
     };
-    let rows = labels
-        .values
-        .iter()
-        .map(Vec::as_slice)
-        .zip(labels.images.iter().copied());
-    let found: Vec<_> = rows.filter(|(row, _)| agrees(row)).collect();
+    let found: Vec<_> = (labels.values.iter().cloned())
+        .zip(labels.images.iter().copied())
+        .filter(|(row, _)| agrees(row))
+        .collect();
     if found.is_empty() {
         let asked = (labels.names.iter())
             .filter_map(|n| Some(format!("{n} = {}", given.get(n)?)))
@@ -210,59 +192,126 @@ fn matching<'a>(
     Ok(found)
 }
 
-struct Rows {
-    columns: Vec<Vec<f32>>,
-    /// Candidates that count, on average: (sum of weights)^2 / sum of their squares.
-    counting: f64,
+impl std::fmt::Debug for Drawing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (f.debug_struct("Drawing"))
+            .field("given", &self.given)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
 }
 
-struct Drawing<'a> {
-    prior: &'a Prior,
-    labels: Vec<(&'a [f32], u64)>,
-    given: &'a BTreeMap<String, f32>,
-    seed: u64,
-    candidates: usize,
-    engine: &'a CpuEngine,
-}
+impl Drawing {
+    /// Prepare to draw from `prior` what is not in `given`, under `seed`, on `threads` threads (0: one per core).
+    ///
+    /// # Errors
+    /// Labels or values that no training image had, when others are to be drawn given them; threads that cannot be started.
+    pub fn new(
+        prior: &Prior,
+        given: &BTreeMap<String, f32>,
+        seed: u64,
+        threads: usize,
+    ) -> Result<Self, ConditionError> {
+        let labels = matching(&prior.labels, given)?;
+        let mut drawn = labels.len() > 1;
+        let mut candidates = 1;
+        for density in &prior.densities {
+            let range = &density.range;
+            match given.get(&range.name) {
+                None => drawn = true,
+                Some(_) if !drawn => {}
+                Some(value) if range.near(*value) => candidates = CANDIDATES,
+                Some(value) => {
+                    return Err(ConditionError::Beyond {
+                        name: range.name.clone(),
+                        value: *value,
+                        low: range.ends()[0],
+                        high: range.ends()[1],
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            prior: prior.clone(),
+            labels,
+            given: given.clone(),
+            seed,
+            candidates,
+            engine: CpuEngine::new(threads)?,
+        })
+    }
 
-impl Drawing<'_> {
-    /// Columns of rows `first .. first + count`, in the order in which they are drawn.
-    fn rows(&self, first: usize, count: usize) -> Result<Rows, ConditionError> {
+    /// Rows `rows`: those in `given` as they are, the others drawn given these.
+    ///
+    /// # Errors
+    /// An engine that fails.
+    pub fn rows(&self, rows: Range<u64>) -> Result<Rows, EngineError> {
+        let mut drawn = Rows {
+            columns: self.prior.names().map(|_| Vec::new()).collect(),
+            counting: 0.0,
+        };
+        let chunk = (CHUNK / self.candidates) as u64;
+        let mut next = rows.start;
+        // Chunks start at multiples of their size, whatever is asked for: their seeds hang on that.
+        while next < rows.end {
+            let first = next - next % chunk;
+            let end = rows.end.min(first.saturating_add(chunk));
+            let more = self.rows_of_chunk(first, (next - first) as usize, (end - next) as usize)?;
+            drawn.counting += more.counting;
+            for (column, more) in drawn.columns.iter_mut().zip(more.columns) {
+                column.extend(more);
+            }
+            next = end;
+        }
+        Ok(drawn)
+    }
+
+    /// Say so where what is given is so rare that the rest goes with it only roughly, as it does in `rows`.
+    pub fn remark(&self, rows: &Rows) {
+        let count = rows.columns.first().map_or(0, Vec::len);
+        let counting = rows.counting / count.max(1) as f64;
+        if self.candidates > 1 && counting < FEW {
+            log::warn!(
+                "what is given is rare: of the {CANDIDATES} draws that a row is chosen among, {counting:.1} count on average; the other conditions go with it only roughly"
+            );
+        }
+    }
+
+    /// Rows `skip .. skip + count` of the chunk that starts with row `first`.
+    fn rows_of_chunk(&self, first: u64, skip: usize, count: usize) -> Result<Rows, EngineError> {
         let all = count * self.candidates;
-        let mut columns = self.labels(first * self.candidates, all);
+        // Draws of the densities are numbered from the chunk's start.
+        let start = (skip * self.candidates) as u64;
+        let mut columns = self.labels(first, start, all);
         let mut log_weight = vec![0.0f64; all];
         for (i, density) in self.prior.densities.iter().enumerate() {
-            let conditions = standardised(density, &columns, all);
             let values = match self.given.get(&density.range.name) {
                 None => {
-                    let [a, b, ..] = random::words(
-                        self.seed,
-                        Purpose::Condition,
-                        first as u64,
-                        FIRST_DENSITY + i as u32,
-                    );
+                    let use_of_it = FIRST_DENSITY + i as u32;
+                    let [a, b, ..] = random::words(self.seed, Purpose::Condition, first, use_of_it);
                     let plan = SamplingPlan {
                         seed: u64::from(a) << 32 | u64::from(b),
-                        conditions,
+                        conditions: of_draws(density, &columns, start, all),
                         ..SamplingPlan::default()
                     };
-                    let images = self.engine.sampler(&density.model, &plan)?.sample(0, all)?;
+                    let mut sampler = self.engine.sampler(&density.model, &plan)?;
+                    let images = sampler.sample(start, all)?;
                     let pixels = images
                         .iter()
                         .map(|(_, x)| x.first().copied().unwrap_or(0.0));
-                    let along = |n: usize| {
-                        let [a, b, ..] =
-                            random::words(plan.seed, Purpose::Condition, n as u64, ALONG);
+                    let along = |n: u64| {
+                        let [a, b, ..] = random::words(plan.seed, Purpose::Condition, n, ALONG);
                         random::unit_f64(a, b)
                     };
-                    let values = pixels.enumerate();
-                    values
+                    (start..)
+                        .zip(pixels)
                         .map(|(n, x)| density.range.value(x, along(n)))
                         .collect()
                 }
                 Some(value) => {
                     if self.candidates > 1 {
                         let images = alike(density.range.pixel(*value), all);
+                        let conditions = of_draws(density, &columns, 0, all);
                         let data = Arc::new(ConditionedImages { images, conditions });
                         let more = self.engine.score(&density.model, data)?;
                         log_weight.iter_mut().zip(more).for_each(|(w, m)| *w += m);
@@ -272,29 +321,33 @@ impl Drawing<'_> {
             };
             columns.push(values);
         }
-        let mut counting = 1.0;
+        let mut counting = count as f64;
         if self.candidates > 1 {
+            let row_of = |place: usize| first + (skip + place) as u64;
             let (chosen, counts): (Vec<usize>, Vec<f64>) =
                 (log_weight.chunks(self.candidates).enumerate())
                     .map(|(row, weights)| {
-                        let (place, counting) = self.choose(first + row, weights);
+                        let (place, counting) = self.choose(row_of(row), weights);
                         (row * self.candidates + place, counting)
                     })
                     .unzip();
             for column in &mut columns {
                 *column = chosen.iter().map(|i| column[*i]).collect();
             }
-            counting = counts.iter().sum::<f64>() / count.max(1) as f64;
+            counting = counts.iter().sum();
         }
         Ok(Rows { columns, counting })
     }
 
-    /// Labels of `count` candidates from number `first`.
-    fn labels(&self, first: usize, count: usize) -> Vec<Vec<f32>> {
+    /// Labels of `count` candidates, from number `start` on of those of the chunk that starts with row `first`.
+    fn labels(&self, first: u64, start: u64, count: usize) -> Vec<Vec<f32>> {
         let total: u64 = self.labels.iter().map(|(_, images)| images).sum();
-        let rows: Vec<&[f32]> = (first..first + count)
+        let rows: Vec<&[f32]> = (start..start + count as u64)
             .map(|n| {
-                let [a, b, ..] = random::words(self.seed, Purpose::Condition, n as u64, LABELS);
+                // Candidates of all rows are numbered in a row, and there are more than 64 bits count.
+                let n = u128::from(first) * self.candidates as u128 + u128::from(n);
+                let use_of_it = LABELS | (((n >> 64) as u32) << 16);
+                let [a, b, ..] = random::words(self.seed, Purpose::Condition, n as u64, use_of_it);
                 let mut left = random::unit_f64(a, b) * total as f64;
                 let found = self.labels.iter().find(|(_, images)| {
                     left -= *images as f64;
@@ -309,7 +362,7 @@ impl Drawing<'_> {
     }
 
     /// One of the candidates of row `row`, by their weights, and how many of them count.
-    fn choose(&self, row: usize, log_weights: &[f64]) -> (usize, f64) {
+    fn choose(&self, row: u64, log_weights: &[f64]) -> (usize, f64) {
         let most = log_weights
             .iter()
             .copied()
@@ -320,7 +373,7 @@ impl Drawing<'_> {
             .collect();
         let sum: f64 = weights.iter().sum();
         let counting = sum * sum / weights.iter().map(|w| w * w).sum::<f64>();
-        let [a, b, ..] = random::words(self.seed, Purpose::Condition, row as u64, CHOICE);
+        let [a, b, ..] = random::words(self.seed, Purpose::Condition, row, CHOICE);
         let mut left = random::unit_f64(a, b) * sum;
         let found = weights.iter().position(|w| {
             left -= w;
@@ -330,11 +383,11 @@ impl Drawing<'_> {
     }
 }
 
-/// What `density`'s model is shown of the columns before it.
-fn standardised(density: &Density, columns: &[Vec<f32>], rows: usize) -> Conditions {
+/// What `density`'s model is shown of the columns before it, one row for each of the `rows` draws from number `first` on.
+fn of_draws(density: &Density, columns: &[Vec<f32>], first: u64, rows: usize) -> Conditions {
     let row =
         |row| (columns.iter().enumerate()).map(move |(i, c)| density.model.standardise(i, c[row]));
-    Conditions::new(columns.len(), (0..rows).flat_map(row).collect())
+    Conditions::of_images(first, columns.len(), (0..rows).flat_map(row).collect())
 }
 
 /// `count` images of this one pixel.

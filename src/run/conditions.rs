@@ -1,21 +1,21 @@
 //! The conditions of a run: given by name, taken from the rows of a file, or drawn from what the model learnt.
 
+mod drawn;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 use crate::conditions::{ConditionConfig, Conditions};
 use crate::data::{self, DataError, ReadOptions, Selection};
-use crate::device::{Cpu, DeviceError};
-use crate::family::Model;
+use crate::family::{DrawConditions, EngineError, Model, SamplingPlan};
 use crate::prior::Prior;
-use crate::prior::draw::{self, ConditionError};
-
-/// Rows of conditions that are drawn of one seed at the most; further images have them again.
-const MOST_DRAWN: u64 = 1 << 20;
+use crate::prior::draw::ConditionError;
+use drawn::{DrawnConditions, standardised};
 
 /// Why a run cannot have the conditions that were asked for.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +86,6 @@ pub enum GivenError {
     /// The file of rows.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Threads to draw on.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
 }
 
 /// A condition and its value for all images of a run; parsed from `NAME=VALUE`.
@@ -183,18 +180,15 @@ pub enum Source {
 #[derive(Debug)]
 pub struct RunConditions {
     names: Vec<String>,
-    /// One a name; one row for all images where all are given.
-    columns: Vec<Vec<f32>>,
-    /// How they were drawn, where they were.
-    drawn: Option<Drawn>,
+    values: Values,
 }
 
 #[derive(Debug)]
-struct Drawn {
-    /// What was not given.
-    names: Vec<String>,
-    given: BTreeMap<String, f32>,
-    seed: u64,
+enum Values {
+    /// Columns, one a name; image i has row i, round and round: one row for all images where all are given.
+    Table(Vec<Vec<f32>>),
+    /// Drawn as images are.
+    Drawn(Arc<DrawnConditions>),
 }
 
 impl RunConditions {
@@ -210,35 +204,36 @@ impl RunConditions {
         images: Range<u64>,
         threads: usize,
     ) -> Result<Self, GivenError> {
-        let conditions = checkpoint.model.conditions();
+        let model = checkpoint.model.as_ref();
+        let conditions = model.conditions();
         let names = conditions.names.clone();
-        let mut drawn = None;
-        let columns = match source {
+        let values = match source {
             Source::Rows { .. } if names.is_empty() => return Err(GivenError::NoConditions),
-            Source::Rows { path, select } => of_file(path, select, conditions)?,
+            Source::Rows { path, select } => Values::Table(of_file(path, select, conditions)?),
             Source::Given(given) => {
-                let how = Drawn {
-                    names: Given::left_out(given, conditions)?,
-                    given: given.iter().map(|g| (g.name.clone(), g.value)).collect(),
-                    seed,
-                };
-                if how.names.is_empty() {
-                    names.iter().map(|n| vec![how.given[n]]).collect()
-                } else {
-                    let cpu = Cpu::new(threads)?;
-                    let prior = checkpoint.prior.as_ref();
-                    let columns =
-                        (cpu.pool()).install(|| how.columns(conditions, prior, images))?;
-                    drawn = Some(how);
-                    columns
+                let left_out = Given::left_out(given, conditions)?;
+                let given: BTreeMap<String, f32> =
+                    given.iter().map(|g| (g.name.clone(), g.value)).collect();
+                match (left_out.first(), &checkpoint.prior) {
+                    (None, _) => Values::Table(names.iter().map(|n| vec![given[n]]).collect()),
+                    (Some(missing), None) => {
+                        return Err(GivenError::NotLearnt {
+                            names: names.join(", "),
+                            missing: missing.clone(),
+                        });
+                    }
+                    (Some(_), Some(prior)) => {
+                        let drawn =
+                            DrawnConditions::new(model, prior, given, seed, images, threads);
+                        Values::Drawn(Arc::new(drawn.map_err(|source| GivenError::Draw {
+                            names: left_out.join(", "),
+                            source,
+                        })?))
+                    }
                 }
             }
         };
-        Ok(Self {
-            names,
-            columns,
-            drawn,
-        })
+        Ok(Self { names, values })
     }
 
     /// Names of the conditions.
@@ -246,38 +241,29 @@ impl RunConditions {
         &self.names
     }
 
-    /// Where the conditions of images up to number `end` come from, where that is not plain from what was asked for.
-    pub fn origin(&self, end: u64) -> Option<String> {
-        let names = self.drawn.as_ref()?.names.join(", ");
-        let again = match end > MOST_DRAWN {
-            true => format!("; image i has those of image i - {MOST_DRAWN}"),
-            false => String::new(),
+    /// Where the conditions come from, where that is not plain from what was asked for.
+    pub fn origin(&self) -> Option<String> {
+        let Values::Drawn(drawn) = &self.values else {
+            return None;
         };
-        Some(format!("{names} drawn from what the model learnt{again}"))
+        let names = drawn.names.join(", ");
+        Some(format!("{names} drawn from what the model learnt"))
     }
 
-    /// SHA-256 of what the conditions of an image follow from, besides the model and its number; zeros without any.
-    pub fn hash(&self, model: &dyn Model) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        if let Some(drawn) = &self.drawn {
-            hash.update(draw::WAY);
-            hash.update(drawn.seed.to_le_bytes());
-            for (name, value) in &drawn.given {
-                hash.update(name);
-                hash.update(b"=");
-                hash.update(value.to_le_bytes());
-            }
-        } else if self.rows() == 0 {
-            return [0; 32];
-        } else {
-            let conditions = self.standardised(model);
-            for row in 0..conditions.rows() as u64 {
-                for v in conditions.row(row) {
+    /// SHA-256 of what the conditions of an image follow from, besides the model and its number, for images up to number
+    /// `end`; zeros without any.
+    pub fn hash(&self, model: &dyn Model, end: u64) -> [u8; 32] {
+        match &self.values {
+            Values::Drawn(drawn) => drawn.hash(end),
+            Values::Table(columns) if rows(columns) == 0 => [0; 32],
+            Values::Table(columns) => {
+                let mut hash = Sha256::new();
+                for v in standardised(model.conditions(), columns, rows(columns)) {
                     hash.update(v.to_le_bytes());
                 }
+                hash.finalize().into()
             }
         }
-        hash.finalize().into()
     }
 
     /// Conditions beyond all that the model was trained on, a sentence each.
@@ -285,11 +271,15 @@ impl RunConditions {
         let Some(prior) = prior else {
             return Vec::new();
         };
-        let column = |name: &str| {
-            self.names
-                .iter()
-                .position(|n| n == name)
-                .map(|i| &self.columns[i])
+        // What is drawn is never beyond it.
+        let column = |name: &str| -> Option<&[f32]> {
+            match &self.values {
+                Values::Table(columns) => {
+                    let place = self.names.iter().position(|n| n == name)?;
+                    Some(&columns[place])
+                }
+                Values::Drawn(drawn) => drawn.given.get(name).map(std::slice::from_ref),
+            }
         };
         let mut remarks = Vec::new();
         for (i, name) in prior.labels.names.iter().enumerate() {
@@ -314,47 +304,65 @@ impl RunConditions {
         remarks
     }
 
-    /// How many rows.
+    /// How many rows there are; 0 where they are drawn.
     pub fn rows(&self) -> usize {
-        self.columns.first().map_or(0, Vec::len)
+        match &self.values {
+            Values::Table(columns) => rows(columns),
+            Values::Drawn(_) => 0,
+        }
     }
 
-    /// As the network is shown them.
-    pub fn standardised(&self, model: &dyn Model) -> Conditions {
-        let config = model.conditions();
-        let values = (0..self.rows())
-            .flat_map(|row| (0..self.names.len()).map(move |i| (row, i)))
-            .map(|(row, i)| config.standardise(i, self.columns[i][row]))
-            .collect();
-        let total = config.total_over(model.image().pixels());
-        Conditions::new(self.names.len(), values).with_total(total)
+    /// `plan` with what `model`'s network is told of each image.
+    pub fn tell(&self, model: &dyn Model, plan: SamplingPlan) -> SamplingPlan {
+        match &self.values {
+            Values::Drawn(drawn) => SamplingPlan {
+                drawn: Some(Arc::clone(drawn) as Arc<dyn DrawConditions>),
+                ..plan
+            },
+            Values::Table(columns) => {
+                let config = model.conditions();
+                let values = standardised(config, columns, rows(columns));
+                let total = config.total_over(model.image().pixels());
+                SamplingPlan {
+                    conditions: Conditions::new(columns.len(), values).with_total(total),
+                    ..plan
+                }
+            }
+        }
     }
 
     /// What images `first ..` were conditioned on, by the name it is written under: a quantity that is
     /// also computed from the image keeps that name for the computed one.
+    ///
+    /// # Errors
+    /// An engine that fails, where they are drawn.
     pub fn written(
         &self,
         first: u64,
         count: usize,
         computed: &BTreeSet<String>,
-    ) -> BTreeMap<String, Vec<f32>> {
-        let rows = self.rows() as u64;
-        self.names
-            .iter()
-            .zip(&self.columns)
-            .map(|(name, column)| {
-                let name = if computed.contains(name) {
-                    format!("given_{name}")
-                } else {
-                    name.clone()
-                };
-                let values = (first..first + count as u64)
-                    .map(|i| column[(i % rows) as usize])
-                    .collect();
-                (name, values)
-            })
-            .collect()
+    ) -> Result<BTreeMap<String, Vec<f32>>, EngineError> {
+        let columns = match &self.values {
+            Values::Drawn(drawn) => drawn.columns(first, count)?,
+            Values::Table(columns) => {
+                let of_image = |column: &Vec<f32>, i| column[(i % column.len() as u64) as usize];
+                let images = first..first + count as u64;
+                (columns.iter())
+                    .map(|column| images.clone().map(|i| of_image(column, i)).collect())
+                    .collect()
+            }
+        };
+        let name = |name: &String| match computed.contains(name) {
+            true => format!("given_{name}"),
+            false => name.clone(),
+        };
+        Ok(self.names.iter().map(name).zip(columns).collect())
     }
+}
+
+/// Rows of columns that are equally long.
+fn rows(columns: &[Vec<f32>]) -> usize {
+    columns.first().map_or(0, Vec::len)
 }
 
 /// The conditions of the rows of `path` that `select` takes.
@@ -386,39 +394,4 @@ fn of_file(
         }
     }
     Ok(columns)
-}
-
-impl Drawn {
-    /// The conditions of images `0 .. images.end`, as far as they do not repeat. Those of images before the first one
-    /// are never looked at and cost nothing.
-    fn columns(
-        &self,
-        conditions: &ConditionConfig,
-        prior: Option<&Prior>,
-        images: Range<u64>,
-    ) -> Result<Vec<Vec<f32>>, GivenError> {
-        let names = &conditions.names;
-        let Some(prior) = prior else {
-            return Err(GivenError::NotLearnt {
-                names: names.join(", "),
-                missing: self.names.first().cloned().unwrap_or_default(),
-            });
-        };
-        let rows = match images.end <= MOST_DRAWN {
-            true => images.start as usize..images.end as usize,
-            false => 0..MOST_DRAWN as usize,
-        };
-        let unused = rows.start;
-        let mut drawn =
-            draw::draw(prior, &self.given, self.seed, rows).map_err(|source| GivenError::Draw {
-                names: self.names.join(", "),
-                source,
-            })?;
-        let column = |name: &String| {
-            let values = drawn.remove(name).unwrap_or_default();
-            let filler = values.first().copied().unwrap_or(0.0);
-            [vec![filler; unused], values].concat()
-        };
-        Ok(names.iter().map(column).collect())
-    }
 }

@@ -82,17 +82,6 @@ impl DatasetError {
     }
 }
 
-/// Refuse images with pixels that `model` gives no probability to, saying how many; `remedy` ends the message.
-///
-/// # Errors
-/// [`DatasetError::Beyond`] where there are any.
-pub fn check_range(model: &dyn Model, dataset: &Dataset, remedy: &str) -> Result<(), DatasetError> {
-    match model.beyond(&dataset.images) {
-        Some(found) => Err(DatasetError::beyond(&found, dataset, remedy.into())),
-        None => Ok(()),
-    }
-}
-
 /// The data set `name` of those read with `images` images.
 pub(super) fn column<'a>(
     columns: &'a BTreeMap<String, Vec<f32>>,

@@ -3,11 +3,13 @@
 pub mod checkpoint;
 pub mod conditions;
 pub mod dataset;
+pub mod forecast;
 pub mod generate;
 pub mod identity;
 pub mod journal;
 pub(crate) mod lock;
 pub mod pretrained;
+pub mod room;
 pub mod score;
 pub mod train;
 

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::conditions::{Given, GivenError};
-use super::dataset::{DatasetError, check_range, conditions};
+use super::dataset::{DatasetError, conditions};
 use super::on_threads_of;
-use crate::conditions::ConditionedImages;
+use crate::conditions::{ConditionedImages, Conditions};
 use crate::data::{self, DataError, Dataset, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
-use crate::family::EngineError;
+use crate::family::{Beyond, EngineError, Model};
 use crate::prior::draw::log_density;
 
 /// Which images to score.
@@ -38,8 +38,21 @@ pub struct Scores {
     pub log_prior: Option<Vec<f64>>,
     /// Row of each image in its file.
     pub rows: Vec<u64>,
+    /// Images with pixels that the model gives no probability to: their log-likelihood is minus infinity.
+    pub beyond: Option<BeyondImages>,
     /// Time that the likelihoods took.
     pub took: Duration,
+}
+
+/// Images with pixels beyond a model's range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BeyondImages {
+    /// How many images.
+    pub images: usize,
+    /// Where the range ends, and the largest pixel.
+    pub found: Beyond,
+    /// Row in its file of the image with the largest.
+    pub row: u64,
 }
 
 /// Why images cannot be scored.
@@ -54,7 +67,7 @@ pub enum ScoreError {
     /// The file.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Images or conditions that the model gives no probability to.
+    /// Conditions that are missing or no numbers.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     /// The device, or images that are not the model's.
@@ -103,6 +116,8 @@ pub fn score(
 
 /// Score images in memory, with a column for each condition of the model.
 ///
+/// An image with pixels beyond the model's range gets minus infinity; the others are scored.
+///
 /// # Errors
 /// See [`ScoreError`].
 pub fn score_dataset(
@@ -112,26 +127,73 @@ pub fn score_dataset(
 ) -> Result<Scores, ScoreError> {
     let model = checkpoint.model.as_ref();
     let scorer = (model.scorer()).ok_or(ScoreError::NoLikelihood(model.family()))?;
-    let remedy = "score with a model of a higher range or leave those images out";
-    check_range(model, &dataset, remedy)?;
-    let conditions = conditions(model, &dataset)?;
+    // Of all images: those beyond the range have conditions like the others.
+    let told = conditions(model, &dataset)?;
     let log_prior = match &checkpoint.prior {
         Some(prior) if !prior.densities.is_empty() => Some(on_threads_of(devices, || {
             log_density(prior, &dataset.columns)
         })?),
         _ => None,
     };
-    let rows = dataset.rows;
-    let images = Arc::new(ConditionedImages {
-        images: dataset.images,
-        conditions,
-    });
+    let (inside, beyond) = split(model, &dataset);
+    let data = match inside.len() == dataset.images.len() {
+        true => ConditionedImages {
+            images: dataset.images,
+            conditions: told,
+        },
+        false => {
+            let values = inside.iter().flat_map(|row| told.row(*row as u64).to_vec());
+            ConditionedImages {
+                images: dataset.images.gather(inside.iter().copied()),
+                conditions: Conditions::new(told.width(), values.collect())
+                    .with_total(told.rule().copied()),
+            }
+        }
+    };
     let started = Instant::now();
-    let log_likelihood = scorer.score(devices, images)?;
+    let mut log_likelihood = vec![f64::NEG_INFINITY; dataset.rows.len()];
+    if !inside.is_empty() {
+        for (row, score) in inside
+            .into_iter()
+            .zip(scorer.score(devices, Arc::new(data))?)
+        {
+            log_likelihood[row] = score;
+        }
+    }
     Ok(Scores {
         log_likelihood,
         log_prior,
-        rows,
+        rows: dataset.rows,
+        beyond,
         took: started.elapsed(),
     })
+}
+
+/// The images of `dataset` whose pixels all lie in `model`'s range, and what there is of others.
+fn split(model: &dyn Model, dataset: &Dataset) -> (Vec<usize>, Option<BeyondImages>) {
+    let all = dataset.images.len();
+    let Some(found) = model.beyond(&dataset.images) else {
+        return ((0..all).collect(), None);
+    };
+    let mut inside = Vec::with_capacity(all);
+    // Few images are beyond: halves without any are taken as a whole. The last range is the one that comes first.
+    let mut ranges = vec![0..all];
+    while let Some(range) = ranges.pop() {
+        if model
+            .beyond(&dataset.images.gather(range.clone()))
+            .is_none()
+        {
+            inside.extend(range);
+        } else if range.len() > 1 {
+            let middle = range.start + range.len() / 2;
+            ranges.extend([middle..range.end, range.start..middle]);
+        }
+    }
+    let row = dataset.rows.get(found.image).copied();
+    let beyond = BeyondImages {
+        images: all - inside.len(),
+        row: row.unwrap_or(found.image as u64),
+        found,
+    };
+    (inside, Some(beyond))
 }

@@ -4,7 +4,7 @@ use crate::support::h5;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 
-use crate::support::program::{DC, DD, Lab, conditioned, write_images};
+use crate::support::program::{DC, DD, Lab, column, conditioned, write_images};
 
 /// Lines of every verb that reads images, `{}` standing for the file.
 const READERS: [&str; 4] = [
@@ -155,15 +155,58 @@ fn pixels_beyond_the_model() {
     let info = lab.json("info --json run/model.safetensors");
     let maximum = info["config"]["likelihood"]["maximum"].as_f64().unwrap();
     let end = format!("grid's end at {:.4} GeV", maximum * 20.5 / 20.0);
-    let score = "score --model run/model.safetensors --data far.h5 --out out";
+    let score = "score --model run/model.safetensors --data far.h5";
     let place = "600 GeV: image 5, row 1, column 4";
-    lab.refuses(score, &["far.h5", "3 pixels lie beyond", &end, place]);
-    // The image is named by its row in the file, whatever was selected.
-    lab.refuses(
-        &format!("{score} --select jet_pt=258"),
-        &["1 pixel lies beyond", "550.5 GeV: image 8, row 6, column 6"],
-    );
-    lab.ok(&format!("{score} --quiet --select jet_pt=259..300"));
+    // These are the events that somebody looks for: they have no likelihood, and the others are scored.
+    let scores = |options: &str| -> (Vec<f64>, String) {
+        let output = lab.ok(&format!("{score} {options}"));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let values = lines.lines().map(|line| line.parse().unwrap()).collect();
+        (values, String::from_utf8(output.stderr).unwrap())
+    };
+    let (all, said) = scores("");
+    for part in [
+        "2 of 30 images have pixels beyond the ",
+        &end,
+        "log_likelihood -inf",
+        "600 GeV, in row 5",
+        "likelihood.maximum",
+        "\n28 images: mean log-likelihood",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    for (row, value) in all.iter().enumerate() {
+        assert_eq!(*value == f64::NEG_INFINITY, [5, 8].contains(&row), "{row}");
+        assert!(value.is_finite() || *value == f64::NEG_INFINITY);
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = std::process::Command::new(h5::python())
+        .arg(root.join("docs/loglikelihood.py"))
+        .args([lab.path("run/model.safetensors"), lab.path("far.h5")])
+        .output()
+        .unwrap();
+    let said_by_python = String::from_utf8(python.stdout).unwrap();
+    let by_python: Vec<f64> = said_by_python.lines().map(|l| l.parse().unwrap()).collect();
+    assert_eq!(by_python.len(), all.len());
+    for (is, was) in all.iter().zip(&by_python) {
+        // Sums in single precision.
+        let same = is == was || (is - was).abs() < 1e-4 * was.abs();
+        assert!(same, "{is} {was}");
+    }
+    // The image is named by its row in the file, whatever was selected; one alone; none.
+    let (one, said) = scores("--select jet_pt=258");
+    assert_eq!(one, [f64::NEG_INFINITY]);
+    assert!(said.contains("550.5 GeV, in row 8"), "{said}");
+    let (rest, said) = scores("--select jet_pt=259..300");
+    assert_eq!(rest, all[9..]);
+    assert!(!said.contains("beyond"), "{said}");
+    let summary = lab.json(&format!("{score} --json --out out"));
+    assert_eq!(summary["images"], 30);
+    assert_eq!(summary["images_beyond_range"], 2);
+    let mean = all.iter().filter(|s| s.is_finite()).sum::<f64>() / 28.0;
+    let said = summary["mean_log_likelihood"].as_f64().unwrap();
+    assert!((said - mean).abs() < 1e-9 * mean.abs(), "{said} {mean}");
+    assert_eq!(column(&lab.path("out"), "log_likelihood"), all);
     fs::remove_file(lab.path("out")).unwrap();
     // A pixel inside the last cell is none beyond.
     let edge = (maximum * 20.499 / 20.0) as f32;
@@ -198,10 +241,11 @@ fn pixels_beyond_the_model() {
         ],
     );
     lab.ok("train --quiet --data data.h5 --config upper.toml --out upper");
-    lab.refuses(
-        "score --model upper/model.safetensors --data far.h5 --out out",
-        &["far.h5", "3 pixels lie beyond", "100.0000 GeV", place],
-    );
+    let said = lab.ok("score --model upper/model.safetensors --data far.h5 --out out");
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("2 of 30 images") && said.contains("likelihood.upper"));
+    let scored = column(&lab.path("out"), "log_likelihood");
+    assert_eq!(scored.iter().filter(|s| s.is_finite()).count(), 28);
     // Single precision's next number above the end is still the end.
     write_images(&lab.path("end.h5"), 3, 7, 1, &[(1, 3, 100.0f32.next_up())]);
     lab.ok("score --quiet --model upper/model.safetensors --data end.h5");
@@ -385,8 +429,8 @@ fn outputs_that_exist_or_have_no_place() {
     for line in [generate, score] {
         lab.refuses(&format!("{line} out.h5"), &["out.h5", "exists", "--force"]);
         lab.refuses(
-            &format!("{line} no/where/out.h5"),
-            &["no/where", "no directory"],
+            &format!("{line} data.h5/no/where/out.h5"),
+            &["data.h5/no/where", "'data.h5' is not a directory"],
         );
         lab.refuses(&format!("{line} thesis --force"), &["thesis", "not a file"]);
     }
@@ -413,8 +457,28 @@ fn outputs_that_exist_or_have_no_place() {
         lab.ok(&format!("{line} out.h5 --force --quiet"));
     }
     lab.ok(&format!("{train} run --force --quiet"));
-    // A run directory is made with all that leads to it.
+    // Every output is made with all that leads to it.
     lab.ok(&format!("{train} runs/of/today --quiet"));
+    lab.ok(&format!("{generate} images/of/today/g.h5 --quiet"));
+    lab.ok(&format!("{score} scores/of/today/s.h5 --quiet"));
+    lab.ok("pack --quiet --model run/model.safetensors --out packed/of/today/m.safetensors");
+    let evaluate = "evaluate --truth data.h5 --generated data.h5 --bootstrap 5 --quiet --out";
+    lab.ok(&format!("{evaluate} reports/of/today"));
+    // Nothing is read before it is known that the output can be written: here these files are not there.
+    for line in [
+        "train --data gone.h5 --out /proc/new",
+        "generate --model gone --count 5 --out /proc/new/g.h5",
+        "score --model gone --data gone.h5 --out /proc/new.h5",
+        "evaluate --truth gone.h5 --generated gone.h5 --out /proc/new/report",
+        "pack --model gone --out /proc/new.safetensors",
+    ] {
+        lab.refuses(
+            line,
+            &["cannot write '/proc/new", "no file can be made in '/proc'"],
+        );
+    }
+    let probes = |folder: &str| lab.names(folder).iter().any(|n| n.contains("probe"));
+    assert!(!probes(".") && !probes("scores/of/today"));
     // What is refused after the images were read must not have cost the run that was there.
     lab.file(
         "upper.toml",

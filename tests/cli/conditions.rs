@@ -235,18 +235,36 @@ fn conditions_that_are_left_out_are_drawn_as_the_training_images_had_them() {
     let (other, _, _) = drawn("--count 200 --seed 4");
     assert!(other != rows(&all, 0..200));
 
-    // A million are drawn of a seed; then they come again.
-    let said = lab
-        .ok(&format!("{generate} --first 1048570 --count 10 --seed 3"))
-        .stderr;
-    let said = String::from_utf8(said).unwrap();
-    assert!(
-        said.contains("; image i has those of image i - 1048576"),
-        "{said}"
-    );
-    let again = lab.read("g.h5").columns;
-    for (name, column) in names.iter().zip(&all) {
-        assert_eq!(again[*name][6..], column[..4]);
+    // There are as many as images: none comes again, after 2^20 or at the end of all numbers.
+    let (later, _, said) = drawn("--first 1048570 --count 400 --seed 3");
+    assert!(said.contains(wanted), "{said}");
+    for first in [1048576u64, 1 << 40, u64::MAX - 400] {
+        let (other, other_images, _) = drawn(&format!("--first {first} --count 394 --seed 3"));
+        assert!(
+            first != 1048576 || other == rows(&later, 6..400),
+            "across 2^20"
+        );
+        for c in [1, 2] {
+            let same = other[c].iter().zip(&all[c]).filter(|(a, b)| a == b);
+            // Of continuous values by chance at the most one or two, in single precision.
+            assert!(same.count() < 4, "{} of {first}", names[c]);
+        }
+        assert!(other_images != images.gather(0..394));
+        let (end, end_images, _) = drawn(&format!("--first {} --count 3 --seed 3", first + 300));
+        assert_eq!(end, rows(&other, 300..303));
+        assert_eq!(end_images, other_images.gather(300..303));
+    }
+    // Nor where they are chosen among candidates, which are more than numbers of 64 bits.
+    let given = "--count 40 --seed 3 --given mass=70";
+    let (chosen, ..) = drawn(given);
+    let mut seen = vec![chosen[1].clone()];
+    for first in [1048576u64, 1 << 59, 1 << 60, u64::MAX - 60] {
+        let (other, ..) = drawn(&format!("--first {first} {given}"));
+        for before in &seen {
+            let same = before.iter().zip(&other[1]).filter(|(a, b)| a == b);
+            assert!(same.count() < 4, "{first}");
+        }
+        seen.push(other[1].clone());
     }
 
     // Given what comes first, the rest goes with it.

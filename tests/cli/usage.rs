@@ -19,7 +19,7 @@ const VERBS: [(&str, &str); 11] = [
     ),
     (
         "generate",
-        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --max-memory --resume --force --json",
+        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --max-memory --max-disk --resume --force --json",
     ),
     (
         "evaluate",
@@ -327,4 +327,34 @@ fn json_of_bench() {
     }
     lab.refuses("bench --config jets-xx", &["jets-xx", "muons-dd"]);
     lab.refuses("bench --seconds 0", &["--seconds is 0"]);
+}
+
+/// Nobody reads ten thousand numbers on a terminal.
+#[test]
+fn scores_are_summed_up_on_a_terminal() {
+    let lab = Lab::trained(DC);
+    let line = "score --model run/model.safetensors --data data.h5";
+    let numbers = String::from_utf8(lab.ok(line).stdout).unwrap();
+    assert!(numbers.lines().count() > 100 && numbers.lines().all(|l| l.parse::<f64>().is_ok()));
+    let script =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let output = std::process::Command::new(crate::support::h5::python())
+        .args(["-c", script, SARM])
+        .args(line.split(' '))
+        .current_dir(lab.path("."))
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{shown}");
+    let mut sorted: Vec<f64> = numbers.lines().map(|l| l.parse().unwrap()).collect();
+    sorted.sort_by(f64::total_cmp);
+    for (name, value) in [
+        ("smallest", sorted[0]),
+        ("largest", sorted[sorted.len() - 1]),
+    ] {
+        let wanted = format!("{name} {value:>12.4}");
+        assert!(shown.contains(&wanted), "{wanted}: {shown}");
+    }
+    assert!(shown.contains("median") && shown.contains("--out FILE"));
+    assert!(shown.lines().count() < 20, "{shown}");
 }

@@ -81,10 +81,16 @@ fn plan(out: &Path, layout: Layout) -> GeneratePlan {
     plan
 }
 
-fn observables(first: u64, images: &SparseImages) -> BTreeMap<String, Vec<f32>> {
+fn observables(
+    first: u64,
+    images: &SparseImages,
+) -> Result<BTreeMap<String, Vec<f32>>, EngineError> {
     let sums = images.iter().map(|(_, v)| v.iter().sum()).collect();
     let numbers = (first..).take(images.len()).map(|i| i as f32).collect();
-    BTreeMap::from([("jet_pt".into(), sums), ("number".into(), numbers)])
+    Ok(BTreeMap::from([
+        ("jet_pt".into(), sums),
+        ("number".into(), numbers),
+    ]))
 }
 
 fn run(plan: &GeneratePlan) -> Result<Outcome, GenerateError> {

@@ -1,6 +1,6 @@
 //! Incremental sampling equals naive sampling, image for image and bit for bit.
 
-use crate::support::common::{CONFIGS, conditions, model, small_toml};
+use crate::support::common::{CONFIGS, conditions, handed_out, model, small_toml};
 use proptest::prelude::*;
 use sarm::families::sarm::Engine;
 use sarm::families::sarm::Sarm;
@@ -52,6 +52,12 @@ fn incremental_is_naive_on_every_instruction_set() {
                     .sample(10, 70)
                     .unwrap();
                 assert!(got == want, "{toml} {isa:?} naive");
+                for plan in [handed_out(&naive), handed_out(&plan(&model, 3))] {
+                    let mut sampler = engine.sampler(&model, &plan).unwrap();
+                    let mut got = sampler.sample(10, 33).unwrap();
+                    got.extend(&sampler.sample(43, 37).unwrap());
+                    assert!(got == want, "{toml} {isa:?} conditions block by block");
+                }
             }
         }
     }

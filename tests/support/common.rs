@@ -7,6 +7,7 @@ use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::{ImageSize, SparseImages};
 use sarm::families::sarm::config::LikelihoodConfig;
 use sarm::families::sarm::{Config, Sarm};
+use sarm::family::{DrawConditions, EngineError, SamplingPlan};
 use sarm::random::{Purpose, normal, words};
 use sarm::run::Checkpoint;
 use sarm::synthetic;
@@ -35,6 +36,28 @@ pub fn model(toml: &str, height: usize, width: usize, seed: u64, occupancy: f64)
 pub fn read_model(path: &std::path::Path) -> Sarm {
     let checkpoint = Checkpoint::read(path).unwrap();
     Sarm::of(checkpoint.model.as_ref()).unwrap().clone()
+}
+
+/// Hands out the rows of a table as if they were drawn: those of the images asked for and no others.
+#[derive(Debug)]
+struct HandedOut(Conditions);
+
+impl DrawConditions for HandedOut {
+    fn of(&self, first: u64, count: usize) -> Result<Conditions, EngineError> {
+        let images = (0..count as u64).map(|i| first + i);
+        let values = images.flat_map(|i| self.0.row(i).iter().copied());
+        let conditions = Conditions::of_images(first, self.0.width(), values.collect());
+        Ok(conditions.with_total(self.0.rule().copied()))
+    }
+}
+
+/// The same plan, its conditions handed out block by block instead of all at once.
+pub fn handed_out(plan: &SamplingPlan) -> SamplingPlan {
+    SamplingPlan {
+        conditions: Conditions::none(),
+        drawn: Some(Arc::new(HandedOut(plan.conditions.clone()))),
+        ..plan.clone()
+    }
 }
 
 /// Standard normal conditions for `rows` images of `model`.

@@ -114,7 +114,7 @@ fn the_demo_learns_the_shipped_jets() {
     for (seed, signal) in [(7, 1.0f32), (8, 0.0)] {
         let same = held.columns["signal"].iter().filter(|s| **s == signal);
         let told = BTreeMap::from([("signal".to_string(), signal)]);
-        for (name, values) in draw(&prior, &told, seed, 0..5 * same.count()).unwrap() {
+        for (name, values) in draw(&prior, &told, seed, 0..5 * same.count() as u64).unwrap() {
             columns.entry(name).or_default().extend(values);
         }
     }

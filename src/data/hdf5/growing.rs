@@ -77,6 +77,11 @@ impl<T: hdf5::H5Type + Copy + Default> Growing<T> {
         })
     }
 
+    /// Bytes that its chunks take in the file, after the file was flushed.
+    pub(super) fn bytes(&self) -> u64 {
+        self.set.storage_size()
+    }
+
     /// Close the data set, after the file was flushed.
     pub(super) fn close(self) {
         drop(ManuallyDrop::into_inner(self.set));

@@ -11,7 +11,7 @@ mod write;
 
 pub use describe::{describe, read_attributes, read_column};
 pub use read::read;
-pub use write::{ImageWriter, write, write_columns};
+pub use write::{ImageWriter, packed_bytes, write, write_columns};
 
 /// The reason inside an HDF5 error: the operating system's words where it has them, else those of the
 /// innermost frame, where the cause is.

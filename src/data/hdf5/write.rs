@@ -280,6 +280,33 @@ pub fn write_columns(
     output.finish()
 }
 
+/// Bytes that `images` take in the dense layout, by packing them in memory: the chunks alone, not what a file has besides.
+///
+/// # Errors
+/// [`DataError::Write`] where HDF5 has too little memory.
+pub fn packed_bytes(images: &SparseImages) -> Result<u64, DataError> {
+    let path = Path::new("memory");
+    let measure = || -> hdf5::Result<u64> {
+        let mut options = hdf5::File::with_options();
+        options.with_fapl(|access| access.file_locking(false).core_filebacked(false));
+        let file = options.create(path)?;
+        let (height, width) = (images.height(), images.width());
+        let mut dense = Growing::<f32>::images(&file, height, width, height * width)?;
+        for i in 0..images.len() {
+            dense.append_with(|row| images.dense_into(i, row))?;
+        }
+        dense.flush()?;
+        file.flush()?;
+        let bytes = dense.bytes();
+        dense.close();
+        Ok(bytes)
+    };
+    measure().map_err(|e| DataError::Write {
+        path: path.into(),
+        why: reason(&e),
+    })
+}
+
 /// An HDF5 file under a temporary name, removed unless finished.
 ///
 /// Its handles, and those of its data sets, are closed only after a flush that succeeded. On a full

@@ -1,8 +1,11 @@
 //! Whether images and conditions are of a model.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::Sarm;
-use crate::conditions::{ConditionedImages, Conditions};
-use crate::family::EngineError;
+use crate::conditions::{ConditionedImages, Conditions, Total};
+use crate::family::{DrawConditions, EngineError, SamplingPlan};
 
 /// Standard deviations from its mean beyond which a condition is taken for a mistake.
 const FARTHEST: f32 = 1e4;
@@ -13,7 +16,15 @@ const FARTHEST: f32 = 1e4;
 /// [`EngineError::Mismatch`] for rows of another width, none where the model has conditions, another total, a value that is
 /// not finite or more than 10 000 standard deviations off, a negative total.
 pub fn check_conditions(model: &Sarm, conditions: &Conditions) -> Result<(), EngineError> {
-    let names = &model.config.condition.names;
+    check_rows(&model.config.condition.names, model.total(), conditions)
+}
+
+/// The same for a model with these conditions.
+fn check_rows(
+    names: &[String],
+    total: Option<Total>,
+    conditions: &Conditions,
+) -> Result<(), EngineError> {
     if conditions.width() != names.len() || (conditions.rows() == 0 && !names.is_empty()) {
         return Err(EngineError::Mismatch(format!(
             "the model has {} conditions ({}), given are {} rows of {}",
@@ -23,7 +34,7 @@ pub fn check_conditions(model: &Sarm, conditions: &Conditions) -> Result<(), Eng
             conditions.width()
         )));
     }
-    if conditions.rule() != model.total().as_ref() {
+    if conditions.rule() != total.as_ref() {
         return Err(EngineError::Mismatch(
             "the conditions say another total than the model's".into(),
         ));
@@ -46,6 +57,67 @@ pub fn check_conditions(model: &Sarm, conditions: &Conditions) -> Result<(), Eng
         }
     }
     Ok(())
+}
+
+/// What the images of a plan are told, checked to be a model's.
+#[derive(Debug)]
+pub(super) struct Told {
+    names: Vec<String>,
+    total: Option<Total>,
+    /// Of all images, where nothing is drawn.
+    table: Conditions,
+    drawn: Option<Arc<dyn DrawConditions>>,
+}
+
+impl Told {
+    /// What `plan` tells the images of `model`.
+    ///
+    /// # Errors
+    /// As [`check_conditions`], of what is not drawn.
+    pub fn new(model: &Sarm, plan: &SamplingPlan) -> Result<Self, EngineError> {
+        if plan.drawn.is_none() {
+            check_conditions(model, &plan.conditions)?;
+        }
+        Ok(Self {
+            names: model.config.condition.names.clone(),
+            total: model.total(),
+            table: plan.conditions.clone(),
+            drawn: plan.drawn.clone(),
+        })
+    }
+
+    /// Conditions of an image.
+    pub fn width(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether one of them is a total.
+    pub fn has_total(&self) -> bool {
+        self.total.is_some()
+    }
+
+    /// Different rows that `images` images have at the most.
+    pub fn rows_of(&self, images: usize) -> usize {
+        match &self.drawn {
+            Some(_) => images,
+            None => self.table.rows().min(images),
+        }
+    }
+
+    /// What images `first .. first + count` are told.
+    ///
+    /// # Errors
+    /// As [`DrawConditions::of`]; as [`check_conditions`], of what is drawn.
+    pub fn of(&self, first: u64, count: usize) -> Result<Cow<'_, Conditions>, EngineError> {
+        match &self.drawn {
+            Some(drawn) if count > 0 => {
+                let conditions = drawn.of(first, count)?;
+                check_rows(&self.names, self.total, &conditions)?;
+                Ok(Cow::Owned(conditions))
+            }
+            _ => Ok(Cow::Borrowed(&self.table)),
+        }
+    }
 }
 
 /// Check that images and their conditions are `model`'s: size, one row of conditions an image.

@@ -14,7 +14,7 @@ use crate::device::{Card, DeviceError, Devices};
 use crate::family::EngineError;
 use crate::family::several::Several;
 use crate::family::{
-    Beyond, ConfigError, Configuration, Model, Sampler, SamplingPlan, Scorer, TensorInfo,
+    Beyond, ConfigError, Configuration, Demand, Model, Sampler, SamplingPlan, Scorer, TensorInfo,
     TrainConfig, Trainer,
 };
 
@@ -61,6 +61,14 @@ impl Configuration for Config {
 
     fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    fn demand(&self, size: ImageSize, on_card: bool) -> Option<Demand> {
+        super::demand::of_training(self, size, on_card)
+    }
+
+    fn lower(&self, size: ImageSize, on_card: bool, bytes: u64) -> Option<String> {
+        super::demand::lower(self, size, on_card, bytes)
     }
 
     fn complete(

@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod cpu;
 pub mod cuda;
+mod demand;
 mod engine;
 mod family;
 mod initial;

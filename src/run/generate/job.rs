@@ -63,6 +63,8 @@ pub struct Output {
     pub resume: bool,
     /// Replace what is there.
     pub force: bool,
+    /// Bytes that the file and its journal may take of the disk at the most; `None`: what is free.
+    pub max_disk: Option<u64>,
     /// Root attributes that say how it was made: the command, the model's name.
     pub provenance: Provenance,
 }
@@ -143,18 +145,20 @@ impl<'a> Job<'a> {
         } = request;
         let conditions = RunConditions::new(checkpoint, source, *seed, images, *threads)?;
         let count = request.count.unwrap_or(conditions.rows() as u64);
-        image_end(request.first, count)?;
-        let plan = SamplingPlan {
-            seed: request.seed,
-            conditions: conditions.standardised(model),
-            max_memory: request.max_memory,
-            ..SamplingPlan::default()
-        };
+        let end = image_end(request.first, count)?;
+        let plan = conditions.tell(
+            model,
+            SamplingPlan {
+                seed: request.seed,
+                max_memory: request.max_memory,
+                ..SamplingPlan::default()
+            },
+        );
         let (opened, sampler) = open_sampler(&request.device, request.threads, model, &plan)?;
         let size = model.image();
         let identity = Identity {
             model: sha256_bytes(&checkpoint.sha256)?,
-            condition: conditions.hash(model),
+            condition: conditions.hash(model, end),
             seed: request.seed,
             first: request.first,
             count,
@@ -183,8 +187,7 @@ impl<'a> Job<'a> {
 
     /// Where the conditions come from, where that is not plain from what was asked for.
     pub fn conditions_origin(&self) -> Option<String> {
-        let Identity { first, count, .. } = self.identity;
-        self.conditions.origin(first.saturating_add(count))
+        self.conditions.origin()
     }
 
     /// Conditions beyond all that the model was trained on, a sentence each.
@@ -200,7 +203,7 @@ impl<'a> Job<'a> {
         let Identity { first, count, .. } = self.identity;
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let images = self.sampler.sample(first, count)?;
-        let conditions = self.conditions.written(first, count, &BTreeSet::new());
+        let conditions = self.conditions.written(first, count, &BTreeSet::new())?;
         Ok(Drawn { images, conditions })
     }
 
@@ -234,8 +237,8 @@ impl<'a> Job<'a> {
                     .map(|o| o.columns())
                     .unwrap_or_default();
             }
-            columns.extend(conditions.written(first, images.len(), &computed));
-            columns
+            columns.extend(conditions.written(first, images.len(), &computed)?);
+            Ok(columns)
         };
         Ok(generate(&plan, self.sampler.as_mut(), &columns, progress)?)
     }
@@ -244,6 +247,7 @@ impl<'a> Job<'a> {
         let mut plan = GeneratePlan::new(&output.path, self.identity.clone(), output.layout);
         plan.resume = output.resume;
         plan.force = output.force;
+        plan.max_disk = output.max_disk;
         plan.provenance =
             (output.provenance.clone()).with("device", self.opened.devices.describe());
         if let Some(origin) = self.conditions_origin() {

@@ -4,13 +4,16 @@
 //! thread of its own. The output gets its name only when it is complete; until then the journal is
 //! what survives a kill.
 
+mod disk;
 mod job;
 
+pub use disk::DiskUse;
 pub use job::{Drawn, Job, JobError, Output, Request};
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,7 @@ use crate::family::EngineError;
 use crate::family::Sampler;
 use crate::run::identity::{Identity, difference, hex};
 use crate::run::journal::{Existing, Journal, JournalError};
+use disk::Watch;
 
 /// Blocks that wait for the writer before drawing waits too.
 const QUEUE: usize = 4;
@@ -42,6 +46,8 @@ pub struct GeneratePlan {
     pub provenance: Provenance,
     /// Per-row quantities that are the same for all images: `signal` for example.
     pub constants: BTreeMap<String, f32>,
+    /// Bytes that output and journal may take of the disk at the most; `None`: what is free.
+    pub max_disk: Option<u64>,
     /// Time between two moments when the journal is made safe against a power cut.
     pub sync_interval: Duration,
 }
@@ -57,6 +63,7 @@ impl GeneratePlan {
             force: false,
             provenance: Provenance::new(),
             constants: BTreeMap::new(),
+            max_disk: None,
             sync_interval: Duration::from_secs(5),
         }
     }
@@ -71,6 +78,8 @@ pub struct Progress {
     pub replayed: u64,
     /// All of the run.
     pub total: u64,
+    /// What the run takes of its disk, known once its first block is written.
+    pub disk: Option<DiskUse>,
 }
 
 /// How a run ended.
@@ -130,6 +139,31 @@ pub enum GenerateError {
         /// Images wanted.
         count: u64,
     },
+    /// More space than there is, or than is allowed.
+    #[error(
+        "cannot write '{path}' (with its journal it takes about {needed}, {why}); {remedy}{sparse} or generate fewer images, in shards with --first",
+        path = path.display()
+    )]
+    Disk {
+        /// The output.
+        path: PathBuf,
+        /// What output and journal take.
+        needed: String,
+        /// What there is.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+        /// What else helps.
+        sparse: &'static str,
+    },
+    /// A failure after images were drawn, which the journal holds.
+    #[error("{source}; with --resume the run then goes on after {images} images")]
+    Unfinished {
+        /// The failure.
+        source: Box<GenerateError>,
+        /// Images that are safe.
+        images: u64,
+    },
     /// A finished output of another run.
     #[error(
         "'{path}' is of another run ({differences}); choose another output or pass --force",
@@ -146,7 +180,8 @@ pub enum GenerateError {
 /// Per-row quantities of a block, from the number of its first image and its images.
 ///
 /// As long as the block, always the same names, finite; called on the writer's thread.
-pub type Observables<'a> = dyn Fn(u64, &SparseImages) -> BTreeMap<String, Vec<f32>> + Sync + 'a;
+pub type Observables<'a> =
+    dyn Fn(u64, &SparseImages) -> Result<BTreeMap<String, Vec<f32>>, EngineError> + Sync + 'a;
 
 /// Draw the images of `plan` and write them to its output.
 ///
@@ -187,17 +222,20 @@ pub fn generate(
     sink.replay()?;
     let start = sink.journal.next();
     let replayed = start - first;
+    let disk = OnceLock::new();
     let mut report = |done| {
         progress(Progress {
             done,
             replayed,
             total: count,
+            disk: disk.get().copied(),
         })
     };
     let stopped = report(replayed).is_break();
     let (drawn, drawing_time, interrupted) = std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(QUEUE);
-        let writer = scope.spawn(move || sink.run(receiver));
+        let (forecast, fresh) = (&disk, replayed == 0);
+        let writer = scope.spawn(move || sink.run(receiver, forecast, fresh));
         let mut next = start;
         let mut drawing_time = Duration::ZERO;
         let mut drawing = || -> Result<bool, GenerateError> {
@@ -383,39 +421,82 @@ impl<'a> Sink<'a> {
     fn replay(&mut self) -> Result<(), GenerateError> {
         let (plan, observables, writer) = (self.plan, self.observables, &mut self.writer);
         self.journal.replay(|first, images| {
-            writer.append(&images, &columns(plan, observables, first, &images))
-        })?;
-        Ok(())
+            let columns = columns(plan, observables, first, &images)?;
+            Ok::<_, GenerateError>(writer.append(&images, &columns)?)
+        })
     }
 
-    /// Write blocks until told to finish; without that word the journal stays and the output goes.
-    fn run(mut self, blocks: Receiver<Message>) -> Result<(), DataError> {
+    /// Write blocks until told to finish; without that word the journal stays and the output goes. What the run takes of its
+    /// disk goes to `forecast`; where that is too much, a journal goes that is `fresh`.
+    fn run(
+        mut self,
+        blocks: Receiver<Message>,
+        forecast: &OnceLock<DiskUse>,
+        fresh: bool,
+    ) -> Result<(), GenerateError> {
+        let first = self.plan.identity.first;
+        let complete = match self.write_blocks(blocks, forecast) {
+            Err(refused @ GenerateError::Disk { .. }) if fresh && forecast.get().is_none() => {
+                self.journal.remove().ok();
+                return Err(refused);
+            }
+            other => other,
+        };
+        let Self {
+            journal, writer, ..
+        } = self;
+        // The output may fail to finish: what it is made of is safe first.
+        let written = complete.and_then(|complete| {
+            journal.sync()?;
+            match complete {
+                true => writer.finish().map(|()| true).map_err(Into::into),
+                false => Ok(false),
+            }
+        });
+        match written {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                if let Err(error) = journal.remove() {
+                    log::warn!("the output is complete, but {error}");
+                }
+                Ok(())
+            }
+            Err(source) if journal.is_empty() => Err(source),
+            Err(source) => Err(GenerateError::Unfinished {
+                source: Box::new(source),
+                images: journal.next() - first,
+            }),
+        }
+    }
+
+    /// Write blocks until there are no more: whether the word came that these were all.
+    fn write_blocks(
+        &mut self,
+        blocks: Receiver<Message>,
+        forecast: &OnceLock<DiskUse>,
+    ) -> Result<bool, GenerateError> {
+        let Identity { first, count, .. } = self.plan.identity;
+        let mut watch = Watch::new(self.plan);
         let mut synced = Instant::now();
         for message in blocks {
-            let images = match message {
-                Message::Block(images) => images,
-                Message::Finish => {
-                    // The output may fail to finish: what it is made of is safe first.
-                    self.journal.sync()?;
-                    self.writer.finish()?;
-                    if let Err(error) = self.journal.remove() {
-                        log::warn!("the output is complete, but {error}");
-                    }
-                    return Ok(());
-                }
+            let Message::Block(images) = message else {
+                return Ok(true);
             };
-            let first = self.journal.next();
+            let columns = columns(self.plan, self.observables, self.journal.next(), &images)?;
             self.journal.append(&images)?;
-            self.writer.append(
-                &images,
-                &columns(self.plan, self.observables, first, &images),
-            )?;
+            self.writer.append(&images, &columns)?;
+            let left = first + count - self.journal.next();
+            watch.block(&images, columns.len(), self.journal.len(), left)?;
+            if let Some(disk) = watch.forecast() {
+                forecast.get_or_init(|| disk);
+            }
             if synced.elapsed() >= self.plan.sync_interval {
                 self.journal.sync()?;
+                watch.look(self.journal.len());
                 synced = Instant::now();
             }
         }
-        self.journal.sync()
+        Ok(false)
     }
 }
 
@@ -425,10 +506,10 @@ fn columns(
     observables: &Observables,
     first: u64,
     images: &SparseImages,
-) -> BTreeMap<String, Vec<f32>> {
-    let mut columns = observables(first, images);
+) -> Result<BTreeMap<String, Vec<f32>>, EngineError> {
+    let mut columns = observables(first, images)?;
     for (name, value) in &plan.constants {
         columns.insert(name.clone(), vec![*value; images.len()]);
     }
-    columns
+    Ok(columns)
 }

@@ -174,10 +174,10 @@ impl Journal {
     /// # Errors
     ///
     /// The visitor's own, or a failure to read.
-    pub fn replay(
+    pub fn replay<E: From<DataError>>(
         &mut self,
-        mut visitor: impl FnMut(u64, SparseImages) -> Result<(), DataError>,
-    ) -> Result<(), JournalError> {
+        mut visitor: impl FnMut(u64, SparseImages) -> Result<(), E>,
+    ) -> Result<(), E> {
         let length = self.file.metadata().map_err(|e| self.io(e))?.len();
         self.end = HEADER as u64;
         self.next = self.identity.first;
@@ -209,6 +209,21 @@ impl Journal {
         self.next
     }
 
+    /// Bytes of the file.
+    pub fn len(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether it holds no image.
+    pub fn is_empty(&self) -> bool {
+        self.next == self.identity.first
+    }
+
+    /// Bytes that `images` take in a journal.
+    pub fn bytes(images: &SparseImages) -> u64 {
+        (BLOCK_HEADER + 4 * images.len() + 6 * images.nonzeros() + 4) as u64
+    }
+
     /// Append the images that come next.
     ///
     /// # Errors
@@ -219,7 +234,7 @@ impl Journal {
         let (Ok(count), false) = (u32::try_from(images.len()), images.is_empty()) else {
             return Ok(());
         };
-        let mut out = Vec::with_capacity(BLOCK_HEADER + 4 * images.len() + 6 * index.len() + 4);
+        let mut out = Vec::with_capacity(Self::bytes(images) as usize);
         out.extend_from_slice(BLOCK_MAGIC);
         out.extend_from_slice(&count.to_le_bytes());
         out.extend_from_slice(&self.next.to_le_bytes());

@@ -25,6 +25,7 @@ use crate::family::{ConfigError, Configuration, Model};
 use crate::prior::Prior;
 use crate::prior::learn::LearnError;
 use crate::run::dataset::DatasetError;
+use crate::run::forecast::TooLarge;
 use run::Run;
 
 /// Why training could not start or go on.
@@ -39,6 +40,9 @@ pub enum TrainError {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// More memory than there is.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The distribution of the conditions.
     #[error(transparent)]
     Prior(#[from] LearnError),

@@ -20,6 +20,7 @@ use crate::prior::Prior;
 use crate::prior::learn::learn;
 use crate::run::checkpoint::save;
 use crate::run::dataset::{column, conditions};
+use crate::run::forecast;
 use crate::run::on_threads_of;
 
 /// Time that one call of the engine should take: short enough for progress to move.
@@ -69,6 +70,7 @@ impl Run {
         let asked = plan.config.to_toml();
         let training = plan.config.training().clone();
         let [rows, held] = split(&training, plan.dataset.images.len())?;
+        forecast::training(plan.config.as_ref(), devices, plan.dataset.images.size())?;
         let mut model = complete(plan.config.as_ref(), &plan.dataset, &rows)?;
         let conditions = conditions(model.as_ref(), &plan.dataset)?;
         let record = record(&plan.dataset, plan.data, plan.select, [&rows, &held]);

@@ -164,9 +164,11 @@ fn launched(
     let pixels = model.pixels();
     let slots = Slots::new(device, images, pixels).unwrap();
     let rows = Arc::new(Rows::new(device, images, pixels).unwrap());
+    let mut shown = drawing.shown(device, images).unwrap();
+    drawing.show(&mut shown, FIRST, images).unwrap();
     let weights = sarm::bench::MultiplyAdds::of(model, occupancy).total();
     let prepared = Prepared {
-        launches: drawing.launches(FIRST, images, &slots, &rows),
+        launches: drawing.launches(FIRST, images, &shown, &slots, &rows),
         outputs: Vec::new(),
         demand: Demand {
             matrix_operations: 2.0 * weights * images as f64,
@@ -175,6 +177,7 @@ fn launched(
         memory: vec![
             Box::new(drawing),
             Box::new(slots),
+            Box::new(shown),
             Box::new(Arc::clone(&rows)),
         ],
     };

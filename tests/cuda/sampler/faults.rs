@@ -116,7 +116,7 @@ fn run(engine: &dyn Engine, out: &Path, model: &Sarm, resume: bool) -> Result<u6
         .sampler(model, &plan(model))
         .map_err(|e| e.to_string())?;
     let mut blocks = Blocks { sampler, count: 16 };
-    let nothing = |_, _: &SparseImages| Default::default();
+    let nothing = |_, _: &SparseImages| Ok(Default::default());
     let outcome = generate(&generation, &mut blocks, &nothing, &mut |_| {
         ControlFlow::Continue(())
     })

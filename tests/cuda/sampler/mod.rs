@@ -8,6 +8,7 @@
 mod faults;
 
 use crate::emulation;
+use crate::support::common::handed_out;
 use crate::support::rounded;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -149,6 +150,43 @@ fn images_depend_on_every_bit_of_number_and_seed() {
             images: &images,
         };
         check(&drawn).assert_right(&format!("seed {seed:x}"));
+    }
+}
+
+/// Conditions that are drawn reach each image as a table's do, in launches of all sizes.
+#[test]
+fn conditions_come_block_by_block() {
+    if plain() {
+        return;
+    }
+    for i in SOME {
+        let (model, plan) = (model(i), plan(&model(i)));
+        let blocks = handed_out(&plan);
+        // Beyond what was once the last row of conditions, too.
+        for first in [FIRST, (1 << 20) - 30, u64::MAX - COUNT as u64] {
+            let whole = draw(&mut *sampler(&model, &plan), first, COUNT);
+            let mut one = sampler(&model, &blocks);
+            assert!(draw(&mut *one, first, COUNT) == whole, "{}", MODELS[i].0);
+            one.announce(first, 11).unwrap();
+            one.announce(first + 11, 50).unwrap();
+            let mut shards = draw(&mut *one, first, 11);
+            shards.extend(&draw(&mut *one, first + 11, 50));
+            shards.extend(&draw(&mut *one, first + 61, COUNT - 61));
+            assert!(shards == whole, "{}", MODELS[i].0);
+        }
+        // As many launches as a little memory makes of them.
+        let device = || Emulation::late().device();
+        let least = (8..34).find_map(|bits| {
+            let plan = SamplingPlan {
+                max_memory: Some(1 << bits),
+                ..blocks.clone()
+            };
+            CudaEngine::new(device()).sampler(&model, &plan).ok()
+        });
+        let mut least = least.unwrap();
+        assert!(least.preferred_count() < COUNT, "{}", MODELS[i].0);
+        let whole = draw(&mut *sampler(&model, &plan), FIRST, COUNT);
+        assert!(draw(&mut *least, FIRST, COUNT) == whole, "{}", MODELS[i].0);
     }
 }
 

@@ -191,7 +191,7 @@ impl ModelConfig {
     }
 
     /// Pixels of each stage. Squares grow and fit, as [`check`](Self::check) sees to.
-    fn stage_pixels(&self) -> Vec<usize> {
+    pub(in crate::families::sarm) fn stage_pixels(&self) -> Vec<usize> {
         let mut before = 0;
         let stages = self.stage.iter().map(|stage| {
             let all = self.image.height * self.image.width;

@@ -15,7 +15,8 @@ pub use trainer::CpuTrainer;
 
 use std::sync::Arc;
 
-use super::{Engine, check_conditions, check_images};
+use super::check::Told;
+use super::{Engine, check_images};
 use crate::conditions::ConditionedImages;
 use crate::device::{Cpu, DeviceError};
 use crate::families::sarm::Sarm;
@@ -72,7 +73,7 @@ impl Engine for CpuEngine {
     }
 
     fn sampler(&self, model: &Sarm, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
-        check_conditions(model, &plan.conditions)?;
+        let told = Told::new(model, plan)?;
         if let Some(bytes) = plan.max_memory {
             return Err(DeviceError::Unsupported(format!(
                 "images are drawn on the CPU, whose memory is not limited (--max-memory {bytes} is for cards); leave it out or give --device cuda"
@@ -81,9 +82,9 @@ impl Engine for CpuEngine {
         }
         let (isa, pool) = (self.cpu.isa(), Arc::clone(self.cpu.pool()));
         Ok(if plan.naive {
-            Box::new(naive::NaiveSampler::new(isa, pool, model, plan))
+            Box::new(naive::NaiveSampler::new(isa, pool, model, plan, told))
         } else {
-            Box::new(sampler::BlockedSampler::new(isa, pool, model, plan))
+            Box::new(sampler::BlockedSampler::new(isa, pool, model, plan, told))
         })
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
+use crate::families::sarm::check::Told;
 use crate::families::sarm::{Sarm, StageTensor};
 use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan};
@@ -32,12 +33,18 @@ pub struct NaiveSampler {
     model: Sarm,
     stages: Vec<StageTables>,
     seed: u64,
-    conditions: Conditions,
+    told: Told,
 }
 
 impl NaiveSampler {
     /// Lay out `model` for drawing.
-    pub fn new(isa: Isa, pool: Arc<rayon::ThreadPool>, model: &Sarm, plan: &SamplingPlan) -> Self {
+    pub(super) fn new(
+        isa: Isa,
+        pool: Arc<rayon::ThreadPool>,
+        model: &Sarm,
+        plan: &SamplingPlan,
+        told: Told,
+    ) -> Self {
         let stages = (0..model.stages.len())
             .map(|s| {
                 let mut tensors = dense_layers(&model.stages[s]);
@@ -66,7 +73,7 @@ impl NaiveSampler {
             model: model.clone(),
             stages,
             seed: plan.seed,
-            conditions: plan.conditions.clone(),
+            told,
         }
     }
 }
@@ -77,9 +84,11 @@ impl Sampler for NaiveSampler {
         let share = count.div_ceil(self.pool.current_num_threads());
         let tile = share.next_multiple_of(LANES).clamp(LANES, TILE);
         let size = (image.height, image.width);
+        let conditions = &self.told.of(first, count)?;
         sample_tiles(&self.pool, size, count, tile, |start, images| {
             self.isa.dispatch(NaiveDrawing {
                 sampler: self,
+                conditions,
                 first: first + start as u64,
                 images,
             })
@@ -93,6 +102,7 @@ impl Sampler for NaiveSampler {
 
 struct NaiveDrawing<'a> {
     sampler: &'a NaiveSampler,
+    conditions: &'a Conditions,
     first: u64,
     images: usize,
 }
@@ -111,8 +121,8 @@ impl Kernel for NaiveDrawing<'_> {
         let mut budgets = vec![None; self.images];
         for image in 0..self.images {
             let number = self.first + image as u64;
-            let condition = self.sampler.conditions.row(number);
-            budgets[image] = self.sampler.conditions.budget(number);
+            let condition = self.conditions.row(number);
+            budgets[image] = self.conditions.budget(number);
             for (c, v) in condition.iter().enumerate() {
                 inputs[(image / LANES * width + c) * LANES + image % LANES] = *v;
             }

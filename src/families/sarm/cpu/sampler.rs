@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use crate::conditions::Budget;
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
+use crate::families::sarm::check::Told;
 use crate::families::sarm::config::Channel;
 use crate::families::sarm::{Sarm, StageShape, StageTensor};
 use crate::family::EngineError;
@@ -165,12 +166,18 @@ pub struct BlockedSampler {
     size: (usize, usize),
     channels: Vec<Channel>,
     seed: u64,
-    conditions: Conditions,
+    told: Told,
 }
 
 impl BlockedSampler {
     /// Lay out `model` for drawing.
-    pub fn new(isa: Isa, pool: Arc<rayon::ThreadPool>, model: &Sarm, plan: &SamplingPlan) -> Self {
+    pub(super) fn new(
+        isa: Isa,
+        pool: Arc<rayon::ThreadPool>,
+        model: &Sarm,
+        plan: &SamplingPlan,
+        told: Told,
+    ) -> Self {
         let block = plan.block.unwrap_or(BLOCK);
         Self {
             isa,
@@ -185,7 +192,7 @@ impl BlockedSampler {
             size: (model.config.image.height, model.config.image.width),
             channels: model.config.input.channels(),
             seed: plan.seed,
-            conditions: plan.conditions.clone(),
+            told,
         }
     }
 }
@@ -196,9 +203,11 @@ impl Sampler for BlockedSampler {
         let tile = share
             .next_multiple_of(LANES)
             .clamp(LANES, TILE_BLOCKS * LANES);
+        let conditions = &self.told.of(first, count)?;
         sample_tiles(&self.pool, self.size, count, tile, |start, images| {
             self.isa.dispatch(Drawing {
                 sampler: self,
+                conditions,
                 buffers: Buffers::new(self, images.div_ceil(LANES)),
                 first: first + start as u64,
                 images,
@@ -255,6 +264,7 @@ struct Open {
 
 struct Drawing<'a> {
     sampler: &'a BlockedSampler,
+    conditions: &'a Conditions,
     buffers: Buffers,
     first: u64,
     images: usize,
@@ -270,8 +280,8 @@ impl Kernel for Drawing<'_> {
         let width = self.buffers.inputs.len() / (self.buffers.blocks * LANES);
         for image in 0..self.images {
             let number = self.first + image as u64;
-            let condition = sampler.conditions.row(number);
-            self.buffers.budgets[image] = sampler.conditions.budget(number);
+            let condition = self.conditions.row(number);
+            self.buffers.budgets[image] = self.conditions.budget(number);
             for (c, v) in condition.iter().enumerate() {
                 let block = image / LANES;
                 self.buffers.inputs[(block * width + c) * LANES + image % LANES] = *v;

@@ -1,5 +1,6 @@
 //! A model on the device, ready to be drawn: its packed weights, and the launches that draw a run of images.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::ops::MOST_STAGES;
@@ -11,7 +12,7 @@ use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
 use crate::device::cuda::ops::compact::Compact;
 use crate::device::cuda::room::{check_limit, check_room};
-use crate::families::sarm::check_conditions;
+use crate::families::sarm::check::Told;
 use crate::families::sarm::config::Channel;
 use crate::families::sarm::{Sarm, Values};
 use crate::family::EngineError;
@@ -112,6 +113,18 @@ impl Rows {
     }
 }
 
+/// What the images of a launch are told.
+pub struct Shown {
+    /// f32 `[rows, width]`
+    conditions: Memory<f32>,
+    /// Of each row, where it says a total: GeV left at the start, and at the end.
+    totals: Option<Memory<[f32; 2]>>,
+    /// Image number `i` has row `i % rows`.
+    rows: u64,
+    /// Whether these are all rows that there are, whatever images are drawn.
+    all: bool,
+}
+
 /// Bytes of device memory that an image of `pixels` pixels takes in [`Slots`] and in `copies` [`Rows`].
 pub fn bytes_per_image(pixels: usize, copies: usize) -> u64 {
     ((1 + copies) * (6 * pixels + 4)) as u64
@@ -125,10 +138,7 @@ pub struct Drawing {
     values: Values,
     channels: Vec<Channel>,
     order: Memory<u16>,
-    conditions: Memory<f32>,
-    /// Of each row, where it says a total: GeV left at the start, and at the end.
-    totals: Option<Memory<[f32; 2]>>,
-    condition_rows: u64,
+    told: Told,
     history: Memory<u16>,
     queue: Memory<u32>,
     seed: u64,
@@ -186,16 +196,14 @@ impl Drawing {
         plan: &SamplingPlan,
         shared: u32,
     ) -> Result<Self, EngineError> {
-        check_conditions(model, &plan.conditions)?;
+        let told = Told::new(model, plan)?;
         let multiprocessors = device.properties().multiprocessors;
         let sample_plan = SamplePlan::new(&blocks(model), shared, multiprocessors)
             .map_err(|why| unfit(device, why))?;
         let weights: u64 = blocks(model).iter().map(PackedStage::bytes).sum();
-        let of_row = plan.conditions.width() + if model.total().is_some() { 2 } else { 0 };
-        let numbers = plan.conditions.rows() * of_row + model.pixels();
         let needed = [
             (weights, "the packed weights".to_string()),
-            (4 * numbers as u64, "the conditions".into()),
+            (4 * model.pixels() as u64, "the order of the pixels".into()),
             (
                 2 * sample_plan.history() as u64,
                 "what is drawn at a time".into(),
@@ -215,20 +223,6 @@ impl Drawing {
                 Some(Memory::from(device, &levels)?)
             }
         };
-        let rows = plan.conditions.rows() as u64;
-        let conditions: Vec<f32> = (0..rows)
-            .flat_map(|row| plan.conditions.row(row).iter().copied())
-            .collect();
-        let totals = match model.total() {
-            None => None,
-            Some(_) => {
-                let budgets: Vec<[f32; 2]> = (0..rows)
-                    .filter_map(|row| plan.conditions.budget(row))
-                    .map(|budget| [budget.remaining, budget.tolerance])
-                    .collect();
-                Some(Memory::from(device, &budgets)?)
-            }
-        };
         Ok(Self {
             stages,
             plan: sample_plan,
@@ -236,9 +230,7 @@ impl Drawing {
             values,
             channels: model.config.input.channels(),
             order: Memory::from(device, &model.order.concat())?,
-            conditions: Memory::from(device, &conditions)?,
-            totals,
-            condition_rows: rows,
+            told,
             history: Memory::zeros(device, sample_plan.history())?,
             bytes,
             queue: Memory::zeros(device, 1)?,
@@ -262,12 +254,77 @@ impl Drawing {
         self.plan.tile()
     }
 
+    /// Bytes that a [`Shown`] takes of each image that a launch draws, at the most.
+    pub fn shown_bytes(&self) -> u64 {
+        let numbers = self.told.width() + if self.told.has_total() { 2 } else { 0 };
+        4 * (self.told.rows_of(1) * numbers) as u64
+    }
+
+    /// Room for what `images` images of a launch are told.
+    ///
+    /// # Errors
+    /// As [`Memory::zeros`].
+    pub fn shown(&self, device: &Arc<dyn Device>, images: usize) -> Result<Shown, EngineError> {
+        let rows = self.told.rows_of(images);
+        Ok(Shown {
+            conditions: Memory::zeros(device, rows * self.told.width())?,
+            totals: match self.told.has_total() {
+                true => Some(Memory::zeros(device, rows)?),
+                false => None,
+            },
+            rows: 0,
+            all: false,
+        })
+    }
+
+    /// Send what the images number `first .. first + images` are told to `shown`, which has room for as many and which no
+    /// launch to come reads for other images.
+    ///
+    /// # Errors
+    /// Conditions that cannot be drawn or are not the model's; a device that fails.
+    pub fn show(&self, shown: &mut Shown, first: u64, images: usize) -> Result<(), EngineError> {
+        if shown.all || self.told.width() == 0 {
+            return Ok(());
+        }
+        let told = self.told.of(first, images)?;
+        let rows = told.rows().min(images);
+        let all = rows == told.rows();
+        // As many rows as images where there are more: row k is that of the image whose number leaves k.
+        let image = |k: usize| match (all, k as u64, rows as u64) {
+            (true, k, _) => k,
+            (false, k, n) => first.wrapping_add((k + n - first % n) % n),
+        };
+        let values: Vec<f32> = (0..rows)
+            .flat_map(|k| told.row(image(k)).iter().copied())
+            .collect();
+        shown.conditions.write(0, &values)?;
+        if let Some(totals) = &mut shown.totals {
+            let budgets: Vec<[f32; 2]> = (0..rows)
+                .filter_map(|k| told.budget(image(k)))
+                .map(|budget| [budget.remaining, budget.tolerance])
+                .collect();
+            totals.write(0, &budgets)?;
+        }
+        shown.rows = rows as u64;
+        shown.all = all && matches!(told, Cow::Borrowed(_));
+        Ok(())
+    }
+
     /// The launches that draw the images number `first .. first + images` into `slots` and compact them into `rows`,
-    /// both with room for as many. Launches of one drawing may not run at the same time.
+    /// both with room for as many; what the images are told is in `shown`. Launches of one drawing may not run at the same
+    /// time.
     ///
     /// # Panics
-    /// Without images; where `slots` or `rows` have less room; where the pixels of all images do not fit into 32 bits.
-    pub fn launches(&self, first: u64, images: usize, slots: &Slots, rows: &Rows) -> Vec<Launch> {
+    /// Without images; where `slots` or `rows` have less room; where the pixels of all images do not fit into 32 bits;
+    /// where nothing was [shown](Self::show) to images with conditions.
+    pub fn launches(
+        &self,
+        first: u64,
+        images: usize,
+        shown: &Shown,
+        slots: &Slots,
+        rows: &Rows,
+    ) -> Vec<Launch> {
         let numbers = images * self.pixels;
         assert!(slots.counts.len() >= images && rows.starts.len() > images);
         assert!(slots.pixel.len() >= numbers && slots.value.len() >= numbers);
@@ -283,9 +340,9 @@ impl Drawing {
             },
             channels: &self.channels,
             order: self.order.address(),
-            conditions: self.conditions.address(),
-            totals: self.totals.as_ref().map_or(Address::NULL, Memory::address),
-            condition_rows: self.condition_rows,
+            conditions: shown.conditions.address(),
+            totals: (shown.totals.as_ref()).map_or(Address::NULL, Memory::address),
+            condition_rows: shown.rows,
             history: self.history.address(),
             queue: self.queue.address(),
             slot_pixel: slots.pixel.address(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 
-use super::drawing::{Drawing, Rows, Slots, bytes_per_image};
+use super::drawing::{Drawing, Rows, Shown, Slots, bytes_per_image};
 use crate::data::SparseImages;
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Device, HostMemory, Mark, Memory};
@@ -37,7 +37,10 @@ pub struct CudaSampler {
     running: VecDeque<Running>,
     drawing: Drawing,
     slots: Slots,
+    /// Of each buffer.
     rows: Vec<Rows>,
+    /// Likewise.
+    shown: Vec<Shown>,
     host: Box<dyn HostMemory>,
     size: (usize, usize),
     /// Images of a launch at most.
@@ -63,7 +66,7 @@ impl CudaSampler {
         }
         let drawing = Drawing::new(device, model, plan)?;
         let pixels = model.pixels();
-        let each = bytes_per_image(pixels, AHEAD);
+        let each = bytes_per_image(pixels, AHEAD) + AHEAD as u64 * drawing.shown_bytes();
         let free = device.free_memory()?;
         let free = free - free / SPARE;
         let weights = drawing.bytes();
@@ -96,6 +99,9 @@ impl CudaSampler {
             rows: (0..AHEAD)
                 .map(|_| Rows::new(device, capacity, pixels))
                 .collect::<Result<_, _>>()?,
+            shown: (0..AHEAD)
+                .map(|_| drawing.shown(device, capacity))
+                .collect::<Result<_, _>>()?,
             host: device.host_memory(STAGING)?,
             drawing,
             size: (model.config.image.height, model.config.image.width),
@@ -113,9 +119,9 @@ impl CudaSampler {
         self.forget()?;
         let mut seconds = 0.0;
         for (first, images) in launches_of(first, count, self.capacity) {
-            let launches = self
-                .drawing
-                .launches(first, images, &self.slots, &self.rows[0]);
+            self.drawing.show(&mut self.shown[0], first, images)?;
+            let (shown, rows) = (&self.shown[0], &self.rows[0]);
+            let launches = (self.drawing).launches(first, images, shown, &self.slots, rows);
             // SAFETY: slots and rows have room for a launch's images, and live as long as the sampler.
             let recording = unsafe { self.device.record(&launches)? };
             seconds += self.device.time(recording.as_ref())?;
@@ -152,10 +158,11 @@ impl CudaSampler {
         while let Some(buffer) = free(&self.running)
             && let Some((first, images)) = self.waiting.pop_front()
         {
-            let rows = &self.rows[buffer];
-            for launch in self.drawing.launches(first, images, &self.slots, rows) {
-                // SAFETY: `launches` asserts that slots and rows have room; nothing reads these rows any more, for
-                // no running launch has the buffer; slots are used in the order of the stream.
+            self.drawing.show(&mut self.shown[buffer], first, images)?;
+            let (shown, rows) = (&self.shown[buffer], &self.rows[buffer]);
+            for launch in (self.drawing).launches(first, images, shown, &self.slots, rows) {
+                // SAFETY: `launches` asserts that slots and rows have room; nothing reads these rows any more, nor what
+                // was shown before, for no running launch has the buffer; slots are used in the order of the stream.
                 unsafe { self.device.launch(&launch)? };
             }
             self.running.push_back(Running {
