@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::interrupt::{Interrupt, Signal};
+use super::interrupt::{Interrupt, Signal, resuming};
+use super::progress::Progress;
 use super::{Global, bytes, command_line, grouped, print_json, refuse_existing, refuse_input};
 use crate::data::{Layout, Provenance, Selection};
 use crate::device::Devices;
@@ -21,8 +22,9 @@ use crate::run::pretrained::{self, Pretrained};
 /// Image number i depends only on model, seed, condition and i (on one kind of device), so shards with the same seed are
 /// parts of one data set, wherever they were made. --resume continues a killed run.
 ///
-/// On Ctrl-C, or the SIGTERM of a batch system, the run saves the images in progress, prints the command that continues it
-/// and exits with code 130 (SIGTERM: 143). A second signal ends it at once.
+/// On Ctrl-C or a signal of a batch system (SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP) the run saves the images in progress,
+/// prints the command that continues it and exits with code 128 + the signal's number (Ctrl-C: 130, SIGTERM: 143). A second
+/// Ctrl-C or SIGTERM ends it at once. A signal that is ignored where sarm starts, as nohup ignores SIGHUP, stays ignored.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  sarm generate --model jets-w --count 100000 --out w.h5\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270,jet_mass=80 --count 1000 --out w270.h5"
@@ -224,7 +226,7 @@ impl Generate {
         })
     }
 
-    /// Draw and write, with a progress bar: what was done, and the seconds that it took.
+    /// Draw and write, saying how far it is: what was done, and the seconds that it took.
     fn write(
         &self,
         global: &Global,
@@ -232,24 +234,24 @@ impl Generate {
         output: &Output,
         interrupt: &Interrupt,
     ) -> anyhow::Result<(Outcome, f64)> {
-        let bar = super::progress::bar(global, job.identity().count);
-        bar.set_prefix("generate");
+        let progress = Progress::new(global, job.identity().count);
         // From the first image that is drawn now: those taken over are in no rate.
         let mut started = None;
         let outcome = job.write(output, &mut |p| {
-            if started.is_none() && p.replayed > 0 {
-                global.say(format!("going on after {} images", grouped(p.replayed)));
-                bar.set_position(p.done);
-                bar.reset_eta();
+            if started.is_none() {
+                if p.replayed > 0 {
+                    global.say(format!("going on after {} images", grouped(p.replayed)));
+                }
+                progress.begin(p.done);
             }
             started.get_or_insert_with(Instant::now);
-            bar.set_position(p.done);
+            progress.at(p.done, "generate", String::new());
             match interrupt.signal() {
                 None => ControlFlow::Continue(()),
                 Some(_) => ControlFlow::Break(()),
             }
         });
-        bar.finish_and_clear();
+        progress.end();
         let outcome = outcome.with_context(|| format!("generating '{}'", self.out.display()))?;
         let took = started.map_or(Duration::ZERO, |at| at.elapsed());
         Ok((outcome, took.max(Duration::from_micros(1)).as_secs_f64()))
@@ -281,45 +283,6 @@ fn tell_how_to_go_on(signal: Signal, outcome: &Outcome, count: u64) {
         "sarm: stopped by {signal} after {} of {} images; go on with: {}",
         grouped(outcome.replayed + outcome.drawn),
         grouped(count),
-        resuming(std::env::args_os())
+        resuming(None)
     ));
-}
-
-/// The same command with --resume, to be given to a shell.
-fn resuming(words: impl Iterator<Item = std::ffi::OsString>) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
-    let quote = |word: String| match !word.is_empty() && word.chars().all(plain) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    let mut words: Vec<_> = words
-        .map(|word| quote(word.to_string_lossy().into_owned()))
-        .collect();
-    if !words.iter().any(|word| word == "--resume") {
-        words.push("--resume".into());
-    }
-    words.join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_go_on_in_a_shell() {
-        let resumed = |words: &[&str]| resuming(words.iter().map(|w| w.into()));
-        for (words, line) in [
-            (
-                &["sarm", "generate", "--out=a.h5"][..],
-                "sarm generate --out=a.h5 --resume",
-            ),
-            (&["./sarm", "--resume", "x,y:1"], "./sarm --resume x,y:1"),
-            (
-                &["sarm", "my file", "", "it's", "$HOME", "é"],
-                r"sarm 'my file' '' 'it'\''s' '$HOME' é --resume",
-            ),
-        ] {
-            assert_eq!(resumed(words), line);
-        }
-    }
 }
