@@ -160,6 +160,10 @@ impl Generate {
         let inputs = [Some(&self.model), self.given_from.as_ref()];
         refuse_input(&self.out, inputs.into_iter().flatten())?;
         refuse_existing(&self.out, self.force || self.resume)?;
+        let interrupt = Interrupt::watch()?;
+        let preparation = interrupt.end_until_work_begins(|signal| {
+            tell_how_to_go_on(signal, "before the first image");
+        })?;
         global.start_threads()?;
         let checkpoint = pretrained::open(&self.model)?;
         let request = Request {
@@ -196,7 +200,7 @@ impl Generate {
         for remark in job.beyond_training() {
             log::warn!("{remark}");
         }
-        let interrupt = Interrupt::watch()?;
+        preparation.over();
         let (outcome, seconds) = self.write(global, &mut job, &output, &interrupt)?;
         let report = Report::new(self.out.clone(), &outcome, seconds, &opened.devices);
         self.tell(global, &outcome, &report);
@@ -207,7 +211,9 @@ impl Generate {
         let Some(signal) = interrupt.signal().filter(|_| stopped) else {
             return Ok(ExitCode::SUCCESS);
         };
-        tell_how_to_go_on(signal, &outcome, job.identity().count);
+        let (done, of) = (outcome.replayed + outcome.drawn, job.identity().count);
+        let after = format!("after {} of {} images", grouped(done), grouped(of));
+        tell_how_to_go_on(signal, &after);
         Ok(signal.exit_code())
     }
 
@@ -278,11 +284,9 @@ impl Generate {
 }
 
 /// Whatever --quiet says: nothing else tells that the output is not there.
-fn tell_how_to_go_on(signal: Signal, outcome: &Outcome, count: u64) {
+fn tell_how_to_go_on(signal: Signal, when: &str) {
     super::tell(format!(
-        "sarm: stopped by {signal} after {} of {} images; go on with: {}",
-        grouped(outcome.replayed + outcome.drawn),
-        grouped(count),
+        "sarm: stopped by {signal} {when}; go on with: {}",
         resuming(None)
     ));
 }

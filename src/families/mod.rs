@@ -37,7 +37,9 @@ pub fn configuration_with(
 ) -> Result<Box<dyn Configuration>, ConfigError> {
     let source = Source::new(text, settings);
     let document = Document::parse(&source)?;
-    let name = document.text_at(["model", "family"]).unwrap_or(FIRST_FAMILY);
+    let name = document
+        .text_at(["model", "family"])
+        .unwrap_or(FIRST_FAMILY);
     match named(name) {
         Some(family) => family.configuration(&document),
         None => Err(ConfigError::Value {

@@ -25,13 +25,14 @@ pub struct Source<'t> {
 impl<'t> Source<'t> {
     /// The file `text`, to be changed by `settings`, the later ones last.
     pub fn new(text: &'t str, settings: &'t [Setting]) -> Self {
-        let mut next = text.len() + 1;
+        // Room for what a value stands behind.
+        let mut next = text.len() + 2;
         let mut starts = Vec::new();
         let mut padded = Vec::new();
         for setting in settings {
             let value = setting.padded(next);
             starts.push(next);
-            next = value.len() + 1;
+            next = value.len() + 2;
             padded.push(value);
         }
         Self {
@@ -123,7 +124,10 @@ impl<'s> Document<'s> {
 
     fn syntax(&self, at: &Range<usize>, message: &str) -> ConfigError {
         let why = explained(message);
-        match self.setting_at(at.start) {
+        // What is wrong inside [likelihood] is said of the whole table, whoever put it there.
+        let mut settings = self.source.settings.iter();
+        let put_in = settings.find(|setting| Some(setting.key()) == unknown(message));
+        match put_in.or_else(|| self.setting_at(at.start)) {
             Some(setting) => ConfigError::Setting {
                 typed: setting.typed().into(),
                 why,
@@ -199,16 +203,24 @@ fn take_out(table: &mut DeTable<'_>, at: usize) -> Option<String> {
     None
 }
 
+/// The key that the parser does not know, where that is its message.
+fn unknown(message: &str) -> Option<&str> {
+    let (name, _) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    Some(name)
+}
+
 /// The parser's message in the words of this program, with a near name for one that is unknown.
 fn explained(message: &str) -> String {
-    let unknown = message.strip_prefix("unknown field `");
-    let Some((name, expected)) = unknown.and_then(|rest| rest.split_once('`')) else {
+    let Some(name) = unknown(message) else {
         return message.trim().replace('\n', "; ");
     };
-    let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    let names: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
     let near = near(name, names.iter().copied());
     let hint = near.map_or(String::new(), |near| format!(" ('{near}' is near)"));
-    format!("unknown field '{name}'{hint}; choose one of: {}", names.join(", "))
+    format!(
+        "unknown field '{name}'{hint}; choose one of: {}",
+        names.join(", ")
+    )
 }
 
 /// The one of `names` that a slip of the hand makes into `name`.
@@ -246,10 +258,16 @@ mod tests {
             assert!(error.contains(words), "{words}: {error}");
         }
         // What may follow from a mistake that is told is not told.
-        let error = said("[train]\nvalidation = 'none'\npatience = 3\nbatch = 0\n", &[]);
+        let error = said(
+            "[train]\nvalidation = 'none'\npatience = 3\nbatch = 0\n",
+            &[],
+        );
         assert!(error.starts_with("line 2"), "{error}");
         let error = said("a = \nb = 3 4\n", &[]);
-        assert!(error.contains("line 1") && error.contains("line 2"), "{error}");
+        assert!(
+            error.contains("line 1") && error.contains("line 2"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -281,20 +299,39 @@ mod tests {
         }
         assert!(said("", &["train.epochs=7"]).contains("epochs = 7"));
         for (setting, words) in [
-            ("train.epoch=7", "--set train.epoch=7: unknown field 'epoch' ('epochs' is near)"),
+            (
+                "train.epoch=7",
+                "--set train.epoch=7: unknown field 'epoch' ('epochs' is near)",
+            ),
             ("trian.epochs=7", "('train' is near)"),
             ("train.epochs=many", "--set train.epochs=many: invalid type"),
-            ("train.epochs=0", "--set train.epochs=0: 'train.epochs' is 0"),
+            (
+                "train.epochs=0",
+                "--set train.epochs=0: 'train.epochs' is 0",
+            ),
             ("stage.2.layers=1", "there are 2"),
             ("stage.first.layers=1", "is a list"),
             ("train.epochs.more=1", "is no table"),
-            ("likelihood.latents=3", "unknown field 'latents'"),
-            ("input.also=[{unit = 1.0, size = 2}]", "unknown field 'size'"),
+            (
+                "likelihood.latents=3",
+                "--set likelihood.latents=3: unknown field 'latents'",
+            ),
+            (
+                "input.also=[{unit = 1.0, size = 2}]",
+                "unknown field 'size'",
+            ),
         ] {
             let error = said(text, &[setting]);
             assert!(error.contains(words), "{setting}: {error}");
         }
-        for wrong in ["epochs", "=3", "a..b=3", "train.epochs=", "train.epochs=3 4", "stage[x=3"] {
+        for wrong in [
+            "epochs",
+            "=3",
+            "a..b=3",
+            "train.epochs=",
+            "train.epochs=3 4",
+            "stage[x=3",
+        ] {
             assert!(wrong.parse::<Setting>().is_err(), "{wrong}");
         }
     }

@@ -22,8 +22,8 @@ impl FromStr for Setting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) = (text.split_once('='))
-            .ok_or("give a key and its value: train.learning_rate=1e-3")?;
+        let (key, value) =
+            (text.split_once('=')).ok_or("give a key and its value: train.learning_rate=1e-3")?;
         let value = value.trim();
         let path: Vec<String> = (key.trim().replace('[', ".").replace(']', ""))
             .split('.')
@@ -34,7 +34,9 @@ impl FromStr for Setting {
             !step.is_empty() && step.chars().all(plain)
         };
         if !path.iter().all(is_name) || key.matches('[').count() != key.matches(']').count() {
-            return Err(format!("'{key}' is no key; give a path such as train.epochs or stage.0.layers"));
+            return Err(format!(
+                "'{key}' is no key; give a path such as train.epochs or stage.0.layers"
+            ));
         }
         let mut words = value.chars();
         let word = words.next().is_some_and(|c| c.is_ascii_alphabetic())
@@ -44,7 +46,9 @@ impl FromStr for Setting {
             Err(_) if word => format!("\"{value}\""),
             Err(e) => {
                 let why = e.message().trim().replace('\n', "; ");
-                return Err(format!("'{value}' is no value of TOML ({why}); give a number, true, false, [a list] or \"a text\""));
+                return Err(format!(
+                    "'{value}' is no value of TOML ({why}); give a number, true, false, [a list] or \"a text\""
+                ));
             }
         };
         Ok(Self {
@@ -61,9 +65,14 @@ impl Setting {
         &self.typed
     }
 
-    /// Its value behind so much space that it starts at the place `start`.
+    /// The last step of its path.
+    pub(super) fn key(&self) -> &str {
+        self.path.last().map_or("", String::as_str)
+    }
+
+    /// A document of its value alone, behind so much space that it starts at the place `start`, which is 2 or more.
     pub(super) fn padded(&self, start: usize) -> String {
-        " ".repeat(start) + &self.value
+        format!("{:>start$}{}", "v=", self.value)
     }
 
     /// Put it into `root`, the value being [`padded`](Self::padded).
@@ -79,7 +88,10 @@ impl Setting {
             typed: self.typed.clone(),
             why,
         };
-        let value = DeValue::parse(padded).map_err(|e| wrong(e.message().into()))?;
+        let document = DeTable::parse(padded).map_err(|e| wrong(e.message().into()))?;
+        let Some(value) = document.into_inner().remove("v") else {
+            return Ok(());
+        };
         let span = value.span();
         let Some((last, tables)) = self.path.split_last() else {
             return Ok(());
@@ -99,20 +111,26 @@ impl Setting {
                     let count = list.len();
                     let element = number.and_then(|n| n.parse::<usize>().ok());
                     let Some(element) = element else {
-                        return Err(wrong(format!("'{so_far}' is a list; give the number of an element, from 0")));
+                        return Err(wrong(format!(
+                            "'{so_far}' is a list; give the number of an element, from 0"
+                        )));
                     };
                     so_far += &format!(".{element}");
                     match list.get_mut(element) {
                         Some(element) => element.get_mut(),
                         None => {
-                            return Err(wrong(format!("there is no '{so_far}' (there are {count}, counted from 0); add it in a file")));
+                            return Err(wrong(format!(
+                                "there is no '{so_far}' (there are {count}, counted from 0); add it in a file"
+                            )));
                         }
                     }
                 }
                 inner => inner,
             };
             let DeValue::Table(inner) = inner else {
-                return Err(wrong(format!("'{so_far}' is no table; give a shorter path")));
+                return Err(wrong(format!(
+                    "'{so_far}' is no table; give a shorter path"
+                )));
             };
             here = inner;
         }

@@ -200,7 +200,12 @@ fn fit_density(
         None => values.sum::<f64>() / validation.len() as f64,
         Some(weights) => {
             let weight = |row: &u32| f64::from(weights[*row as usize]);
-            let sum: f64 = validation.iter().map(weight).zip(values).map(|(w, v)| w * v).sum();
+            let sum: f64 = validation
+                .iter()
+                .map(weight)
+                .zip(values)
+                .map(|(w, v)| w * v)
+                .sum();
             sum / validation.iter().map(weight).sum::<f64>()
         }
     };

@@ -10,6 +10,7 @@ mod full_disk;
 mod interrupts;
 mod kills;
 mod packed;
+mod training;
 mod usage;
 mod verbs;
 #[cfg(target_os = "linux")]

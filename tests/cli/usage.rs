@@ -12,7 +12,7 @@ const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 const VERBS: [(&str, &str); 8] = [
     (
         "train",
-        "--data --select --config --out --epochs --seed --limit --resume --force --checkpoint-every --json",
+        "--data --select --config --set --out --epochs --seed --limit --resume --force --checkpoint-every --json",
     ),
     (
         "generate",
@@ -27,7 +27,7 @@ const VERBS: [(&str, &str); 8] = [
         "--model --data --select --given --out --limit --force --json",
     ),
     ("pack", "--model --out --force"),
-    ("info", "--devices --json"),
+    ("info", "--devices --set --json"),
     ("bench", "--config --seconds --skip-naive --dir --json"),
     ("completions", ""),
 ];

@@ -78,10 +78,7 @@ pub(super) struct Weights {
 
 impl Weights {
     /// Those of `dataset`, where it has any, for training on the rows `train` and validation on `held`.
-    pub fn of(
-        dataset: &Dataset,
-        [train, held]: [&[u32]; 2],
-    ) -> Result<Option<Self>, TrainError> {
+    pub fn of(dataset: &Dataset, [train, held]: [&[u32]; 2]) -> Result<Option<Self>, TrainError> {
         let Some(weights) = &dataset.weights else {
             return Ok(None);
         };
@@ -112,12 +109,16 @@ impl Weights {
         }
         let mean: f64 = total(train) / train.len() as f64;
         Ok(Some(Self {
-            of_rows: weights.iter().map(|w| (f64::from(*w) / mean) as f32).collect(),
+            of_rows: weights
+                .iter()
+                .map(|w| (f64::from(*w) / mean) as f32)
+                .collect(),
         }))
     }
 
     fn on(&self, rows: &[u32]) -> impl Iterator<Item = f64> {
-        rows.iter().map(|row| f64::from(self.of_rows[*row as usize]))
+        rows.iter()
+            .map(|row| f64::from(self.of_rows[*row as usize]))
     }
 
     /// Weighted mean of `values`, one for each of `rows`.
@@ -128,7 +129,9 @@ impl Weights {
 
     /// How much the images `rows` tell with their weights.
     pub fn in_words(&self, rows: &[u32]) -> String {
-        let (sum, squares) = self.on(rows).fold((0.0, 0.0), |(s, q), w| (s + w, q + w * w));
+        let (sum, squares) = self
+            .on(rows)
+            .fold((0.0, 0.0), |(s, q), w| (s + w, q + w * w));
         let negative = self.on(rows).filter(|w| *w < 0.0).count();
         format!(
             "each image counts by its weight, {negative} of {} negatively; they tell as much as {:.0} images of equal weight",
@@ -159,14 +162,24 @@ pub(super) fn advise_total(
     let names = &conditions.names;
     let found = names.iter().find_map(|name| {
         let column = dataset.columns.get(name)?;
-        let values: Vec<f64> = rows.iter().map(|r| f64::from(column[*r as usize])).collect();
+        let values: Vec<f64> = rows
+            .iter()
+            .map(|r| f64::from(column[*r as usize]))
+            .collect();
         let r = correlation(&values, &sums);
         (r > PROPORTIONAL).then_some((name, r))
     });
     let (name, r) = found?;
     let free = ["sum", "total", "pixel_sum"].into_iter();
-    let total = free.into_iter().find(|n| !names.iter().any(|name| name == n))?;
-    let all: Vec<String> = names.iter().map(|n| n.as_str()).chain([total]).map(|n| format!("\"{n}\"")).collect();
+    let total = free
+        .into_iter()
+        .find(|n| !names.iter().any(|name| name == n))?;
+    let all: Vec<String> = names
+        .iter()
+        .map(|n| n.as_str())
+        .chain([total])
+        .map(|n| format!("\"{n}\""))
+        .collect();
     Some(format!(
         "condition '{name}' is nearly proportional to the sum of the pixels (correlation {r:.3}): with [condition] names = [{}] and total = \"{total}\" the sum is drawn first, and the pixels add up to it (a D+C model; see configs/calorimeter.toml)",
         all.join(", ")

@@ -86,7 +86,7 @@ pub enum TrainError {
     },
     /// The loss went up far above the best.
     #[error(
-        "training diverged in epoch {epoch} (NLL {now:.1} nats/image {of}, the best was {best:.1} {when}); start again with a lower learning_rate (it was {rate}), a larger batch or a larger unit of likelihood and input{kept}",
+        "training diverged in epoch {epoch} (NLL {now:.1} nats/image {of}, the best was {best:.1} {when}); start again with a lower learning_rate (it was {rate}){kept}",
         when = match best_epoch { 0 => "before the first step".to_string(), epoch => format!("after epoch {epoch}") },
         kept = match best_epoch { 0 => "", _ => ", or keep that epoch's model, which is there" }
     )]
@@ -105,7 +105,9 @@ pub enum TrainError {
         rate: f32,
     },
     /// Weights that images cannot be counted with.
-    #[error("the weights of the {images} images {what} add up to {total} (it must be more than 0); select other images or train without --weights")]
+    #[error(
+        "the weights of the {images} images {what} add up to {total} (it must be more than 0); select other images or train without --weights"
+    )]
     NoWeight {
         /// How many.
         images: usize,

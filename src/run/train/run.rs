@@ -282,8 +282,7 @@ impl Run {
             let called = Instant::now();
             let losses = self.trainer.steps(now, batch, rates)?;
             let aim = CALL.min(self.checkpoint_every / 4);
-            self.steps_per_call =
-                next_call(self.steps_per_call, called.elapsed(), aim, MOST_STEPS);
+            self.steps_per_call = next_call(self.steps_per_call, called.elapsed(), aim, MOST_STEPS);
             for (batch, nll) in now.chunks(batch).zip(losses) {
                 if !nll.is_finite() {
                     return Err(TrainError::Diverged {

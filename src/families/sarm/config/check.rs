@@ -61,8 +61,12 @@ impl ModelConfig {
         }
         for (i, stage) in self.stage.iter().enumerate() {
             let key = |name: &str| format!("stage[{i}].{name}");
-            let units_fit =
-                found.note(within(&key("units_per_pixel"), stage.units_per_pixel, 1, 1024));
+            let units_fit = found.note(within(
+                &key("units_per_pixel"),
+                stage.units_per_pixel,
+                1,
+                1024,
+            ));
             found.note(within(&key("layers"), stage.layers, 0, 64));
             let after = match self.pixels_up_to(i, inside) {
                 Ok(after) => after,
@@ -167,7 +171,11 @@ impl LikelihoodConfig {
                 found.note(within("likelihood.latents", *latents, 1, 1024));
                 let mut grid = found.note(within("likelihood.levels", *levels, 1, MOST));
                 if !(power.is_finite() && (0.1..=10.0).contains(power)) {
-                    grid = found.note(impossible("likelihood.power", power, "it must be 0.1 to 10"));
+                    grid = found.note(impossible(
+                        "likelihood.power",
+                        power,
+                        "it must be 0.1 to 10",
+                    ));
                 }
                 if let Some(maximum) = maximum
                     && found.note(factor("likelihood.maximum", *maximum))

@@ -386,9 +386,7 @@ impl StagePass<'_> {
             .gates
             .chunks_exact_mut(pixels * LANES)
             .zip(self.work.sides.chunks_exact(pixels * LANES));
-        for (block, ((gates, sides), nll)) in
-            blocks.zip(nll.chunks_exact_mut(LANES)).enumerate()
-        {
+        for (block, ((gates, sides), nll)) in blocks.zip(nll.chunks_exact_mut(LANES)).enumerate() {
             let scale = match self.scales {
                 // SAFETY: the slice holds LANES numbers.
                 Some(scales) => unsafe { V::load(scales[block * LANES..][..LANES].as_ptr()) },
