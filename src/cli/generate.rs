@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::interrupt::{Interrupt, Signal};
+use super::interrupt::{Interrupt, Signal, resuming};
+use super::progress::{Progress, duration};
 use super::{Global, bytes, command_line, grouped, output, print_json, refuse_input};
 use crate::data::{Layout, Provenance, Selection};
 use crate::device::Devices;
 use crate::physics::DEFAULT_RANGE;
 use crate::run::conditions::{Given, Source};
-use crate::run::generate::{DiskUse, Ending, Job, Outcome, Output, Progress, Request};
+use crate::run::generate::{self, DiskUse, Ending, Job, Outcome, Output, Request};
 use crate::run::pretrained::{self, Pretrained};
 use crate::run::{forecast, room};
 
@@ -22,8 +23,9 @@ use crate::run::{forecast, room};
 /// Image number i depends only on model, seed, condition and i (on one kind of device), so shards with the same seed are
 /// parts of one data set, wherever they were made. --resume continues a killed run.
 ///
-/// On Ctrl-C, or the SIGTERM of a batch system, the run saves the images in progress, prints the command that continues it
-/// and exits with code 130 (SIGTERM: 143). A second signal ends it at once.
+/// On Ctrl-C or a signal of a batch system (SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP) the run saves the images in progress,
+/// prints the command that continues it and exits with code 128 + the signal's number (Ctrl-C: 130, SIGTERM: 143). A second
+/// Ctrl-C or SIGTERM ends it at once. A signal that is ignored where sarm starts, as nohup ignores SIGHUP, stays ignored.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  sarm generate --model jets-w --count 100000 --out w.h5\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270,jet_mass=80 --count 1000 --out w270.h5"
@@ -167,6 +169,10 @@ impl Generate {
         let inputs = [Some(&self.model), self.given_from.as_ref()];
         refuse_input(&self.out, inputs.into_iter().flatten())?;
         output::check(&self.out, self.force || self.resume)?;
+        let interrupt = Interrupt::watch()?;
+        let preparation = interrupt.end_until_work_begins(|signal| {
+            tell_how_to_go_on(signal, "before the first image");
+        })?;
         global.start_threads()?;
         let checkpoint = pretrained::open(&self.model)?;
         let request = Request {
@@ -211,7 +217,7 @@ impl Generate {
             log::warn!("{remark}");
         }
         output::make_parents(&self.out)?;
-        let interrupt = Interrupt::watch()?;
+        preparation.over();
         let (outcome, seconds) = self.write(global, &mut job, &output, &interrupt)?;
         let report = Report::new(self.out.clone(), &outcome, seconds, &opened.devices);
         self.tell(global, &outcome, &report);
@@ -222,7 +228,9 @@ impl Generate {
         let Some(signal) = interrupt.signal().filter(|_| stopped) else {
             return Ok(ExitCode::SUCCESS);
         };
-        tell_how_to_go_on(signal, &outcome, job.identity().count);
+        let (done, of) = (outcome.replayed + outcome.drawn, job.identity().count);
+        let after = format!("after {} of {} images", grouped(done), grouped(of));
+        tell_how_to_go_on(signal, &after);
         Ok(signal.exit_code())
     }
 
@@ -241,7 +249,7 @@ impl Generate {
         })
     }
 
-    /// Draw and write, with a progress bar: what was done, and the seconds that it took.
+    /// Draw and write, saying how far it is: what was done, and the seconds that it took.
     fn write(
         &self,
         global: &Global,
@@ -249,29 +257,29 @@ impl Generate {
         output: &Output,
         interrupt: &Interrupt,
     ) -> anyhow::Result<(Outcome, f64)> {
-        let bar = super::progress::bar(global, job.identity().count);
-        bar.set_prefix("generate");
+        let progress = Progress::new(global, job.identity().count);
         // From the first image that is drawn now: those taken over are in no rate.
         let mut started = None;
         let mut foretold = false;
         let outcome = job.write(output, &mut |p| {
-            if started.is_none() && p.replayed > 0 {
-                global.say(format!("going on after {} images", grouped(p.replayed)));
-                bar.set_position(p.done);
-                bar.reset_eta();
+            if started.is_none() {
+                if p.replayed > 0 {
+                    global.say(format!("going on after {} images", grouped(p.replayed)));
+                }
+                progress.begin(p.done);
             }
             let began = *started.get_or_insert_with(Instant::now);
-            bar.set_position(p.done);
+            progress.at(p.done, "generate", String::new());
             if let Some(disk) = p.disk.filter(|_| !foretold && p.done < p.total) {
                 foretold = true;
-                bar.suspend(|| global.say(forecast(&p, &disk, began.elapsed())));
+                progress.say(forecast(&p, &disk, began.elapsed()));
             }
             match interrupt.signal() {
                 None => ControlFlow::Continue(()),
                 Some(_) => ControlFlow::Break(()),
             }
         });
-        bar.finish_and_clear();
+        progress.end();
         let outcome = outcome.with_context(|| format!("generating '{}'", self.out.display()))?;
         let took = started.map_or(Duration::ZERO, |at| at.elapsed());
         Ok((outcome, took.max(Duration::from_micros(1)).as_secs_f64()))
@@ -298,7 +306,7 @@ impl Generate {
 }
 
 /// What is to come, from what the first images took.
-fn forecast(progress: &Progress, disk: &DiskUse, took: Duration) -> String {
+fn forecast(progress: &generate::Progress, disk: &DiskUse, took: Duration) -> String {
     let drawn = (progress.done - progress.replayed).max(1) as f64;
     let left = (progress.total - progress.done) as f64;
     format!(
@@ -306,65 +314,14 @@ fn forecast(progress: &Progress, disk: &DiskUse, took: Duration) -> String {
         room::size(disk.output),
         grouped(progress.total),
         room::size(disk.peak - disk.output),
-        duration(took.as_secs_f64() / drawn * left),
+        duration(took.mul_f64(left / drawn)),
     )
 }
 
-/// `40 s`, `12 min`, `3.5 h`, `12 days`.
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
-        s => format!("{:.0} days", s / 86_400.0),
-    }
-}
-
 /// Whatever --quiet says: nothing else tells that the output is not there.
-fn tell_how_to_go_on(signal: Signal, outcome: &Outcome, count: u64) {
+fn tell_how_to_go_on(signal: Signal, when: &str) {
     super::tell(format!(
-        "sarm: stopped by {signal} after {} of {} images; go on with: {}",
-        grouped(outcome.replayed + outcome.drawn),
-        grouped(count),
-        resuming(std::env::args_os())
+        "sarm: stopped by {signal} {when}; go on with: {}",
+        resuming(None)
     ));
-}
-
-/// The same command with --resume, to be given to a shell.
-fn resuming(words: impl Iterator<Item = std::ffi::OsString>) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
-    let quote = |word: String| match !word.is_empty() && word.chars().all(plain) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    let mut words: Vec<_> = words
-        .map(|word| quote(word.to_string_lossy().into_owned()))
-        .collect();
-    if !words.iter().any(|word| word == "--resume") {
-        words.push("--resume".into());
-    }
-    words.join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_go_on_in_a_shell() {
-        let resumed = |words: &[&str]| resuming(words.iter().map(|w| w.into()));
-        for (words, line) in [
-            (
-                &["sarm", "generate", "--out=a.h5"][..],
-                "sarm generate --out=a.h5 --resume",
-            ),
-            (&["./sarm", "--resume", "x,y:1"], "./sarm --resume x,y:1"),
-            (
-                &["sarm", "my file", "", "it's", "$HOME", "é"],
-                r"sarm 'my file' '' 'it'\''s' '$HOME' é --resume",
-            ),
-        ] {
-            assert_eq!(resumed(words), line);
-        }
-    }
 }

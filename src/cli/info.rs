@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::input::Settings;
 use super::{grouped, print, print_json};
 use crate::data;
 use crate::device::Cpu;
 use crate::device::cuda::driver;
-use crate::families;
 use crate::family::TensorInfo;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::pretrained;
@@ -22,6 +22,8 @@ pub struct Info {
     /// List the devices that --device accepts on this machine.
     #[arg(long, conflicts_with = "file")]
     devices: bool,
+    #[command(flatten)]
+    settings: Settings,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -63,7 +65,14 @@ impl Info {
             return devices(self.json);
         };
         let known = pretrained::named(&file).map(|_| Kind::Checkpoint);
-        match known.map_or_else(|| kind(&file), Ok)? {
+        let kind = known.map_or_else(|| kind(&file), Ok)?;
+        if !self.settings.is_empty() && !matches!(kind, Kind::Config) {
+            bail!(
+                "'{}' is no configuration (--set changes one); leave --set out",
+                file.display()
+            );
+        }
+        match kind {
             Kind::Data => {
                 let summary = data::describe(&file)?;
                 if self.json {
@@ -91,8 +100,7 @@ impl Info {
                     }
                     _ => bail!("'{}' is not HDF5, safetensors or TOML", file.display()),
                 };
-                let config = families::configuration(&text)
-                    .with_context(|| format!("in '{}'", file.display()))?;
+                let config = self.settings.of(&text, &file)?;
                 if self.json {
                     print(&(config.to_json() + "\n"))
                 } else {

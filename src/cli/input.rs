@@ -1,6 +1,12 @@
 //! Options that say which rows of a data file are read, and what the file does not say of itself.
 
+use std::path::Path;
+
+use anyhow::Context;
+
 use crate::data::{FileOptions, ImageSize, Selection};
+use crate::families;
+use crate::family::{Configuration, Setting};
 
 /// Which rows of a data file.
 #[derive(clap::Args, Clone)]
@@ -51,6 +57,40 @@ impl FileArguments {
             class: self.class.clone(),
             weights: self.weights.clone(),
         }
+    }
+}
+
+/// Changes of a configuration.
+#[derive(clap::Args, Clone, Default)]
+pub(super) struct Settings {
+    /// Change one value of the configuration, in TOML: train.learning_rate=1e-3, stage.0.units_per_pixel=4. May be repeated;
+    /// docs/configuration.md lists the keys.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<Setting>,
+}
+
+impl Settings {
+    /// The configuration in `file`, or that of somebody who gives none, with the changes.
+    pub fn configuration(&self, file: Option<&Path>) -> anyhow::Result<Box<dyn Configuration>> {
+        match file {
+            None => Ok(families::configuration_with("", &self.set)?),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read '{}'", path.display()))?;
+                self.of(&text, path)
+            }
+        }
+    }
+
+    /// The configuration `text` of the file `path`, with the changes.
+    pub fn of(&self, text: &str, path: &Path) -> anyhow::Result<Box<dyn Configuration>> {
+        families::configuration_with(text, &self.set)
+            .with_context(|| format!("in '{}'", path.display()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
     }
 }
 

@@ -25,8 +25,8 @@ use crate::numeric::Isa;
 
 /// Learns sparse detector images from Monte Carlo and generates new ones, fast, with an exact likelihood.
 ///
-/// Messages go to stderr, data to stdout. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 stopped by Ctrl-C,
-/// 143 stopped by SIGTERM.
+/// Messages go to stderr, data to stdout. Exit codes: 0 success, 1 failure, 2 wrong usage, 128 + its number stopped by a
+/// signal (Ctrl-C: 130, SIGTERM: 143).
 #[derive(Parser)]
 #[command(name = "sarm", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
@@ -51,6 +51,9 @@ struct Global {
     /// Print errors only: no progress, no summary.
     #[arg(long, short, global = true, display_order = 1002)]
     quiet: bool,
+    /// Seconds between lines of progress where stderr is no terminal. For tests of them.
+    #[arg(long, global = true, hide = true, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    progress_every: f64,
     /// Print more; give it twice for everything.
     #[arg(short, long, global = true, display_order = 1003, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
@@ -105,7 +108,7 @@ pub fn run() -> ExitCode {
     }
     let global = &arguments.global;
     let done = match arguments.verb {
-        Verb::Train(verb) => verb.run(global),
+        Verb::Train(verb) => return ended(verb.run(global)),
         Verb::Generate(verb) => return ended(verb.run(global)),
         Verb::Evaluate(verb) => verb.run(global),
         Verb::Compare(verb) => verb.run(global),
@@ -165,6 +168,11 @@ fn bytes(text: &str) -> Result<u64, String> {
         .and_then(|(number, shift)| number.parse::<u64>().ok()?.checked_mul(1 << shift))
         .filter(|bytes| *bytes > 0)
         .ok_or_else(|| "give a whole number of bytes, KiB, MiB, GiB or TiB: 4GiB, 512MiB".into())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|s| (0.001..1e6).contains(s));
+    seconds.ok_or_else(|| "give seconds, 0.001 or more".into())
 }
 
 /// A file that may not grow is a failed write, told like any other, not the death of the program.

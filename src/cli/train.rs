@@ -1,26 +1,32 @@
 //! `sarm train`
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use indicatif::ProgressBar;
-
-use super::input::{FileArguments, Select};
+use super::input::{FileArguments, Select, Settings};
+use super::interrupt::{Interrupt, Preparation, Signal, resuming};
+use super::progress::{Progress, duration};
 use super::{Global, grouped, print_json};
 use crate::data;
 use crate::data::ReadOptions;
 use crate::device::Task;
-use crate::families;
 use crate::family::{Demand, Model};
 use crate::prior::Prior;
-use crate::run::train::{EpochMetrics, Observer, TrainError, TrainPlan, check_directory, train};
+use crate::run::train::{
+    Ending, EpochMetrics, Observer, Summary, TrainError, TrainPlan, check_directory, train,
+};
 use crate::run::{forecast, room};
 
 /// Train a model on images.
 ///
 /// Writes `model.safetensors` (the best model by validation NLL), `metrics.csv` (one line per epoch), `config.toml`
-/// and `state.safetensors` (which --resume continues from) into the run directory.
+/// and `state.safetensors` (which --resume continues from) into the run directory. With --resume the same line starts a run and
+/// goes on with it, as often as a batch system asks.
+///
+/// On Ctrl-C or a signal of a batch system (SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP) the run saves its state, prints the
+/// command that continues it and exits with code 128 + the signal's number (Ctrl-C: 130, SIGTERM: 143). A second Ctrl-C or
+/// SIGTERM ends it at once. A signal that is ignored where sarm starts, as nohup ignores SIGHUP, stays ignored.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm train --data jets.h5 --select signal=1 --config configs/paper/jets-dc.toml --out runs/w"
@@ -33,9 +39,11 @@ pub struct Train {
     select: Select,
     #[command(flatten)]
     file: FileArguments,
-    /// TOML configuration; configs/paper/ has the paper's [default: one stage, D+C].
+    /// TOML configuration; configs/paper/ has the paper's, docs/configuration.md every key [default: one stage, D+C].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
     /// Run directory; it and those that lead to it are made.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -48,7 +56,7 @@ pub struct Train {
     /// Use only the first N selected images.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     limit: Option<usize>,
-    /// Continue the run in --out.
+    /// Continue the run in --out, or start it if there is none.
     ///
     /// On the same kind of device the result is identical, bit for bit, to that of an uninterrupted run.
     #[arg(long)]
@@ -70,17 +78,9 @@ pub struct Train {
 }
 
 impl Train {
-    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let opened = global.open(Task::Training)?;
-        let mut config = match &self.config {
-            None => families::default_configuration(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read '{}'", path.display()))?;
-                families::configuration(&text)
-                    .with_context(|| format!("in '{}'", path.display()))?
-            }
-        };
+        let mut config = self.settings.configuration(self.config.as_deref())?;
         if let Some(epochs) = self.epochs {
             config.training_mut().epochs = epochs;
         }
@@ -90,7 +90,11 @@ impl Train {
         config.training().check()?;
         check_directory(&self.out, self.resume, self.force)?;
         super::output::probe(&self.out.join("model.safetensors"))?;
-        let started = std::time::Instant::now();
+        let interrupt = Interrupt::watch()?;
+        let preparation = interrupt.end_until_work_begins(|signal| {
+            tell_how_to_go_on(signal, "before the first step");
+        })?;
+        let started = Instant::now();
         let dataset = data::read_all(
             &self.data,
             &ReadOptions {
@@ -110,14 +114,19 @@ impl Train {
         );
         let demand = forecast::training(config.as_ref(), &opened.devices, dataset.images.size())
             .map_err(TrainError::from)?;
-        let mut observer = Bars {
+        let training = config.training();
+        let mut observer = Talk {
             global: global.clone(),
             remark: opened.remark,
             demand,
             device: opened.devices.describe(),
-            epochs: config.training().epochs,
+            epochs: training.epochs,
+            batch: training.batch as u64,
             batch_images: 0,
-            bar: None,
+            preparation,
+            interrupt: interrupt.clone(),
+            forecast: Forecast::Waits,
+            progress: None,
         };
         let plan = TrainPlan {
             config,
@@ -130,43 +139,121 @@ impl Train {
             checkpoint_every: Duration::from_secs(self.checkpoint_every),
         };
         let summary = train(&opened.devices, plan, &mut observer)?;
-        if let Some(bar) = &observer.bar {
-            bar.finish_and_clear();
+        if let Some(progress) = observer.progress.take() {
+            progress.end();
         }
-        let best = summary
-            .history
-            .iter()
-            .find(|m| m.epoch == summary.best_epoch);
-        let nll = best.map_or(f64::NAN, |m| m.validation_nll.unwrap_or(m.train_nll));
-        global.say(format!(
-            "{}the best model is epoch {}'s, NLL {nll:.3} nats/image: {}",
-            if summary.stopped_early {
-                "stopped early; "
-            } else {
-                ""
-            },
-            summary.best_epoch,
-            summary.model.display(),
-        ));
+        self.tell(global, &summary);
         if self.json {
             print_json(&summary.history)?;
         }
-        Ok(())
+        let stopped = summary.ending == Ending::Interrupted;
+        let Some(signal) = interrupt.signal().filter(|_| stopped) else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        let epochs = summary.history.len();
+        tell_how_to_go_on(signal, &format!("in epoch {}", epochs + 1));
+        Ok(signal.exit_code())
+    }
+
+    /// How it ended, in a line.
+    fn tell(&self, global: &Global, summary: &Summary) {
+        let ended = match summary.ending {
+            Ending::Interrupted => return,
+            Ending::Complete => String::new(),
+            Ending::StoppedEarly => "stopped early; ".into(),
+            Ending::AlreadyComplete => format!(
+                "'{}' is complete already, after {} epochs: nothing to do; ",
+                self.out.display(),
+                summary.history.len()
+            ),
+        };
+        let mut epochs = summary.history.iter();
+        let best = epochs.find(|m| m.epoch == summary.best_epoch);
+        let nll = best.map_or(f64::NAN, |m| m.validation_nll.unwrap_or(m.train_nll));
+        global.say(format!(
+            "{ended}the best model is epoch {}'s, NLL {nll:.3} nats/image: {}",
+            summary.best_epoch,
+            summary.model.display(),
+        ));
     }
 }
 
-struct Bars {
+/// Whatever --quiet says: nothing else tells that the model is not there.
+fn tell_how_to_go_on(signal: Signal, when: &str) {
+    super::tell(format!(
+        "sarm: stopped by {signal} {when}; go on with: {}",
+        resuming(Some("--force"))
+    ));
+}
+
+/// What a person hears of a training.
+struct Talk {
     global: Global,
     remark: Option<String>,
     /// What the network takes, said before the work.
     demand: Option<Demand>,
     device: String,
     epochs: usize,
+    batch: u64,
     batch_images: u64,
-    bar: Option<ProgressBar>,
+    preparation: Preparation,
+    interrupt: Interrupt,
+    forecast: Forecast,
+    progress: Option<Progress>,
 }
 
-impl Observer for Bars {
+/// How long it will take, once that can be told.
+enum Forecast {
+    /// For the first steps: a device takes longer for them.
+    Waits,
+    /// Since then, from so many images on.
+    Measures(Instant, u64),
+    Told,
+}
+
+/// Steps that tell how long an epoch takes.
+const MEASURED_STEPS: u64 = 100;
+
+impl Talk {
+    fn say(&self, line: String) {
+        match &self.progress {
+            Some(progress) => progress.say(line),
+            None => self.global.say(line),
+        }
+    }
+
+    /// Say how long it will take, `seen` images of all epochs having been seen.
+    fn foretell(&mut self, seen: u64) {
+        match self.forecast {
+            Forecast::Told => {}
+            Forecast::Waits => self.forecast = Forecast::Measures(Instant::now(), seen),
+            Forecast::Measures(since, from) if seen >= from + MEASURED_STEPS * self.batch => {
+                let image = since.elapsed().as_secs_f64() / (seen - from) as f64;
+                let all = self.batch_images * self.epochs as u64;
+                let of = |images: u64| duration(Duration::from_secs_f64(image * images as f64));
+                self.say(format!(
+                    "an epoch takes about {}, all {} about {} ({} left)",
+                    of(self.batch_images),
+                    self.epochs,
+                    of(all),
+                    of(all.saturating_sub(seen)),
+                ));
+                self.forecast = Forecast::Told;
+            }
+            Forecast::Measures(..) => {}
+        }
+    }
+}
+
+impl Observer for Talk {
+    fn advice(&mut self, line: &str) {
+        self.say(line.into());
+    }
+
+    fn stops(&mut self) -> bool {
+        self.interrupt.signal().is_some()
+    }
+
     fn prior(&mut self, prior: &Prior, took: Duration) {
         let names: Vec<&str> = prior.names().collect();
         self.global.say(format!(
@@ -177,6 +264,7 @@ impl Observer for Bars {
     }
 
     fn start(&mut self, model: &dyn Model, images: [usize; 2], epoch: usize) {
+        self.preparation.over();
         self.batch_images = images[0] as u64;
         let unmasked: usize = model.tensors().iter().map(|t| t.unmasked).sum();
         if let Some(remark) = self.remark.take() {
@@ -199,38 +287,31 @@ impl Observer for Bars {
         if epoch > 0 {
             self.global.say(format!("going on after epoch {epoch}"));
         }
-        // One bar for the whole run: its time left is the run's.
-        let bar = super::progress::bar(&self.global, self.batch_images * self.epochs as u64);
-        bar.set_position(epoch as u64 * self.batch_images);
-        bar.reset_eta();
-        self.bar = Some(bar);
+        // One for the whole run: its time left is the run's.
+        let progress = Progress::new(&self.global, self.batch_images * self.epochs as u64);
+        progress.begin(epoch as u64 * self.batch_images);
+        self.progress = Some(progress);
     }
 
     fn step(&mut self, epoch: usize, images: usize, nll: f64) {
-        if let Some(bar) = &self.bar {
-            bar.set_prefix(format!("epoch {}/{}", epoch + 1, self.epochs));
-            bar.set_message(format!("NLL {nll:.2}"));
-            bar.set_position(epoch as u64 * self.batch_images + images as u64);
+        let seen = epoch as u64 * self.batch_images + images as u64;
+        if let Some(progress) = &self.progress {
+            let what = format!("epoch {}/{}", epoch + 1, self.epochs);
+            progress.at(seen, &what, format!("NLL {nll:.2}"));
         }
+        self.foretell(seen);
     }
 
     fn epoch(&mut self, m: &EpochMetrics) {
         let validation = m
             .validation_nll
             .map_or(String::new(), |v| format!("  validation {v:.3}"));
-        let line = format!(
+        self.say(format!(
             "epoch {:>4}  NLL {:.3}{validation}  {:.0} images/s{}",
             m.epoch,
             m.train_nll,
             m.images_per_second,
             if m.best { "  best" } else { "" },
-        );
-        if self.global.quiet {
-            return;
-        }
-        match &self.bar {
-            Some(bar) if !bar.is_hidden() => bar.println(line),
-            _ => super::tell(line),
-        }
+        ));
     }
 }

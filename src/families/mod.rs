@@ -4,7 +4,7 @@ pub mod sarm;
 
 use crate::checkpoint::tensors::Tensors;
 use crate::checkpoint::{CheckpointError, FIRST_FAMILY, Header};
-use crate::family::{ConfigError, Configuration, Family, Model};
+use crate::family::{ConfigError, Configuration, Document, Family, Model, Setting, Source};
 
 /// All families. A file that does not say is of [`FIRST_FAMILY`].
 pub const FAMILIES: &[&dyn Family] = &[&sarm::Family];
@@ -24,12 +24,24 @@ fn names() -> String {
 /// # Errors
 /// An unknown family; what [`Family::configuration`] says.
 pub fn configuration(text: &str) -> Result<Box<dyn Configuration>, ConfigError> {
-    // What is no TOML at all, the family says with its line.
-    let table = text.parse::<toml::Table>().unwrap_or_default();
-    let family = table.get("model").and_then(|m| m.get("family"));
-    let name = family.and_then(|f| f.as_str()).unwrap_or(FIRST_FAMILY);
+    configuration_with(text, &[])
+}
+
+/// The configuration file `text`, changed by `settings`.
+///
+/// # Errors
+/// As [`configuration`]; a setting that finds no place.
+pub fn configuration_with(
+    text: &str,
+    settings: &[Setting],
+) -> Result<Box<dyn Configuration>, ConfigError> {
+    let source = Source::new(text, settings);
+    let document = Document::parse(&source)?;
+    let name = document
+        .text_at(["model", "family"])
+        .unwrap_or(FIRST_FAMILY);
     match named(name) {
-        Some(family) => family.configuration(text),
+        Some(family) => family.configuration(&document),
         None => Err(ConfigError::Value {
             key: "model.family".into(),
             value: format!("'{name}'"),

@@ -5,17 +5,21 @@
 //! by name.
 
 mod config;
+mod document;
 mod error;
 mod model;
 mod sampler;
+mod setting;
 pub mod several;
 mod trainer;
 mod training;
 
 pub use config::ConfigError;
-pub(crate) use config::{check_conditions, factor, impossible, positive, within};
+pub(crate) use config::{Mistakes, check_conditions, factor, impossible, positive, within};
+pub use document::{Document, Source};
 pub use error::EngineError;
 pub use model::{Beyond, Configuration, Demand, Family, Model, Scorer, TensorInfo, open_sampler};
 pub use sampler::{DrawConditions, Sampler, SamplingPlan};
+pub use setting::Setting;
 pub use trainer::{Trainer, TrainingState};
 pub use training::TrainConfig;

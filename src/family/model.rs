@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::EngineError;
-use super::{ConfigError, Sampler, SamplingPlan, TrainConfig, Trainer};
+use super::{ConfigError, Document, Sampler, SamplingPlan, TrainConfig, Trainer};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::{Named, Tensors};
 use crate::conditions::{ConditionConfig, ConditionedImages};
@@ -16,11 +16,11 @@ pub trait Family: Sync {
     /// What configurations and checkpoints call it: `sarm`.
     fn name(&self) -> &'static str;
 
-    /// The configuration file `text`, every value checked.
+    /// The configuration in `document`, every value checked.
     ///
     /// # Errors
-    /// The first mistake, named with its key or line.
-    fn configuration(&self, text: &str) -> Result<Box<dyn Configuration>, ConfigError>;
+    /// The mistakes, named with their keys or lines.
+    fn configuration(&self, document: &Document) -> Result<Box<dyn Configuration>, ConfigError>;
 
     /// The model whose configuration, as [`Model::config_json`] wrote it, is in `file`; its parameters are not read yet.
     ///

@@ -71,6 +71,17 @@ pub trait Trainer {
     /// As [`steps`](Self::steps).
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError>;
 
+    /// From now on, let image number `row` count `weights[row]` times in a batch: its derivatives and its likelihood in the
+    /// mean are multiplied by that. [`nll`](Self::nll) stays that of each image.
+    ///
+    /// # Errors
+    /// A device that trains on images of equal weight alone; not one weight an image.
+    fn weigh(&mut self, _weights: &[f32]) -> Result<(), EngineError> {
+        Err(EngineError::Mismatch(
+            "this device trains on images of equal weight alone; train with --device cpu".into(),
+        ))
+    }
+
     /// Parameters and moments, to checkpoint.
     ///
     /// # Errors

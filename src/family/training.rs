@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, impossible, positive, within};
+use super::{ConfigError, Mistakes, impossible, positive, within};
 use crate::nn::schedule::Schedule;
 
 /// `[train]`
@@ -28,9 +28,14 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Fraction of the images held out for validation.
     pub validation: f64,
-    /// Stop after this many epochs without a better validation NLL; 0: never.
-    pub patience: usize,
+    /// Stop after this many epochs without a better validation NLL; 0: never. Absent: see [`patience`](Self::patience()).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
 }
+
+/// Epochs without a better validation NLL after which training ends where nothing else is said: longer than the ups and downs
+/// from epoch to epoch, and still a small part of a long run that learns by heart.
+pub const PATIENCE: usize = 10;
 
 impl Default for TrainConfig {
     fn default() -> Self {
@@ -44,7 +49,7 @@ impl Default for TrainConfig {
             running_sums: 0.0,
             seed: 1,
             validation: 0.05,
-            patience: 0,
+            patience: None,
         }
     }
 }
@@ -55,43 +60,55 @@ impl TrainConfig {
         let factor = (self.schedule).factor(epoch, self.epochs, self.halve_every);
         (self.learning_rate * factor) as f32
     }
+
+    /// Epochs without a better validation NLL after which training ends, 0: never. Where nothing is said, [`PATIENCE`] if
+    /// images are held out.
+    pub fn patience(&self) -> usize {
+        let held = self.validation > 0.0;
+        self.patience.unwrap_or(if held { PATIENCE } else { 0 })
+    }
 }
 
 impl TrainConfig {
     /// Check every value.
     ///
     /// # Errors
-    /// The first one that makes no sense, named with its key.
+    /// Those that make no sense, named with their keys.
     pub fn check(&self) -> Result<(), ConfigError> {
-        within("train.batch", self.batch, 1, 1 << 20)?;
-        within("train.epochs", self.epochs, 1, 1_000_000)?;
-        positive("train.learning_rate", self.learning_rate)?;
+        let mut found = Mistakes::default();
+        found.note(within("train.batch", self.batch, 1, 1 << 20));
+        found.note(within("train.epochs", self.epochs, 1, 1_000_000));
+        found.note(positive("train.learning_rate", self.learning_rate));
         let lost = self.learning_rate * self.weight_decay;
-        if !(self.weight_decay >= 0.0 && lost < 1.0) {
-            impossible(
+        if !(self.weight_decay >= 0.0 && (lost < 1.0 || self.learning_rate.is_nan())) {
+            found.note(impossible(
                 "train.weight_decay",
                 self.weight_decay,
                 "it must be 0 or more, and less than 1 over 'train.learning_rate'",
-            )?;
+            ));
         }
         if !(0.0..=1e3).contains(&self.running_sums) {
-            impossible(
+            found.note(impossible(
                 "train.running_sums",
                 self.running_sums,
                 "it must be 0 to 1000",
-            )?;
+            ));
         }
         if !(0.0..0.9).contains(&self.validation) {
-            impossible("train.validation", self.validation, "it must be 0 to 0.9")?;
+            found.note(impossible(
+                "train.validation",
+                self.validation,
+                "it must be 0 to 0.9",
+            ));
         }
-        if self.validation == 0.0 && self.patience > 0 {
-            impossible(
+        if self.validation == 0.0 && self.patience() > 0 {
+            found.note(impossible(
                 "train.patience",
-                self.patience,
+                self.patience(),
                 "early stopping needs 'train.validation' above 0",
-            )?;
+            ));
         }
-        Ok(())
+        found.end()
     }
 }
 

@@ -48,13 +48,15 @@ pub enum LearnError {
 }
 
 /// The distribution of `conditions` over the rows `train` of `columns`, one a condition; those in `held` say when to
-/// stop. `None` if there are no conditions. Depends on the rows and the seed alone.
+/// stop. `None` if there are no conditions. With `weights`, one a row and 1 on average, each row counts so often: labels are
+/// counted to the nearest whole image. Depends on the rows, their weights and the seed alone.
 ///
 /// # Errors
 /// See [`LearnError`].
 pub fn learn(
     conditions: &ConditionConfig,
     columns: &[&[f32]],
+    weights: Option<&[f32]>,
     [train, held]: [&[u32]; 2],
     seed: u64,
 ) -> Result<Option<Prior>, LearnError> {
@@ -71,7 +73,7 @@ pub fn learn(
         return Ok(None);
     }
     let mut prior = Prior {
-        labels: count(names, columns, &labels, train),
+        labels: count(names, columns, weights, &labels, train),
         densities: Vec::new(),
     };
     // The densities are too small for a card, or for many threads, to be worth their while.
@@ -80,7 +82,7 @@ pub fn learn(
     for place in others {
         let density = fit_density(
             conditions,
-            columns,
+            (columns, weights),
             &before,
             place,
             [train, held],
@@ -93,24 +95,34 @@ pub fn learn(
     Ok(Some(prior))
 }
 
-fn count(names: &[String], columns: &[&[f32]], labels: &[usize], train: &[u32]) -> Labels {
-    let of = |row: &u32| -> Vec<f32> {
+fn count(
+    names: &[String],
+    columns: &[&[f32]],
+    weights: Option<&[f32]>,
+    labels: &[usize],
+    train: &[u32],
+) -> Labels {
+    let of = |row: &u32| -> (Vec<f32>, f64) {
         // A negative zero is a zero.
-        labels
-            .iter()
-            .map(|i| columns[*i][*row as usize] + 0.0)
-            .collect()
+        let values = labels.iter().map(|i| columns[*i][*row as usize] + 0.0);
+        let weight = weights.map_or(1.0, |w| f64::from(w[*row as usize]));
+        (values.collect(), weight)
     };
-    let mut rows: Vec<Vec<f32>> = train.iter().map(of).collect();
-    rows.sort_unstable_by(|a, b| {
+    let mut rows: Vec<(Vec<f32>, f64)> = train.iter().map(of).collect();
+    // Stable, so that weights are added up in the order of the rows.
+    rows.sort_by(|(a, _), (b, _)| {
         let mut pairs = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
         pairs
             .find(|o| o.is_ne())
             .unwrap_or(std::cmp::Ordering::Equal)
     });
     let (values, images) = rows
-        .chunk_by(|a, b| a == b)
-        .map(|same| (same[0].clone(), same.len() as u64))
+        .chunk_by(|(a, _), (b, _)| a == b)
+        .map(|same| {
+            let count = same.iter().map(|(_, weight)| weight).sum::<f64>();
+            (same[0].0.clone(), count.round() as u64)
+        })
+        .filter(|(_, count)| *count > 0)
         .unzip();
     Labels {
         names: labels.iter().map(|i| names[*i].clone()).collect(),
@@ -122,7 +134,7 @@ fn count(names: &[String], columns: &[&[f32]], labels: &[usize], train: &[u32]) 
 /// The density of condition `place` given the conditions `before`.
 fn fit_density(
     condition: &ConditionConfig,
-    columns: &[&[f32]],
+    (columns, weights): (&[&[f32]], Option<&[f32]>),
     before: &[usize],
     place: usize,
     [train, held]: [&[u32]; 2],
@@ -176,6 +188,27 @@ fn fit_density(
         conditions: Conditions::new(before.len(), given),
     });
     let mut trainer = engine.trainer(&network, data)?;
+    let weights = weights.map(|all| -> Vec<f32> {
+        let rows = train.iter().chain(&held);
+        rows.map(|row| all[*row as usize]).collect()
+    });
+    if let Some(weights) = &weights {
+        trainer.weigh(weights)?;
+    }
+    // Mean of a value of each row that judges.
+    let mean = |values: &mut dyn Iterator<Item = f64>| match &weights {
+        None => values.sum::<f64>() / validation.len() as f64,
+        Some(weights) => {
+            let weight = |row: &u32| f64::from(weights[*row as usize]);
+            let sum: f64 = validation
+                .iter()
+                .map(weight)
+                .zip(values)
+                .map(|(w, v)| w * v)
+                .sum();
+            sum / validation.iter().map(weight).sum::<f64>()
+        }
+    };
     let plan = TrainConfig {
         epochs: (STEPS / rows.len().div_ceil(BATCH)).clamp(PASSES.0, PASSES.1),
         learning_rate: 5e-3,
@@ -194,7 +227,7 @@ fn fit_density(
         };
         let order = random::permutation(seed, Purpose::Shuffle, epoch as u32, rows.len());
         trainer.steps(&order, BATCH, rates)?;
-        let nll = trainer.nll(&validation)?.iter().sum::<f64>() / validation.len() as f64;
+        let nll = mean(&mut trainer.nll(&validation)?.into_iter());
         if nll < best {
             (best, best_epoch) = (nll, epoch);
             network.parameters = trainer.state()?.parameters;
@@ -204,12 +237,7 @@ fn fit_density(
         return Err(LearnError::Diverged { name: range.name });
     }
     Ok(Density {
-        nll: best
-            - validation
-                .iter()
-                .map(|i| log_factors[*i as usize])
-                .sum::<f64>()
-                / validation.len() as f64,
+        nll: best - mean(&mut validation.iter().map(|i| log_factors[*i as usize])),
         range,
         model: network,
     })

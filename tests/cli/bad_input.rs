@@ -418,10 +418,6 @@ fn outputs_that_exist_or_have_no_place() {
     lab.refuses(&format!("{train} run"), &["'run'", "--resume", "--force"]);
     lab.refuses(&format!("{train} data.h5"), &["data.h5", "file"]);
     lab.refuses(&format!("{train} data.h5/run"), &["data.h5"]);
-    lab.refuses(
-        &format!("{train} new --resume"),
-        &["nothing to resume in 'new'"],
-    );
     lab.file("out.h5", "my own notes");
     fs::create_dir_all(lab.path("thesis/chapter")).unwrap();
     let generate = "generate --model run/model.safetensors --count 5 --out";

@@ -12,6 +12,7 @@ mod interrupts;
 mod kills;
 mod packed;
 mod plot;
+mod training;
 mod usage;
 mod verbs;
 #[cfg(target_os = "linux")]

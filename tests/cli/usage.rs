@@ -15,7 +15,7 @@ const FILE: &str = "--images --shape --scale --threshold --class --weights";
 const VERBS: [(&str, &str); 11] = [
     (
         "train",
-        "--data --select --config --out --epochs --seed --limit --resume --force --checkpoint-every --json",
+        "--data --select --config --set --out --epochs --seed --limit --resume --force --checkpoint-every --json",
     ),
     (
         "generate",
@@ -33,7 +33,7 @@ const VERBS: [(&str, &str); 11] = [
     ("unpack", "--model --out --force"),
     ("plot", "--select --out --count --seed --given --force"),
     ("compare", "--out --force --json"),
-    ("info", "--devices --json"),
+    ("info", "--devices --set --json"),
     ("bench", "--config --seconds --skip-naive --dir --json"),
     ("completions", ""),
 ];

@@ -1,5 +1,6 @@
 //! Every shipped configuration is one that the program takes.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use sarm::data::ImageSize;
@@ -26,7 +27,11 @@ fn all_of_them_parse_and_fit_their_images() {
         }
         assert_eq!(path.extension().unwrap(), "toml", "{}", path.display());
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let side = if name.starts_with("muons") { 32 } else { 25 };
+        let side = match &name {
+            n if n.starts_with("muons") => 32,
+            n if n.starts_with("calorimeter") => 16,
+            _ => 25,
+        };
         let size = ImageSize {
             height: side,
             width: side,
@@ -53,6 +58,8 @@ fn defaults_are_those_of_the_paper() {
             assert_eq!(config.train.batch, 128);
             assert_eq!(config.train.learning_rate, 3e-4);
             assert_eq!(config.train.halve_every, 50);
+            // The paper trains to the end.
+            assert_eq!(config.train.patience(), 0);
             match config.likelihood {
                 LikelihoodConfig::Dc { components, .. } => {
                     assert_eq!((likelihood, components), ("dc", 5));
@@ -63,4 +70,94 @@ fn defaults_are_those_of_the_paper() {
             }
         }
     }
+}
+
+/// Keys that the parser takes, as paths: it names them where it meets one that it does not know.
+fn keys() -> BTreeSet<String> {
+    let tables = [
+        ("model", "[model]\n"),
+        ("image", "[image]\nheight = 3\nwidth = 3\n"),
+        ("order", "[order]\n"),
+        ("stage", "[[stage]]\n"),
+        ("likelihood", "[likelihood]\nkind = 'dc'\n"),
+        ("likelihood", "[likelihood]\nkind = 'dd'\n"),
+        ("input", "[input]\n"),
+        ("input.also", "[[input.also]]\n"),
+        ("condition", "[condition]\n"),
+        ("train", "[train]\n"),
+    ];
+    let known = |text: &str| -> Vec<String> {
+        let error = Config::parse(&format!("{text}zzzzzz = 1\n"))
+            .unwrap_err()
+            .to_string();
+        let (_, names) = error
+            .split_once("choose one of: ")
+            .unwrap_or_else(|| panic!("{error}"));
+        names.split(", ").map(String::from).collect()
+    };
+    for table in known("") {
+        let named = |(path, _): &&(&str, &str)| *path == table;
+        assert!(
+            tables.iter().any(|t| named(&t)),
+            "[{table}] is not looked into"
+        );
+    }
+    let mut all = BTreeSet::from(["likelihood.kind".to_string()]);
+    for (path, text) in tables {
+        for name in known(text) {
+            if !tables
+                .iter()
+                .any(|(other, _)| *other == format!("{path}.{name}"))
+            {
+                all.insert(format!("{path}.{name}"));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn the_page_of_keys_lists_those_that_there_are() {
+    let page = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/docs/configuration.md"
+    ));
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page
+        .lines()
+        .filter_map(|l| l.strip_prefix("| `")?.split_once("` | "));
+    let rows: Vec<(&str, Vec<&str>)> = rows
+        .map(|(k, rest)| (k, rest.split(" | ").collect()))
+        .collect();
+    let listed: BTreeSet<String> = rows.iter().map(|(key, _)| key.to_string()).collect();
+    assert_eq!(listed, keys());
+    assert_eq!(listed.len(), rows.len(), "a key stands there twice");
+    // Defaults that a configuration shows are those of the page.
+    let all = "[[stage]]\n[[input.also]]\n";
+    let mut seen = 0;
+    for kind in ["dc", "dd"] {
+        let text = format!("{all}[likelihood]\nkind = '{kind}'\n");
+        let config: &dyn sarm::family::Configuration = &Config::parse(&text).unwrap();
+        let shown: toml::Table = config.to_toml().parse().unwrap();
+        for (key, cells) in &rows {
+            let mut value = Some(&toml::Value::Table(shown.clone())).cloned();
+            for step in key.split('.') {
+                value = value.and_then(|v| match v {
+                    toml::Value::Array(list) => list.first()?.get(step).cloned(),
+                    table => table.get(step).cloned(),
+                });
+            }
+            let (Some(value), Some(said)) = (value, cells[1].strip_prefix('`')) else {
+                continue;
+            };
+            let said: toml::Table = format!("v = {}", said.trim_end_matches('`'))
+                .parse()
+                .unwrap();
+            if *key != "likelihood.kind" {
+                assert_eq!(value, said["v"], "{key}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 25, "only {seen} defaults were compared");
 }

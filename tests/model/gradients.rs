@@ -7,6 +7,7 @@ use sarm::conditions::ConditionedImages;
 use sarm::families::sarm::Sarm;
 use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::{Engine, reference};
+use sarm::family::Trainer;
 use sarm::numeric::Isa;
 
 fn reference_mean(model: &Sarm, data: &ConditionedImages) -> f64 {
@@ -91,6 +92,54 @@ fn gradients_are_derivatives() {
                 spec.name
             );
         }
+    }
+}
+
+/// A weighted batch is the sum of its images, each times its weight: against gradients of the images one by one.
+#[test]
+fn an_image_counts_by_its_weight() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
+        let model = model(toml, *h, *w, i as u64, 0.3);
+        let data = data(&model, 21, 6, 0.3);
+        let rows: Vec<u32> = (0..21).rev().collect();
+        let weights: Vec<f32> = (0..21).map(|i| [1.0, -0.5, 2.5, 0.0][i % 4]).collect();
+        let engine = CpuEngine::new(2).unwrap();
+        let weighted = |weights: Option<&[f32]>, rows: &[u32]| {
+            let mut trainer = engine.cpu_trainer(&model, Arc::clone(&data));
+            if let Some(weights) = weights {
+                trainer.weigh(weights).unwrap();
+            }
+            trainer.gradients(rows).unwrap()
+        };
+        let (nll, gradients) = weighted(Some(&weights), &rows);
+        let mut want: Vec<Vec<f64>> = gradients.iter().map(|g| vec![0.0; g.len()]).collect();
+        let mut want_nll = 0.0;
+        for row in &rows {
+            let share = f64::from(weights[*row as usize]) / rows.len() as f64;
+            let (nll, gradients) = weighted(None, &[*row]);
+            want_nll += share * nll;
+            for (sums, gradient) in want.iter_mut().zip(&gradients) {
+                for (sum, g) in sums.iter_mut().zip(gradient) {
+                    *sum += share * f64::from(*g);
+                }
+            }
+        }
+        assert!(
+            (nll - want_nll).abs() < 1e-9 * want_nll.abs(),
+            "{nll} {want_nll}"
+        );
+        for ((found, want), spec) in gradients.iter().zip(&want).zip(&model.tensors) {
+            // Sums in single precision over 21 images.
+            let largest = want.iter().fold(1e-3f64, |m, g| m.max(g.abs()));
+            for (found, want) in found.iter().zip(want) {
+                let off = (f64::from(*found) - want).abs();
+                assert!(off < 1e-5 * largest, "{toml} {}: {found} {want}", spec.name);
+            }
+        }
+        // Weights of 1 are no weights, bit for bit.
+        assert!(weighted(Some(&[1.0; 21]), &rows) == weighted(None, &rows));
+        let mut trainer = engine.cpu_trainer(&model, Arc::clone(&data));
+        assert!(trainer.weigh(&[1.0; 20]).is_err());
     }
 }
 

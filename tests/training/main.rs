@@ -6,3 +6,4 @@ mod support;
 mod end_to_end;
 mod paper_toy;
 mod toy;
+mod weights;

@@ -14,8 +14,8 @@ use crate::device::{Card, DeviceError, Devices};
 use crate::family::EngineError;
 use crate::family::several::Several;
 use crate::family::{
-    Beyond, ConfigError, Configuration, Demand, Model, Sampler, SamplingPlan, Scorer, TensorInfo,
-    TrainConfig, Trainer,
+    Beyond, ConfigError, Configuration, Demand, Document, Model, Sampler, SamplingPlan, Scorer,
+    TensorInfo, TrainConfig, Trainer,
 };
 
 /// The family `sarm`.
@@ -29,8 +29,8 @@ impl crate::family::Family for Family {
         NAME
     }
 
-    fn configuration(&self, text: &str) -> Result<Box<dyn Configuration>, ConfigError> {
-        Ok(Box::new(Config::parse(text)?))
+    fn configuration(&self, document: &Document) -> Result<Box<dyn Configuration>, ConfigError> {
+        Ok(Box::new(Config::read(document)?))
     }
 
     fn model(&self, config: &str, file: &Tensors) -> Result<Box<dyn Model>, CheckpointError> {
@@ -56,11 +56,11 @@ impl Configuration for Config {
     }
 
     fn to_toml(&self) -> String {
-        toml::to_string(self).unwrap_or_default()
+        toml::to_string(&self.filled_in()).unwrap_or_default()
     }
 
     fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        serde_json::to_string_pretty(&self.filled_in()).unwrap_or_default()
     }
 
     fn demand(&self, size: ImageSize, on_card: bool) -> Option<Demand> {

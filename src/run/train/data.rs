@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::TrainError;
-use crate::conditions::ConditionedImages;
+use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::Dataset;
 use crate::family::{Configuration, Model, TrainConfig};
 use crate::random::{self, Purpose};
@@ -70,7 +70,140 @@ impl Shuffles {
     }
 }
 
-pub(super) fn checksum(images: &ConditionedImages) -> u32 {
+/// How often each image counts.
+pub(super) struct Weights {
+    /// One an image; their mean over the training images is 1, so that rates and likelihoods mean what they do without.
+    pub of_rows: Vec<f32>,
+}
+
+impl Weights {
+    /// Those of `dataset`, where it has any, for training on the rows `train` and validation on `held`.
+    pub fn of(dataset: &Dataset, [train, held]: [&[u32]; 2]) -> Result<Option<Self>, TrainError> {
+        let Some(weights) = &dataset.weights else {
+            return Ok(None);
+        };
+        if weights.len() != dataset.images.len() {
+            return Err(DatasetError::Length {
+                name: "weights".into(),
+                found: weights.len(),
+                images: dataset.images.len(),
+            }
+            .into());
+        }
+        if let Some((row, weight)) = weights.iter().enumerate().find(|(_, w)| !w.is_finite()) {
+            return Err(TrainError::WeightNotFinite {
+                row,
+                weight: *weight,
+            });
+        }
+        let total = |rows: &[u32]| rows.iter().map(|r| f64::from(weights[*r as usize])).sum();
+        for (rows, what) in [(train, "to train on"), (held, "held out")] {
+            let total: f64 = total(rows);
+            if !rows.is_empty() && total <= 0.0 {
+                return Err(TrainError::NoWeight {
+                    images: rows.len(),
+                    what,
+                    total,
+                });
+            }
+        }
+        let mean: f64 = total(train) / train.len() as f64;
+        Ok(Some(Self {
+            of_rows: weights
+                .iter()
+                .map(|w| (f64::from(*w) / mean) as f32)
+                .collect(),
+        }))
+    }
+
+    fn on(&self, rows: &[u32]) -> impl Iterator<Item = f64> {
+        rows.iter()
+            .map(|row| f64::from(self.of_rows[*row as usize]))
+    }
+
+    /// Weighted mean of `values`, one for each of `rows`.
+    pub fn mean(&self, values: &[f64], rows: &[u32]) -> f64 {
+        let sum: f64 = self.on(rows).zip(values).map(|(w, v)| w * v).sum();
+        sum / self.on(rows).sum::<f64>()
+    }
+
+    /// How much the images `rows` tell with their weights.
+    pub fn in_words(&self, rows: &[u32]) -> String {
+        let (sum, squares) = self
+            .on(rows)
+            .fold((0.0, 0.0), |(s, q), w| (s + w, q + w * w));
+        let negative = self.on(rows).filter(|w| *w < 0.0).count();
+        format!(
+            "each image counts by its weight, {negative} of {} negatively; they tell as much as {:.0} images of equal weight",
+            rows.len(),
+            sum * sum / squares
+        )
+    }
+}
+
+/// Correlation of a condition with the sum of the pixels from which on it is worth to tell a model that sum.
+const PROPORTIONAL: f64 = 0.9;
+
+/// What to write into a configuration without a total, where a condition of the images `rows` is nearly proportional to the
+/// sum of their pixels.
+pub(super) fn advise_total(
+    conditions: &ConditionConfig,
+    dataset: &Dataset,
+    rows: &[u32],
+) -> Option<String> {
+    if conditions.total.is_some() {
+        return None;
+    }
+    let sum = |row: &u32| -> f64 {
+        let (_, values) = dataset.images.image(*row as usize);
+        values.iter().map(|v| f64::from(*v)).sum()
+    };
+    let sums: Vec<f64> = rows.iter().map(sum).collect();
+    let names = &conditions.names;
+    let found = names.iter().find_map(|name| {
+        let column = dataset.columns.get(name)?;
+        let values: Vec<f64> = rows
+            .iter()
+            .map(|r| f64::from(column[*r as usize]))
+            .collect();
+        let r = correlation(&values, &sums);
+        (r > PROPORTIONAL).then_some((name, r))
+    });
+    let (name, r) = found?;
+    let free = ["sum", "total", "pixel_sum"].into_iter();
+    let total = free
+        .into_iter()
+        .find(|n| !names.iter().any(|name| name == n))?;
+    let all: Vec<String> = names
+        .iter()
+        .map(|n| n.as_str())
+        .chain([total])
+        .map(|n| format!("\"{n}\""))
+        .collect();
+    Some(format!(
+        "condition '{name}' is nearly proportional to the sum of the pixels (correlation {r:.3}): with [condition] names = [{}] and total = \"{total}\" the sum is drawn first, and the pixels add up to it (a D+C model; see configs/calorimeter.toml)",
+        all.join(", ")
+    ))
+}
+
+/// Pearson's; 0 where one of the two never varies.
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let n = a.len() as f64;
+    let (mean_a, mean_b) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
+    let (mut aa, mut bb, mut ab) = (0.0, 0.0, 0.0);
+    for (a, b) in a.iter().zip(b) {
+        let (a, b) = (a - mean_a, b - mean_b);
+        aa += a * a;
+        bb += b * b;
+        ab += a * b;
+    }
+    match aa > 0.0 && bb > 0.0 {
+        true => ab / (aa * bb).sqrt(),
+        false => 0.0,
+    }
+}
+
+pub(super) fn checksum(images: &ConditionedImages, weights: Option<&Weights>) -> u32 {
     let (indptr, index, value) = images.images.csr();
     let mut hasher = crc32fast::Hasher::new();
     indptr.iter().for_each(|v| hasher.update(&v.to_le_bytes()));
@@ -80,6 +213,9 @@ pub(super) fn checksum(images: &ConditionedImages) -> u32 {
         for v in images.conditions.row(row) {
             hasher.update(&v.to_le_bytes());
         }
+    }
+    for weight in weights.iter().flat_map(|w| &w.of_rows) {
+        hasher.update(&weight.to_le_bytes());
     }
     hasher.finalize()
 }

@@ -1,12 +1,13 @@
 //! The training loop: split, epochs, schedule, validation, checkpoints, resume.
 //!
 //! A run directory holds `config.toml` (what was asked for), `model.safetensors` (the best model so
-//! far), `state.safetensors` (everything needed to go on) and `metrics.csv` (one line an epoch). Each
-//! is written to a temporary name and renamed, the model before the state: a run killed at any moment
+//! far), `state.safetensors` (everything needed to go on, from before the first step) and `metrics.csv` (one line an epoch).
+//! Each is written to a temporary name and renamed, the model before the state: a run killed at any moment
 //! goes on from its last state and ends in the same bits as one that was not. While a process trains
 //! there, it holds the file `lock`.
 
 mod data;
+mod divergence;
 mod resume;
 mod run;
 
@@ -26,7 +27,7 @@ use crate::prior::Prior;
 use crate::prior::learn::LearnError;
 use crate::run::dataset::DatasetError;
 use crate::run::forecast::TooLarge;
-use run::Run;
+use run::{Run, Started};
 
 /// Why training could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +88,55 @@ pub enum TrainError {
         /// The step size.
         rate: f32,
     },
+    /// The loss went up far above the best.
+    #[error(
+        "training diverged in epoch {epoch} (NLL {now:.1} nats/image {of}, the best was {best:.1} {when}); start again with a lower learning_rate (it was {rate}){kept}",
+        when = match best_epoch { 0 => "before the first step".to_string(), epoch => format!("after epoch {epoch}") },
+        kept = match best_epoch { 0 => "", _ => ", or keep that epoch's model, which is there" }
+    )]
+    Worse {
+        /// Counted from 1.
+        epoch: usize,
+        /// Nats per image, after it.
+        now: f64,
+        /// Of which images.
+        of: &'static str,
+        /// Nats per image: the lowest.
+        best: f64,
+        /// Its epoch, counted from 1; 0 before the first.
+        best_epoch: usize,
+        /// The step size.
+        rate: f32,
+    },
+    /// Weights that images cannot be counted with.
+    #[error(
+        "the weights of the {images} images {what} add up to {total} (it must be more than 0); select other images or train without --weights"
+    )]
+    NoWeight {
+        /// How many.
+        images: usize,
+        /// What for.
+        what: &'static str,
+        /// What they add up to.
+        total: f64,
+    },
+    /// A weight that is no number, or not one for each image.
+    #[error("image {row} has the weight {weight}; weights must be finite")]
+    WeightNotFinite {
+        /// Place among the images.
+        row: usize,
+        /// What it holds.
+        weight: f32,
+    },
     /// Another process holds the run directory.
     #[error("another process is training in '{}'; wait for it or choose another directory", .0.display())]
     Busy(PathBuf),
     /// The name of the run directory is that of a file.
     #[error("'{}' is a file; a run directory is needed", .0.display())]
     NoDirectory(PathBuf),
-    /// No run is there to go on with.
-    #[error("nothing to resume in '{}' (no state.safetensors); leave --resume out to start", .0.display())]
-    NothingToResume(PathBuf),
+    /// A model is there, but nothing to go on from.
+    #[error("cannot resume in '{}' (it holds a model, but no state.safetensors); choose another directory, or --force to start over", .0.display())]
+    NoState(PathBuf),
     /// A run is there, and nobody said what to do with it.
     #[error("'{}' already holds a run; use --resume to go on with it, --force to overwrite it", .0.display())]
     Exists(PathBuf),
@@ -130,7 +171,7 @@ pub struct TrainPlan {
     pub select: Vec<String>,
     /// Run directory.
     pub out: PathBuf,
-    /// Go on from the directory's state.
+    /// Go on from the directory's state; start where there is none.
     pub resume: bool,
     /// Overwrite what stands in the directory.
     pub force: bool,
@@ -183,23 +224,42 @@ pub trait Observer {
     fn step(&mut self, _epoch: usize, _images: usize, _nll: f64) {}
     /// An epoch ended.
     fn epoch(&mut self, _metrics: &EpochMetrics) {}
+    /// Something that another configuration would do better, in a line.
+    fn advice(&mut self, _line: &str) {}
+    /// Asked several times a second: whether to save the state and end, to go on another time.
+    fn stops(&mut self) -> bool {
+        false
+    }
 }
 
 /// Says nothing.
 pub struct Silent;
 impl Observer for Silent {}
 
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All epochs are done.
+    Complete,
+    /// Patience ran out before the epochs did.
+    StoppedEarly,
+    /// It had ended before: nothing was done.
+    AlreadyComplete,
+    /// The observer asked to stop; `resume` goes on from the state that was saved.
+    Interrupted,
+}
+
 /// How a run ended.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// The best model.
+    /// Why.
+    pub ending: Ending,
+    /// The best model; of a run that was interrupted in its first epoch, there is none yet.
     pub model: PathBuf,
     /// Its epoch, counted from 1.
     pub best_epoch: usize,
     /// Every epoch.
     pub history: Vec<EpochMetrics>,
-    /// Whether patience ran out before the epochs did.
-    pub stopped_early: bool,
 }
 
 /// Train by `plan` on `devices`.
@@ -212,9 +272,18 @@ pub fn train(
     plan: TrainPlan,
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
-    let mut run = Run::start(devices, plan, observer)?;
+    let mut run = match Run::start(devices, plan, observer)? {
+        Started::Run(run) => run,
+        Started::Ended(summary) => return Ok(summary),
+    };
     while run.goes_on() {
-        run.epoch(observer)?;
+        if run.epoch(observer)?.is_break() {
+            return Ok(run.summary(Ending::Interrupted));
+        }
     }
-    Ok(run.summary())
+    let ending = match run.stopped_early() {
+        true => Ending::StoppedEarly,
+        false => Ending::Complete,
+    };
+    Ok(run.summary(ending))
 }

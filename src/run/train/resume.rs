@@ -31,11 +31,21 @@ pub(super) struct Progress {
     pub best_nll: Option<f64>,
     pub history: Vec<EpochMetrics>,
     pub data_checksum: u32,
+    /// Nats per image before the first step, of the images that are [judged](super::run). States of older versions have none.
+    #[serde(default)]
+    pub start_nll: Option<f64>,
 }
 
 impl Progress {
+    /// Whether patience has run out.
     pub fn stopped_early(&self, train: &TrainConfig) -> bool {
-        train.patience > 0 && self.epoch >= self.best_epoch + train.patience
+        let patience = train.patience();
+        patience > 0 && self.epoch >= self.best_epoch + patience
+    }
+
+    /// Whether another epoch is due.
+    pub fn goes_on(&self, train: &TrainConfig) -> bool {
+        self.epoch < train.epochs && !self.stopped_early(train)
     }
 }
 
@@ -50,6 +60,10 @@ impl RunFiles {
     }
     pub fn state(&self) -> PathBuf {
         self.directory.join("state.safetensors")
+    }
+    /// Whether there is something to go on from.
+    pub fn has_state(&self) -> bool {
+        self.state().exists()
     }
     pub fn metrics(&self) -> PathBuf {
         self.directory.join("metrics.csv")
@@ -133,7 +147,7 @@ pub(super) fn metrics_csv(history: &[EpochMetrics]) -> String {
 /// Refuse a run directory that [`train`](super::train()) would refuse, before the images are read.
 ///
 /// # Errors
-/// A run is there and neither `resume` nor `force` says what to do with it, or none is there to resume.
+/// A run is there and neither `resume` nor `force` says what to do with it, or one that has lost its state.
 pub fn check_directory(out: &Path, resume: bool, force: bool) -> Result<(), TrainError> {
     let files = RunFiles {
         directory: out.to_path_buf(),
@@ -141,17 +155,13 @@ pub fn check_directory(out: &Path, resume: bool, force: bool) -> Result<(), Trai
     if out.exists() && !out.is_dir() {
         return Err(TrainError::NoDirectory(out.into()));
     }
-    let there = files.model().exists() || files.state().exists();
-    if resume {
-        if !files.state().exists() {
-            return Err(TrainError::NothingToResume(out.into()));
-        }
-        return Ok(());
+    let (model, state) = (files.model().exists(), files.has_state());
+    match (resume, force) {
+        // The state is the first to be written: who has a model without one has thrown it away.
+        (true, _) if model && !state => Err(TrainError::NoState(out.into())),
+        (false, false) if model || state => Err(TrainError::Exists(out.into())),
+        _ => Ok(()),
     }
-    if there && !force {
-        return Err(TrainError::Exists(out.into()));
-    }
-    Ok(())
 }
 
 pub(super) fn prepare_directory(files: &RunFiles, config: &str) -> Result<(), TrainError> {

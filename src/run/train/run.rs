@@ -1,14 +1,16 @@
 //! A training under way: what it starts from, its epochs, its checkpoints.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::data::{Shuffles, checksum, complete, split};
+use super::data::{Shuffles, Weights, advise_total, checksum, complete, split};
+use super::divergence::{Judged, diverged};
 use super::resume::{
     Progress, RunFiles, RunLock, metrics_csv, prepare_directory, resume, save_state,
 };
-use super::{EpochMetrics, Observer, Summary, TrainError, TrainPlan, check_directory};
+use super::{Ending, EpochMetrics, Observer, Summary, TrainError, TrainPlan, check_directory};
 use crate::checkpoint::Record;
 use crate::checkpoint::tensors::write_atomically;
 use crate::conditions::ConditionedImages;
@@ -26,17 +28,23 @@ use crate::run::on_threads_of;
 /// Time that one call of the engine should take: short enough for progress to move.
 const CALL: Duration = Duration::from_millis(200);
 
-/// Steps to ask for at once, after a call of `steps` took `took`: a device is kept busy only by many.
-fn next_steps_per_call(steps: usize, took: Duration, checkpoint_every: Duration) -> usize {
-    let aim = CALL.min(checkpoint_every / 4);
+/// What to ask for at once, at most `most`, after a call of `now` took `took`: a device is kept busy only by much.
+fn next_call(now: usize, took: Duration, aim: Duration, most: usize) -> usize {
     if took < aim / 2 {
-        (2 * steps).min(1 << 12)
+        (2 * now).min(most)
     } else if took > aim {
-        (steps / 2).max(1)
+        (now / 2).max(1)
     } else {
-        steps
+        now
     }
 }
+
+/// Steps of a call at most.
+const MOST_STEPS: usize = 1 << 12;
+/// Held-out images of a call: at first, and at most.
+const JUDGED: (usize, usize) = (1 << 10, 1 << 18);
+/// Held-out images that say how good the model is before the first step, at most.
+const AT_START: usize = 1 << 12;
 
 /// A training between two epochs.
 pub(super) struct Run {
@@ -51,10 +59,19 @@ pub(super) struct Run {
     /// Images trained on, and held out.
     rows: Vec<u32>,
     held: Vec<u32>,
+    weights: Option<Weights>,
     shuffles: Shuffles,
     progress: Progress,
     steps_per_call: usize,
     last_checkpoint: Instant,
+}
+
+/// What [`Run::start`] finds.
+pub(super) enum Started {
+    /// Epochs to do.
+    Run(Box<Run>),
+    /// None: the run had ended before.
+    Ended(Summary),
 }
 
 impl Run {
@@ -63,7 +80,7 @@ impl Run {
         devices: &Devices,
         plan: TrainPlan,
         observer: &mut dyn Observer,
-    ) -> Result<Self, TrainError> {
+    ) -> Result<Started, TrainError> {
         check_directory(&plan.out, plan.resume, plan.force)?;
         plan.config.training().check()?;
         // The plan as asked for, before anything of it is used up.
@@ -73,19 +90,21 @@ impl Run {
         forecast::training(plan.config.as_ref(), devices, plan.dataset.images.size())?;
         let mut model = complete(plan.config.as_ref(), &plan.dataset, &rows)?;
         let conditions = conditions(model.as_ref(), &plan.dataset)?;
+        let weights = Weights::of(&plan.dataset, [&rows, &held])?;
+        let advice = advise_total(model.conditions(), &plan.dataset, &rows);
         let record = record(&plan.dataset, plan.data, plan.select, [&rows, &held]);
         let Dataset {
             images, columns, ..
         } = plan.dataset;
         let data = Arc::new(ConditionedImages { images, conditions });
-        let checksum = checksum(&data);
+        let checksum = checksum(&data, weights.as_ref());
         let files = RunFiles {
             directory: plan.out,
         };
         let lock = RunLock::take(&files)?;
         // Again, now that nobody else changes it.
         check_directory(&files.directory, plan.resume, plan.force)?;
-        let resumed = match plan.resume {
+        let resumed = match plan.resume && files.has_state() {
             true => Some(resume(
                 &files,
                 model.as_ref(),
@@ -95,18 +114,32 @@ impl Run {
             )?),
             false => None,
         };
-        if resumed.is_none() {
-            model.initialise(&data, &rows, &training);
+        match &resumed {
+            Some(resumed) if !resumed.progress.goes_on(&training) => {
+                let progress = resumed.progress.clone();
+                let ending = Ending::AlreadyComplete;
+                return Ok(Started::Ended(summary(&files, progress, ending)));
+            }
+            Some(_) => {}
+            None => model.initialise(&data, &rows, &training),
         }
         // A device may lack the room: nothing of an old run is thrown away before it has been found.
         let mut trainer = model.trainer(devices, data)?;
-        let (progress, record, prior) = match resumed {
+        if let Some(weights) = &weights {
+            trainer.weigh(&weights.of_rows)?;
+            observer.advice(&weights.in_words(&rows));
+        }
+        let fresh = resumed.is_none();
+        let (mut progress, record, prior) = match resumed {
             Some(resumed) => {
                 trainer.restore(&resumed.state)?;
                 (resumed.progress, resumed.record, resumed.prior)
             }
             None => {
                 prepare_directory(&files, &asked)?;
+                if let Some(advice) = advice {
+                    observer.advice(&advice);
+                }
                 let progress = Progress {
                     data_checksum: checksum,
                     ..Progress::default()
@@ -122,8 +155,9 @@ impl Run {
                 let columns = (conditions.names.iter())
                     .map(|name| column(&columns, name, rows.len() + held.len()))
                     .collect::<Result<Vec<_>, _>>()?;
+                let of_rows = weights.as_ref().map(|w| &w.of_rows[..]);
                 let prior = on_threads_of(devices, || {
-                    learn(conditions, &columns, [&rows, &held], training.seed)
+                    learn(conditions, &columns, of_rows, [&rows, &held], training.seed)
                 })?;
                 if let Some(prior) = &prior {
                     observer.prior(prior, began.elapsed());
@@ -131,8 +165,12 @@ impl Run {
                 prior
             }
         };
+        if fresh && !held.is_empty() {
+            let some = &held[..held.len().min(AT_START)];
+            progress.start_nll = Some(mean(&trainer.nll(some)?, some, weights.as_ref()));
+        }
         observer.start(model.as_ref(), [rows.len(), held.len()], progress.epoch);
-        Ok(Self {
+        let mut run = Self {
             files,
             _lock: lock,
             shuffles: Shuffles::new(&rows, training.seed),
@@ -144,31 +182,51 @@ impl Run {
             trainer,
             rows,
             held,
+            weights,
             progress,
             steps_per_call: 1,
             last_checkpoint: Instant::now(),
-        })
+        };
+        if fresh {
+            // So that what is killed in its first epoch goes on too, and a disk that cannot be written to says so now.
+            run.checkpoint()?;
+        }
+        Ok(Started::Run(Box::new(run)))
     }
 
     /// Whether another epoch is due.
     pub fn goes_on(&self) -> bool {
-        self.progress.epoch < self.training.epochs && !self.stopped_early()
+        self.progress.goes_on(&self.training)
     }
 
-    fn stopped_early(&self) -> bool {
+    pub fn stopped_early(&self) -> bool {
         self.progress.stopped_early(&self.training)
     }
 
-    /// The steps of an epoch that are left, its validation, its files.
-    pub fn epoch(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    /// The steps of an epoch that are left, its validation, its files. It breaks, its state saved, where the observer asks
+    /// to stop.
+    pub fn epoch(&mut self, observer: &mut dyn Observer) -> Result<ControlFlow<()>, TrainError> {
         let epoch = self.progress.epoch;
         let started = Instant::now();
         let rate = self.training.learning_rate_at(epoch);
         let done_before = self.progress.steps_in_epoch * self.training.batch;
         let images = self.rows.len().saturating_sub(done_before);
-        self.steps(rate, observer)?;
-        let validation_nll = self.validate(rate)?;
+        if self.steps(rate, observer)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let validation_nll = match self.validate(rate, observer)? {
+            ControlFlow::Continue(nll) => nll,
+            ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
+        };
         let train_nll = self.progress.nll_sum / self.rows.len() as f64;
+        let judged = Judged {
+            train: train_nll,
+            validation: validation_nll,
+        };
+        if let Some(error) = diverged(&self.progress, judged, rate) {
+            // The last state that was saved is of before.
+            return Err(error);
+        }
         let best = match (validation_nll, self.progress.best_nll) {
             (Some(now), Some(best)) => now < best,
             _ => true,
@@ -184,11 +242,30 @@ impl Run {
             images_per_second: images as f64 / seconds,
         };
         observer.epoch(&metrics);
-        self.end_epoch(metrics)
+        self.end_epoch(metrics)?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Whether the observer asks to stop; the state is then saved.
+    fn stops(&mut self, observer: &mut dyn Observer) -> Result<ControlFlow<()>, TrainError> {
+        if !observer.stops() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.checkpoint()?;
+        Ok(ControlFlow::Break(()))
+    }
+
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        let state = self.trainer.state()?;
+        self.save_state(&state)
     }
 
     /// The steps that are left of an epoch, with a checkpoint now and then.
-    fn steps(&mut self, rate: f32, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    fn steps(
+        &mut self,
+        rate: f32,
+        observer: &mut dyn Observer,
+    ) -> Result<ControlFlow<()>, TrainError> {
         let epoch = self.progress.epoch;
         let batch = self.training.batch;
         let rates = Rates {
@@ -198,13 +275,16 @@ impl Run {
         let order = self.shuffles.order(epoch, epoch + 1 < self.training.epochs);
         let mut left = &order[(self.progress.steps_in_epoch * batch).min(order.len())..];
         while !left.is_empty() {
+            if self.stops(observer)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
             let (now, later) =
                 left.split_at(left.len().min(self.steps_per_call.saturating_mul(batch)));
             left = later;
             let called = Instant::now();
             let losses = self.trainer.steps(now, batch, rates)?;
-            self.steps_per_call =
-                next_steps_per_call(self.steps_per_call, called.elapsed(), self.checkpoint_every);
+            let aim = CALL.min(self.checkpoint_every / 4);
+            self.steps_per_call = next_call(self.steps_per_call, called.elapsed(), aim, MOST_STEPS);
             for (batch, nll) in now.chunks(batch).zip(losses) {
                 if !nll.is_finite() {
                     return Err(TrainError::Diverged {
@@ -219,21 +299,35 @@ impl Run {
             let seen = (self.progress.steps_in_epoch * batch).min(self.rows.len());
             observer.step(epoch, seen, self.progress.nll_sum / seen as f64);
             if self.last_checkpoint.elapsed() >= self.checkpoint_every {
-                let state = self.trainer.state()?;
-                self.save_state(&state)?;
+                self.checkpoint()?;
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
-    /// Mean NLL of the held-out images, if there are any.
-    fn validate(&mut self, rate: f32) -> Result<Option<f64>, TrainError> {
-        if self.held.is_empty() {
-            return Ok(None);
+    /// Mean NLL of the held-out images, if there are any. A state that is saved here is that of an epoch without steps left.
+    fn validate(
+        &mut self,
+        rate: f32,
+        observer: &mut dyn Observer,
+    ) -> Result<ControlFlow<(), Option<f64>>, TrainError> {
+        let mut all = Vec::with_capacity(self.held.len());
+        let mut at_once = JUDGED.0;
+        while all.len() < self.held.len() {
+            if self.stops(observer)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let called = Instant::now();
+            let left = &self.held[all.len()..];
+            all.extend(self.trainer.nll(&left[..left.len().min(at_once)])?);
+            at_once = next_call(at_once, called.elapsed(), CALL, JUDGED.1);
         }
-        let nll = self.trainer.nll(&self.held)?.iter().sum::<f64>() / self.held.len() as f64;
+        if all.is_empty() {
+            return Ok(ControlFlow::Continue(None));
+        }
+        let nll = mean(&all, &self.held, self.weights.as_ref());
         match nll.is_finite() {
-            true => Ok(Some(nll)),
+            true => Ok(ControlFlow::Continue(Some(nll))),
             false => Err(TrainError::DivergedHeldOut {
                 epoch: self.progress.epoch + 1,
                 rate,
@@ -284,13 +378,25 @@ impl Run {
     }
 
     /// How it ended.
-    pub fn summary(self) -> Summary {
-        Summary {
-            model: self.files.model(),
-            best_epoch: self.progress.best_epoch,
-            stopped_early: self.stopped_early(),
-            history: self.progress.history,
-        }
+    pub fn summary(self, ending: Ending) -> Summary {
+        summary(&self.files, self.progress, ending)
+    }
+}
+
+fn summary(files: &RunFiles, progress: Progress, ending: Ending) -> Summary {
+    Summary {
+        ending,
+        model: files.model(),
+        best_epoch: progress.best_epoch,
+        history: progress.history,
+    }
+}
+
+/// Mean of the NLL of the images `rows`, weighted where there are weights.
+fn mean(nll: &[f64], rows: &[u32], weights: Option<&Weights>) -> f64 {
+    match weights {
+        None => nll.iter().sum::<f64>() / nll.len() as f64,
+        Some(weights) => weights.mean(nll, rows),
     }
 }
 

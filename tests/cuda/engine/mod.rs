@@ -355,6 +355,23 @@ fn a_run_moves_between_devices_at_a_checkpoint() {
     );
 }
 
+#[test]
+fn a_card_trains_on_images_of_equal_weight_alone() {
+    let mut plan = plan(tempfile::tempdir().unwrap().path(), false);
+    let mut weights = vec![1.0; 60];
+    weights[3] = 2.0;
+    plan.dataset.weights = Some(weights);
+    let out = plan.out.clone();
+    let devices = crate::devices::devices(under_test());
+    let error = sarm::run::train::train(&devices, plan, &mut sarm::run::train::Silent);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("equal weight") && error.contains("--device cpu"),
+        "{error}"
+    );
+    assert!(!out.join("config.toml").exists(), "a run was begun");
+}
+
 fn plan(out: &std::path::Path, resume: bool) -> TrainPlan {
     let config = "stage = [{square = 3, layers = 1}, {layers = 1}]\n[train]\nepochs = 3\nbatch = 16\nvalidation = 0.2";
     TrainPlan {

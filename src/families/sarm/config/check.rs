@@ -5,7 +5,7 @@ use crate::data::{ImageSize, MAX_PIXELS};
 use crate::families::sarm::likelihood::Grid;
 use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
 use crate::families::sarm::{StageShape, TensorSpec};
-use crate::family::{ConfigError, check_conditions, factor, impossible, within};
+use crate::family::{ConfigError, Mistakes, check_conditions, factor, impossible, within};
 
 /// The most units a layer may have and the most outputs a network may have for a pixel: far above any
 /// use, low enough to catch a typing error.
@@ -17,13 +17,25 @@ impl ModelConfig {
     /// Check every value.
     ///
     /// # Errors
-    /// The first one that makes no sense, named with its key.
+    /// Those that make no sense, named with their keys.
     pub fn check(&self) -> Result<(), ConfigError> {
+        let mut found = Mistakes::default();
         let ImageSize { height, width } = self.image;
-        within("image.height", height, 1, MAX_PIXELS)?;
-        within("image.width", width, 1, MAX_PIXELS / height)?;
-        self.check_stages()?;
-        self.likelihood.check()?;
+        let sized = found.note(within("image.height", height, 1, MAX_PIXELS))
+            && found.note(within("image.width", width, 1, MAX_PIXELS / height));
+        let staged = sized && found.note(self.check_stages());
+        let likely = found.note(self.likelihood.check());
+        // Sizes that make no sense have no number of parameters.
+        if staged && likely {
+            found.note(self.check_parameters());
+        }
+        found.note(self.input.check());
+        found.note(check_conditions(&self.condition));
+        found.note(self.check_total());
+        found.end()
+    }
+
+    fn check_parameters(&self) -> Result<(), ConfigError> {
         let parameters = self.parameters();
         if parameters > MOST_PARAMETERS {
             impossible(
@@ -32,30 +44,53 @@ impl ModelConfig {
                 "it must be below 2^32, so units_per_pixel, layers or latents must be lower",
             )?;
         }
-        self.input.check()?;
-        check_conditions(&self.condition)?;
-        self.check_total()
+        Ok(())
     }
 
     /// The stages: squares that grow, pixels for each, sizes of their layers.
     fn check_stages(&self) -> Result<(), ConfigError> {
-        within("number of [[stage]] tables", self.stage.len(), 1, 64)?;
+        let mut found = Mistakes::default();
         let (mut inside, mut pixels_before) = (0, 0);
+        if !found.note(within(
+            "number of [[stage]] tables",
+            self.stage.len(),
+            1,
+            64,
+        )) {
+            return found.end();
+        }
         for (i, stage) in self.stage.iter().enumerate() {
             let key = |name: &str| format!("stage[{i}].{name}");
-            let after = self.pixels_up_to(i, inside)?;
+            let units_fit = found.note(within(
+                &key("units_per_pixel"),
+                stage.units_per_pixel,
+                1,
+                1024,
+            ));
+            found.note(within(&key("layers"), stage.layers, 0, 64));
+            let after = match self.pixels_up_to(i, inside) {
+                Ok(after) => after,
+                // The squares of the stages after it have nothing to be compared with.
+                Err(mistake) => {
+                    found.add(mistake);
+                    break;
+                }
+            };
             inside = stage.square.unwrap_or(inside);
             let pixels = after - pixels_before;
             if pixels == 0 {
-                impossible(key("square"), inside, "no pixel is left for this stage")?;
+                found.note(impossible(
+                    key("square"),
+                    inside,
+                    "no pixel is left for this stage",
+                ));
+            } else if units_fit {
+                let units = pixels * stage.units_per_pixel;
+                found.note(within(&format!("width of stage[{i}]"), units, 1, MOST));
             }
-            within(&key("units_per_pixel"), stage.units_per_pixel, 1, 1024)?;
-            within(&key("layers"), stage.layers, 0, 64)?;
-            let units = pixels * stage.units_per_pixel;
-            within(&format!("width of stage[{i}]"), units, 1, MOST)?;
             pixels_before = after;
         }
-        Ok(())
+        found.end()
     }
 
     /// Pixels of stages `0 ..= i`; the square before stage `i` has the side `inside`.
@@ -113,16 +148,18 @@ impl ModelConfig {
 
 impl LikelihoodConfig {
     fn check(&self) -> Result<(), ConfigError> {
+        let mut found = Mistakes::default();
         match self {
             LikelihoodConfig::Dc {
                 components,
                 unit,
                 upper,
             } => {
-                within("likelihood.components", *components, 1, MOST_COMPONENTS)?;
-                factor("likelihood.unit", *unit)?;
+                let key = "likelihood.components";
+                found.note(within(key, *components, 1, MOST_COMPONENTS));
+                found.note(factor("likelihood.unit", *unit));
                 if let Some(upper) = upper {
-                    factor("likelihood.upper", *upper)?;
+                    found.note(factor("likelihood.upper", *upper));
                 }
             }
             LikelihoodConfig::Dd {
@@ -131,42 +168,49 @@ impl LikelihoodConfig {
                 power,
                 maximum,
             } => {
-                within("likelihood.latents", *latents, 1, 1024)?;
-                within("likelihood.levels", *levels, 1, MOST)?;
+                found.note(within("likelihood.latents", *latents, 1, 1024));
+                let mut grid = found.note(within("likelihood.levels", *levels, 1, MOST));
                 if !(power.is_finite() && (0.1..=10.0).contains(power)) {
-                    impossible("likelihood.power", power, "it must be 0.1 to 10")?;
+                    grid = found.note(impossible(
+                        "likelihood.power",
+                        power,
+                        "it must be 0.1 to 10",
+                    ));
                 }
-                if let Some(maximum) = maximum {
-                    factor("likelihood.maximum", *maximum)?;
+                if let Some(maximum) = maximum
+                    && found.note(factor("likelihood.maximum", *maximum))
+                    && grid
+                {
                     let lowest = Grid::new(*levels, *power, *maximum).value(0);
                     if !lowest.is_normal() {
-                        impossible(
+                        found.note(impossible(
                             "likelihood.power",
                             power,
                             "the lowest level is 0 in single precision, so it or levels must be lower",
-                        )?;
+                        ));
                     };
                 }
             }
         }
-        Ok(())
+        found.end()
     }
 }
 
 impl InputConfig {
     fn check(&self) -> Result<(), ConfigError> {
-        within(
+        let mut found = Mistakes::default();
+        found.note(within(
             "number of [[input.also]]",
             self.also.len(),
             0,
             MOST_CHANNELS - 1,
-        )?;
-        factor("input.unit", self.unit)?;
+        ));
+        found.note(factor("input.unit", self.unit));
         for (i, channel) in self.also.iter().enumerate() {
-            factor(&format!("input.also[{i}].unit"), channel.unit)?;
-            factor(&format!("input.also[{i}].scale"), channel.scale)?;
+            found.note(factor(&format!("input.also[{i}].unit"), channel.unit));
+            found.note(factor(&format!("input.also[{i}].scale"), channel.scale));
         }
-        Ok(())
+        found.end()
     }
 }
 

@@ -4,30 +4,51 @@ use super::{Config, LikelihoodConfig, ModelConfig, StageConfig};
 use crate::conditions::ConditionConfig;
 use crate::data::{ImageSize, SparseImages};
 use crate::families::sarm::{Sarm, Statistics};
-use crate::family::{ConfigError, impossible};
+use crate::family::{ConfigError, Document, Mistakes, Source, impossible};
 
 impl Config {
     /// Read TOML and check every value.
     ///
     /// # Errors
-    /// The first mistake: of TOML, an unknown key or a wrong type with its line, a value that makes no sense with its key.
+    /// The mistakes: unknown keys and wrong types with their lines, values that make no sense with their keys.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Config = toml::from_str(text).map_err(|e| ConfigError::syntax(text, &e))?;
-        config.train.check()?;
-        if let Some(size) = config.image {
-            config.resolve(size)?.check()?;
-        } else {
-            // Sizes come with the data; anything large enough shows the other mistakes now.
-            let side = config.stage.iter().filter_map(|s| s.square).max();
-            let side = side.unwrap_or(1).clamp(1, 254) + 1;
-            config
-                .resolve(ImageSize {
-                    height: side,
-                    width: side,
-                })?
-                .check()?;
-        }
-        Ok(config)
+        Self::read(&Document::parse(&Source::new(text, &[]))?)
+    }
+
+    /// The same of TOML that has been read.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn read(document: &Document) -> Result<Self, ConfigError> {
+        document.read(Config::check)
+    }
+
+    /// With what follows from other keys said too, for a reader.
+    pub(crate) fn filled_in(&self) -> Self {
+        let mut config = self.clone();
+        config.train.patience = Some(self.train.patience());
+        config
+    }
+
+    /// Check every value.
+    ///
+    /// # Errors
+    /// Those that make no sense, named with their keys.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut found = Mistakes::default();
+        found.note(self.train.check());
+        // Sizes come with the data; anything large enough shows the other mistakes now.
+        let side = self.stage.iter().filter_map(|s| s.square).max();
+        let side = side.unwrap_or(1).clamp(1, 254) + 1;
+        let size = self.image.unwrap_or(ImageSize {
+            height: side,
+            width: side,
+        });
+        match self.resolve(size) {
+            Ok(model) => found.note(model.check()),
+            Err(mistake) => found.note(Err(mistake)),
+        };
+        found.end()
     }
 
     /// The model's part, for images of `size`.

@@ -66,6 +66,8 @@ pub struct Group {
     pub stages: Vec<StageWork>,
     /// Negative log-likelihood of each image in nats.
     pub nll: Vec<f64>,
+    /// Factor on the derivatives of each image: its weight over the images of the batch.
+    pub scales: Vec<f32>,
 }
 
 /// What every group of a step reads.
@@ -105,6 +107,17 @@ impl Group {
             inputs_by_image: vec![0.0; lanes * padded(inputs)],
             stages: model.stages.iter().map(stage).collect(),
             nll: vec![0.0; lanes],
+            scales: vec![0.0; lanes],
+        }
+    }
+
+    /// Let the derivatives of the images `rows` count `scale` times, times their weight where there are weights.
+    pub fn weigh(&mut self, rows: &[u32], scale: f32, weights: Option<&[f32]>) {
+        self.scales.fill(scale);
+        if let Some(weights) = weights {
+            for (to, row) in self.scales.iter_mut().zip(rows) {
+                *to = scale * weights[*row as usize];
+            }
         }
     }
 
@@ -217,12 +230,12 @@ impl Group {
     }
 }
 
-/// Forward pass, likelihood and, with `scale` (1 / batch), backward pass of a group.
+/// Forward pass, likelihood and, with `backward`, backward pass of a group.
 pub struct Pass<'a> {
     pub group: &'a mut Group,
     pub shared: &'a Shared<'a>,
-    /// Factor on all derivatives; `None`: likelihood only.
-    pub scale: Option<f32>,
+    /// Otherwise likelihood only.
+    pub backward: bool,
 }
 
 impl Kernel for Pass<'_> {
@@ -239,13 +252,13 @@ impl Kernel for Pass<'_> {
                 shared: self.shared,
                 blocks: group.blocks,
                 work: &mut group.stages[s],
-                scale: self.scale,
+                scales: self.backward.then_some(&group.scales),
             };
             stage.forward::<V>(&group.inputs, width);
             stage.gates::<V>(&mut group.nll);
             stage.values_forward::<V>();
             stage.values_likelihood::<V>(&mut group.nll);
-            if self.scale.is_some() {
+            if self.backward {
                 stage.values_backward::<V>();
                 stage.backward::<V>();
             }
@@ -260,7 +273,8 @@ pub struct StagePass<'a> {
     pub shared: &'a Shared<'a>,
     pub blocks: usize,
     pub work: &'a mut StageWork,
-    pub scale: Option<f32>,
+    /// Factors on the derivatives of each image; `None`: likelihood only.
+    pub scales: Option<&'a [f32]>,
 }
 
 /// Multiply a whole packed matrix with every block, rows starting from their bias.
@@ -340,7 +354,7 @@ impl StagePass<'_> {
                 slope.store(d.as_mut_ptr());
             }
         }
-        if self.scale.is_some() || layer == self.shape.layers {
+        if self.scales.is_some() || layer == self.shape.layers {
             let by_image = &mut self.work.by_image[layer];
             for (block, to) in out
                 .chunks_exact(units * LANES)
@@ -367,13 +381,17 @@ impl StagePass<'_> {
             self.shape.units(),
             &mut self.work.gates,
         );
-        let scale = V::splat(self.scale.unwrap_or(0.0));
         let blocks = self
             .work
             .gates
             .chunks_exact_mut(pixels * LANES)
             .zip(self.work.sides.chunks_exact(pixels * LANES));
-        for ((gates, sides), nll) in blocks.zip(nll.chunks_exact_mut(LANES)) {
+        for (block, ((gates, sides), nll)) in blocks.zip(nll.chunks_exact_mut(LANES)).enumerate() {
+            let scale = match self.scales {
+                // SAFETY: the slice holds LANES numbers.
+                Some(scales) => unsafe { V::load(scales[block * LANES..][..LANES].as_ptr()) },
+                None => V::splat(0.0),
+            };
             for (logit, side) in gates.chunks_exact_mut(LANES).zip(sides.chunks_exact(LANES)) {
                 // SAFETY: both chunks hold LANES numbers.
                 let cost = unsafe {

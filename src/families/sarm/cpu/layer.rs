@@ -131,7 +131,7 @@ impl MaskedLayer {
                 shared: &shared,
                 blocks: self.group.blocks,
                 work: &mut self.group.stages[self.stage],
-                scale: Some(1.0),
+                scales: Some(&self.group.scales),
             },
         });
     }

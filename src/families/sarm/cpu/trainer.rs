@@ -35,6 +35,8 @@ pub struct CpuTrainer {
     packed: Vec<PackedStage>,
     groups: Vec<Group>,
     data: Arc<ConditionedImages>,
+    /// How often each image counts; once, where nothing is said.
+    image_weights: Option<Vec<f32>>,
 }
 
 /// Rows of one tensor whose gradient one task computes.
@@ -66,6 +68,7 @@ impl CpuTrainer {
             packed,
             groups: Vec::new(),
             data,
+            image_weights: None,
             model: model.clone(),
         }
     }
@@ -92,6 +95,7 @@ impl CpuTrainer {
         }
         let (packed, groups) = (&mut self.packed, &mut self.groups);
         let (weights, data) = (&self.weights, &self.data);
+        let image_weights = self.image_weights.as_deref();
         let (places, values) = (&self.places, &self.values);
         let failure = self.pool.install(|| {
             packed
@@ -110,10 +114,13 @@ impl CpuTrainer {
                 .zip(&chunks)
                 .map(|(group, rows)| {
                     group.gather(&shared, data, rows)?;
+                    if let Some(scale) = scale {
+                        group.weigh(rows, scale, image_weights);
+                    }
                     isa.dispatch(Pass {
                         group,
                         shared: &shared,
-                        scale,
+                        backward: scale.is_some(),
                     });
                     Ok(())
                 })
@@ -160,7 +167,7 @@ impl CpuTrainer {
             });
             list.push(all);
         }
-        Ok((mean(&self.nll_of_groups()), list))
+        Ok((self.mean(rows), list))
     }
 
     fn jobs(&self) -> Vec<Job> {
@@ -455,7 +462,18 @@ impl CpuTrainer {
             });
         });
         self.weights.list = list;
-        Ok(mean(&self.nll_of_groups()))
+        Ok(self.mean(rows))
+    }
+
+    /// Mean of what the last pass over `rows` found, each image counted by its weight.
+    fn mean(&self, rows: &[u32]) -> f64 {
+        let mut nll = self.nll_of_groups();
+        if let Some(weights) = &self.image_weights {
+            for (nll, row) in nll.iter_mut().zip(rows) {
+                *nll *= f64::from(weights[*row as usize]);
+            }
+        }
+        mean(&nll)
     }
 }
 
@@ -475,6 +493,18 @@ impl Trainer for CpuTrainer {
             all.extend(self.nll_of_groups());
         }
         Ok(all)
+    }
+
+    fn weigh(&mut self, weights: &[f32]) -> Result<(), EngineError> {
+        let images = self.data.images.len();
+        if weights.len() != images {
+            return Err(EngineError::Mismatch(format!(
+                "{} weights do not go with {images} images",
+                weights.len()
+            )));
+        }
+        self.image_weights = Some(weights.to_vec());
+        Ok(())
     }
 
     fn state(&self) -> Result<TrainingState, EngineError> {

@@ -83,9 +83,10 @@ impl StagePass<'_> {
                     let values = &mut values[..p];
                     let sum = &mut nll[entry.image as usize];
                     let mixture = mixture.within(entry.budget);
-                    match self.scale {
+                    match self.scales {
                         None => *sum += f64::from(mixture.nll(entry.x, values)),
-                        Some(scale) => {
+                        Some(scales) => {
+                            let scale = scales[entry.image as usize];
                             let cost = mixture.nll_and_gradient(entry.x, values, &mut gradient);
                             *sum += f64::from(cost);
                             for (v, g) in values.iter_mut().zip(&gradient) {
@@ -153,11 +154,14 @@ impl StagePass<'_> {
                     nll[entry.image as usize] += f64::from(cost) + grid.log_width(level);
                     row[n..].fill(0.0);
                 }
-                let Some(scale) = self.scale else {
+                let Some(scales) = self.scales else {
                     continue;
                 };
-                for v in &mut logits[..chunk.len() * n_stride] {
-                    *v *= scale;
+                for (row, e) in logits.chunks_exact_mut(n_stride).zip(chunk) {
+                    let scale = scales[work.entries[*e].image as usize];
+                    for v in row {
+                        *v *= scale;
+                    }
                 }
                 derivatives.fill(0.0);
                 // dz[e] += sum_n dlogits[e, n] map[n]
