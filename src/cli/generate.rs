@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use super::input::FileArguments;
 use super::interrupt::{Interrupt, Signal};
 use super::{Global, bytes, command_line, grouped, print_json, refuse_existing, refuse_input};
 use crate::data::{Layout, Provenance, Selection};
@@ -77,6 +78,8 @@ pub struct Generate {
         conflicts_with = "given"
     )]
     select: Vec<Selection>,
+    #[command(flatten)]
+    file: FileArguments,
     /// Also write the observables of each image (jet_pt, jet_mass, tau_21 ..)
     /// [default: true in the dense layout, false in the sparse one].
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
@@ -221,6 +224,7 @@ impl Generate {
         Ok(Source::Rows {
             path: path.clone(),
             select: self.select.iter().cloned().chain(class).collect(),
+            file: self.file.options(),
         })
     }
 

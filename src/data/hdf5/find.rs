@@ -126,8 +126,8 @@ fn by_shape(source: &Source, options: &FileOptions) -> Result<Found, DataError> 
     let Some(table) = images.pop() else {
         return Err(source.missing("image"));
     };
-    log::info!(
-        "the images of '{}' are data set '{}', the only one of that shape ({:?})",
+    log::warn!(
+        "the images of '{}' are taken from data set '{}' (the only one of their shape, {:?}); another is named with --images",
         source.path.display(),
         table.name,
         table.shape

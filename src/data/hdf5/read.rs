@@ -213,6 +213,17 @@ impl ImageTables {
             true => table.block_rows(pixels, 1),
             false => step,
         };
+        if let (true, Data::Chunks(chunks)) = (large, &table.data)
+            && chunks.chunk.get(1..) != table.shape.get(1..)
+        {
+            log::warn!(
+                "data set '{}' of '{}' is read slowly (its chunks {:?} hold parts of {} images each); written again with chunks of 1024 whole images it is read faster",
+                table.name,
+                source.path.display(),
+                chunks.chunk,
+                chunks.rows_of_chunk()
+            );
+        }
         let most = table.bytes.saturating_mul(MOST_NONZEROS_PER_BYTE) + (1 << 20);
         let mut rest = rows;
         while let Some(&first) = rest.first() {

@@ -37,8 +37,8 @@ pub(super) fn shaped(shape: &[usize], given: Option<ImageSize>) -> Result<Shaped
         (&[height, width], _) => Some((height, width)),
         (_, &[height, width]) if axes.len() > 2 => Some((height, width)),
         // An image of one row or column among several axes of length 1.
-        (&[1, .., _, 1], &[n]) if axes.len() > 2 => Some((n, 1)),
-        (&[1, .., 1, _], &[n]) if axes.len() > 2 => Some((1, n)),
+        (&[.., last], &[n]) if axes.len() > 2 => Some(if last == n { (1, n) } else { (n, 1) }),
+        (_, []) if axes.len() > 2 => Some((1, 1)),
         _ => None,
     };
     if let Some(given) = given {
@@ -65,7 +65,7 @@ pub(super) fn shaped(shape: &[usize], given: Option<ImageSize>) -> Result<Shaped
             count,
             size: ImageSize { height, width },
         }),
-        None if longer.len() <= 1 => Err(Misshapen::Flat(axes.iter().product())),
+        None if longer.len() <= 1 => Err(Misshapen::Flat(longer.first().copied().unwrap_or(1))),
         None => Err(Misshapen::Other(format!(
             "its shape {shape:?} has {} dimensions",
             shape.len()
@@ -146,6 +146,8 @@ mod tests {
             (&[7, 5, 1], Some([7, 5, 1])),
             (&[7, 1, 1, 5], Some([7, 1, 5])),
             (&[7, 1, 5, 1], Some([7, 5, 1])),
+            (&[7, 5, 1, 1], Some([7, 5, 1])),
+            (&[7, 1, 1, 1], Some([7, 1, 1])),
             (&[1, 4, 5], Some([1, 4, 5])),
             (&[7, 3, 4, 5], None),
             (&[7, 20], None),

@@ -9,26 +9,20 @@ use std::rc::Rc;
 
 use hdf5::dataset::ChunkOpts;
 use hdf5::{IndexType, IterationOrder, LocationType, dataset::Layout as Storage};
-use hdf5_metno_sys::h5p::{H5Pget_fill_value, H5Pget_filter2, H5Pget_nfilters};
-use hdf5_metno_sys::h5z::H5Z_FILTER_ERROR;
 
-use super::chunks::{Chunks, Stored};
+use super::chunks::Chunks;
 use super::filters::{self, Filter};
 use super::links::{self, Link, Nowhere, Place};
+use super::properties::{fill, pipeline};
 use super::table::{Data, Table, Type};
 use super::types::kind;
-use super::{heap, reason, virtuals};
-use crate::data::flat::{Bytes, Flat, Piece};
+use super::{heap, reason};
 use crate::data::numpy;
 use crate::data::{DataError, split};
 
 /// Elements read at once, unless a chunk holds more.
 pub(super) const BLOCK: usize = 1 << 20;
 
-/// Added to every bound so that small files are never refused.
-const SLACK: u64 = 1 << 20;
-/// Largest chunk in memory, bytes.
-const MOST_CHUNK: u64 = 1 << 29;
 /// Files behind each other, by links and virtual data sets.
 const MOST_DEPTH: usize = 8;
 /// Files up to this size are looked through for heaps that make libhdf5 hang; opening a virtual data set reads them.
@@ -49,7 +43,7 @@ pub(super) struct Source {
     /// Files that led here.
     pub depth: usize,
     /// The file itself. It holds the lock for as long as this or a data set of it lives.
-    raw: Rc<File>,
+    pub raw: Rc<File>,
     /// Names in the root group.
     root: Vec<String>,
     /// The group of the images: what stands beside them is looked for there first.
@@ -238,7 +232,7 @@ impl Source {
     }
 
     /// An HDF5 failure on data set `name`.
-    fn broken(&self, name: &str, error: &hdf5::Error) -> DataError {
+    pub fn broken(&self, name: &str, error: &hdf5::Error) -> DataError {
         self.fail(
             name,
             reason(error),
@@ -356,12 +350,7 @@ impl Source {
             set: Some(set),
         };
         if storage == Storage::Virtual {
-            let mappings = plist.get_virtual_map().map_err(|e| self.broken(name, &e))?;
-            (table.data, table.bytes) =
-                virtuals::parts(self, full, &table.shape, &table.kind, mappings)?;
-            if let Data::Parts(parts) = &table.data {
-                table.from = Some(virtuals::described(parts, &self.path));
-            }
+            self.virtual_rows(&mut table, full, &plist)?;
             return Ok(table);
         }
         let external = plist.get_external().map_err(|e| self.broken(name, &e))?;
@@ -391,11 +380,7 @@ impl Source {
                 _ => {
                     return Err(self.fail(
                         name,
-                        format!(
-                            "it holds {} packed with {}",
-                            table.kind.name,
-                            named(&table.filters)
-                        ),
+                        format!("it holds packed {}", table.kind.name),
                         "write it again as integers or as floats of up to 64 bits",
                     ));
                 }
@@ -403,211 +388,6 @@ impl Source {
         }
         Ok(table)
     }
-
-    /// Find raw data that a data set keeps in other files, which HDF5 would fill up with zeros where they are short.
-    fn raw_data(
-        &self,
-        table: &mut Table,
-        external: Vec<hdf5::dataset::ExternalFile>,
-    ) -> Result<(), DataError> {
-        let name = table.name.clone();
-        let Some(element) = table.kind.plain else {
-            return Err(self.fail(
-                &name,
-                format!("it holds {} in another file", table.kind.name),
-                "write it again as integers or as floats of up to 64 bits",
-            ));
-        };
-        let all =
-            (table.shape.iter()).try_fold(element.bytes as u64, |a, n| a.checked_mul(*n as u64));
-        let Some(mut rest) = all else {
-            return Err(self.fail(&name, "its shape makes no sense", "write it again"));
-        };
-        let (mut pieces, mut bytes, mut files) = (Vec::new(), 0u64, Vec::new());
-        for piece in external {
-            // HDF5 looks where the program runs.
-            let here = PathBuf::from(&piece.name);
-            let path = Some(here).filter(|p| p.is_file());
-            let Some(path) = path.or_else(|| links::beside(&self.path, &piece.name)) else {
-                return Err(self.fail(
-                    &name,
-                    format!(
-                        "its values are kept in '{}', which is not there",
-                        piece.name
-                    ),
-                    "put that file beside this one",
-                ));
-            };
-            let file = File::open(&path).map_err(|e| DataError::io("open", &path, e))?;
-            let length = file
-                .metadata()
-                .map_err(|e| DataError::io("open", &path, e))?
-                .len();
-            let start = piece.offset as u64;
-            // A size of 0 is that of all that is left.
-            let size = match piece.size as u64 {
-                0 => rest,
-                n => n.min(rest),
-            };
-            if start.checked_add(size).is_none_or(|end| end > length) {
-                return Err(self.fail(
-                    &name,
-                    format!(
-                        "its values are kept in '{}', which ends after {length} bytes of {}",
-                        path.display(),
-                        start.saturating_add(size)
-                    ),
-                    "check that this file is complete",
-                ));
-            }
-            rest -= size;
-            bytes = bytes.saturating_add(length);
-            files.push(format!("'{}'", path.display()));
-            pieces.push(Piece {
-                file: Rc::new(file),
-                start,
-                size,
-            });
-        }
-        if rest > 0 {
-            return Err(self.fail(
-                &name,
-                format!("its files leave out {rest} bytes"),
-                "write it again",
-            ));
-        }
-        table.bytes = bytes;
-        table.from = Some(format!("values in {}", files.join(", ")));
-        table.data = Data::Flat(Flat {
-            shape: table.shape.clone(),
-            element,
-            fortran: false,
-            bytes: Bytes::Pieces(pieces),
-        });
-        Ok(())
-    }
-
-    /// Refuse extents that the file is too small to hold, before memory or time is spent on them.
-    fn check_extent(&self, table: &Table, storage: Storage) -> Result<(), DataError> {
-        let volume = |shape: &[usize]| {
-            shape
-                .iter()
-                .try_fold(table.element as u64, |a, n| a.checked_mul(*n as u64))
-        };
-        let implausible = |what: String| {
-            self.fail(
-                &table.name,
-                format!(
-                    "it declares {what}, more than a file of {} bytes holds",
-                    self.bytes
-                ),
-                "check that the file is complete and was written to the end",
-            )
-        };
-        let expansion = table.filters.iter().map(Filter::most_expansion).max();
-        let most = match storage {
-            Storage::Chunked => (self.bytes)
-                .saturating_mul(expansion.unwrap_or(1100))
-                .saturating_add(SLACK),
-            _ => self.bytes,
-        };
-        if volume(&table.shape).is_none_or(|bytes| bytes > most) {
-            return Err(implausible(format!("shape {:?}", table.shape)));
-        }
-        if let Some(chunk) = &table.chunk {
-            if chunk.len() != table.shape.len() || chunk.contains(&0) {
-                return Err(self.fail(&table.name, "its chunks make no sense", "write it again"));
-            }
-            let bytes = volume(chunk).filter(|bytes| *bytes <= most);
-            let Some(bytes) = bytes else {
-                return Err(implausible(format!("chunks of {chunk:?}")));
-            };
-            if bytes > MOST_CHUNK {
-                return Err(self.fail(
-                    &table.name,
-                    format!("its chunks of {chunk:?} have {bytes} bytes each"),
-                    "write it again with smaller chunks, of 1024 rows for example",
-                ));
-            }
-            // A stored chunk takes at least 8 bytes of index: more chunks only slow the reading down.
-            let chunks = table
-                .shape
-                .iter()
-                .zip(chunk)
-                .try_fold(1u64, |a, (n, c)| a.checked_mul(n.div_ceil(*c) as u64));
-            if chunks.is_none_or(|n| n > self.bytes / 8 + 1024) {
-                return Err(implausible(format!("too many chunks of {chunk:?}")));
-            }
-        }
-        Ok(())
-    }
-
-    /// The chunks that were written, which must lie in the file, and whose filters must be known.
-    fn chunk_index(
-        &self,
-        table: &Table,
-        set: &hdf5::Dataset,
-        chunk: &[usize],
-    ) -> Result<Vec<Stored>, DataError> {
-        if let Some(filter) = table.filters.iter().find(|f| !f.is_known()) {
-            return Err(self.fail(
-                &table.name,
-                format!("it is packed with {}, which is not read here", filter.name()),
-                "write it again with gzip: in Python, import h5py and hdf5plugin, read the data set and write it with create_dataset(.., compression='gzip')",
-            ));
-        }
-        // Where libhdf5 reads chunks itself: a checksum is only right where it comes last, and chunks shorter than one make
-        // libhdf5 (2.2 and before) read before their start.
-        let checksum = table
-            .filters
-            .iter()
-            .position(|f| f.id == filters::FLETCHER32);
-        if table.kind.plain.is_none() && checksum.is_some_and(|at| at + 1 < table.filters.len()) {
-            let why = format!("its filters are {}", named(&table.filters));
-            return Err(self.fail(&table.name, why, "write it again with gzip alone"));
-        }
-        let least = if checksum.is_some() { 4 } else { 1 };
-        let grid: Vec<u64> = (table.shape.iter().zip(chunk))
-            .map(|(n, c)| n.div_ceil(*c) as u64)
-            .collect();
-        let (mut bad, mut index) = (None, Vec::new());
-        set.chunks_visit(|info| {
-            let end = info.addr.checked_add(info.size);
-            if info.size < least || end.is_none_or(|end| end > self.bytes) {
-                bad = Some((info.size, info.addr));
-                return 1;
-            }
-            let mut place = Some(0u64);
-            for ((offset, c), n) in info.offset.iter().zip(chunk).zip(&grid) {
-                let at = Some(offset / *c as u64).filter(|at| at < n);
-                place = place.and_then(|p| p.checked_mul(*n)?.checked_add(at?));
-            }
-            // Chunks beyond the extent were left when it shrank.
-            index.extend(place.map(|place| Stored {
-                place,
-                start: info.addr,
-                size: info.size,
-                mask: info.filter_mask,
-            }));
-            0
-        })
-        .map_err(|e| self.broken(&table.name, &e))?;
-        if let Some((size, at)) = bad {
-            return Err(self.fail(
-                &table.name,
-                format!("a chunk of {size} bytes at byte {at}"),
-                "check that the file is complete",
-            ));
-        }
-        index.sort_unstable_by_key(|c: &Stored| c.place);
-        Ok(index)
-    }
-}
-
-/// Names of filters in a line.
-fn named(filters: &[Filter]) -> String {
-    let names: Vec<_> = filters.iter().map(Filter::name).collect();
-    names.join(", ")
 }
 
 /// Names in a group, ascending.
@@ -628,48 +408,4 @@ fn near(name: &str, other: &str) -> bool {
     let (a, b) = (name.to_lowercase(), other.to_lowercase());
     let part = a.len().min(b.len()) >= 3 && (a.contains(&b) || b.contains(&a));
     part || strsim::jaro_winkler(&a, &b) > 0.85
-}
-
-/// The filters of a data set. The binding's own list panics where a file declares more parameters than it expects.
-fn pipeline(plist: &hdf5::plist::DatasetCreate) -> Vec<Filter> {
-    hdf5::sync::sync(|| {
-        // SAFETY: the identifier is that of an open property list, and the lock is held.
-        let count = unsafe { H5Pget_nfilters(plist.id()) };
-        (0..count.max(0))
-            .map(|at| {
-                let mut values = [0u32; 32];
-                let (mut flags, mut n) = (0, values.len());
-                // SAFETY: as above; at most `n` values are written to the array of that size, and no name.
-                let id = unsafe {
-                    H5Pget_filter2(
-                        plist.id(),
-                        at as u32,
-                        &mut flags,
-                        &mut n,
-                        values.as_mut_ptr(),
-                        0,
-                        std::ptr::null_mut(),
-                        std::ptr::null_mut(),
-                    )
-                };
-                Filter {
-                    id: if id == H5Z_FILTER_ERROR { -1 } else { id },
-                    values: values[..n.min(values.len())].to_vec(),
-                }
-            })
-            .collect()
-    })
-}
-
-/// The value of what was never written, as it is stored; zeros where none is set.
-fn fill(plist: &hdf5::plist::DatasetCreate, dtype: &hdf5::Datatype) -> Vec<u8> {
-    let mut bytes = vec![0; dtype.size()];
-    // SAFETY: both identifiers are open, and the buffer has the size of the type that the value is converted to.
-    let status = hdf5::sync::sync(|| unsafe {
-        H5Pget_fill_value(plist.id(), dtype.id(), bytes.as_mut_ptr().cast())
-    });
-    if status < 0 {
-        bytes.fill(0);
-    }
-    bytes
 }

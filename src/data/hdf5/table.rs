@@ -2,15 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hdf5::{Hyperslab, SliceOrIndex};
-use ndarray::IxDyn;
-
 use super::chunks::Chunks;
 use super::filters::Filter;
-use super::reason;
-use super::source::Source;
-use crate::data::DataError;
-use crate::data::element::{Element, Kind, Number};
+use crate::data::element::{Element, Kind};
 use crate::data::flat::Flat;
 
 /// A data set that passed the checks.
@@ -103,7 +97,8 @@ impl Table {
 
     /// Numbers in a row.
     pub fn per_row(&self) -> usize {
-        self.shape.iter().skip(1).product()
+        let others = self.shape.iter().skip(1);
+        others.fold(1, |a, n| a.saturating_mul(*n))
     }
 
     /// Rows to read at once: whole chunks, and about `target` elements of `per_row` each.
@@ -112,64 +107,6 @@ impl Table {
         match self.chunk.as_ref().and_then(|c| c.first()) {
             Some(&rows) => wanted.div_ceil(rows).max(1).saturating_mul(rows),
             None => wanted,
-        }
-    }
-
-    /// The numbers of rows `start .. start + count`, row after row, each row-major.
-    pub fn rows<T: Number>(&self, start: usize, count: usize) -> Result<Vec<T>, DataError> {
-        match &self.data {
-            Data::Chunks(chunks) => chunks.rows(start, count).map_err(|why| self.fail(why)),
-            Data::Flat(flat) => (flat.rows(start, count)).map_err(|e| self.fail(e.to_string())),
-            Data::Library(set) => {
-                let rows = SliceOrIndex::from(start..start + count);
-                let others = self.shape.iter().skip(1).map(|n| SliceOrIndex::from(0..*n));
-                let all: Vec<SliceOrIndex> = std::iter::once(rows).chain(others).collect();
-                let block = set
-                    .read_slice::<T, _, IxDyn>(Hyperslab::from(all))
-                    .map_err(|e| self.fail(reason(&e)))?;
-                Ok(block.into_raw_vec_and_offset().0)
-            }
-            Data::Parts(parts) => {
-                let per_row = self.per_row();
-                let mut out = Vec::with_capacity(count * per_row);
-                let mut opened: Option<(&Part, Table)> = None;
-                // They ascend and leave nothing out: checked when the data set was opened.
-                for part in parts {
-                    let first = start.max(part.to);
-                    let last = (start + count).min(part.to + part.count);
-                    if first < last {
-                        let same =
-                            |(p, _): &(&Part, Table)| p.path == part.path && p.name == part.name;
-                        let (_, table) = match opened.take().filter(same) {
-                            Some(opened) => opened,
-                            None => (part, Source::open(&part.path)?.table(&part.name)?),
-                        };
-                        let from = part.from + (first - part.to) * part.per_row;
-                        let count = (last - first) * part.per_row;
-                        if from + count > table.shape.first().copied().unwrap_or(0) {
-                            return Err(
-                                self.fail("its sources changed while they were read".into())
-                            );
-                        }
-                        out.extend(table.rows::<T>(from, count)?);
-                        opened = Some((part, table));
-                    }
-                }
-                match out.len() == count * per_row {
-                    true => Ok(out),
-                    false => Err(self.fail("its sources changed while they were read".into())),
-                }
-            }
-        }
-    }
-
-    /// A failure on this data set's values.
-    fn fail(&self, why: String) -> DataError {
-        DataError::DataSet {
-            path: self.path.clone(),
-            name: self.name.clone(),
-            why,
-            suggestion: "check that the file is complete, with h5dump for example".into(),
         }
     }
 
