@@ -7,6 +7,7 @@ mod bad_input;
 mod conditions;
 mod digests;
 mod full_disk;
+mod inputs;
 mod interrupts;
 mod kills;
 mod packed;

@@ -207,7 +207,7 @@ with h5py.File('{name}.h5') as f: f['image'][:].astype('<f4').tofile('{name}.raw
 fn what_is_read_is_what_h5py_reads() {
     let mut runner = TestRunner::new(Config {
         // Each with one Python and 30 files.
-        cases: 6,
+        cases: 4,
         failure_persistence: None,
         max_shrink_iters: 40,
         ..Config::default()

@@ -394,8 +394,10 @@ f.create_virtual_dataset('pt', l)";
     let found = read(&good, &options).unwrap();
     assert_eq!(found.images, images);
     assert_eq!(found.columns["pt"][19], 19.0);
-    let mut some = ReadOptions::default();
-    some.selections = vec!["pt=10..14".parse().unwrap()];
+    let some = ReadOptions {
+        selections: vec!["pt=10..14".parse().unwrap()],
+        ..Default::default()
+    };
     assert_eq!(read(&good, &some).unwrap().images, images.gather(10..15));
     let about = describe(&good).unwrap();
     let from = about.datasets[0].from.as_deref().unwrap();
@@ -427,7 +429,7 @@ f.create_virtual_dataset('image', l)",
         ("source('p1.h5', 8, slice(0, 8), slice(12, 20))", "rows 0 to 11 have no source"),
         ("source('p0.h5', 12, slice(0, 12), slice(0, 12)); source('p0.h5', 12, slice(0, 9), slice(11, 20))", "row 11 has two sources"),
         ("source('p0.h5', 12, slice(0, 12), slice(0, 12)); source('none.h5', 8, slice(0, 8), slice(12, 20))", "'none.h5' is not there"),
-        ("source('p0.h5', 12, slice(0, 12), slice(0, 12)); source('p1.h5', 9, slice(1, 9), slice(12, 20))", "come from"),
+        ("source('p0.h5', 12, slice(0, 12), slice(0, 12)); source('p1.h5', 9, slice(1, 9), slice(12, 20))", "with the shape [8, 4, 5]"),
         ("l[:, :2] = h5py.VirtualSource('p0.h5', 'image', (20, 4, 5))[:, :2]", "not runs of whole rows"),
         ("source('p0.h5', 12, slice(0, 12), slice(0, 12)); source('p1.h5', 8, slice(0, 8), slice(12, 20), key='nothing')", "no data set 'nothing'"),
         ("l[0:20:2] = h5py.VirtualSource('p0.h5', 'image', (12, 4, 5))[0:10]; l[1:20:2] = h5py.VirtualSource('p0.h5', 'image', (12, 4, 5))[0:10]", "not runs of whole rows"),
@@ -492,33 +494,32 @@ fn arrays_of_numpy_are_read() {
         );
         path
     };
-    for kind in ["<f4", ">f4", "<f8", ">f8"] {
-        for order in ["C", "F"] {
-            let path = make(
-                &format!("{}{order}.npy", &kind[1..]),
-                &format!("np.save(path, np.array(v, '{kind}', order='{order}'))"),
-            );
-            assert_eq!(plain(&path), images, "{kind} {order}");
-            let mut some = ReadOptions::default();
-            some.selections = vec!["row=7..11".parse().unwrap()];
-            assert_eq!(
-                read(&path, &some).unwrap().images,
-                images.gather(7..12),
-                "{kind} {order}"
-            );
-            for save in ["savez", "savez_compressed"] {
-                let path = make(
-                    &format!("{save}{}{order}.npz", &kind[1..]),
-                    &format!(
-                        "np.{save}(path, image=np.array(v, '{kind}', order='{order}'), signal=s.astype(bool), jet_pt=s + 250)"
-                    ),
-                );
-                some.columns = vec!["jet_pt".into()];
-                let found = read(&path, &some).unwrap();
-                assert_eq!(found.images, images.gather(7..12), "{save} {kind} {order}");
-                assert_eq!(found.columns["signal"][..2], [1.0, 0.0]);
-                assert_eq!(found.columns["jet_pt"][..2], [251.0, 250.0]);
-            }
+    let kinds = ["f4", ">f4", "f8", ">f8"];
+    make(
+        "x",
+        "for kind in ('f4', '>f4', 'f8', '>f8'):
+    for order in 'CF':
+        a = np.array(v, kind, order=order)
+        np.save(f'{path}{kind}{order}.npy', a)
+        np.savez(f'{path}{kind}{order}savez.npz', image=a, signal=s.astype(bool), jet_pt=s + 250)
+        np.savez_compressed(f'{path}{kind}{order}packed.npz', image=a, signal=s.astype(bool), jet_pt=s + 250)",
+    );
+    for (kind, order) in kinds.iter().flat_map(|k| [(k, "C"), (k, "F")]) {
+        let path = dir.join(format!("x{kind}{order}.npy"));
+        assert_eq!(plain(&path), images, "{kind} {order}");
+        let mut some = ReadOptions {
+            selections: vec!["row=7..11".parse().unwrap()],
+            ..Default::default()
+        };
+        let part = images.gather(7..12);
+        assert_eq!(read(&path, &some).unwrap().images, part, "{kind} {order}");
+        for how in ["savez", "packed"] {
+            let path = dir.join(format!("x{kind}{order}{how}.npz"));
+            some.columns = vec!["jet_pt".into()];
+            let found = read(&path, &some).unwrap();
+            assert_eq!(found.images, part, "{how} {kind} {order}");
+            assert_eq!(found.columns["signal"][..2], [1.0, 0.0]);
+            assert_eq!(found.columns["jet_pt"][..2], [251.0, 250.0]);
         }
     }
     for kind in ["u1", "i2", "<u4", ">i8"] {

@@ -11,7 +11,7 @@ const FEWEST_FLAT: usize = 16;
 /// Where the images are.
 pub(super) enum Found {
     /// In a data set of pixels.
-    Dense(Table),
+    Dense(Box<Table>),
     /// In the three data sets of the sparse layout, which stand in the group of the images.
     Sparse,
 }
@@ -27,7 +27,7 @@ pub(super) fn images(source: &Source, options: &FileOptions) -> Result<Found, Da
         if !source.is_group(name) {
             let table = source.table(name)?;
             source.settle(name.rsplit_once('/').map_or("", |(group, _)| group));
-            return Ok(Found::Dense(table));
+            return Ok(Found::Dense(Box::new(table)));
         }
         source.settle(name);
         return match in_group(source, name)? {
@@ -52,7 +52,7 @@ fn in_group(source: &Source, group: &str) -> Result<Option<Found>, DataError> {
         _ => format!("{group}/{name}"),
     };
     if source.has(&full("image")) {
-        return Ok(Some(Found::Dense(source.table(&full("image"))?)));
+        return Ok(Some(Found::Dense(Box::new(source.table(&full("image"))?))));
     }
     let csr = ["indptr", "index", "value"];
     Ok(csr
@@ -134,5 +134,5 @@ fn by_shape(source: &Source, options: &FileOptions) -> Result<Found, DataError> 
     );
     let group = table.name.rsplit_once('/').map_or("", |(group, _)| group);
     source.settle(group);
-    Ok(Found::Dense(table))
+    Ok(Found::Dense(Box::new(table)))
 }

@@ -107,11 +107,11 @@ pub(super) struct ImageTables {
 }
 
 enum Kind {
-    Dense(Table),
+    Dense(Box<Table>),
     Sparse {
-        indptr: Table,
-        index: Table,
-        value: Table,
+        indptr: Box<Table>,
+        index: Box<Table>,
+        value: Box<Table>,
     },
 }
 
@@ -120,7 +120,7 @@ impl ImageTables {
     pub fn open(source: &Source, options: &FileOptions) -> Result<Self, DataError> {
         match find::images(source, options)? {
             Found::Sparse => Self::open_sparse(source),
-            Found::Dense(table) => Self::open_dense(source, table, options),
+            Found::Dense(table) => Self::open_dense(source, *table, options),
         }
     }
 
@@ -138,7 +138,7 @@ impl ImageTables {
             count: shaped.count,
             height: shaped.size.height,
             width: shaped.size.width,
-            kind: Kind::Dense(table),
+            kind: Kind::Dense(Box::new(table)),
         })
     }
 
@@ -184,9 +184,9 @@ impl ImageTables {
             height,
             width,
             kind: Kind::Sparse {
-                indptr,
-                index,
-                value,
+                indptr: Box::new(indptr),
+                index: Box::new(index),
+                value: Box::new(value),
             },
         })
     }

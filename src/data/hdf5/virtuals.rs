@@ -64,10 +64,14 @@ fn mappings(plist: &hdf5::plist::DatasetCreate) -> Option<Vec<Mapping>> {
         };
         (0..count)
             .map(|i| {
-                // SAFETY, of the four calls: as above; `i` is below the count, and the buffers have the size that is passed.
-                let file = text(&|to, n| unsafe { H5Pget_virtual_filename(id, i, to, n) })?;
-                // SAFETY: as above.
-                let name = text(&|to, n| unsafe { H5Pget_virtual_dsetname(id, i, to, n) })?;
+                let file = text(&|to, n| {
+                    // SAFETY: as above; `i` is below the count, and the buffer has the size that is passed.
+                    unsafe { H5Pget_virtual_filename(id, i, to, n) }
+                })?;
+                let name = text(&|to, n| {
+                    // SAFETY: as above.
+                    unsafe { H5Pget_virtual_dsetname(id, i, to, n) }
+                })?;
                 // SAFETY: as above.
                 let (to, from) = unsafe {
                     (
