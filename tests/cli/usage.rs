@@ -12,22 +12,25 @@ const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 const VERBS: [(&str, &str); 8] = [
     (
         "train",
-        "--data --select --config --out --epochs --seed --limit --resume --force --checkpoint-every --json",
+        "--data --select --config --out --epochs --seed --limit --resume --force --checkpoint-every --json --images --shape --scale --threshold --class --weights",
     ),
     (
         "generate",
-        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --max-memory --resume --force --json",
+        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --max-memory --resume --force --json --images --shape --scale --threshold --class --weights",
     ),
     (
         "evaluate",
-        "--truth --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
+        "--truth --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json --images --shape --scale --threshold --class --weights",
     ),
     (
         "score",
-        "--model --data --select --given --out --limit --force --json",
+        "--model --data --select --given --out --limit --force --json --images --shape --scale --threshold --class --weights",
     ),
     ("pack", "--model --out --force"),
-    ("info", "--devices --json"),
+    (
+        "info",
+        "--devices --json --images --shape --scale --threshold --class --weights",
+    ),
     ("bench", "--config --seconds --skip-naive --dir --json"),
     ("completions", ""),
 ];
