@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+#[path = "support/h5.rs"]
+mod h5;
+
 use sarm::data::{Dataset, ReadOptions, SparseImages, WriteOptions, read, write};
 use sarm::device::Devices;
 use sarm::families::sarm::Config;
@@ -15,11 +18,14 @@ use sarm::run::train::{EpochMetrics, Observer, TrainPlan, train};
 struct Counting;
 
 static IN_USE: AtomicIsize = AtomicIsize::new(0);
+/// The most bytes that were in use at once.
+static PEAK: AtomicIsize = AtomicIsize::new(0);
 
 // SAFETY: every call is passed on unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size() as isize, Ordering::Relaxed);
+        let before = IN_USE.fetch_add(layout.size() as isize, Ordering::Relaxed);
+        PEAK.fetch_max(before + layout.size() as isize, Ordering::Relaxed);
         // SAFETY: passed on.
         unsafe { System.alloc(layout) }
     }
@@ -139,4 +145,30 @@ fn images_take_what_the_documentation_says() {
         assert!(held < 1.05 * documented, "{layout}: {held}, {documented}");
         assert_eq!(dataset.images, images);
     }
+}
+
+/// Chunks of parts of 60 000 images each, 1.8 GB of pixels between them: the nonzero pixels and one chunk are held.
+#[test]
+fn tall_chunks_are_read_in_bounded_memory() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tall.h5");
+    // Only a few of the chunks are written; the others read as zeros and cost nothing.
+    let script = "
+with h5py.File(path, 'w') as f:
+    d = f.create_dataset('image', (120000, 60, 128), 'f4', chunks=(60000, 10, 4), compression='gzip')
+    block = np.zeros((60000, 10, 4), 'f4'); block[::100, 3, 2] = 5
+    for at in (0, 60000):
+        for k in (0, 20, 50): d[at:at + 60000, k:k + 10, 64:68] = block
+    f['padding'] = np.random.default_rng(0).random(600_000)";
+    h5::h5py(&path, script);
+    PEAK.store(in_use(), Ordering::Relaxed);
+    let before = in_use();
+    let dataset = read(&path, &ReadOptions::default()).unwrap();
+    let peak = PEAK.load(Ordering::Relaxed) - before;
+    assert_eq!(dataset.images.len(), 120_000);
+    assert_eq!(dataset.images.nonzeros(), 3 * 1200);
+    println!("{peak} bytes at the most");
+    // A chunk has 9.6 MB, and rows and ends of the images 8 bytes each.
+    assert!(peak < 40 << 20, "{peak}");
 }

@@ -30,14 +30,15 @@ use crate::run::train::read_metrics;
     after_help = "Example:\n  sarm evaluate --truth test.h5 --select signal=1 --generated w.h5 --out report/"
 )]
 pub struct Evaluate {
-    /// HDF5 file of true images. May be repeated: the files are treated as one.
+    /// HDF5 or numpy file of true images. Several files are treated as one; so are all that a quoted pattern matches,
+    /// 'part_*.h5'. FILE:/group/name names a data set of the file.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     truth: Vec<PathBuf>,
     #[command(flatten)]
     select: Select,
     #[command(flatten)]
     file: FileArguments,
-    /// HDF5 file of generated images. May be repeated, for one model per class or for shards: the files are treated as one.
+    /// File of generated images. Several, for one model per class or for shards, are treated as one, as with --truth.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     generated: Vec<PathBuf>,
     /// Rows to use of each --generated file.
@@ -71,7 +72,9 @@ pub struct Evaluate {
 }
 
 impl Evaluate {
-    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub fn run(mut self, global: &Global) -> anyhow::Result<()> {
+        self.truth = data::matching(&self.truth)?;
+        self.generated = data::matching(&self.generated)?;
         check_directory(&self.out, self.force)?;
         super::output::probe(&self.out)?;
         let (nll, training) = self.training()?;

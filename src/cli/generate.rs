@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use super::input::FileArguments;
 use super::interrupt::{Interrupt, Signal, resuming};
 use super::progress::{Progress, duration};
 use super::{Global, bytes, command_line, grouped, output, print_json, refuse_input};
@@ -84,6 +85,8 @@ pub struct Generate {
         conflicts_with = "given"
     )]
     select: Vec<Selection>,
+    #[command(flatten)]
+    file: FileArguments,
     /// Also write the observables of each image (jet_pt, tau_21 ..) [default: in the dense layout].
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     observables: Option<bool>,
@@ -246,6 +249,7 @@ impl Generate {
         Ok(Source::Rows {
             path: path.clone(),
             select: self.select.iter().cloned().chain(class).collect(),
+            file: self.file.options(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::input::Settings;
+use super::input::{FileArguments, Settings};
 use super::{grouped, print, print_json};
 use crate::data;
 use crate::device::Cpu;
@@ -16,9 +16,11 @@ use crate::run::pretrained;
 /// Show what is in a data file, a checkpoint or a configuration, or which devices this machine has.
 #[derive(clap::Args)]
 pub struct Info {
-    /// HDF5, safetensors or TOML file, or the name of a model that ships with sarm: jets-w, jets-qcd.
+    /// HDF5, numpy, safetensors or TOML file, or the name of a model that ships with sarm: jets-w, jets-qcd.
     #[arg(required_unless_present = "devices")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    images: FileArguments,
     /// List the devices that --device accepts on this machine.
     #[arg(long, conflicts_with = "file")]
     devices: bool,
@@ -38,6 +40,8 @@ pub(super) enum Kind {
 /// By the first bytes; a name helps only where they cannot tell.
 pub(super) fn kind(path: &Path) -> anyhow::Result<Kind> {
     use std::io::Read;
+    // A data set may be named with the file.
+    let path = &data::split(path).0;
     let mut start = [0; 9];
     let mut file =
         std::fs::File::open(path).with_context(|| format!("cannot open '{}'", path.display()))?;
@@ -47,9 +51,11 @@ pub(super) fn kind(path: &Path) -> anyhow::Result<Kind> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     Ok(match (&start[..read], extension) {
         (b, _) if b.starts_with(b"\x89HDF\r\n\x1a\n") => Kind::Data,
+        (b, _) if b.starts_with(b"\x93NUMPY") => Kind::Data,
+        (b, "npz") if b.starts_with(b"PK") => Kind::Data,
         (b, _) if b.get(8) == Some(&b'{') => Kind::Checkpoint,
         (_, "safetensors") => Kind::Checkpoint,
-        (_, "h5" | "hdf5" | "hdf") => Kind::Data,
+        (_, "h5" | "hdf5" | "hdf" | "npy" | "npz") => Kind::Data,
         _ => Kind::Config,
     })
 }
@@ -74,7 +80,7 @@ impl Info {
         }
         match kind {
             Kind::Data => {
-                let summary = data::describe(&file)?;
+                let summary = data::describe_with(&file, &self.images.options())?;
                 if self.json {
                     print_json(&summary)
                 } else {
@@ -178,9 +184,13 @@ fn data_text(s: &data::FileSummary) -> String {
     let mut text = format!("{}: {} bytes\n", s.path.display(), grouped(s.bytes));
     if let (Some(layout), Some(n), Some(h), Some(w)) = (s.layout, s.images, s.height, s.width) {
         text += &format!(
-            "images      {} of {h} x {w}, {layout} layout\n",
+            "images      {} of {h} x {w}, {layout} layout",
             grouped(n as u64)
         );
+        text += &match s.found_in.as_deref() {
+            None | Some("image" | "value") => "\n".into(),
+            Some(name) => format!(", data set '{name}'\n"),
+        };
     }
     if let Some(problem) = &s.problem {
         text += &format!("no images   {problem}\n");
@@ -209,6 +219,12 @@ fn data_text(s: &data::FileSummary) -> String {
             },
             grouped(d.stored)
         );
+        if let Some(from) = &d.from {
+            text += &format!("  {:<16} {from}\n", "");
+        }
+    }
+    for (name, why) in &s.unreadable {
+        text += &format!("  {name:<16} {why}\n");
     }
     if !s.attributes.is_empty() {
         text += "\nattributes\n";

@@ -266,7 +266,9 @@ fn refuse_input<'a>(
     out: &Path,
     inputs: impl IntoIterator<Item = &'a PathBuf>,
 ) -> anyhow::Result<()> {
-    if inputs.into_iter().any(|input| same_file(out, input)) {
+    // A data set may be named with the file.
+    let file = |input: &PathBuf| crate::data::split(input).0;
+    if inputs.into_iter().any(|input| same_file(out, &file(input))) {
         anyhow::bail!(
             "'{}' is an input of this command (it would be overwritten); choose another --out",
             out.display()

@@ -29,7 +29,8 @@ pub struct Score {
     /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd.
     #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
-    /// HDF5 file of images.
+    /// HDF5 or numpy file of images. Several files are treated as one; so are all that a quoted pattern matches, 'part_*.h5'.
+    /// FILE:/group/name names a data set of the file.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     #[command(flatten)]
@@ -74,7 +75,8 @@ struct Summary {
 }
 
 impl Score {
-    pub fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub fn run(mut self, global: &Global) -> anyhow::Result<()> {
+        self.data = data::matching(&self.data)?;
         if let Some(out) = &self.out {
             refuse_input(out, self.data.iter().chain([&self.model]))?;
             output::check(out, self.force)?;

@@ -32,7 +32,8 @@ use crate::run::{forecast, room};
     after_help = "Example:\n  sarm train --data jets.h5 --select signal=1 --config configs/paper/jets-dc.toml --out runs/w"
 )]
 pub struct Train {
-    /// HDF5 file of images, dense (LAGAN) or sparse. Several files are treated as one.
+    /// HDF5 or numpy file of images. Several files are treated as one; so are all that a quoted pattern matches, 'part_*.h5'.
+    /// FILE:/group/name names a data set of the file.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     #[command(flatten)]
@@ -78,7 +79,8 @@ pub struct Train {
 }
 
 impl Train {
-    pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+    pub fn run(mut self, global: &Global) -> anyhow::Result<ExitCode> {
+        self.data = data::matching(&self.data)?;
         let opened = global.open(Task::Training)?;
         let mut config = self.settings.configuration(self.config.as_deref())?;
         if let Some(epochs) = self.epochs {

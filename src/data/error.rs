@@ -3,6 +3,7 @@
 //! Every message reads `problem (why); suggestion` and names the file, the data set, the row
 //! and the value where there is one, because it is all that a user of a batch job gets to see.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Why a data file could not be read or written.
@@ -37,6 +38,34 @@ pub enum DataError {
         /// What HDF5 says.
         why: String,
     },
+    /// A file that is being written, or that a writer left behind.
+    #[error("cannot read '{path}' ({why}); {suggestion}", path = path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+        /// How that is known.
+        why: &'static str,
+        /// What to do about it.
+        suggestion: &'static str,
+    },
+    /// A pattern that no file matches.
+    #[error("no file is named like '{pattern}' ({why}); check the path")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+        /// What was looked at.
+        why: String,
+    },
+    /// A file whose images cannot be told.
+    #[error("cannot find the images of '{path}' ({why}); {suggestion}", path = path.display())]
+    NotFound {
+        /// The file.
+        path: PathBuf,
+        /// What it holds instead.
+        why: String,
+        /// What to do about it.
+        suggestion: String,
+    },
     /// A data set that cannot be read though the file opened.
     #[error("cannot read data set '{name}' of '{path}' ({why}); {suggestion}", path = path.display())]
     DataSet {
@@ -47,10 +76,10 @@ pub enum DataError {
         /// What does not hold.
         why: String,
         /// What to do about it.
-        suggestion: &'static str,
+        suggestion: Cow<'static, str>,
     },
     /// A data set that the file does not have.
-    #[error("'{path}' has no data set '{name}' (it holds {present}); check the name", path = path.display())]
+    #[error("'{path}' has no data set '{name}' (it holds {present}); {suggestion}", path = path.display())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -58,6 +87,8 @@ pub enum DataError {
         name: String,
         /// Names that the file has.
         present: String,
+        /// What to do about it: names that are near.
+        suggestion: String,
     },
     /// A pixel that no detector image has.
     #[error(

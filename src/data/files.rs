@@ -1,6 +1,6 @@
 //! Several files as one data set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{DataError, Dataset, ReadOptions, read};
 
@@ -60,4 +60,60 @@ pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<Dataset, Dat
 pub(crate) fn joined(paths: &[PathBuf]) -> String {
     let names: Vec<_> = paths.iter().map(|p| format!("'{}'", p.display())).collect();
     names.join(", ")
+}
+
+/// The file of `path`, and the data set that is named with it: `FILE.h5:/group/name`.
+pub(crate) fn split(path: &Path) -> (PathBuf, Option<String>) {
+    let whole = || (path.to_path_buf(), None);
+    if path.exists() {
+        return whole();
+    }
+    let Some(text) = path.to_str() else {
+        return whole();
+    };
+    match text.rsplit_once(":/") {
+        Some((file, name)) if !file.is_empty() && !name.is_empty() => {
+            (file.into(), Some(name.to_string()))
+        }
+        _ => whole(),
+    }
+}
+
+/// The files that are meant by `paths`: each of them, or all that its pattern (`part_*.h5`, for shells that leave patterns
+/// alone) matches, in ascending order. A file of that very name is no pattern.
+///
+/// # Errors
+/// A pattern that makes no sense or matches no file.
+pub fn matching(paths: &[PathBuf]) -> Result<Vec<PathBuf>, DataError> {
+    let mut all = Vec::new();
+    for path in paths {
+        let (file, name) = split(path);
+        let pattern = (file.to_str()).filter(|t| !file.exists() && t.contains(['*', '?', '[']));
+        let Some(pattern) = pattern else {
+            all.push(path.clone());
+            continue;
+        };
+        let fail = |why: String| DataError::NoMatch {
+            pattern: pattern.to_string(),
+            why,
+        };
+        let found =
+            glob::glob(pattern).map_err(|e| fail(format!("it is no pattern: {}", e.msg)))?;
+        let before = all.len();
+        for file in found {
+            let file = file.map_err(|e| {
+                DataError::io("read", e.path(), std::io::Error::other(e.to_string()))
+            })?;
+            all.push(match &name {
+                // The colon and the slash again.
+                Some(name) => PathBuf::from(format!("{}:/{name}", file.display())),
+                None => file,
+            });
+        }
+        if all.len() == before {
+            return Err(fail("it is a pattern that matches nothing".into()));
+        }
+        all[before..].sort();
+    }
+    Ok(all)
 }

@@ -1,25 +1,32 @@
 //! Images on disk and in memory: reading and writing HDF5, selections, and the sparse block that all code works on.
 
 mod attributes;
+#[cfg(feature = "hdf5")]
+mod element;
 mod error;
 mod files;
+#[cfg(feature = "hdf5")]
+mod flat;
 #[cfg_attr(not(feature = "hdf5"), path = "no_hdf5.rs")]
 mod hdf5;
 mod image_size;
 mod images;
 mod layout;
+#[cfg(feature = "hdf5")]
+mod numpy;
 mod options;
 mod overview;
 mod select;
 mod summary;
 
 pub use self::hdf5::{
-    ImageWriter, describe, packed_bytes, read, read_attributes, read_column, write, write_columns,
+    ImageWriter, describe, describe_with, packed_bytes, read, read_attributes, read_column, write,
+    write_columns,
 };
 pub use attributes::{Attribute, Provenance};
 pub use error::DataError;
-pub(crate) use files::joined;
-pub use files::{Origin, read_all};
+pub use files::{Origin, matching, read_all};
+pub(crate) use files::{joined, split};
 pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
 pub use layout::{Layout, WriteOptions};

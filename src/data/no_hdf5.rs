@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use super::{
-    Attribute, DataError, Dataset, FileSummary, Provenance, ReadOptions, SparseImages, WriteOptions,
+    Attribute, DataError, Dataset, FileOptions, FileSummary, Provenance, ReadOptions, SparseImages,
+    WriteOptions,
 };
 
 fn refuse<T>(action: &'static str, path: &Path) -> Result<T, DataError> {
@@ -28,6 +29,14 @@ pub fn read(path: &Path, _: &ReadOptions) -> Result<Dataset, DataError> {
 /// # Errors
 /// [`DataError::NotBuilt`].
 pub fn describe(path: &Path) -> Result<FileSummary, DataError> {
+    refuse("read", path)
+}
+
+/// Refused.
+///
+/// # Errors
+/// [`DataError::NotBuilt`].
+pub fn describe_with(path: &Path, _: &FileOptions) -> Result<FileSummary, DataError> {
     refuse("read", path)
 }
 

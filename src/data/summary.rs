@@ -14,6 +14,8 @@ pub struct FileSummary {
     pub bytes: u64,
     /// Layout of its images; `None` when it holds none that can be read.
     pub layout: Option<Layout>,
+    /// Data set of the pixels.
+    pub found_in: Option<String>,
     /// Why the images cannot be read, when they cannot.
     pub problem: Option<String>,
     /// Number of images.
@@ -28,8 +30,10 @@ pub struct FileSummary {
     pub sampled: usize,
     /// Images of each class, by the value of `signal`, when there are few classes.
     pub classes: Option<BTreeMap<String, u64>>,
-    /// Data sets of the root group, by name.
+    /// Data sets, those in groups and behind links too, by full name.
     pub datasets: Vec<DatasetSummary>,
+    /// Data sets that cannot be read, and why.
+    pub unreadable: BTreeMap<String, String>,
     /// Root attributes: provenance.
     pub attributes: BTreeMap<String, Attribute>,
 }
@@ -49,4 +53,6 @@ pub struct DatasetSummary {
     pub filters: Vec<String>,
     /// Bytes stored.
     pub stored: u64,
+    /// Where the values come from, of links and virtual data sets.
+    pub from: Option<String>,
 }

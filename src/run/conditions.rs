@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 use crate::conditions::{ConditionConfig, Conditions};
-use crate::data::{self, DataError, ReadOptions, Selection};
+use crate::data::{self, DataError, FileOptions, ReadOptions, Selection};
 use crate::family::{DrawConditions, EngineError, Model, SamplingPlan};
 use crate::prior::Prior;
 use crate::prior::draw::ConditionError;
@@ -173,6 +173,8 @@ pub enum Source {
         path: PathBuf,
         /// Which of its rows.
         select: Vec<Selection>,
+        /// What the file does not say of itself.
+        file: FileOptions,
     },
 }
 
@@ -209,7 +211,9 @@ impl RunConditions {
         let names = conditions.names.clone();
         let values = match source {
             Source::Rows { .. } if names.is_empty() => return Err(GivenError::NoConditions),
-            Source::Rows { path, select } => Values::Table(of_file(path, select, conditions)?),
+            Source::Rows { path, select, file } => {
+                Values::Table(of_file(path, select, file, conditions)?)
+            }
             Source::Given(given) => {
                 let left_out = Given::left_out(given, conditions)?;
                 let given: BTreeMap<String, f32> =
@@ -369,6 +373,7 @@ fn rows(columns: &[Vec<f32>]) -> usize {
 fn of_file(
     path: &Path,
     select: &[Selection],
+    file: &FileOptions,
     conditions: &ConditionConfig,
 ) -> Result<Vec<Vec<f32>>, GivenError> {
     let names = &conditions.names;
@@ -377,6 +382,7 @@ fn of_file(
         columns: conditions.read().cloned().collect(),
         total: conditions.total.clone(),
         prefer_given: true,
+        file: file.clone(),
         ..ReadOptions::default()
     };
     let mut read = data::read(path, &options)?;

@@ -68,7 +68,11 @@ fn files_that_are_not_there() {
 fn data_sets_missing_or_of_the_wrong_shape() {
     let lab = Lab::trained(DC);
     foreign(&lab, "flat.h5", "x.reshape(300, 49)", "");
-    all_refuse(&lab, "flat.h5", &["'image'", "[300, 49]", "2 dimensions"]);
+    all_refuse(
+        &lab,
+        "flat.h5",
+        &["'image'", "[300, 49]", "flat rows of 49 values"],
+    );
     foreign(&lab, "text.h5", "np.array([b'a', b'b'])", "");
     all_refuse(&lab, "text.h5", &["'image'"]);
     h5::h5py(

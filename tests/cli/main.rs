@@ -8,6 +8,7 @@ mod compare;
 mod conditions;
 mod digests;
 mod full_disk;
+mod inputs;
 mod interrupts;
 mod kills;
 mod packed;

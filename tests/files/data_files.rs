@@ -229,10 +229,10 @@ ptr, idx, val = np.r_[0, np.cumsum(n)], np.nonzero(v.reshape(20, 20))[1], v[v > 
 f['indptr'] = ptr; f['index'] = idx; f['value'] = val";
     let sparse = |change: &str| format!("{csr}{change}{end}");
     let cases: Vec<(String, &[&str])> = vec![
-        ("f['images'] = v".into(), &["no data set 'image'", "it holds images"]),
+        ("f['labels'] = v[:, 0, 0]".into(), &["no data set 'image'", "it holds labels"]),
         ("pass".into(), &["no data set 'image'", "it holds none"]),
-        ("f['image'] = v.reshape(20, 20)".into(), &["'image'", "[20, 20]", "2 dimensions"]),
-        ("f['image'] = v[..., None]".into(), &["4 dimensions"]),
+        ("f['image'] = v.reshape(20, 20)".into(), &["'image'", "[20, 20]", "flat rows of 20 values"]),
+        ("f['image'] = v.reshape(20, 2, 2, 5)".into(), &["4 dimensions", "--shape"]),
         ("f['image'] = v.astype('S4')".into(), &["'image'", "floats"]),
         ("f['image'] = v.astype('c16')".into(), &["'image'", "floats"]),
         ("f['image'] = h5py.Empty('f4')".into(), &["0 dimensions"]),
@@ -259,15 +259,15 @@ f['indptr'] = ptr; f['index'] = idx; f['value'] = val";
             "f.create_dataset('image', (1000, 20, 20), 'f4', chunks=(1, 1, 1))".into(),
             &["too many chunks"],
         ),
-        ("f['image'] = h5py.ExternalLink('other.h5', 'image')".into(), &["another file"]),
+        ("f['image'] = h5py.ExternalLink('other.h5', 'image')".into(), &["'other.h5', which is not there"]),
         (
             "f.create_dataset('image', (20, 4, 5), 'f4', external='other.raw')".into(),
-            &["other files"],
+            &["'other.raw', which is not there"],
         ),
         (
             "l = h5py.VirtualLayout((20, 4, 5), 'f4'); l[:] = h5py.VirtualSource('o.h5', 'image', (20, 4, 5))
 f.create_virtual_dataset('image', l)".into(),
-            &["other files"],
+            &["its source 'o.h5' is not there"],
         ),
         (sparse("del f.attrs['height']"), &["'height' and 'width'"]),
         (sparse("f.attrs['width'] = 70000"), &["4 x 70000"]),

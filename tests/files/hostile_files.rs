@@ -77,7 +77,36 @@ with h5py.File(path, 'w', libver='latest') as f:
         &older,
         &script.replace("libver='latest'", "libver='earliest'"),
     );
-    [dense, sparse, foreign, older]
+    let packed = dir.join("p.h5");
+    h5::h5py(
+        &packed,
+        &script.replace(
+            "compression='gzip', fletcher32=True",
+            "compression='lzf', shuffle=True",
+        ),
+    );
+    let (linked, mapped) = (dir.join("l.h5"), dir.join("v.h5"));
+    let columns = "f['signal'] = np.arange(60) % 2 == 0; f['jet_pt'] = np.arange(60.0)";
+    let head = h5::PIXELS;
+    h5::h5py(
+        &linked,
+        &format!(
+            "{head}
+with h5py.File(path, 'w') as f:
+    f.create_dataset('g/image', data=pixels(60, 5, 5), chunks=(60, 2, 2), compression='lzf')
+    f['image'] = h5py.SoftLink('/g/image'); {columns}; f['x'] = h5py.ExternalLink('l.h5', '/g')"
+        ),
+    );
+    h5::h5py(
+        &mapped,
+        &format!("{head}
+with h5py.File(path, 'w', libver='latest') as f:
+    f['a'] = pixels(60, 5, 5)[:40]; f['b'] = pixels(60, 5, 5)[40:]; {columns}
+    l = h5py.VirtualLayout((60, 5, 5), 'f8')
+    l[:40] = h5py.VirtualSource('.', 'a', (40, 5, 5)); l[40:] = h5py.VirtualSource('.', 'b', (20, 5, 5))
+    f.create_virtual_dataset('image', l)"),
+    );
+    [dense, sparse, foreign, older, packed, linked, mapped]
         .iter()
         .map(|p| fs::read(p).unwrap())
         .collect()

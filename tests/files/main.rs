@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod any_file;
 mod data_files;
+mod foreign_files;
 mod hostile_checkpoints;
 mod hostile_files;

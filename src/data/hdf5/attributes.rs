@@ -31,7 +31,9 @@ pub(super) fn write(file: &hdf5::File, name: &str, value: &Attribute) -> hdf5::R
 
 /// All root attributes that can be shown.
 pub(super) fn read_all(source: &Source) -> BTreeMap<String, Attribute> {
-    let file = &source.file;
+    let Some(file) = &source.file else {
+        return BTreeMap::new();
+    };
     let Ok(names) = file.attr_names() else {
         return BTreeMap::new();
     };
@@ -53,7 +55,7 @@ pub(super) fn read_all(source: &Source) -> BTreeMap<String, Attribute> {
 
 /// A root attribute that is one integer and not negative.
 pub(super) fn read_size(source: &Source, name: &str) -> Option<usize> {
-    match read_one(&source.file, name, &mut || false)? {
+    match read_one(source.file.as_ref()?, name, &mut || false)? {
         Attribute::Integer(n) => usize::try_from(n).ok(),
         Attribute::Unsigned(n) => usize::try_from(n).ok(),
         _ => None,

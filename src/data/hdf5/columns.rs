@@ -1,6 +1,7 @@
 //! Per-row data sets: reading them and selecting rows by them.
 
-use super::source::{BLOCK, Source, Table};
+use super::source::{BLOCK, Source};
+use super::table::Table;
 use crate::data::{DataError, ReadOptions, Selection};
 
 /// A per-row numeric data set of `count` rows.
@@ -27,21 +28,13 @@ pub(super) fn column_table(source: &Source, name: &str, count: usize) -> Result<
 }
 
 /// Visit a column in blocks: first row and values.
-fn visit(
-    source: &Source,
-    table: &Table,
-    mut visitor: impl FnMut(usize, &[f64]),
-) -> Result<(), DataError> {
+fn visit(table: &Table, mut visitor: impl FnMut(usize, &[f64])) -> Result<(), DataError> {
     let count = table.shape[0];
     let step = table.block_rows(1, BLOCK);
     let mut start = 0;
     while start < count {
         let end = start.saturating_add(step).min(count);
-        let block = table
-            .set
-            .read_slice_1d::<f64, _>(start..end)
-            .map_err(|e| source.broken(&table.name, &e))?;
-        visitor(start, block.as_slice().unwrap_or_default());
+        visitor(start, &table.rows::<f64>(start, end - start)?);
         start = end;
     }
     Ok(())
@@ -56,7 +49,7 @@ pub(super) fn gather(
 ) -> Result<Vec<f32>, DataError> {
     let table = column_table(source, name, count)?;
     let mut out = Vec::with_capacity(rows.len());
-    visit(source, &table, |start, block| {
+    visit(&table, |start, block| {
         let end = (start + block.len()) as u64;
         let last = out.len() + rows[out.len()..].partition_point(|r| *r < end);
         let chosen = out.len()..last;
@@ -73,7 +66,7 @@ pub(super) fn gather(
 pub(super) fn column(source: &Source, name: &str, count: usize) -> Result<Vec<f32>, DataError> {
     let table = column_table(source, name, count)?;
     let mut out = Vec::with_capacity(count);
-    visit(source, &table, |_, block| {
+    visit(&table, |_, block| {
         out.extend(block.iter().map(|v| *v as f32))
     })?;
     Ok(out)
@@ -116,7 +109,7 @@ pub(super) fn select(
         let table = column_table(source, &selection.name, count)?;
         let single = table.is_single();
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        visit(source, &table, |start, block| {
+        visit(&table, |start, block| {
             for (taken, value) in taken[start..].iter_mut().zip(block) {
                 low = low.min(*value);
                 high = high.max(*value);

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::attributes;
 use super::columns;
+use super::filters::Filter;
 use super::read::ImageTables;
-use super::source::{Source, Table};
-use crate::data::{Attribute, DataError, DatasetSummary, FileSummary};
+use super::source::Source;
+use super::table::Table;
+use crate::data::{Attribute, DataError, DatasetSummary, FileOptions, FileSummary};
 
 /// Images looked at for the fraction of zeros.
 const SAMPLE: usize = 4096;
@@ -20,16 +22,31 @@ const SAMPLE: usize = 4096;
 ///
 /// The file does not open as HDF5.
 pub fn describe(path: &Path) -> Result<FileSummary, DataError> {
+    describe_with(path, &FileOptions::default())
+}
+
+/// Describe a file as [`describe`] does, with what it does not say of itself.
+///
+/// # Errors
+///
+/// The file does not open.
+pub fn describe_with(path: &Path, options: &FileOptions) -> Result<FileSummary, DataError> {
     let source = Source::open(path)?;
-    let datasets = source
-        .names()
-        .filter_map(|name| source.table(name).ok())
-        .map(|table| summary(&table))
-        .collect();
+    let mut datasets = Vec::new();
+    let mut unreadable = BTreeMap::new();
+    for name in source.all() {
+        match source.table(&name) {
+            Ok(table) => datasets.push(summary(&table)),
+            Err(error) => {
+                unreadable.insert(name, error.to_string());
+            }
+        }
+    }
     let mut out = FileSummary {
-        path: path.to_path_buf(),
+        path: source.path.clone(),
         bytes: source.bytes,
         layout: None,
+        found_in: None,
         problem: None,
         images: None,
         height: None,
@@ -38,16 +55,20 @@ pub fn describe(path: &Path) -> Result<FileSummary, DataError> {
         sampled: 0,
         classes: None,
         datasets,
+        unreadable,
         attributes: attributes::read_all(&source),
     };
-    let images = match ImageTables::open(&source) {
+    let images = match ImageTables::open(&source, options) {
         Ok(images) => images,
-        Err(DataError::Missing { .. }) => return Ok(out),
+        Err(DataError::Missing { .. }) if source.named.is_none() && options.images.is_none() => {
+            return Ok(out);
+        }
         Err(error) => {
             out.problem = Some(error.to_string());
             return Ok(out);
         }
     };
+    out.found_in = Some(images.name().to_string());
     out.layout = Some(images.layout);
     out.images = Some(images.count);
     out.height = Some(images.height);
@@ -84,28 +105,19 @@ pub fn read_attributes(path: &Path) -> Result<BTreeMap<String, Attribute>, DataE
 /// As [`read`](super::read()), for this data set.
 pub fn read_column(path: &Path, name: &str) -> Result<Vec<f32>, DataError> {
     let source = Source::open(path)?;
-    let images = ImageTables::open(&source)?;
+    let images = ImageTables::open(&source, &FileOptions::default())?;
     columns::column(&source, name, images.count)
 }
 
 fn summary(table: &Table) -> DatasetSummary {
-    use hdf5::filters::Filter;
-    let filters = table.set.filters();
     DatasetSummary {
         name: table.name.clone(),
         kind: table.type_name(),
         shape: table.shape.clone(),
         chunk: table.chunk.clone(),
-        filters: filters
-            .iter()
-            .map(|filter| match filter {
-                Filter::Deflate(level) => format!("gzip {level}"),
-                Filter::Shuffle => "shuffle".into(),
-                Filter::Fletcher32 => "fletcher32".into(),
-                other => format!("{other:?}").to_lowercase(),
-            })
-            .collect(),
-        stored: table.set.storage_size(),
+        filters: table.filters.iter().map(Filter::name).collect(),
+        stored: table.stored,
+        from: table.from.clone(),
     }
 }
 

@@ -1,15 +1,27 @@
 //! HDF5 files: the only folder that knows the library.
 
 mod attributes;
+mod chunks;
 mod columns;
 mod describe;
+mod extent;
+mod filters;
+mod find;
 mod growing;
 mod heap;
+mod links;
+mod properties;
+mod raw;
 mod read;
+mod rows;
+mod shape;
 mod source;
+mod table;
+mod types;
+mod virtuals;
 mod write;
 
-pub use describe::{describe, read_attributes, read_column};
+pub use describe::{describe, describe_with, read_attributes, read_column};
 pub use read::read;
 pub use write::{ImageWriter, packed_bytes, write, write_columns};
 

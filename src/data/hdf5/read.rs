@@ -3,22 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use ndarray::{Array3, s};
-
 use super::attributes;
 use super::columns::{column_table, gather, is_row_number, select};
-use super::source::{BLOCK, Source, Table};
-use crate::data::{DataError, Dataset, Layout, MAX_PIXELS, Origin, ReadOptions, SparseImages};
+use super::find::{self, Found};
+use super::shape::{self, bad_size, check_size};
+use super::source::{BLOCK, Source};
+use super::table::{Data, Table};
+use crate::data::{DataError, Dataset, FileOptions, Layout, Origin, ReadOptions, SparseImages};
 
-/// Most bytes of one block of pixels: larger chunks are refused rather than held in memory.
-const MOST_BLOCK_BYTES: usize = 1 << 29;
+/// Most bytes of one block of pixels. Of larger chunks only the nonzero pixels are held in memory, chunk by chunk.
+const MOST_BLOCK_BYTES: usize = 1 << 26;
 /// Most nonzero pixels for one byte of file: an eighth of a bit each, far below what real images take.
 const MOST_NONZEROS_PER_BYTE: u64 = 64;
 
 /// Read images and per-row quantities of a data file in either layout.
 ///
 /// [`Dataset::columns`] holds the columns asked for, the total if one is, those selected by, and `signal` where the file
-/// has it, as float32. Memory beyond the result is a few MiB (more when the file's chunks are larger).
+/// has it, as float32. Memory beyond the result is a few MiB, more when the file's chunks are larger: one of them, up to 64 MiB
+/// of pixels, and the nonzero pixels of all images that share chunks.
 ///
 /// Pixels are checked in the rows that are read: zero or positive and finite. Values below the
 /// smallest float32 become zero.
@@ -28,12 +30,12 @@ const MOST_NONZEROS_PER_BYTE: u64 = 64;
 /// Whatever does not hold is named with file, data set, row and value: see [`DataError`].
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     let source = Source::open(path)?;
-    let images = ImageTables::open(&source)?;
+    let images = ImageTables::open(&source, &options.file)?;
     if let Some((height, width)) = options.size
         && (images.height, images.width) != (height, width)
     {
         return Err(DataError::Size {
-            path: path.to_path_buf(),
+            path: source.path.clone(),
             found_height: images.height,
             found_width: images.width,
             height,
@@ -65,7 +67,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         let bad = values.iter().position(|v| !v.is_finite());
         if let Some(at) = bad.filter(|_| asked) {
             return Err(DataError::Value {
-                path: path.to_path_buf(),
+                path: source.path.clone(),
                 name: stored.to_string(),
                 row: rows[at],
                 value: values[at],
@@ -78,14 +80,14 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         if source.has(name) {
             log::warn!(
                 "data set '{name}' of '{}' is not read (it is the model's total, the sum of each image's pixels)",
-                path.display()
+                source.path.display()
             );
         }
         columns.insert(name.clone(), images.totals());
     }
     Ok(Dataset {
         origins: vec![Origin {
-            path: path.to_path_buf(),
+            path: source.path.clone(),
             images: images.len(),
         }],
         images,
@@ -105,53 +107,38 @@ pub(super) struct ImageTables {
 }
 
 enum Kind {
-    Dense(Table),
+    Dense(Box<Table>),
     Sparse {
-        indptr: Table,
-        index: Table,
-        value: Table,
+        indptr: Box<Table>,
+        index: Box<Table>,
+        value: Box<Table>,
     },
 }
 
 impl ImageTables {
-    /// Find the layout and check that its data sets fit together.
-    pub fn open(source: &Source) -> Result<Self, DataError> {
-        // By its data sets alone: an attribute may say something else and be wrong.
-        let csr = ["indptr", "index", "value"].iter().all(|n| source.has(n));
-        if csr && !source.has("image") {
-            Self::open_sparse(source)
-        } else {
-            Self::open_dense(source)
+    /// Find the images and check that their data sets fit together.
+    pub fn open(source: &Source, options: &FileOptions) -> Result<Self, DataError> {
+        match find::images(source, options)? {
+            Found::Sparse => Self::open_sparse(source),
+            Found::Dense(table) => Self::open_dense(source, *table, options),
         }
     }
 
-    fn open_dense(source: &Source) -> Result<Self, DataError> {
-        let table = source.table("image")?;
-        let &[count, height, width] = table.shape.as_slice() else {
-            return Err(source.fail(
-                "image",
-                format!(
-                    "its shape {:?} has {} dimensions",
-                    table.shape,
-                    table.shape.len()
-                ),
-                "store images as (images, rows, columns)",
-            ));
-        };
-        check_size(source, "image", height, width)?;
+    fn open_dense(source: &Source, table: Table, options: &FileOptions) -> Result<Self, DataError> {
+        let shaped = shape::of(source, &table, options.shape)?;
         if !table.is_numeric() {
             return Err(source.fail(
-                "image",
+                &table.name,
                 format!("it holds {}", table.type_name()),
                 "store pixels as floats of up to 64 bits",
             ));
         }
         Ok(Self {
             layout: Layout::Dense,
-            count,
-            height,
-            width,
-            kind: Kind::Dense(table),
+            count: shaped.count,
+            height: shaped.size.height,
+            width: shaped.size.width,
+            kind: Kind::Dense(Box::new(table)),
         })
     }
 
@@ -197,11 +184,19 @@ impl ImageTables {
             height,
             width,
             kind: Kind::Sparse {
-                indptr,
-                index,
-                value,
+                indptr: Box::new(indptr),
+                index: Box::new(index),
+                value: Box::new(value),
             },
         })
+    }
+
+    /// The data set of the pixels.
+    pub fn name(&self) -> &str {
+        match &self.kind {
+            Kind::Dense(table) => &table.name,
+            Kind::Sparse { value, .. } => &value.name,
+        }
     }
 
     /// Images in `rows`, which ascend and lie below `count`.
@@ -209,18 +204,27 @@ impl ImageTables {
         let mut images = SparseImages::new(self.height, self.width)
             .ok_or_else(|| bad_size(source, "image", self.height, self.width))?;
         let pixels = images.pixels();
-        let step = match &self.kind {
-            Kind::Dense(table) => table.block_rows(pixels, BLOCK),
-            Kind::Sparse { .. } => (4 * BLOCK / pixels).max(1),
+        let (table, step) = match &self.kind {
+            Kind::Dense(table) => (table, table.block_rows(pixels, BLOCK)),
+            Kind::Sparse { value, .. } => (value, (4 * BLOCK / pixels).max(1)),
         };
-        if step.min(self.count).saturating_mul(pixels * 4) > MOST_BLOCK_BYTES {
-            return Err(source.fail(
-                "image",
-                format!("its chunks hold {step} images each"),
-                "rewrite it with chunks of 1024 images, with h5repack for example",
-            ));
+        let large = step.min(self.count).saturating_mul(pixels * 4) > MOST_BLOCK_BYTES;
+        let step = match large {
+            true => table.block_rows(pixels, 1),
+            false => step,
+        };
+        if let (true, Data::Chunks(chunks)) = (large, &table.data)
+            && chunks.chunk.get(1..) != table.shape.get(1..)
+        {
+            log::warn!(
+                "data set '{}' of '{}' is read slowly (its chunks {:?} hold parts of {} images each); written again with chunks of 1024 whole images it is read faster",
+                table.name,
+                source.path.display(),
+                chunks.chunk,
+                chunks.rows_of_chunk()
+            );
         }
-        let most = source.bytes.saturating_mul(MOST_NONZEROS_PER_BYTE) + (1 << 20);
+        let most = table.bytes.saturating_mul(MOST_NONZEROS_PER_BYTE) + (1 << 20);
         let mut rest = rows;
         while let Some(&first) = rest.first() {
             // Blocks start on multiples of the step, so that no chunk is unpacked twice.
@@ -228,6 +232,9 @@ impl ImageTables {
             let (block, later) = rest.split_at(rest.partition_point(|r| *r < end));
             rest = later;
             match &self.kind {
+                Kind::Dense(table) if large => {
+                    self.read_parts(source, table, block, &mut images, most)?
+                }
                 Kind::Dense(table) => self.read_dense(source, table, block, &mut images)?,
                 Kind::Sparse {
                     indptr,
@@ -237,10 +244,10 @@ impl ImageTables {
             }
             if images.nonzeros() as u64 > most {
                 return Err(source.fail(
-                    "image",
+                    &table.name,
                     format!(
                         "it unpacks to over {most} nonzero pixels from a file of {} bytes",
-                        source.bytes
+                        table.bytes
                     ),
                     "check where the file comes from",
                 ));
@@ -260,27 +267,77 @@ impl ImageTables {
         let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
             return Ok(());
         };
-        let block: Array3<f32> = table
-            .set
-            .read_slice(s![first as usize..=last as usize, .., ..])
-            .map_err(|e| source.broken(&table.name, &e))?;
-        let all = block.as_slice().unwrap_or_default();
+        let all = table.rows::<f32>(first as usize, (last - first + 1) as usize)?;
         let pixels = self.height * self.width;
-        let mut nonzero = Vec::with_capacity(pixels);
         for &row in rows {
             let start = (row - first) as usize * pixels;
-            nonzero.clear();
-            for (p, v) in all[start..start + pixels].iter().enumerate() {
-                // One comparison of bits: positive finite numbers are those between +0 and +infinity.
-                let bits = v.to_bits();
-                if bits.wrapping_sub(1) < f32::INFINITY.to_bits() - 1 {
-                    nonzero.push((p as u16, *v));
-                } else if *v != 0.0 {
-                    return Err(self.bad_pixel(source, &table.name, row, p, *v));
-                }
-            }
-            images.push(nonzero.iter().copied());
+            let image = all[start..start + pixels].iter().copied().enumerate();
+            self.push(source, table, row, image, images)?;
         }
+        Ok(())
+    }
+
+    /// Images whose chunks are too large to be held as pixels: chunks of parts of many images, as h5py makes them where it is
+    /// not told how. Each is unpacked once, and its nonzero pixels are sorted into images afterwards.
+    fn read_parts(
+        &self,
+        source: &Source,
+        table: &Table,
+        rows: &[u64],
+        images: &mut SparseImages,
+        most: u64,
+    ) -> Result<(), DataError> {
+        let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
+            return Ok(());
+        };
+        let suggestion = "write it again with chunks of 1024 images: in h5py create_dataset(.., chunks=(1024, ..))";
+        let Data::Chunks(chunks) = &table.data else {
+            let why = format!("its chunks hold {} images each", table.block_rows(1, 1));
+            return Err(source.fail(&table.name, why, suggestion));
+        };
+        let mut taken = vec![false; (last - first + 1) as usize];
+        for row in rows {
+            taken[(row - first) as usize] = true;
+        }
+        let mut found = chunks
+            .nonzeros(
+                first as usize..last as usize + 1,
+                |row| taken[row - first as usize],
+                usize::try_from(most).unwrap_or(usize::MAX),
+            )
+            .map_err(|why| source.fail(&table.name, why, suggestion))?;
+        found.sort_unstable_by_key(|(row, pixel, _)| (*row, *pixel));
+        let mut rest = found.as_slice();
+        for &row in rows {
+            let (image, later) =
+                rest.split_at(rest.partition_point(|(r, ..)| u64::from(*r) <= row - first));
+            rest = later;
+            let image = image.iter().map(|(_, pixel, v)| (usize::from(*pixel), *v));
+            self.push(source, table, row, image, images)?;
+        }
+        Ok(())
+    }
+
+    /// Append an image of these pixels, which ascend; those that are left out are zero.
+    fn push(
+        &self,
+        source: &Source,
+        table: &Table,
+        row: u64,
+        image: impl Iterator<Item = (usize, f32)>,
+        images: &mut SparseImages,
+    ) -> Result<(), DataError> {
+        let mut nonzero = Vec::with_capacity(64);
+        for (p, v) in image {
+            // One comparison of bits: positive finite numbers are those between +0 and +infinity.
+            let bits = v.to_bits();
+            if bits.wrapping_sub(1) < f32::INFINITY.to_bits() - 1 {
+                nonzero.push((p as u16, v));
+            } else if v != 0.0 {
+                return Err(self.bad_pixel(source, &table.name, row, p, v));
+            }
+        }
+        images.push(nonzero.iter().copied());
         Ok(())
     }
 
@@ -295,11 +352,7 @@ impl ImageTables {
             return Ok(());
         };
         let (pixels, stored) = ((self.height * self.width) as u64, index.shape[0] as u64);
-        let ends = indptr
-            .set
-            .read_slice_1d::<u64, _>(first as usize..last as usize + 2)
-            .map_err(|e| source.broken("indptr", &e))?;
-        let ends = ends.as_slice().unwrap_or_default();
+        let ends = indptr.rows::<u64>(first as usize, (last - first) as usize + 2)?;
         for (at, pair) in ends.windows(2).enumerate() {
             if pair[0] > pair[1] || pair[1] > stored || pair[1] - pair[0] > pixels {
                 return Err(source.fail(
@@ -326,17 +379,9 @@ impl ImageTables {
                 "it must ascend from 0 to the number of stored pixels",
             ));
         }
-        let span = from as usize..to as usize;
-        let indices = index
-            .set
-            .read_slice_1d::<u32, _>(span.clone())
-            .map_err(|e| source.broken("index", &e))?;
-        let values = value
-            .set
-            .read_slice_1d::<f32, _>(span)
-            .map_err(|e| source.broken("value", &e))?;
-        let indices = indices.as_slice().unwrap_or_default();
-        let values = values.as_slice().unwrap_or_default();
+        let (start, length) = (from as usize, (to - from) as usize);
+        let indices = index.rows::<u32>(start, length)?;
+        let values = value.rows::<f32>(start, length)?;
         let mut nonzero = Vec::new();
         for &row in rows {
             let at = (row - first) as usize;
@@ -379,20 +424,5 @@ impl ImageTables {
             column: at % self.width,
             value,
         }
-    }
-}
-
-fn bad_size(source: &Source, name: &str, height: usize, width: usize) -> DataError {
-    source.fail(
-        name,
-        format!("images of {height} x {width} pixels"),
-        "an image has between 1 and 65536 pixels",
-    )
-}
-
-fn check_size(source: &Source, name: &str, height: usize, width: usize) -> Result<(), DataError> {
-    match height.checked_mul(width) {
-        Some(1..=MAX_PIXELS) => Ok(()),
-        _ => Err(bad_size(source, name, height, width)),
     }
 }

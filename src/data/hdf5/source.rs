@@ -1,44 +1,58 @@
-//! An HDF5 file opened with suspicion: what it declares is checked before anything is allocated for it.
+//! A data file opened with suspicion: what it declares is checked before anything is allocated for it.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fs::{File, TryLockError};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use hdf5::types::TypeDescriptor;
-use hdf5::{IndexType, IterationOrder, LinkType, dataset::Layout as Storage};
+use hdf5::dataset::ChunkOpts;
+use hdf5::{IndexType, IterationOrder, LocationType, dataset::Layout as Storage};
 
-use super::reason;
-use crate::data::DataError;
+use super::chunks::Chunks;
+use super::filters::{self, Filter};
+use super::links::{self, Link, Nowhere, Place};
+use super::properties::{fill, pipeline};
+use super::table::{Data, Table, Type};
+use super::types::kind;
+use super::{heap, reason};
+use crate::data::numpy;
+use crate::data::{DataError, split};
 
 /// Elements read at once, unless a chunk holds more.
 pub(super) const BLOCK: usize = 1 << 20;
 
-/// Most bytes of data for one byte of file: deflate reaches 1032, so more cannot have been stored.
-const MOST_EXPANSION: u64 = 1100;
-/// Added to every bound so that small files are never refused.
-const SLACK: u64 = 1 << 20;
+/// Files behind each other, by links and virtual data sets.
+const MOST_DEPTH: usize = 8;
+/// Files up to this size are looked through for heaps that make libhdf5 hang; opening a virtual data set reads them.
+const LOOKED_THROUGH: u64 = 1 << 26;
+/// Groups inside each other, and objects, that are looked at when images are looked for.
+const MOST_GROUPS: usize = 6;
+const MOST_OBJECTS: usize = 2000;
 
 /// An open file and the names in its root group.
 pub(super) struct Source {
     pub path: PathBuf,
     /// Size on disk in bytes.
     pub bytes: u64,
-    pub file: hdf5::File,
-    links: Vec<(String, LinkType)>,
+    /// The file to libhdf5; `None` for arrays of numpy's.
+    pub file: Option<hdf5::File>,
+    /// Data set that was named with the file, after a colon.
+    pub named: Option<String>,
+    /// Files that led here.
+    pub depth: usize,
+    /// The file itself. It holds the lock for as long as this or a data set of it lives.
+    pub raw: Rc<File>,
+    /// Names in the root group.
+    root: Vec<String>,
+    /// The group of the images: what stands beside them is looked for there first.
+    home: RefCell<String>,
 }
 
-/// A data set that passed the checks.
-pub(super) struct Table {
-    pub name: String,
-    pub set: hdf5::Dataset,
-    pub shape: Vec<usize>,
-    /// Chunk shape, when chunked.
-    pub chunk: Option<Vec<usize>>,
-    /// Bytes of one element as stored.
-    pub element: usize,
-}
-
-/// Files without HDF5's own locks. They protect nothing here, since a file has its name only when it
-/// is complete; they fail on network file systems that have none, and a lock lives on in any child
-/// process that was started meanwhile.
+/// Files without HDF5's own locks, which fail on network file systems that have none, and live on in any child process that
+/// was started meanwhile. What is written has its name only when it is complete; what is read is locked by
+/// [`Source::open`].
 pub(super) fn unlocked() -> hdf5::FileBuilder {
     let mut builder = hdf5::File::with_options();
     builder.with_fapl(|access| access.file_locking(false));
@@ -46,64 +60,174 @@ pub(super) fn unlocked() -> hdf5::FileBuilder {
 }
 
 impl Source {
-    /// Open `path` for reading.
+    /// Open `path` for reading; a data set may be named with it, `FILE.h5:/group/name`.
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let meta = std::fs::metadata(path).map_err(|e| DataError::io("open", path, e))?;
+        Self::open_nested(path, 0)
+    }
+
+    /// Open a file that another one leads to.
+    pub fn open_nested(path: &Path, depth: usize) -> Result<Self, DataError> {
+        let (path, named) = split(path);
+        let meta = std::fs::metadata(&path).map_err(|e| DataError::io("open", &path, e))?;
         let unreadable = |why: String| DataError::Unreadable {
-            path: path.to_path_buf(),
+            path: path.clone(),
             why,
         };
         if !meta.is_file() {
             return Err(unreadable("it is not a regular file".into()));
         }
+        if depth > MOST_DEPTH {
+            return Err(unreadable("files lead to each other without end".into()));
+        }
         // HDF5 hides the operating system's reason for a file it may not read.
-        std::fs::File::open(path).map_err(|e| DataError::io("open", path, e))?;
-        let file = unlocked().open(path).map_err(|e| {
-            use hdf5::MinorErrorCode::NotHdf5;
-            unreadable(if e.contains_minor(NotHdf5) {
-                "it has no HDF5 signature".into()
-            } else {
-                reason(&e)
-            })
-        })?;
-        let mut links: Vec<_> = file
-            .links(IndexType::Name, IterationOrder::Native)
-            .map_err(|e| unreadable(reason(&e)))?
-            .into_iter()
-            // Names come from the file unchecked; whatever is not UTF-8 must not travel on as a `str`.
-            .map(|(name, info)| {
-                (
-                    String::from_utf8_lossy(name.as_bytes()).into_owned(),
-                    info.link_type,
-                )
-            })
-            .collect();
-        links.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Self {
-            path: path.to_path_buf(),
+        let raw = File::open(&path).map_err(|e| DataError::io("open", &path, e))?;
+        // A lock of our own, which no child process inherits. Where there are no locks, nothing is known of writers.
+        if let Err(TryLockError::WouldBlock) = raw.try_lock_shared() {
+            return Err(DataError::Busy {
+                path: path.clone(),
+                why: "another process is writing it",
+                suggestion: "wait until it is closed",
+            });
+        }
+        let raw = Rc::new(raw);
+        let mut start = Vec::new();
+        (raw.as_ref().take(16).read_to_end(&mut start))
+            .map_err(|e| DataError::io("read", &path, e))?;
+        let mut source = Self {
             bytes: meta.len(),
-            file,
-            links,
+            path: path.clone(),
+            file: None,
+            named,
+            depth,
+            raw,
+            root: Vec::new(),
+            home: RefCell::new(String::new()),
+        };
+        if numpy::is_numpy(&start, &path) {
+            let arrays = numpy::open(&source.raw).map_err(|e| DataError::io("read", &path, e))?;
+            source.root = arrays.into_iter().map(|a| a.name).collect();
+            return Ok(source);
+        }
+        let file = unlocked().open(&path).map_err(|e| {
+            use hdf5::MinorErrorCode::NotHdf5;
+            let why = reason(&e);
+            if e.contains_minor(NotHdf5) {
+                unreadable("it has no HDF5 signature".into())
+            } else if why.contains("already open for") {
+                // The mark of a writer in the superblock, which libraries since 1.10 set with `libver='latest'`.
+                DataError::Busy {
+                    path: path.clone(),
+                    why: "it is marked as open for writing",
+                    suggestion: "wait until its writer has closed it; if that was killed, 'h5clear -s' of the HDF5 tools removes the mark, and rows may be missing",
+                }
+            } else {
+                unreadable(why)
+            }
+        })?;
+        let lengths = (file.create_plist()).map_or(0, |p| p.sizes().sizeof_size as usize);
+        if source.bytes <= LOOKED_THROUGH && !heap::sound(&path, lengths) {
+            return Err(unreadable("a heap of it is damaged".into()));
+        }
+        source.root = listed(&file).map_err(|e| unreadable(reason(&e)))?;
+        source.file = Some(file);
+        Ok(source)
+    }
+
+    /// Say in which group the images are.
+    pub fn settle(&self, group: &str) {
+        *self.home.borrow_mut() = group.trim_matches('/').to_string();
+    }
+
+    /// The full name of what `name` means: beside the images, or from the root group on. `None` if there is nothing.
+    fn meant(&self, name: &str) -> Option<String> {
+        let home = self.home.borrow();
+        let beside = (!home.is_empty()).then(|| format!("{home}/{name}"));
+        let mut names = beside.into_iter().chain([name.to_string()]);
+        names.find(|full| match &self.file {
+            Some(file) => links::follow(file, full) != Err(Nowhere::Missing),
+            None => self.root.iter().any(|n| n == full),
         })
     }
 
-    /// Names in the root group.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.links.iter().map(|(name, _)| name.as_str())
+    /// Whether there is a data set `name`, beside the images or from the root group on.
+    pub fn has(&self, name: &str) -> bool {
+        self.meant(name).is_some()
     }
 
-    /// Whether the root group has `name`.
-    pub fn has(&self, name: &str) -> bool {
-        self.names().any(|n| n == name)
+    /// Whether `name` is a group.
+    pub fn is_group(&self, name: &str) -> bool {
+        let Some(file) = &self.file else {
+            return false;
+        };
+        match links::follow(file, name) {
+            Ok(Place::Here(name)) => {
+                matches!(file.loc_type_by_name(&name), Ok(LocationType::Group))
+            }
+            _ => false,
+        }
+    }
+
+    /// Full names of all data sets, as far as they are looked for, those behind links too, but nothing below a linked group.
+    pub fn all(&self) -> Vec<String> {
+        let Some(file) = &self.file else {
+            return self.root.clone();
+        };
+        let mut found = Vec::new();
+        let mut groups = vec![(String::new(), 0)];
+        let mut looked = 0;
+        while let Some((group, depth)) = groups.pop() {
+            let names = match group.is_empty() {
+                true => self.root.clone(),
+                false => (file.group(&group).and_then(|g| listed(&g))).unwrap_or_default(),
+            };
+            for name in names {
+                looked += 1;
+                if looked > MOST_OBJECTS {
+                    break;
+                }
+                let full = match group.is_empty() {
+                    true => name,
+                    false => format!("{group}/{name}"),
+                };
+                match links::link(file, &full) {
+                    Some(Link::Hard) => match file.loc_type_by_name(&full) {
+                        Ok(LocationType::Group) if depth < MOST_GROUPS => {
+                            groups.push((full, depth + 1));
+                        }
+                        Ok(LocationType::Dataset) => found.push(full),
+                        _ => {}
+                    },
+                    Some(_) if !self.is_group(&full) => found.push(full),
+                    _ => {}
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// What the link `name` leads to, for people; `None` for an object that is there itself.
+    pub fn target(&self, name: &str) -> Option<String> {
+        match links::link(self.file.as_ref()?, name)? {
+            Link::Hard => None,
+            Link::Soft(target) => Some(format!("link to '{target}'")),
+            Link::External { file, name } => Some(format!("link to '{name}' of '{file}'")),
+            Link::Other => Some("link of a kind that is not known".into()),
+        }
     }
 
     /// A failure on data set `name`.
-    pub fn fail(&self, name: &str, why: impl Into<String>, suggestion: &'static str) -> DataError {
+    pub fn fail(
+        &self,
+        name: &str,
+        why: impl Into<String>,
+        suggestion: impl Into<Cow<'static, str>>,
+    ) -> DataError {
         DataError::DataSet {
             path: self.path.clone(),
             name: name.to_string(),
             why: why.into(),
-            suggestion,
+            suggestion: suggestion.into(),
         }
     }
 
@@ -116,199 +240,172 @@ impl Source {
         )
     }
 
-    /// Most bytes of data that a file of this size can hold.
-    pub fn most_bytes(&self) -> u64 {
-        self.bytes
-            .saturating_mul(MOST_EXPANSION)
-            .saturating_add(SLACK)
+    /// That there is no data set `name`.
+    pub fn missing(&self, name: &str) -> DataError {
+        let all = self.all();
+        let near: Vec<_> = (all.iter())
+            .filter(|other| near(name, other.rsplit('/').next().unwrap_or(other)))
+            .map(|n| format!("'{n}'"))
+            .collect();
+        DataError::Missing {
+            path: self.path.clone(),
+            name: name.to_string(),
+            present: match all.is_empty() {
+                true => "none".to_string(),
+                false => all.join(", "),
+            },
+            suggestion: match near.is_empty() {
+                true => "check the name".into(),
+                false => format!("check the name, near to it are {}", near.join(", ")),
+            },
+        }
     }
 
-    /// Open a data set of the root group and check that the file can hold what it declares.
+    /// Open a data set, which may stand in the group of the images or be named from the root group on, and check that the
+    /// file can hold what it declares.
     pub fn table(&self, name: &str) -> Result<Table, DataError> {
-        let Some((_, link)) = self.links.iter().find(|(n, _)| n == name) else {
-            let present = match self.links.len() {
-                0 => "none".to_string(),
-                _ => self.names().collect::<Vec<_>>().join(", "),
-            };
-            return Err(DataError::Missing {
-                path: self.path.clone(),
-                name: name.to_string(),
-                present,
-            });
+        let Some(full) = self.meant(name) else {
+            return Err(self.missing(name));
         };
-        let elsewhere = |why| {
-            self.fail(
-                name,
-                why,
-                "gather the data in one file, with h5repack for example",
-            )
+        let Some(file) = &self.file else {
+            return self.array(name);
         };
-        if *link == LinkType::External {
-            return Err(elsewhere("it is a link into another file"));
+        match links::follow(file, &full) {
+            Ok(Place::Here(object)) => self.object(file, name, &full, &object),
+            Ok(Place::There { file, name: inside }) => {
+                let Some(path) = links::beside(&self.path, &file) else {
+                    return Err(self.fail(
+                        name,
+                        format!("it is a link to '{inside}' of '{file}', which is not there"),
+                        "put that file beside this one",
+                    ));
+                };
+                let mut table = Source::open_nested(&path, self.depth + 1)?.table(&inside)?;
+                table.from = Some(format!("link to '{inside}' of '{}'", path.display()));
+                table.name = name.to_string();
+                Ok(table)
+            }
+            Err(Nowhere::Missing) => Err(self.missing(name)),
+            Err(Nowhere::Bad(why)) => {
+                Err(self.fail(name, why, "mend the link, or name what it should lead to"))
+            }
         }
-        let set = self.file.dataset(name).map_err(|e| self.broken(name, &e))?;
+    }
+
+    /// An array of numpy's.
+    fn array(&self, name: &str) -> Result<Table, DataError> {
+        let arrays = numpy::open(&self.raw).map_err(|e| DataError::io("read", &self.path, e))?;
+        let Some(array) = arrays.into_iter().find(|a| a.name == name) else {
+            return Err(self.missing(name));
+        };
+        let flat = (array.flat).map_err(|r| self.fail(name, r.why, r.suggestion))?;
+        Ok(Table {
+            name: name.to_string(),
+            path: self.path.clone(),
+            bytes: self.bytes,
+            shape: flat.shape.clone(),
+            chunk: None,
+            element: flat.element.bytes,
+            kind: Type::plain(flat.element),
+            filters: match array.deflated {
+                true => vec![Filter {
+                    id: filters::DEFLATE,
+                    values: Vec::new(),
+                }],
+                false => Vec::new(),
+            },
+            stored: array.stored,
+            from: None,
+            set: None,
+            data: Data::Flat(flat),
+        })
+    }
+
+    /// A data set of this file, by a name without links.
+    fn object(
+        &self,
+        file: &hdf5::File,
+        name: &str,
+        full: &str,
+        object: &str,
+    ) -> Result<Table, DataError> {
+        let set = file.dataset(object).map_err(|e| self.broken(name, &e))?;
         let dtype = set.dtype().map_err(|e| self.broken(name, &e))?;
         let shape = set.space().map_err(|e| self.broken(name, &e))?.shape();
         let plist = set.create_plist().map_err(|e| self.broken(name, &e))?;
         let (storage, chunk) = (plist.layout(), plist.chunk());
-        if storage == Storage::Virtual || !plist.external().is_empty() {
-            return Err(elsewhere("its values are kept in other files"));
-        }
-        let table = Table {
+        let kind = kind(&dtype);
+        let mut table = Table {
             name: name.to_string(),
-            set,
+            path: self.path.clone(),
+            bytes: self.bytes,
             shape,
             chunk,
             element: dtype.size(),
+            kind,
+            filters: pipeline(&plist),
+            stored: set.storage_size(),
+            from: self.target(full),
+            data: Data::Library(set.clone()),
+            set: Some(set),
         };
+        if storage == Storage::Virtual {
+            self.virtual_rows(&mut table, full, &plist)?;
+            return Ok(table);
+        }
+        let external = plist.get_external().map_err(|e| self.broken(name, &e))?;
+        if !external.is_empty() {
+            self.raw_data(&mut table, external)?;
+            return Ok(table);
+        }
         self.check_extent(&table, storage)?;
-        Ok(table)
-    }
-
-    /// Refuse extents that the file is too small to hold, before memory or time is spent on them.
-    fn check_extent(&self, table: &Table, storage: Storage) -> Result<(), DataError> {
-        let volume = |shape: &[usize]| {
-            shape
-                .iter()
-                .try_fold(table.element as u64, |a, n| a.checked_mul(*n as u64))
-        };
-        let implausible = |what: String| {
-            self.fail(
-                &table.name,
-                format!(
-                    "it declares {what}, more than a file of {} bytes holds",
-                    self.bytes
-                ),
-                "check that the file is complete and was written to the end",
-            )
-        };
-        let most = match storage {
-            Storage::Chunked => self.most_bytes(),
-            _ => self.bytes,
-        };
-        if volume(&table.shape).is_none_or(|bytes| bytes > most) {
-            return Err(implausible(format!("shape {:?}", table.shape)));
-        }
-        if let Some(chunk) = &table.chunk {
-            if chunk.len() != table.shape.len() || chunk.contains(&0) {
-                return Err(self.fail(&table.name, "its chunks make no sense", "write it again"));
-            }
-            if volume(chunk).is_none_or(|bytes| bytes > most) {
-                return Err(implausible(format!("chunks of {chunk:?}")));
-            }
-            // A stored chunk takes at least 8 bytes of index: more chunks only slow the reading down.
-            let chunks = table
-                .shape
-                .iter()
-                .zip(chunk)
-                .try_fold(1u64, |a, (n, c)| a.checked_mul(n.div_ceil(*c) as u64));
-            if chunks.is_none_or(|n| n > self.bytes / 8 + 1024) {
-                return Err(implausible(format!("too many chunks of {chunk:?}")));
-            }
-            self.check_chunks(table)?;
-        }
-        Ok(())
-    }
-
-    /// Refuse what libhdf5 (2.2 and before) is not safe with: filters whose decoders trust their
-    /// input, and chunks too short for a checksum, which it reads before their start.
-    fn check_chunks(&self, table: &Table) -> Result<(), DataError> {
-        use hdf5::filters::Filter as F;
-        let refuse = |why: String| {
-            let how = "check that the file is complete, or rewrite it with gzip, with h5repack for example";
-            Err(self.fail(&table.name, why, how))
-        };
-        let filters = table.set.filters();
-        for (at, filter) in filters.iter().enumerate() {
-            let known = match filter {
-                F::Deflate(_) | F::Shuffle => true,
-                F::Fletcher32 => at + 1 == filters.len(),
-                _ => false,
-            };
-            if !known {
-                return refuse(format!("its filters are {filters:?}"));
-            }
-        }
-        let least = match filters.last() {
-            Some(F::Fletcher32) => 4,
-            _ => 1,
-        };
-        let mut bad = None;
-        table
-            .set
-            .chunks_visit(|info| {
-                let end = info.addr.checked_add(info.size);
-                if info.size < least || end.is_none_or(|end| end > self.bytes) {
-                    bad = Some((info.size, info.addr));
+        if let (Storage::Chunked, Some(set), Some(chunk)) = (storage, &table.set, &table.chunk) {
+            let index = self.chunk_index(&table, set, chunk)?;
+            let opts = plist.chunk_opts();
+            match table.kind.plain {
+                Some(element) if opts.is_none_or(|o: ChunkOpts| o.is_empty()) => {
+                    table.data = Data::Chunks(Chunks {
+                        file: self.raw.clone(),
+                        shape: table.shape.clone(),
+                        chunk: chunk.clone(),
+                        element,
+                        filters: table.filters.clone(),
+                        fill: fill(&plist, &dtype),
+                        index,
+                        last: RefCell::new(None),
+                    });
                 }
-                i32::from(bad.is_some())
-            })
-            .map_err(|e| self.broken(&table.name, &e))?;
-        match bad {
-            None => Ok(()),
-            Some((size, at)) => refuse(format!("a chunk of {size} bytes at byte {at}")),
+                // libhdf5 has only these.
+                _ if table.filters.iter().all(|f| f.id <= filters::FLETCHER32) => {}
+                _ => {
+                    return Err(self.fail(
+                        name,
+                        format!("it holds packed {}", table.kind.name),
+                        "write it again as integers or as floats of up to 64 bits",
+                    ));
+                }
+            }
         }
+        Ok(table)
     }
 }
 
-impl Table {
-    /// The type's name: `float32`, `uint8` ..
-    pub fn type_name(&self) -> String {
-        let Ok(dtype) = self.set.dtype() else {
-            return "unreadable".into();
-        };
-        let big = match dtype.byte_order() {
-            hdf5::datatype::ByteOrder::BigEndian if self.element > 1 => " big-endian",
-            _ => "",
-        };
-        let name = match (self.small_descriptor(), self.element) {
-            (Some(d), _) => d.to_string(),
-            (None, 2) if dtype.conv_to::<f64>().is_some() => "float16".into(),
-            (None, n) => format!("{n}-byte values"),
-        };
-        name + big
-    }
+/// Names in a group, ascending.
+fn listed(group: &hdf5::Group) -> hdf5::Result<Vec<String>> {
+    let mut names: Vec<String> = group
+        .links(IndexType::Name, IterationOrder::Native)?
+        .into_iter()
+        // Names come from the file unchecked; whatever is not UTF-8 must not travel on as a `str`.
+        .map(|(name, _)| String::from_utf8_lossy(name.as_bytes()).into_owned())
+        .collect();
+    names.sort();
+    Ok(names)
+}
 
-    /// The descriptor of a type of up to 8 bytes.
-    ///
-    /// Wider types are never described: the binding reads enumeration members into 8 bytes whatever
-    /// their width, and no number that is read here is wider.
-    fn small_descriptor(&self) -> Option<TypeDescriptor> {
-        if self.element > 8 {
-            return None;
-        }
-        self.set.dtype().ok()?.to_descriptor().ok()
-    }
-
-    /// Whether the elements are numbers that convert to floats.
-    pub fn is_numeric(&self) -> bool {
-        use TypeDescriptor as T;
-        match self.small_descriptor() {
-            Some(T::Integer(_) | T::Unsigned(_) | T::Float(_) | T::Boolean | T::Enum(_)) => true,
-            Some(_) => false,
-            // float16 has no descriptor in the binding, yet HDF5 converts it
-            None => {
-                self.element == 2 && self.set.dtype().is_ok_and(|d| d.conv_to::<f64>().is_some())
-            }
-        }
-    }
-
-    /// Whether the elements are floats of 32 bits or fewer.
-    pub fn is_single(&self) -> bool {
-        use hdf5::types::FloatSize;
-        match self.small_descriptor() {
-            Some(TypeDescriptor::Float(size)) => size == FloatSize::U4,
-            Some(_) => false,
-            None => self.element == 2,
-        }
-    }
-
-    /// Rows to read at once: whole chunks, and about `target` elements of `per_row` each.
-    pub fn block_rows(&self, per_row: usize, target: usize) -> usize {
-        let wanted = (target / per_row.max(1)).max(1);
-        match self.chunk.as_ref().and_then(|c| c.first()) {
-            Some(&rows) => wanted.div_ceil(rows).max(1).saturating_mul(rows),
-            None => wanted,
-        }
-    }
+/// Whether somebody who typed `name` may have meant `other`.
+fn near(name: &str, other: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let (a, b) = (name.to_lowercase(), other.to_lowercase());
+    let part = a.len().min(b.len()) >= 3 && (a.contains(&b) || b.contains(&a));
+    part || strsim::jaro_winkler(&a, &b) > 0.85
 }
