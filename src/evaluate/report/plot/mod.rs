@@ -8,6 +8,7 @@ mod curve;
 mod extrapolation;
 mod histogram;
 mod maps;
+mod profile;
 mod roc;
 mod samples;
 
@@ -16,5 +17,6 @@ pub use curve::training_curve;
 pub use extrapolation::extrapolation;
 pub use histogram::{HistogramPlot, histogram_page};
 pub use maps::{Scale, map_page, signed_map};
+pub use profile::profile;
 pub use roc::roc_curves;
 pub use samples::sample_page;
