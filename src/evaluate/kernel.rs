@@ -89,8 +89,13 @@ pub(super) fn kpd_unbiased(
     let value = estimate(None);
     let others: Vec<f64> = (0..GROUPS).map(|group| estimate(Some(group))).collect();
     let mean = others.iter().sum::<f64>() / GROUPS as f64;
-    let spread: f64 = others.iter().map(|v| (v - mean).powi(2)).sum();
-    let error = (spread * (GROUPS - 1) as f64 / GROUPS as f64).sqrt();
+    // Scaled, so that squares of the largest numbers stay in f64.
+    let most = others
+        .iter()
+        .fold(0.0, |most: f64, v| most.max((v - mean).abs()));
+    let scale = if most > 0.0 { most } else { 1.0 };
+    let spread: f64 = others.iter().map(|v| ((v - mean) / scale).powi(2)).sum();
+    let error = scale * (spread * (GROUPS - 1) as f64 / GROUPS as f64).sqrt();
     if !(value.is_finite() && error.is_finite()) {
         return Err(Unavailable::Beyond);
     }
