@@ -102,6 +102,29 @@ impl Axis {
             .collect()
     }
 
+    /// [`ticks`](Self::ticks) with labels of at most `room` characters where that can be: if they are longer, in a power of
+    /// ten, and what belongs behind the title then (" · 10³": labels are thousandths).
+    pub(super) fn short_ticks(&self, room: usize) -> (Vec<(f64, String)>, String) {
+        let ticks = self.ticks();
+        let longest = ticks.iter().map(|(_, text)| text.chars().count()).max();
+        let most = self.low.abs().max(self.high.abs());
+        if self.log || longest.unwrap_or(0) <= room || most == 0.0 {
+            return (ticks, String::new());
+        }
+        let power = most.log10().floor() as i32;
+        let unit = 10f64.powi(power);
+        let scaled = Self {
+            low: self.low / unit,
+            high: self.high / unit,
+            ..self.clone()
+        };
+        let ticks = scaled.ticks().into_iter();
+        (
+            ticks.map(|(value, text)| (value * unit, text)).collect(),
+            format!(" · {}", power_of_ten(-power)),
+        )
+    }
+
     fn log_ticks(&self) -> Vec<(f64, String)> {
         let (first, last) = (
             self.low.log10().floor() as i32,
@@ -176,44 +199,12 @@ impl Frame<'_> {
     /// Faint lines at labelled ticks, to go under the data.
     pub(super) fn draw_grid(&self, canvas: &mut Canvas) {
         if self.grid {
-            for (value, text) in self.y_ticks() {
+            for (value, text) in self.y.short_ticks(ROOM).0 {
                 if !text.is_empty() {
                     let y = self.y.at(value);
                     canvas.line((self.x.from, y), (self.x.to, y), FAINT, 0.8);
                 }
             }
-        }
-    }
-
-    /// The power of ten that the upright axis is labelled in, where its labels would run into its title.
-    fn y_power(&self) -> Option<i32> {
-        let longest = (self.y.ticks().iter())
-            .map(|(_, text)| text.chars().count())
-            .max()?;
-        let most = self.y.low.abs().max(self.y.high.abs());
-        (!self.y.log && longest > ROOM && most > 0.0).then(|| most.log10().floor() as i32)
-    }
-
-    /// Ticks of the upright axis.
-    fn y_ticks(&self) -> Vec<(f64, String)> {
-        let Some(power) = self.y_power() else {
-            return self.y.ticks();
-        };
-        let unit = 10f64.powi(power);
-        let scaled = Axis {
-            low: self.y.low / unit,
-            high: self.y.high / unit,
-            ..self.y.clone()
-        };
-        let ticks = scaled.ticks().into_iter();
-        ticks.map(|(value, text)| (value * unit, text)).collect()
-    }
-
-    /// "(1/N) dN/dm [1/GeV] · 10³" where the labels are thousandths.
-    fn y_titled(&self) -> String {
-        match self.y_power() {
-            Some(power) => format!("{} · {}", self.y_title, power_of_ten(-power)),
-            None => self.y_title.to_string(),
         }
     }
 
@@ -229,7 +220,8 @@ impl Frame<'_> {
                 canvas.text((x, bottom + 17.0), Tie::Middle, TEXT, &text);
             }
         }
-        for (value, text) in self.y_ticks() {
+        let (ticks, power) = self.y.short_ticks(ROOM);
+        for (value, text) in ticks {
             let (y, length) = (self.y.at(value), if text.is_empty() { 3.0 } else { 6.0 });
             canvas.line((left, y), (left + length, y), INK, 1.0);
             canvas.line((right, y), (right - length, y), INK, 1.0);
@@ -239,7 +231,8 @@ impl Frame<'_> {
         if let Some(title) = self.x_title {
             canvas.text((right, bottom + 38.0), Tie::End, 14, title);
         }
-        canvas.upwards((left - 54.0, top), Tie::End, 14, &self.y_titled());
+        let title = format!("{}{power}", self.y_title);
+        canvas.upwards((left - 54.0, top), Tie::End, 14, &title);
     }
 }
 
@@ -271,36 +264,27 @@ mod tests {
 
     #[test]
     fn small_numbers_do_not_run_into_the_title() {
-        let x = Axis::linear(0.0, 1.0, 78.0, 562.0);
-        let frame = |y| Frame {
-            x: &x,
-            y,
-            x_title: None,
-            y_title: "dN/dm [1/GeV]",
-            grid: false,
-        };
         for (low, high) in [
             (0.0, 0.00123),
             (-3.2e-5, 8e-5),
             (0.0, 4.5e7),
             (0.991, 0.99102),
         ] {
-            let y = Axis::linear(low, high, 338.0, 34.0);
-            let frame = frame(&y);
-            let ticks = frame.y_ticks();
-            assert!(ticks.len() >= 2);
+            let (ticks, power) = Axis::linear(low, high, 338.0, 34.0).short_ticks(ROOM);
+            assert!(ticks.len() >= 2 && (high == 4.5e7 || !power.is_empty()));
             for (value, text) in &ticks {
                 assert!((low - 1e-9..=high * 1.000_001).contains(value), "{value}");
-                if low <= 0.0 {
-                    assert!(text.chars().count() <= ROOM, "'{text}' of {high}");
-                }
+                // Numbers that differ in their fifth digit need five.
+                assert!(
+                    low > 0.0 || text.chars().count() <= ROOM,
+                    "'{text}' of {high}"
+                );
             }
         }
-        let y = Axis::linear(0.0, 0.00123, 338.0, 34.0);
-        assert_eq!(frame(&y).y_titled(), "dN/dm [1/GeV] · 10³");
-        assert_eq!(frame(&y).y_ticks()[1].1, "0.2");
-        let y = Axis::linear(0.0, 0.06, 338.0, 34.0);
-        assert_eq!(frame(&y).y_titled(), "dN/dm [1/GeV]");
+        let (ticks, power) = Axis::linear(0.0, 0.00123, 338.0, 34.0).short_ticks(ROOM);
+        assert_eq!((ticks[1].1.as_str(), power.as_str()), ("0.2", " · 10³"));
+        let (ticks, power) = Axis::linear(0.0, 0.06, 338.0, 34.0).short_ticks(ROOM);
+        assert_eq!((ticks[1].1.as_str(), power.as_str()), ("0.01", ""));
     }
 
     #[test]
