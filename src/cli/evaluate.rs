@@ -306,7 +306,7 @@ fn summary(class: &ClassEvaluation) -> Vec<String> {
         reasons,
     );
     line(
-        "FPD, JetNet's fit",
+        "FPD by JetNet x 1000",
         features.map(|d| d.fpd_jetnet.map(|f| thousandths(f.value, f.error))),
         "fpd_jetnet",
         reasons,
@@ -318,7 +318,7 @@ fn summary(class: &ClassEvaluation) -> Vec<String> {
         reasons,
     );
     line(
-        "KPD, none twice",
+        "KPD unbiased x 1000",
         features.map(|d| d.kpd_unbiased.map(|k| thousandths(k.value, k.error))),
         "kpd_unbiased",
         reasons,

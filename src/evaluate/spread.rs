@@ -30,11 +30,15 @@ impl Spread {
         let mean = sum(&|x, w| w * x) / total;
         let variance = sum(&|x, w| w * (x - mean).powi(2)) / total;
         let std = (variance >= 0.0).then(|| variance.sqrt());
-        let mean_error = sum(&|x, w| (w * (x - mean)).powi(2)).sqrt() / total;
+        let squares = sum(&|x, w| (w * (x - mean)).powi(2)) / total;
+        let mean_error = squares.sqrt() / total.sqrt();
         let std_error = std.map(|std| {
-            let spread = sum(&|x, w| (w * ((x - mean).powi(2) - variance)).powi(2));
+            let spread = match sample.weights {
+                None => sum(&|x, _| (x - mean).powi(4)) / total - variance * variance,
+                Some(_) => sum(&|x, w| (w * ((x - mean).powi(2) - variance)).powi(2)) / total,
+            };
             if std > 0.0 {
-                spread.sqrt() / total / (2.0 * std)
+                (spread.max(0.0) / total).sqrt() / (2.0 * std)
             } else {
                 0.0
             }

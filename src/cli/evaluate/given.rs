@@ -123,7 +123,8 @@ pub(super) fn lines(class: &ClassEvaluation) -> Vec<String> {
             ));
         }
         lines.extend(response.quantities.iter().map(|q| line(response, q)));
-        if let Some(suggestion) = &response.suggestion {
+        // Once is enough: it is the same for every class.
+        if let Some(suggestion) = response.suggestion.as_ref().filter(|_| class.name == "all") {
             lines.push(suggestion.clone());
         }
     }
