@@ -64,9 +64,10 @@ fn yes() -> bool {
 /// Errors of an AUC above 0.5 that are no chance.
 const ERRORS: f64 = 3.0;
 
-/// What is said of a classifier that has learnt nothing, everywhere.
-pub const NOTHING: &str =
-    "the classifier has learnt nothing (its loss is ln 2): its AUC is no evidence of agreement";
+/// What is said of a classifier that has learnt nothing ..
+const NOTHING: &str = "the classifier has learnt nothing (its loss is ln 2)";
+/// .. and what follows.
+const NO_EVIDENCE: &str = "its AUC is no evidence of agreement";
 
 impl Learnt {
     /// Also by the AUC of the test.
@@ -77,9 +78,9 @@ impl Learnt {
         }
     }
 
-    /// [`NOTHING`], where it is so.
-    pub fn remark(&self) -> Option<&'static str> {
-        (!self.learnt).then_some(NOTHING)
+    /// That it has learnt nothing, where it is so.
+    pub fn remark(&self) -> Option<String> {
+        (!self.learnt).then(|| format!("{NOTHING}: {NO_EVIDENCE}"))
     }
 }
 

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::distance;
 use super::distance::{Batched, Distance, Resampling};
 use super::features::Points;
-use super::histogram::{Binning, Comparison};
+use super::histogram::Comparison;
 use super::images::ImageEvaluation;
+use super::observable::{OBSERVABLES, Observable};
 use super::resample::{Use, class_stream, halves};
 use super::response::{Response, Responses};
 use super::separation::separation;
@@ -17,89 +18,6 @@ use super::weights::{self, Sample, WeightSummary};
 use super::{EvaluateError, Halves, Options, Reasons, Sides, Unavailable, value_or_reason};
 use crate::data::{Dataset, SparseImages};
 use crate::physics::{Geometry, ImageObservables, observables};
-
-/// An observable that truth and generated are compared in.
-#[derive(Debug, Clone, Copy)]
-pub struct Observable {
-    /// Its key in files.
-    pub name: &'static str,
-    /// For readers.
-    pub title: &'static str,
-    /// Symbol for axes.
-    pub symbol: &'static str,
-    /// "GeV", or empty for a pure number.
-    pub unit: &'static str,
-    binning: Binning,
-    pub(super) pick: fn(&ImageObservables) -> f32,
-}
-
-/// What is compared, in the order of tables.
-pub const OBSERVABLES: [Observable; 7] = [
-    Observable {
-        name: "jet_pt",
-        title: "Transverse momentum",
-        symbol: "pT",
-        unit: "GeV",
-        binning: Binning::Fixed {
-            low: 200.0,
-            high: 340.0,
-            edges: 50,
-        },
-        pick: |o| o.jet_pt,
-    },
-    Observable {
-        name: "jet_mass",
-        title: "Mass",
-        symbol: "m",
-        unit: "GeV",
-        binning: Binning::Fixed {
-            low: 40.0,
-            high: 120.0,
-            edges: 50,
-        },
-        pick: |o| o.jet_mass,
-    },
-    Observable {
-        name: "tau_1",
-        title: "1-subjettiness",
-        symbol: "τ₁",
-        unit: "",
-        binning: Binning::Quantiles,
-        pick: |o| o.tau_1,
-    },
-    Observable {
-        name: "tau_2",
-        title: "2-subjettiness",
-        symbol: "τ₂",
-        unit: "",
-        binning: Binning::Quantiles,
-        pick: |o| o.tau_2,
-    },
-    Observable {
-        name: "tau_21",
-        title: "Subjettiness ratio",
-        symbol: "τ₂₁",
-        unit: "",
-        binning: Binning::Quantiles,
-        pick: |o| o.tau_21,
-    },
-    Observable {
-        name: "multiplicity",
-        title: "Nonzero pixels",
-        symbol: "n",
-        unit: "",
-        binning: Binning::Whole,
-        pick: |o| o.multiplicity,
-    },
-    Observable {
-        name: "intensity",
-        title: "Sum of all pixels",
-        symbol: "ΣI",
-        unit: "GeV",
-        binning: Binning::Quantiles,
-        pick: |o| o.intensity,
-    },
-];
 
 /// Names of the classes, and the value of `signal` that tells each.
 pub(super) const CLASSES: [(&str, Option<f32>); 3] = [

@@ -15,6 +15,7 @@ mod histogram;
 mod images;
 mod kernel;
 mod neighbours;
+mod observable;
 #[cfg(feature = "report")]
 pub mod report;
 mod resample;
@@ -25,9 +26,7 @@ mod ssim;
 mod vectors;
 mod weights;
 
-pub use compare::{
-    ClassEvaluation, Evaluation, OBSERVABLES, Observable, ObservableEvaluation, evaluate,
-};
+pub use compare::{ClassEvaluation, Evaluation, ObservableEvaluation, evaluate};
 pub use distance::{Batched, Distance, Floor, Resampling, distance, w1};
 pub use features::{FEATURES, Points};
 pub use frechet::{Fpd, FpdJetnet};
@@ -35,6 +34,7 @@ pub use histogram::{Binning, Comparison, Histogram, Ratio};
 pub use images::{ImageDistances, ImageEvaluation};
 pub use kernel::{Kpd, KpdUnbiased};
 pub use neighbours::Neighbours;
+pub use observable::{OBSERVABLES, Observable};
 pub use response::{Given, GivenBin, GivenRatio, Response, Verdict};
 pub use separation::separation;
 pub use spread::Spread;
@@ -134,7 +134,7 @@ pub enum Unavailable {
     )]
     Cancelled,
     /// A fit that does not end.
-    #[error("JetNet's fit does not end (SciPy gives up after 200 steps)")]
+    #[error("the fit of JetNet does not end (SciPy gives up after 200 steps)")]
     Unfitted,
     /// A width whose square is below 0.
     #[error("negative weights make the square of a width negative (there is no width)")]

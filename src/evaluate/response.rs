@@ -6,9 +6,9 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::compare::{OBSERVABLES, Observable};
 use super::distance;
 use super::distance::{Distance, Resampling};
+use super::observable::{OBSERVABLES, Observable};
 use super::spread::Spread;
 use super::weights::{self, Sample, weight};
 use super::{EvaluateError, Sides};
@@ -416,7 +416,7 @@ fn suggestion(condition: &str, quantities: &[Given]) -> Option<String> {
     let correlation = sum.correlation.filter(|c| *c >= FOLLOWS)?;
     (sum.verdict? > Verdict::AtTheFloor).then(|| {
         format!(
-            "the sum of an image nearly follows from '{condition}' (their correlation is {correlation:.3} in the truth): a \
+            "the sum of an image nearly follows from '{condition}' (their correlation is {correlation:.3} in the truth); a \
              model with a total among its conditions ('total' under [condition] in its configuration) keeps to the sum that \
              it is told"
         )

@@ -353,3 +353,31 @@ fn weights_that_cancel_are_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn reports_of_earlier_programs_are_read() {
+    let (truth, generated) = (
+        calorimeter(120, 5, 0.85, 0.05),
+        calorimeter(120, 6, 0.85, 0.05),
+    );
+    let found = evaluate(&truth, &generated, &quick()).unwrap();
+    let extras = Extras {
+        meta: Meta::of(&found),
+        ..Extras::default()
+    };
+    let text = MetricsFile::new(&found, &extras).to_json();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let part = |json: &mut serde_json::Value, pointer: &str, key: &str| {
+        let found = json.pointer_mut(pointer).and_then(|v| v.as_object_mut());
+        assert!(found.unwrap().remove(key).is_some(), "{pointer} {key}");
+    };
+    part(&mut json, "", "response");
+    part(&mut json, "/meta", "format");
+    for key in ["fpd_jetnet", "kpd_unbiased"] {
+        part(&mut json, "/features/all", key);
+        part(&mut json, "/features/all/halves", key);
+    }
+    let old: MetricsFile = serde_json::from_value(json).unwrap();
+    assert_eq!((old.meta.format, old.response.len()), (1, 0));
+    assert_eq!(old.features["all"].distances.kpd_unbiased, None);
+}

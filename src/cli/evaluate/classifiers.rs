@@ -82,7 +82,7 @@ pub(super) fn summary(found: &report::Classifiers) -> Vec<(&str, String)> {
         };
         lines.push((name.as_str(), format!("two-sample       {text}")));
         let nothing = test.as_ref().and_then(|t| t.generated.learnt.remark());
-        lines.extend(nothing.map(|remark| (name.as_str(), remark.to_string())));
+        lines.extend(nothing.map(|remark| (name.as_str(), remark)));
     }
     let text = match &found.transfer {
         None => missing(found.reasons.get("transfer")),

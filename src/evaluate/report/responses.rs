@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::tables::{number, tag};
-use super::text::{escape, thousands};
-use crate::evaluate::{Given, GivenBin, OBSERVABLES, Response, Spread};
+use super::text::{escape, number, thousands};
+use crate::evaluate::{Given, GivenBin, OBSERVABLES, Response, Spread, Verdict};
 
 /// All conditions of a class.
 pub(super) fn write(out: &mut String, found: &BTreeMap<String, Response>) {
@@ -122,4 +121,15 @@ fn one(out: &mut String, name: &str, bin: &GivenBin, [low, high]: [f64; 2]) {
         let _ = write!(out, "<td>{cell}</td>");
     }
     out.push_str("</tr>\n");
+}
+
+/// A verdict's style and word.
+pub(super) fn tag(verdict: Option<Verdict>) -> (&'static str, &'static str) {
+    let style = match verdict {
+        Some(Verdict::AtTheFloor) => "good",
+        Some(Verdict::Near) => "fair",
+        Some(Verdict::Far) => "far",
+        None => return ("none", ""),
+    };
+    (style, verdict.map_or("", Verdict::word))
 }

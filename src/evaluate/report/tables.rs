@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use super::metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
 use super::responses;
-use super::text::{escape, thousands, value_with_error};
+use super::responses::tag;
+use super::text::{escape, number, thousands, value_with_error};
 use crate::evaluate::compare::Metrics;
 use crate::evaluate::{
     FeatureDistances, ImageDistances, Neighbours, OBSERVABLES, Observable, Reasons, Response,
@@ -52,10 +53,6 @@ fn named(observable: &Observable) -> String {
         unit => format!(" [{unit}]"),
     };
     format!("{} <i>{}</i>{unit}", observable.title, observable.symbol)
-}
-
-pub(super) fn number(value: Option<f64>, error: Option<f64>) -> String {
-    value.map_or("–".to_string(), |v| value_with_error(v, error))
 }
 
 /// How much the events of either side tell.
@@ -327,15 +324,4 @@ fn closeness(m: &Metrics) -> (&'static str, &'static str) {
         (Some(w1), Some(floor), Some(spread)) => tag(Some(Verdict::of(w1, floor, spread))),
         _ => tag(None),
     }
-}
-
-/// A verdict's style and word.
-pub(super) fn tag(verdict: Option<Verdict>) -> (&'static str, &'static str) {
-    let style = match verdict {
-        Some(Verdict::AtTheFloor) => "good",
-        Some(Verdict::Near) => "fair",
-        Some(Verdict::Far) => "far",
-        None => return ("none", ""),
-    };
-    (style, verdict.map_or("", Verdict::word))
 }

@@ -72,7 +72,7 @@ fn remark(out: &mut String, title: &str, columns: usize, learnt: Learnt) {
         let _ = writeln!(
             out,
             "<tr><td>{title}</td><td></td><td colspan=\"{columns}\"><span class=\"tag none\">{}</span></td></tr>",
-            escape(remark)
+            escape(&remark)
         );
     }
 }
