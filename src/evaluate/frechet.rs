@@ -35,9 +35,9 @@ pub struct Fpd {
 
 /// What JetNet makes of the points of an [`Fpd`].
 ///
-/// Its fit (SciPy's `curve_fit` with bounds, from intercept 1 and slope 1) ends where the gradient is below 1e-8. The slope's
-/// share of the gradient is of the size of 1/size times the distance, so where distances are below some 1e-3, the fit
-/// ends with a slope near 0 and gives the mean of the points instead of their intercept.
+/// Its fit (SciPy's `curve_fit` with bounds, from intercept 1 and slope 1) ends where the gradient is below 1e-8. With 1/size of
+/// some 3e-5, the slope's share of it is, for slopes of up to about 10: the fit ends with a slope near 0 and gives the mean of
+/// the points instead of their intercept, 1e-4 too large for a slope of 3.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FpdJetnet {
     /// The intercept that the fit ends with.
