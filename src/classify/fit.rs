@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::input::Labelled;
 use super::network::Classifier;
@@ -39,6 +40,62 @@ pub(super) struct Fitted {
     pub epochs: usize,
     /// Whose parameters were kept, counted from 1.
     pub best_epoch: usize,
+    /// What it knows of images that it has not been trained on.
+    pub learnt: Learnt,
+}
+
+/// Whether a classifier has learnt anything.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Learnt {
+    /// Whether it tells the classes of the validation images apart, or those of the test, by more than three errors of its
+    /// AUC. If not, its AUC says nothing of the images: it may be a network that cannot learn.
+    #[serde(default = "yes")]
+    pub learnt: bool,
+    /// The smallest mean binary cross entropy of the validation images after an epoch, nats; `ln 2` is guessing.
+    #[serde(default)]
+    pub validation_loss: Option<f64>,
+}
+
+/// Reports of before did not say.
+fn yes() -> bool {
+    true
+}
+
+/// Errors of an AUC above 0.5 that are no chance.
+const ERRORS: f64 = 3.0;
+
+/// What is said of a classifier that has learnt nothing ..
+const NOTHING: &str = "the classifier has learnt nothing (its loss is ln 2)";
+/// .. and what follows.
+const NO_EVIDENCE: &str = "its AUC is no evidence of agreement";
+
+impl Learnt {
+    /// Also by the AUC of the test.
+    pub(super) fn with(self, test: score::Auc) -> Self {
+        Self {
+            learnt: self.learnt || above_chance(test),
+            ..self
+        }
+    }
+
+    /// That it has learnt nothing, where it is so.
+    pub fn remark(&self) -> Option<String> {
+        (!self.learnt).then(|| format!("{NOTHING}: {NO_EVIDENCE}"))
+    }
+}
+
+fn above_chance(auc: score::Auc) -> bool {
+    auc.value - ERRORS * auc.error > 0.5 && auc.value > 0.5
+}
+
+/// Mean binary cross entropy of logits in nats, stable for any of them.
+fn cross_entropy(logits: &[f32], labels: &[bool]) -> f64 {
+    let each = logits.iter().zip(labels).map(|(logit, label)| {
+        let logit = f64::from(*logit);
+        let missed = if *label { -logit } else { logit };
+        missed.max(0.0) + (-missed.abs()).exp().ln_1p()
+    });
+    each.sum::<f64>() / logits.len().max(1) as f64
 }
 
 /// Which training it is.
@@ -120,6 +177,8 @@ struct Best {
     auc: f64,
     /// Whether that is above 0.5 by more than its error.
     told_apart: bool,
+    /// Whether it is by more than chance.
+    above_chance: bool,
     parameters: Vec<Tensor>,
 }
 
@@ -153,6 +212,7 @@ impl Training<'_> {
         let labels = validation.labels();
         let mut best: Option<Best> = None;
         let mut epochs = 0;
+        let mut least = f64::INFINITY;
         for epoch in 1..=options.epochs {
             let clock = Instant::now();
             let diverged = || ClassifyError::Diverged {
@@ -175,6 +235,7 @@ impl Training<'_> {
             // A score that is no number has no place in a ranking.
             let found = score::auc(&scores, &labels).ok_or_else(diverged)?;
             let auc = found.value;
+            least = least.min(cross_entropy(&scores, &labels));
             let silent = scores.iter().all(|s| *s == scores[0]);
             let told_apart = best.as_ref().is_some_and(|b| b.told_apart);
             if silent && !last && !told_apart {
@@ -191,6 +252,7 @@ impl Training<'_> {
                     epoch,
                     auc,
                     told_apart: auc - found.error > 0.5,
+                    above_chance: above_chance(found),
                     parameters: kept.collect::<Result<_>>()?,
                 });
             }
@@ -209,9 +271,9 @@ impl Training<'_> {
                 break;
             }
         }
-        let mut best_epoch = 0;
+        let (mut best_epoch, mut learnt) = (0, false);
         if let Some(best) = best {
-            best_epoch = best.epoch;
+            (best_epoch, learnt) = (best.epoch, best.above_chance);
             for (parameter, kept) in classifier.parameters.iter().zip(&best.parameters) {
                 parameter.set(kept)?;
             }
@@ -220,6 +282,10 @@ impl Training<'_> {
             classifier,
             epochs,
             best_epoch,
+            learnt: Learnt {
+                learnt,
+                validation_loss: least.is_finite().then_some(least),
+            },
         }))
     }
 }
@@ -299,6 +365,16 @@ mod tests {
             images.push((0..169).map(|p| (p, light + f32::from(i))));
         }
         images
+    }
+
+    #[test]
+    fn the_cross_entropy_of_guessing_is_ln_2() {
+        let labels = [true, false];
+        assert_eq!(cross_entropy(&[0.0, 0.0], &labels), std::f64::consts::LN_2);
+        // -ln of 1 / (1 + e^-2), for either.
+        let found = cross_entropy(&[2.0, -2.0], &labels);
+        assert!((found - 0.126_928_011).abs() < 1e-8, "{found}");
+        assert_eq!(cross_entropy(&[-500.0, -500.0], &labels), 250.0);
     }
 
     #[test]

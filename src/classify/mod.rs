@@ -16,7 +16,7 @@ mod transfer;
 mod two_sample;
 
 pub use calibrate::{EDGE, Isotonic};
-pub use fit::{Epoch, Progress};
+pub use fit::{Epoch, Learnt, Progress};
 pub use input::CHANNELS;
 pub use network::Network;
 pub use score::{Auc, Jsd, RocPoint, auc, false_positive_at, jsd, roc};

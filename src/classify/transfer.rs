@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fit::{Progress, Run, fit};
+use super::fit::{Learnt, Progress, Run, fit};
 use super::input::Labelled;
 use super::{Class, ClassifyError, LEAST, Options, Sizes, classes, score};
 use crate::data::SparseImages;
@@ -31,6 +31,8 @@ pub struct Transferred {
     pub rejection: Option<f64>,
     pub rejection_error: Option<f64>,
     pub roc: Vec<[f64; 2]>,
+    #[serde(flatten)]
+    pub learnt: Learnt,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -98,6 +100,7 @@ pub fn transfer(
             &fitted.scores(&test)?,
             &test.labels(),
             [fitted.epochs, fitted.best_epoch],
+            fitted.learnt,
         )
         .ok_or_else(diverged)
     };
@@ -129,6 +132,7 @@ fn judged(
     scores: &[f32],
     labels: &[bool],
     [epochs, best_epoch]: [usize; 2],
+    learnt: Learnt,
 ) -> Option<Transferred> {
     let auc = score::auc(scores, labels)?;
     let curve = score::roc(scores, labels)?;
@@ -141,6 +145,7 @@ fn judged(
         best_epoch,
         auc: auc.value,
         auc_error: auc.error,
+        learnt: learnt.with(auc),
         rejection,
         // Of the number of background events that pass, which is binomial.
         rejection_error: rejection.map(|r| r * ((1.0 - passed) / (passed * background)).sqrt()),

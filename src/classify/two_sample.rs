@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::Isotonic;
-use super::fit::{Progress, Run, fit};
+use super::fit::{Learnt, Progress, Run, fit};
 use super::input::Labelled;
 use super::{Class, ClassifyError, LEAST, Options, Sizes, classes, score};
 use crate::data::SparseImages;
@@ -33,6 +33,8 @@ pub struct Separation {
     pub auc_error: f64,
     pub jsd: f64,
     pub jsd_error: f64,
+    #[serde(flatten)]
+    pub learnt: Learnt,
 }
 
 /// Train a classifier to tell `truth` (the positive class) from `generated`, and another one on two disjoint parts of
@@ -138,5 +140,6 @@ fn train_and_judge(
         auc_error: auc.error,
         jsd: jsd.value,
         jsd_error: jsd.error,
+        learnt: fitted.learnt.with(auc),
     })
 }

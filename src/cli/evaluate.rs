@@ -1,6 +1,7 @@
 //! `sarm evaluate`
 
 mod classifiers;
+mod given;
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,8 @@ use crate::run::train::read_metrics;
 /// All observables are computed from the pixels. Each Wasserstein distance (W1) comes with its bootstrap error and its
 /// floor: the distance between two true samples of the same sizes. The report also has separation powers, average images,
 /// zero fractions, Fréchet and kernel physics distances (FPD, KPD), precision, recall, density and coverage, each with its
-/// value for one half of the truth against the other. With --classifiers, which takes minutes, it also says how well a
+/// value for one half of the truth against the other. Where the generated files hold their conditions, sum, pT, mass and
+/// number of pixels are also compared in bins of each. With --classifiers, which takes minutes, it also says how well a
 /// classifier tells generated images from true ones, and how well a classifier trained on generated images separates true
 /// signal from true background.
 #[derive(clap::Args)]
@@ -44,6 +46,10 @@ pub struct Evaluate {
     /// Rows to use of each --generated file.
     #[arg(long, value_name = "NAME=VALUE|NAME=LOW..HIGH")]
     select_generated: Vec<Selection>,
+    /// Condition that images are compared in bins of: data set NAME of the truth, given_NAME or NAME of the generated files.
+    /// May be repeated [default: the conditions that the generated files hold].
+    #[arg(long, value_name = "NAME")]
+    condition: Vec<String>,
     /// Directory for the report.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -80,11 +86,18 @@ impl Evaluate {
         let (nll, training) = self.training()?;
         // Reading and evaluating use the global pool.
         global.start_threads()?;
-        let read = |paths: &[PathBuf], selections: &[Selection], size| {
+        let conditions = match self.condition.as_slice() {
+            [] => given::found(&self.truth, &self.generated, &self.file.options()),
+            named => named.to_vec(),
+        };
+        let read = |paths: &[PathBuf], selections: &[Selection], size: Option<_>| {
             data::read_all(
                 paths,
                 &ReadOptions {
                     selections: selections.to_vec(),
+                    columns: conditions.clone(),
+                    // Of generated images what they were given, and not what came out.
+                    prefer_given: size.is_some(),
                     size,
                     file: self.file.options(),
                     ..ReadOptions::default()
@@ -106,6 +119,7 @@ impl Evaluate {
                 seed: self.seed,
                 ..Resampling::default()
             },
+            conditions: conditions.clone(),
             ..Options::default()
         };
         let evaluation = evaluate(&truth, &generated, &options)?;
@@ -230,6 +244,8 @@ fn summary(class: &ClassEvaluation) -> Vec<String> {
             o.observable.name, m.unit
         ));
     }
+    lines.splice(0..0, given::weights(class));
+    lines.extend(given::lines(class));
     let images = [
         Some(&class.images.distances),
         class.images.halves.as_ref().map(|h| &h.found),
@@ -295,9 +311,21 @@ fn summary(class: &ClassEvaluation) -> Vec<String> {
         reasons,
     );
     line(
+        "FPD by JetNet x 1000",
+        features.map(|d| d.fpd_jetnet.map(|f| thousandths(f.value, f.error))),
+        "fpd_jetnet",
+        reasons,
+    );
+    line(
         "KPD x 1000",
         features.map(|d| d.kpd.map(|k| thousandths(k.value, k.error))),
         "kpd",
+        reasons,
+    );
+    line(
+        "KPD unbiased x 1000",
+        features.map(|d| d.kpd_unbiased.map(|k| thousandths(k.value, k.error))),
+        "kpd_unbiased",
         reasons,
     );
     line(
@@ -322,8 +350,10 @@ const UNEVEN: f64 = 0.02;
 fn uneven(truth: &Dataset, generated: &Dataset) -> Option<String> {
     let signal = |data: &Dataset| {
         let labels = data.columns.get("signal")?;
-        let n = labels.len() as f64;
-        (n > 0.0).then(|| (labels.iter().filter(|s| **s == 1.0).count() as f64, n))
+        let weight = |i: usize| data.weights.as_ref().map_or(1.0, |w| f64::from(w[i]));
+        let n: f64 = (0..labels.len()).map(weight).sum();
+        let hits = labels.iter().enumerate().filter(|(_, s)| **s == 1.0);
+        (n > 0.0).then(|| (hits.map(|(i, _)| weight(i)).sum::<f64>(), n))
     };
     let ((a, of_a), (b, of_b)) = (signal(truth)?, signal(generated)?);
     let both = (a + b) / (of_a + of_b);

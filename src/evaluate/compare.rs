@@ -6,97 +6,18 @@ use serde::{Deserialize, Serialize};
 use super::distance;
 use super::distance::{Batched, Distance, Resampling};
 use super::features::Points;
-use super::histogram::{Binning, Comparison};
+use super::histogram::Comparison;
 use super::images::ImageEvaluation;
+use super::observable::{OBSERVABLES, Observable};
 use super::resample::{Use, class_stream, halves};
+use super::response::{Response, Responses};
 use super::separation::separation;
+use super::spread::Spread;
 use super::vectors::{FeatureDistances, Source, feature_distances};
+use super::weights::{self, Sample, WeightSummary};
 use super::{EvaluateError, Halves, Options, Reasons, Sides, Unavailable, value_or_reason};
 use crate::data::{Dataset, SparseImages};
 use crate::physics::{Geometry, ImageObservables, observables};
-
-/// An observable that truth and generated are compared in.
-#[derive(Debug, Clone, Copy)]
-pub struct Observable {
-    /// Its key in files.
-    pub name: &'static str,
-    /// For readers.
-    pub title: &'static str,
-    /// Symbol for axes.
-    pub symbol: &'static str,
-    /// "GeV", or empty for a pure number.
-    pub unit: &'static str,
-    binning: Binning,
-    pick: fn(&ImageObservables) -> f32,
-}
-
-/// What is compared, in the order of tables.
-pub const OBSERVABLES: [Observable; 7] = [
-    Observable {
-        name: "jet_pt",
-        title: "Transverse momentum",
-        symbol: "pT",
-        unit: "GeV",
-        binning: Binning::Fixed {
-            low: 200.0,
-            high: 340.0,
-            edges: 50,
-        },
-        pick: |o| o.jet_pt,
-    },
-    Observable {
-        name: "jet_mass",
-        title: "Mass",
-        symbol: "m",
-        unit: "GeV",
-        binning: Binning::Fixed {
-            low: 40.0,
-            high: 120.0,
-            edges: 50,
-        },
-        pick: |o| o.jet_mass,
-    },
-    Observable {
-        name: "tau_1",
-        title: "1-subjettiness",
-        symbol: "τ₁",
-        unit: "",
-        binning: Binning::Quantiles,
-        pick: |o| o.tau_1,
-    },
-    Observable {
-        name: "tau_2",
-        title: "2-subjettiness",
-        symbol: "τ₂",
-        unit: "",
-        binning: Binning::Quantiles,
-        pick: |o| o.tau_2,
-    },
-    Observable {
-        name: "tau_21",
-        title: "Subjettiness ratio",
-        symbol: "τ₂₁",
-        unit: "",
-        binning: Binning::Quantiles,
-        pick: |o| o.tau_21,
-    },
-    Observable {
-        name: "multiplicity",
-        title: "Nonzero pixels",
-        symbol: "n",
-        unit: "",
-        binning: Binning::Whole,
-        pick: |o| o.multiplicity,
-    },
-    Observable {
-        name: "intensity",
-        title: "Sum of all pixels",
-        symbol: "ΣI",
-        unit: "GeV",
-        binning: Binning::Quantiles,
-        pick: |o| o.intensity,
-    },
-];
 
 /// Names of the classes, and the value of `signal` that tells each.
 pub(super) const CLASSES: [(&str, Option<f32>); 3] = [
@@ -123,6 +44,8 @@ pub struct ClassEvaluation {
     pub name: &'static str,
     /// Images compared.
     pub counts: Sides<usize>,
+    /// Their weights, where a side has some.
+    pub weights: Option<Sides<WeightSummary>>,
     /// In the order of [`OBSERVABLES`].
     pub observables: Vec<ObservableEvaluation>,
     /// Average images, sparsity, pixel spectra.
@@ -131,6 +54,8 @@ pub struct ClassEvaluation {
     pub features: FeatureDistances,
     /// The same of truth against itself.
     pub feature_halves: Halves<FeatureDistances>,
+    /// What comes out for what was asked for, in the order of [`Options::conditions`].
+    pub responses: Vec<Response>,
     /// The first few images, for a look.
     pub samples: Sides<SparseImages>,
 }
@@ -163,12 +88,12 @@ pub struct Metrics {
     pub halves: Halves<ObservableDistances>,
     pub truth_mean: f64,
     pub truth_mean_error: f64,
-    pub truth_std: f64,
-    pub truth_std_error: f64,
+    pub truth_std: Option<f64>,
+    pub truth_std_error: Option<f64>,
     pub generated_mean: f64,
     pub generated_mean_error: f64,
-    pub generated_std: f64,
-    pub generated_std_error: f64,
+    pub generated_std: Option<f64>,
+    pub generated_std_error: Option<f64>,
     pub truth_count: usize,
     pub generated_count: usize,
 }
@@ -188,11 +113,13 @@ pub struct ObservableDistances {
 /// Compare two data sets by their pixels.
 ///
 /// Rows of class `signal` (`signal == 1`) and `background` (`signal == 0`) are compared apart
-/// where both sides hold any; `all` always is there.
+/// where both sides hold any; `all` always is there. Where a side has [weights](Dataset::weights), every number is that of
+/// the weighted events, or absent with a reason.
 ///
 /// # Errors
-/// Different image sizes, fewer than two images on a side, a `signal` data set of another length
-/// than its images, an impossible [`Options::range`].
+/// Different image sizes, fewer than two images on a side, a `signal` data set, weights or a
+/// [condition](Options::conditions) of another length than its images, a class whose weights do not add up to more than 0,
+/// an impossible [`Options::range`].
 pub fn evaluate(
     truth: &Dataset,
     generated: &Dataset,
@@ -223,27 +150,75 @@ pub fn evaluate(
         }
     }
     let geometry = Geometry::new(a.height(), a.width(), options.range)?;
+    let data = Sides { truth, generated };
+    let responses = Responses::new(&data, &options.conditions)?;
+    let groups = groups(&data)?;
     let rows = Sides {
         truth: observables(a, &geometry)?,
         generated: observables(b, &geometry)?,
     };
-    let data = Sides { truth, generated };
-    let classes = (CLASSES.into_par_iter().enumerate())
-        .filter_map(|(number, (name, label))| {
-            let members = Sides {
-                truth: members(truth, label),
-                generated: members(generated, label),
-            };
-            let empty = members.truth.is_empty() || members.generated.is_empty();
-            let tables = rows.map(|o| o.rows());
-            (!empty).then(|| class(name, number as u32, &data, &tables, &members, options))
-        })
+    let tables = rows.map(|o| o.rows());
+    let classes = (groups.par_iter())
+        .map(|group| class(group, &data, &tables, &responses, options))
         .collect();
     Ok(Evaluation {
         classes,
         geometry,
-        options: *options,
+        options: options.clone(),
     })
+}
+
+/// The events of a class.
+struct Group {
+    name: &'static str,
+    /// Its place in [`CLASSES`].
+    number: u32,
+    members: Sides<Vec<usize>>,
+    /// Of the members; `None` where all weigh the same.
+    weights: Sides<Option<Vec<f32>>>,
+}
+
+/// The classes that both sides hold.
+fn groups(data: &Sides<&Dataset>) -> Result<Vec<Group>, EvaluateError> {
+    for (side, data) in [("truth", data.truth), ("generated", data.generated)] {
+        let images = data.images.len();
+        let weights = data.weights.as_ref().map_or(images, Vec::len);
+        if weights != images {
+            return Err(EvaluateError::Weights {
+                side,
+                weights,
+                images,
+            });
+        }
+    }
+    let mut groups = Vec::new();
+    for (number, (name, label)) in CLASSES.into_iter().enumerate() {
+        let members = data.map(|data| members(data, label));
+        if members.truth.is_empty() || members.generated.is_empty() {
+            continue;
+        }
+        let weights = Sides {
+            truth: weights::of_members(data.truth, &members.truth),
+            generated: weights::of_members(data.generated, &members.generated),
+        };
+        for (side, weights) in [("truth", &weights.truth), ("generated", &weights.generated)] {
+            let sum = weights.as_ref().map_or(1.0, |w| WeightSummary::of(w).sum);
+            if !(sum > 0.0 && sum.is_finite()) {
+                let side = match name {
+                    "all" => side.to_string(),
+                    class => format!("{side}, {class}"),
+                };
+                return Err(EvaluateError::Cancelled { side, sum });
+            }
+        }
+        groups.push(Group {
+            name,
+            number: number as u32,
+            members,
+            weights,
+        });
+    }
+    Ok(groups)
 }
 
 /// Rows of a class: all of them for no label, none where the labels are unknown.
@@ -260,27 +235,32 @@ pub(super) fn members(data: &Dataset, label: Option<f32>) -> Vec<usize> {
 /// The rows of one class, and how to compare them.
 struct Class<'a> {
     rows: &'a Sides<&'a [ImageObservables]>,
-    members: &'a Sides<Vec<usize>>,
+    group: &'a Group,
     /// Two halves of the true members, by their places among them.
     halves: &'a [Vec<usize>; 2],
     resampling: Resampling,
 }
 
 fn class(
-    name: &'static str,
-    number: u32,
+    group: &Group,
     data: &Sides<&Dataset>,
     rows: &Sides<&[ImageObservables]>,
-    members: &Sides<Vec<usize>>,
+    responses: &Responses<'_>,
     options: &Options,
 ) -> ClassEvaluation {
+    let Group {
+        name,
+        number,
+        members,
+        weights,
+    } = group;
     let source = Source {
         seed: options.resampling.seed,
-        stream: class_stream(number),
+        stream: class_stream(*number),
     };
     let of = Class {
         rows,
-        members,
+        group,
         halves: &halves(source.seed, source.stream, members.truth.len()),
         resampling: options.resampling,
     };
@@ -293,14 +273,24 @@ fn class(
     };
     let vectors = || {
         let points = Sides {
-            truth: Points::features(rows.truth, &members.truth),
-            generated: Points::features(rows.generated, &members.generated),
+            truth: Points::features(rows.truth, &members.truth, weights.truth.as_deref()),
+            generated: Points::features(
+                rows.generated,
+                &members.generated,
+                weights.generated.as_deref(),
+            ),
         };
         feature_distances(&points, of.halves, source)
     };
-    let images = || ImageEvaluation::new(&data.map(|d| &d.images), members, of.halves);
-    let (observables, ((features, feature_halves), images)) =
-        rayon::join(observables, || rayon::join(vectors, images));
+    let images = || ImageEvaluation::new(&data.map(|d| &d.images), members, weights, of.halves);
+    let ((observables, responses), ((features, feature_halves), images)) = rayon::join(
+        || {
+            rayon::join(observables, || {
+                responses.of_class(*number, rows, members, weights, options.resampling)
+            })
+        },
+        || rayon::join(vectors, images),
+    );
     let sample = |data: &Dataset, members: &[usize]| {
         data.images
             .gather(members.iter().copied().take(options.samples))
@@ -308,15 +298,32 @@ fn class(
     ClassEvaluation {
         name,
         counts: members.map(Vec::len),
+        weights: summaries(data, members),
         observables,
         images,
         features,
         feature_halves,
+        responses,
         samples: Sides {
             truth: sample(data.truth, &members.truth),
             generated: sample(data.generated, &members.generated),
         },
     }
+}
+
+/// What the weights of a class are like, where a side has some.
+fn summaries(data: &Sides<&Dataset>, members: &Sides<Vec<usize>>) -> Option<Sides<WeightSummary>> {
+    let of = |data: &Dataset, members: &[usize]| {
+        (data.weights.as_deref()).map_or(WeightSummary::ones(members.len()), |weights| {
+            let found: Vec<f32> = members.iter().map(|m| weights[*m]).collect();
+            WeightSummary::of(&found)
+        })
+    };
+    let any = data.truth.weights.is_some() || data.generated.weights.is_some();
+    any.then(|| Sides {
+        truth: of(data.truth, &members.truth),
+        generated: of(data.generated, &members.generated),
+    })
 }
 
 impl Class<'_> {
@@ -325,37 +332,66 @@ impl Class<'_> {
             let pick = |m: &usize| (observable.pick)(&rows[*m]);
             members.iter().map(pick).collect()
         };
-        let truth = pick(self.rows.truth, &self.members.truth);
-        let generated = pick(self.rows.generated, &self.members.generated);
+        let Group {
+            members, weights, ..
+        } = self.group;
+        let truth = pick(self.rows.truth, &members.truth);
+        let generated = pick(self.rows.generated, &members.generated);
         let edges = observable.binning.edges(&truth, &generated);
-        let histogram = Comparison::new(&edges, &truth, &generated);
-        let [first, second] = (self.halves.each_ref())
-            .map(|half| half.iter().map(|k| truth[*k]).collect::<Vec<f32>>());
-        let half_histogram = Comparison::new(&edges, &first, &second);
+        let truth = Sample {
+            values: &truth,
+            weights: weights.truth.as_deref(),
+        };
+        let generated = Sample {
+            values: &generated,
+            weights: weights.generated.as_deref(),
+        };
+        let histogram = Comparison::weighted(&edges, truth, generated);
+        let half_values = (self.halves.each_ref())
+            .map(|half| half.iter().map(|k| truth.values[*k]).collect::<Vec<f32>>());
+        let half_weights = self
+            .halves
+            .each_ref()
+            .map(|half| weights::at(truth.weights, half));
+        let [first, second] = [0, 1].map(|k| Sample {
+            values: &half_values[k],
+            weights: half_weights[k].as_deref(),
+        });
+        let half_histogram = Comparison::weighted(&edges, first, second);
         let seed = self.resampling.seed;
-        let apart = |a: &[f32], b: &[f32], histogram: &Comparison, usage: Use| {
+        let apart = |a: Sample<'_>, b: Sample<'_>, histogram: &Comparison, usage: Use| {
             let mut reasons = Reasons::new();
-            let few = Unavailable::few(2, a.len(), b.len());
-            let found = (a.len().min(b.len()) >= 2).then(|| {
-                let w1 = distance::jetnet(a, b, seed, stream, usage);
-                (w1, separation(&histogram.truth, &histogram.generated))
-            });
-            let (w1, separation) = found.unwrap_or((None, None));
+            let few = a.len().min(b.len()) < 2;
+            let why = |other| match few {
+                true => Unavailable::few(2, a.len(), b.len()),
+                false => other,
+            };
+            let w1 = (!few).then(|| distance::jetnet(a, b, seed, stream, usage));
+            let w1 = w1.flatten().ok_or(why(Unavailable::Cancelled));
+            let found = (!few).then(|| separation(&histogram.truth, &histogram.generated));
+            let unable = match histogram.negative() {
+                true => Unavailable::NegativeBin,
+                false => Unavailable::Cancelled,
+            };
             ObservableDistances {
-                w1_jetnet: value_or_reason(&mut reasons, "w1_jetnet", w1.ok_or(few.clone())),
-                separation: value_or_reason(&mut reasons, "separation", separation.ok_or(few)),
+                w1_jetnet: value_or_reason(&mut reasons, "w1_jetnet", w1),
+                separation: value_or_reason(
+                    &mut reasons,
+                    "separation",
+                    found.flatten().ok_or(why(unable)),
+                ),
                 reasons,
             }
         };
-        let distances = apart(&truth, &generated, &histogram, Use::Jetnet);
+        let distances = apart(truth, generated, &histogram, Use::Jetnet);
         let halves = Halves {
             sizes: [first.len(), second.len()],
-            found: apart(&first, &second, &half_histogram, Use::JetnetHalves),
+            found: apart(first, second, &half_histogram, Use::JetnetHalves),
         };
-        let found = distance::distance(&truth, &generated, &self.resampling, stream);
+        let found = distance::between(truth, generated, &self.resampling, stream);
         ObservableEvaluation {
             observable: *observable,
-            metrics: metrics(observable, &truth, &generated, found, distances, halves),
+            metrics: metrics(observable, truth, generated, found, distances, halves),
             histogram,
         }
     }
@@ -363,8 +399,8 @@ impl Class<'_> {
 
 fn metrics(
     observable: &Observable,
-    truth: &[f32],
-    generated: &[f32],
+    truth: Sample<'_>,
+    generated: Sample<'_>,
     found: Option<Distance>,
     mut distances: ObservableDistances,
     halves: Halves<ObservableDistances>,
@@ -377,6 +413,10 @@ fn metrics(
         found.filter(|_| !few).ok_or(why),
     );
     let (t, g) = (Spread::of(truth), Spread::of(generated));
+    for (side, key) in [(&t, "truth_std"), (&g, "generated_std")] {
+        let width = side.std.ok_or(Unavailable::NoWidth);
+        value_or_reason(&mut distances.reasons, key, width);
+    }
     Metrics {
         unit: observable.unit.to_string(),
         w1: found.map(|d| d.w1),
@@ -396,44 +436,5 @@ fn metrics(
         generated_std_error: g.std_error,
         truth_count: truth.len(),
         generated_count: generated.len(),
-    }
-}
-
-/// Mean and standard deviation of a sample, with their errors.
-struct Spread {
-    mean: f64,
-    /// `std / sqrt(n)`
-    mean_error: f64,
-    /// Of the values: divided by n.
-    std: f64,
-    /// `sqrt((m4 - std^4) / n) / (2 std)` with the fourth moment about the mean: right for any
-    /// shape, `std / sqrt(2n)` for a normal one.
-    std_error: f64,
-}
-
-impl Spread {
-    /// All 0 of nothing.
-    fn of(values: &[f32]) -> Self {
-        let n = values.len().max(1) as f64;
-        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-        let moment = |power: i32| {
-            (values.iter())
-                .map(|v| (f64::from(*v) - mean).powi(power))
-                .sum::<f64>()
-                / n
-        };
-        let (m2, m4) = (moment(2), moment(4));
-        let std = m2.sqrt();
-        let std_error = if std > 0.0 {
-            ((m4 - m2 * m2).max(0.0) / n).sqrt() / (2.0 * std)
-        } else {
-            0.0
-        };
-        Self {
-            mean,
-            mean_error: std / n.sqrt(),
-            std,
-            std_error,
-        }
     }
 }

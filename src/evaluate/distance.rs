@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::resample::{Random, Use, moments};
+use super::weights::Sample;
 
 /// How often to resample, and from which seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub struct Floor {
 
 /// W1 of two samples; `None` when one is empty or holds a number that is not finite.
 pub fn w1(a: &[f32], b: &[f32]) -> Option<f64> {
-    Some(Merged::new(a, b)?.plain())
+    Merged::new(a.into(), b.into())?.plain()
 }
 
 /// W1 of `generated` from `truth` with error and floor.
@@ -75,17 +76,34 @@ pub fn distance(
     resampling: &Resampling,
     stream: u32,
 ) -> Option<Distance> {
+    between(truth.into(), generated.into(), resampling, stream)
+}
+
+/// [`distance`] of weighted samples; `None` also where the weights of a side do not add up to more than 0.
+///
+/// A bootstrap replica takes the weights of its events along. The floor is that of as many effective
+/// events, `(sum w)^2 / sum w^2`, as either side has.
+pub(super) fn between(
+    truth: Sample<'_>,
+    generated: Sample<'_>,
+    resampling: &Resampling,
+    stream: u32,
+) -> Option<Distance> {
     let merged = Merged::new(truth, generated)?;
     let enough = truth.len() >= 2 && generated.len() >= 2;
     let seed = resampling.seed;
     Some(Distance {
-        w1: merged.plain(),
-        error: (enough && resampling.bootstrap >= 2).then(|| {
-            let sizes = [truth.len(), generated.len()];
-            moments(&merged.drawn(resampling.bootstrap, sizes, seed, stream, Use::Error)).1
-        }),
+        w1: merged.plain()?,
+        error: (enough && resampling.bootstrap >= 2)
+            .then(|| {
+                let sizes = [truth.len(), generated.len()];
+                merged.drawn(resampling.bootstrap, sizes, seed, stream, Use::Error)
+            })
+            .filter(|found| found.len() >= 2)
+            .map(|found| moments(&found).1),
         floor: (enough && resampling.splits >= 1)
-            .then(|| floor(truth, generated.len(), resampling.splits, seed, stream)),
+            .then(|| floor(truth, generated, resampling.splits, seed, stream))
+            .flatten(),
     })
 }
 
@@ -108,10 +126,19 @@ pub struct Batched {
 /// JetNet's number of batches and their size.
 const JETNET: (usize, usize) = (5, 50_000);
 
-/// W1 of `b` from `a` as JetNet reports it; `None` as in [`w1`].
-pub(super) fn jetnet(a: &[f32], b: &[f32], seed: u64, stream: u32, usage: Use) -> Option<Batched> {
+/// W1 of `b` from `a` as JetNet reports it; `None` as in [`between`]. Events are drawn evenly and take their weights along.
+pub(super) fn jetnet(
+    a: Sample<'_>,
+    b: Sample<'_>,
+    seed: u64,
+    stream: u32,
+    usage: Use,
+) -> Option<Batched> {
     let (batches, batch) = JETNET;
     let found = Merged::new(a, b)?.drawn(batches, [batch; 2], seed, stream, usage);
+    if found.len() < batches {
+        return None;
+    }
     let mean = found.iter().sum::<f64>() / batches as f64;
     let squares: f64 = found.iter().map(|w| (w - mean).powi(2)).sum();
     Some(Batched {
@@ -132,16 +159,20 @@ struct Merged {
     order: Vec<u32>,
     /// Distance to the next place.
     gap: Vec<f64>,
+    /// Weight of each event, by its number in `order`; `None` where all are 1.
+    weights: Option<Vec<f64>>,
 }
 
 impl Merged {
-    fn new(a: &[f32], b: &[f32]) -> Option<Self> {
+    fn new(a: Sample<'_>, b: Sample<'_>) -> Option<Self> {
         let (n, m) = (a.len(), b.len());
         u32::try_from(n + m).ok()?;
-        if n == 0 || m == 0 || !a.iter().chain(b).all(|x| x.is_finite()) {
+        let mut both = a.values.iter().chain(b.values);
+        if n == 0 || m == 0 || !both.all(|x| x.is_finite()) {
             return None;
         }
-        let (a, b) = (sorted(a), sorted(b));
+        let weighted = a.weights.is_some() || b.weights.is_some();
+        let ((a, u), (b, v)) = (sorted(a), sorted(b));
         let (mut order, mut values) = (Vec::with_capacity(n + m), Vec::with_capacity(n + m));
         let (mut i, mut j) = (0, 0);
         while i < n || j < m {
@@ -158,19 +189,47 @@ impl Merged {
         let gap = (values.windows(2).map(|w| w[1] - w[0]))
             .chain([0.0])
             .collect();
-        Some(Self { n, m, order, gap })
+        let ones = |weights: Option<Vec<f64>>, count| weights.unwrap_or_else(|| vec![1.0; count]);
+        Some(Self {
+            n,
+            m,
+            order,
+            gap,
+            weights: weighted.then(|| [ones(u, n), ones(v, m)].concat()),
+        })
     }
 
-    fn plain(&self) -> f64 {
-        self.weighted(&vec![1; self.n + self.m], [self.n, self.m])
+    fn plain(&self) -> Option<f64> {
+        self.counted(&vec![1; self.n + self.m], [self.n, self.m])
     }
 
     /// W1 when event `k` is there `counts[k]` times; `totals` are the sums of the counts of
-    /// either sample.
+    /// either sample. `None` where the weights of a side do not add up to more than 0.
     ///
-    /// The difference of the distribution functions is kept as a whole number of `1 / (n m)`, so
+    /// Without weights the difference of the distribution functions is kept as a whole number of `1 / (n m)`, so
     /// equal samples are at exactly 0.
-    fn weighted(&self, counts: &[u32], totals: [usize; 2]) -> f64 {
+    fn counted(&self, counts: &[u32], totals: [usize; 2]) -> Option<f64> {
+        if let Some(weights) = &self.weights {
+            let each = || counts.iter().zip(weights).map(|(c, w)| f64::from(*c) * w);
+            let sums = [
+                each().take(self.n).sum::<f64>(),
+                each().skip(self.n).sum::<f64>(),
+            ];
+            if !sums.iter().all(|sum| *sum > 0.0) {
+                return None;
+            }
+            let (mut difference, mut sum) = (0.0f64, 0.0f64);
+            for (&event, gap) in self.order.iter().zip(&self.gap) {
+                let event = event as usize;
+                let weight = f64::from(counts[event]) * weights[event];
+                difference += match event < self.n {
+                    true => weight / sums[0],
+                    false => -weight / sums[1],
+                };
+                sum += difference.abs() * gap;
+            }
+            return Some(sum);
+        }
         let [n, m] = totals.map(|total| total as i64);
         let (mut difference, mut sum) = (0i64, 0.0f64);
         for (&event, gap) in self.order.iter().zip(&self.gap) {
@@ -178,10 +237,11 @@ impl Merged {
             difference += weight * i64::from(counts[event as usize]);
             sum += difference.unsigned_abs() as f64 * gap;
         }
-        sum / (n as f64 * m as f64)
+        Some(sum / (n as f64 * m as f64))
     }
 
-    /// W1 of `replicas` pairs of samples of these sizes, drawn with replacement.
+    /// W1 of `replicas` pairs of samples of these sizes, drawn with replacement; those whose weights do not add up to more
+    /// than 0 are left out.
     fn drawn(
         &self,
         replicas: usize,
@@ -190,7 +250,7 @@ impl Merged {
         stream: u32,
         usage: Use,
     ) -> Vec<f64> {
-        (0..replicas)
+        let found: Vec<Option<f64>> = (0..replicas)
             .into_par_iter()
             .map_init(
                 || vec![0u32; self.n + self.m],
@@ -203,28 +263,49 @@ impl Merged {
                             side[random.below(side.len())] += 1;
                         }
                     }
-                    self.weighted(counts, sizes)
+                    self.counted(counts, sizes)
                 },
             )
-            .collect()
+            .collect();
+        found.into_iter().flatten().collect()
     }
 }
 
-fn sorted(values: &[f32]) -> Vec<f32> {
-    let mut values = values.to_vec();
-    values.par_sort_unstable_by(f32::total_cmp);
-    values
+/// Values in ascending order, and the weights that belong to them.
+fn sorted(sample: Sample<'_>) -> (Vec<f32>, Option<Vec<f64>>) {
+    let Some(weights) = sample.weights else {
+        let mut values = sample.values.to_vec();
+        values.par_sort_unstable_by(f32::total_cmp);
+        return (values, None);
+    };
+    let mut pairs: Vec<(f32, f32)> = (sample.values.iter().copied())
+        .zip(weights.iter().copied())
+        .collect();
+    // Equal values by their weights: one order of the sums, whatever the threads.
+    pairs.par_sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let weights = pairs.iter().map(|p| f64::from(p.1)).collect();
+    (pairs.into_iter().map(|p| p.0).collect(), Some(weights))
 }
 
-/// See [`Floor`].
-fn floor(truth: &[f32], generated: usize, splits: usize, seed: u64, stream: u32) -> Floor {
+/// See [`Floor`]; `None` where no split leaves either part a positive sum of weights.
+fn floor(
+    truth: Sample<'_>,
+    generated: Sample<'_>,
+    splits: usize,
+    seed: u64,
+    stream: u32,
+) -> Option<Floor> {
     let total = truth.len();
-    let second = generated.min(total / 2);
+    // Parts of the truth have effective events in proportion to their events.
+    let dilution = total as f64 / truth.effective();
+    let wanted = (generated.effective() * dilution).round() as usize;
+    let second = wanted.clamp(1, (total / 2).max(1));
     let first = total - second;
-    let values = sorted(truth);
+    let (values, weights) = sorted(truth);
     let inverse = |n: usize| 1.0 / n as f64;
-    let scale = ((inverse(total) + inverse(generated)) / (inverse(first) + inverse(second))).sqrt();
-    let distances: Vec<f64> = (0..splits)
+    let compared = 1.0 / truth.effective() + 1.0 / generated.effective();
+    let scale = (compared / ((inverse(first) + inverse(second)) * dilution)).sqrt();
+    let distances: Vec<Option<f64>> = (0..splits)
         .into_par_iter()
         .map(|split| {
             // The first `second` places of a shuffle are a random subset.
@@ -235,6 +316,9 @@ fn floor(truth: &[f32], generated: usize, splits: usize, seed: u64, stream: u32)
                 ranks.swap(k, k + random.below(total - k));
                 chosen[ranks[k] as usize] = true;
             }
+            if let Some(weights) = &weights {
+                return Some(scale * split_weighted(&values, weights, &chosen)?);
+            }
             let (mut difference, mut sum) = (0i64, 0.0f64);
             for (k, pair) in values.windows(2).enumerate() {
                 difference += if chosen[k] {
@@ -244,16 +328,41 @@ fn floor(truth: &[f32], generated: usize, splits: usize, seed: u64, stream: u32)
                 };
                 sum += difference.unsigned_abs() as f64 * f64::from(pair[1] - pair[0]);
             }
-            scale * sum / (first as f64 * second as f64)
+            Some(scale * sum / (first as f64 * second as f64))
         })
         .collect();
+    let distances: Vec<f64> = distances.into_iter().flatten().collect();
+    if distances.is_empty() {
+        return None;
+    }
     let (mean, std) = moments(&distances);
-    Floor {
+    Some(Floor {
         mean,
         std,
         sizes: [first, second],
         scale,
+    })
+}
+
+/// W1 of the chosen events from the others, of ascending weighted values; `None` where the weights of one part do not add up
+/// to more than 0.
+fn split_weighted(values: &[f32], weights: &[f64], chosen: &[bool]) -> Option<f64> {
+    let mut sums = [0.0; 2];
+    for (weight, chosen) in weights.iter().zip(chosen) {
+        sums[usize::from(*chosen)] += weight;
     }
+    if !sums.iter().all(|sum| *sum > 0.0) {
+        return None;
+    }
+    let (mut difference, mut sum) = (0.0f64, 0.0f64);
+    for (k, pair) in values.windows(2).enumerate() {
+        difference += match chosen[k] {
+            true => -weights[k] / sums[1],
+            false => weights[k] / sums[0],
+        };
+        sum += difference.abs() * f64::from(pair[1] - pair[0]);
+    }
+    Some(sum)
 }
 
 #[cfg(test)]

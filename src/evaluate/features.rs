@@ -1,6 +1,7 @@
 //! High-level features of images: the vectors that the many-dimensional distances compare.
 
 use super::Unavailable;
+use super::weights::{self, WeightSummary};
 use crate::physics::ImageObservables;
 
 /// A feature's key in files and how it is read.
@@ -28,6 +29,8 @@ pub struct Points {
     /// `[points * dimensions]`, row-major.
     values: Vec<f64>,
     dimensions: usize,
+    /// Of each point; `None` where all are 1.
+    weights: Option<Vec<f32>>,
 }
 
 impl Points {
@@ -35,28 +38,67 @@ impl Points {
     /// finite.
     pub fn new(values: Vec<f64>, dimensions: usize) -> Option<Self> {
         let fits = dimensions > 0 && values.len().is_multiple_of(dimensions);
-        (fits && values.iter().all(|v| v.is_finite())).then_some(Self { values, dimensions })
+        (fits && values.iter().all(|v| v.is_finite())).then_some(Self {
+            values,
+            dimensions,
+            weights: None,
+        })
     }
 
-    /// The [`FEATURES`] of the images named by `members`.
-    pub(super) fn features(rows: &[ImageObservables], members: &[usize]) -> Self {
+    /// The [`FEATURES`] of the images named by `members`, with their weights.
+    pub(super) fn features(
+        rows: &[ImageObservables],
+        members: &[usize],
+        weights: Option<&[f32]>,
+    ) -> Self {
         let values = (members.iter())
             .flat_map(|m| FEATURES.map(|(_, pick)| f64::from(pick(&rows[*m]))))
             .collect();
         Self {
             values,
             dimensions: FEATURES.len(),
+            weights: weights.map(<[f32]>::to_vec),
         }
+    }
+
+    /// The same points with weights, one each.
+    #[cfg(test)]
+    pub(super) fn with_weights(self, weights: Vec<f32>) -> Self {
+        Self {
+            weights: Some(weights),
+            ..self
+        }
+    }
+
+    /// The same points, which count once each.
+    pub(super) fn unweighted(self) -> Self {
+        Self {
+            weights: None,
+            ..self
+        }
+    }
+
+    /// Weights of the points, where they have some.
+    pub(super) fn weights(&self) -> Option<&[f32]> {
+        self.weights.as_deref()
+    }
+
+    /// Effective number of points.
+    pub(super) fn effective(&self) -> f64 {
+        self.weights()
+            .map_or(self.len() as f64, |w| WeightSummary::of(w).effective)
     }
 
     /// The points at these places.
     pub(super) fn gather(&self, places: impl IntoIterator<Item = usize>) -> Self {
-        let values = (places.into_iter())
-            .flat_map(|place| self.row(place).iter().copied())
+        let places: Vec<usize> = places.into_iter().collect();
+        let values = (places.iter())
+            .flat_map(|place| self.row(*place).iter().copied())
             .collect();
         Self {
             values,
             dimensions: self.dimensions,
+            weights: weights::at(self.weights(), &places),
         }
     }
 
@@ -102,6 +144,7 @@ impl Points {
         Self {
             values,
             dimensions: self.dimensions,
+            weights: self.weights.clone(),
         }
     }
 

@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use super::features::Points;
-use super::frechet::{Gaussian, distance, fpd, line};
+use super::frechet::{Fpd, Gaussian, distance, fpd, line};
 use super::histogram::Histogram;
-use super::kernel::{kpd, mmd, quantile};
+use super::kernel::{kpd, kpd_unbiased, mmd, quantile};
 use super::neighbours::neighbours;
 use super::resample::{Use, class_stream};
 use super::separation::separation;
 use super::ssim::ssim;
+use super::weights::Sample;
 use super::{Unavailable, distance as w1};
 
 fn golden() -> Value {
@@ -41,14 +42,16 @@ fn w1_in_batches_is_jetnets() {
     let [a, b] = samples(&golden).map(|s| first(&s));
     let (mean, std) = (&golden["w1_jetnet"]["mean"], &golden["w1_jetnet"]["std"]);
     let std = std.as_f64().unwrap();
+    let [a, b] = [&a, &b].map(|side| Sample::from(side.as_slice()));
     for seed in 0..4 {
-        let got = w1::jetnet(&a, &b, seed, 0, Use::Jetnet).unwrap();
+        let got = w1::jetnet(a, b, seed, 0, Use::Jetnet).unwrap();
         // Five batches: their mean strays by std / sqrt(5); four of those are five sigma in a million.
         close(got.mean, mean, 4.5 * std / 5f64.sqrt());
         assert!(got.std > 0.1 * std && got.std < 3.0 * std, "{got:?}");
         assert_eq!((got.batches, got.batch), (5, 50_000));
     }
-    assert_eq!(w1::jetnet(&a, &[], 0, 0, Use::Jetnet), None);
+    let nothing = Sample::from([].as_slice());
+    assert_eq!(w1::jetnet(a, nothing, 0, 0, Use::Jetnet), None);
 }
 
 #[test]
@@ -105,6 +108,124 @@ fn the_line_is_scipys() {
         // SciPy's solver stops just inside its bounds.
         close(value, &case["value"], 1e-6);
         close(error, &case["error"], 1e-5);
+    }
+}
+
+/// Points as `tests/golden/fpd.py` made them, and what SciPy's bounded fit gives.
+#[test]
+fn jetnets_fit_is_followed_to_where_it_ends() {
+    let text = include_str!("../../tests/golden/fpd.json");
+    let cases: Vec<Value> = serde_json::from_str(text).unwrap();
+    let mut flat = 0;
+    for case in &cases {
+        let number = |key: &str| case[key].as_f64().unwrap();
+        let sizes: Vec<usize> = list(&case["sizes"]).iter().map(|n| *n as usize).collect();
+        let distances = list(&case["distances"]);
+        let inverse: Vec<f64> = sizes.iter().map(|n| 1.0 / *n as f64).collect();
+        let (value, slope, error) = line(&inverse, &distances);
+        let found = Fpd {
+            value,
+            error,
+            slope,
+            sizes,
+            distances: distances.clone(),
+            batches: 20,
+        };
+        let got = found.jetnet().unwrap();
+        // The same steps; sums are rounded in another order, and derivatives by differences keep 7 digits.
+        for (got, key) in [(got.value, "value"), (got.error, "error")] {
+            let want = number(key);
+            assert!((got / want - 1.0).abs() < 1e-5, "{key} {got} in {case}");
+        }
+        assert!((got.slope - number("fitted_slope")).abs() < 1e-4 * number("slope").abs().max(1.0));
+        // Where the fit stops early the two numbers have two meanings: of the same points.
+        let mean = distances.iter().sum::<f64>() / distances.len() as f64;
+        if number("intercept") == 5e-5 && number("slope") == 3.0 {
+            flat += 1;
+            assert!((value / 5e-5 - 1.0).abs() < 0.1, "the line gives {value}");
+            assert!(
+                (got.value / mean - 1.0).abs() < 0.02,
+                "{} is not {mean}",
+                got.value
+            );
+            assert!(got.slope < 1e-3);
+        }
+        if number("intercept") > 0.05 {
+            assert!(
+                (got.value / value - 1.0).abs() < 2e-3,
+                "{} {value}",
+                got.value
+            );
+        }
+    }
+    assert_eq!((cases.len(), flat), (15, 2));
+}
+
+#[test]
+fn kpd_without_replacement_is_below_zero_as_often_as_above() {
+    let golden = golden();
+    let [a, b] = samples(&golden);
+    // As the median of batches of all points would be if none were drawn twice.
+    let [x, y] = a.rescaled(&b, &a.jetnet_scale().unwrap());
+    let got = kpd_unbiased(&a, &b, 1, class_stream(0), 1).unwrap();
+    assert!((got.value - mmd(&x, &y)).abs() < 1e-12, "{got:?}");
+    // Halves of one sample, forty times: the distance expected is 0, with replacement it is that of events found twice.
+    let (mut without, mut with, mut pulls) = (Vec::new(), Vec::new(), Vec::new());
+    for seed in 0..40 {
+        let order = super::resample::shuffled(seed, class_stream(0), 0, a.len());
+        let half = |from: usize| a.gather(order[from..from + 600].iter().map(|i| *i as usize));
+        let (first, second) = (half(0), half(600));
+        let found = kpd_unbiased(&first, &second, seed, class_stream(0), 1).unwrap();
+        without.push(found.value);
+        pulls.push(found.value / found.error);
+        let found = kpd(&first, &second, seed, class_stream(0), Use::Kernel).unwrap();
+        with.push(found.value);
+    }
+    let significance = |values: &[f64]| {
+        let (mean, std) = super::resample::moments(values);
+        mean / (std / (values.len() as f64).sqrt())
+    };
+    let above = |values: &[f64]| values.iter().filter(|v| **v > 0.0).count();
+    let (free, drawn) = (significance(&without), significance(&with));
+    assert!(free.abs() < 2.5, "{free} errors from 0");
+    assert!(
+        (6..=34).contains(&above(&without)),
+        "{} of 40",
+        above(&without)
+    );
+    assert!(
+        drawn > 3.5 && above(&with) > above(&without),
+        "{drawn} errors from 0"
+    );
+    let spread = (pulls.iter().map(|p| p * p).sum::<f64>() / 40.0).sqrt();
+    // The jackknife of a distance about 0 errs to the safe side, by up to the root of 2.
+    assert!((0.4..1.4).contains(&spread), "{spread}");
+}
+
+#[test]
+fn weights_count_as_so_many_events() {
+    let golden = golden();
+    let [a, b] = samples(&golden);
+    let [x, y] = a.rescaled(&b, &a.jetnet_scale().unwrap());
+    let counts: Vec<usize> = (0..a.len()).map(|i| [0, 1, 1, 2][i % 4]).collect();
+    let repeated = x.gather((0..a.len()).flat_map(|i| vec![i; counts[i]]));
+    let weights = counts.iter().map(|c| *c as f32).collect();
+    // Pairs of one event with itself are no pairs; the repeated sample has them, so its kernels differ by those.
+    let weighted = kpd_unbiased(&a.clone().with_weights(weights), &b, 1, class_stream(0), 1);
+    let weighted = weighted.unwrap().value;
+    assert!((weighted - mmd(&repeated, &y)).abs() < 2e-3 && weighted != mmd(&x, &y));
+    let negative = a.clone().with_weights(
+        (0..a.len())
+            .map(|i| if i == 7 { -1.0 } else { 1.0 })
+            .collect(),
+    );
+    assert!(kpd_unbiased(&negative, &b, 1, class_stream(0), 1).is_ok());
+    let stream = class_stream(0);
+    for refused in [
+        fpd(&negative, &b, 1, stream, Use::Frechet).err(),
+        kpd(&negative, &b, 1, stream, Use::Kernel).err(),
+    ] {
+        assert_eq!(refused, Some(Unavailable::Negative { negative: 1 }));
     }
 }
 

@@ -1,4 +1,6 @@
-//! Histograms of two samples in one binning, with Poisson errors and their ratio.
+//! Histograms of two samples in one binning, with their errors and their ratio.
+
+use super::weights::Sample;
 
 /// Counts in bins.
 #[derive(Debug, Clone, PartialEq)]
@@ -7,29 +9,66 @@ pub struct Histogram {
     pub edges: Vec<f64>,
     /// Entries per bin; a bin holds its lower edge, the last one also its upper edge.
     pub counts: Vec<u64>,
+    /// Sums of the entries' weights, which all are 1 unless said otherwise.
+    pub sums: Vec<f64>,
+    /// Sums of the squares of these weights: the variances of [`sums`](Self::sums).
+    pub squares: Vec<f64>,
     /// Entries below the first and above the last edge.
     pub outside: [u64; 2],
-    /// Events that the counts are divided by: images, also where an entry is a pixel.
+    /// Sums of their weights.
+    pub outside_sums: [f64; 2],
+    /// Events: images, also where an entry is a pixel.
     pub events: usize,
+    /// Sum of the events' weights, which the sums are divided by.
+    pub total: f64,
 }
 
 impl Histogram {
     /// Fill `values` into bins between `edges` (at least two, ascending).
-    pub fn new(edges: &[f64], values: impl IntoIterator<Item = f32>, events: usize) -> Self {
+    pub fn new<V: Into<f64>>(
+        edges: &[f64],
+        values: impl IntoIterator<Item = V>,
+        events: usize,
+    ) -> Self {
+        let entries = values.into_iter().map(|value| (value.into(), 1.0));
+        Self::weighted(edges, entries, events, events as f64)
+    }
+
+    /// Fill values with weights; `total` is the sum of the weights of the `events`.
+    pub(super) fn weighted(
+        edges: &[f64],
+        entries: impl IntoIterator<Item = (f64, f64)>,
+        events: usize,
+        total: f64,
+    ) -> Self {
         let bins = edges.len().saturating_sub(1);
         let mut out = Self {
             edges: edges.to_vec(),
             counts: vec![0; bins],
+            sums: vec![0.0; bins],
+            squares: vec![0.0; bins],
             outside: [0; 2],
+            outside_sums: [0.0; 2],
             events,
+            total,
         };
-        for value in values {
-            let value = f64::from(value);
-            match edges.partition_point(|e| *e <= value) {
-                0 => out.outside[0] += 1,
-                above if above <= bins => out.counts[above - 1] += 1,
-                _ if bins > 0 && value == edges[bins] => out.counts[bins - 1] += 1,
-                _ => out.outside[1] += 1,
+        for (value, weight) in entries {
+            let bin = match edges.partition_point(|e| *e <= value) {
+                0 => Err(0),
+                above if above <= bins => Ok(above - 1),
+                _ if bins > 0 && value == edges[bins] => Ok(bins - 1),
+                _ => Err(1),
+            };
+            match bin {
+                Ok(bin) => {
+                    out.counts[bin] += 1;
+                    out.sums[bin] += weight;
+                    out.squares[bin] += weight * weight;
+                }
+                Err(end) => {
+                    out.outside[end] += 1;
+                    out.outside_sums[end] += weight;
+                }
             }
         }
         out
@@ -43,15 +82,29 @@ impl Histogram {
         for (count, more) in self.outside.iter_mut().zip(&other.outside) {
             *count += more;
         }
+        let add = |sums: &mut [f64], more: &[f64]| {
+            for (sum, more) in sums.iter_mut().zip(more) {
+                *sum += more;
+            }
+        };
+        add(&mut self.sums, &other.sums);
+        add(&mut self.squares, &other.squares);
+        add(&mut self.outside_sums, &other.outside_sums);
         self.events += other.events;
+        self.total += other.total;
         self
     }
 
-    /// Entries per event and unit of x in bin `i`, and its Poisson error.
+    /// Whether negative weights outweigh the others in some bin.
+    pub(super) fn negative(&self) -> bool {
+        (self.sums.iter().chain(&self.outside_sums)).any(|sum| *sum < 0.0)
+    }
+
+    /// Entries per event and unit of x in bin `i`, and its error: that of Poisson's distribution where all weigh 1.
     pub fn density(&self, i: usize) -> (f64, f64) {
-        let norm = self.events.max(1) as f64 * (self.edges[i + 1] - self.edges[i]);
-        let count = self.counts[i] as f64;
-        (count / norm, count.sqrt() / norm)
+        let total = if self.total > 0.0 { self.total } else { 1.0 };
+        let norm = total * (self.edges[i + 1] - self.edges[i]);
+        (self.sums[i] / norm, self.squares[i].sqrt() / norm)
     }
 }
 
@@ -77,7 +130,7 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// Both parts together: `value sqrt(1/g + 1/t)`.
+    /// Both parts together: `value sqrt(1/g + 1/t)` where all weigh 1.
     pub fn error(&self) -> f64 {
         self.generated_error.hypot(self.value * self.truth_error)
     }
@@ -86,23 +139,42 @@ impl Ratio {
 impl Comparison {
     /// Fill both sides; `edges` as in [`Histogram::new`].
     pub fn new(edges: &[f64], truth: &[f32], generated: &[f32]) -> Self {
+        Self::weighted(edges, truth.into(), generated.into())
+    }
+
+    pub(super) fn weighted(edges: &[f64], truth: Sample<'_>, generated: Sample<'_>) -> Self {
+        let fill = |side: Sample<'_>| {
+            let total = side.pairs().map(|(_, w)| w).sum();
+            Histogram::weighted(edges, side.pairs(), side.len(), total)
+        };
         Self {
-            truth: Histogram::new(edges, truth.iter().copied(), truth.len()),
-            generated: Histogram::new(edges, generated.iter().copied(), generated.len()),
+            truth: fill(truth),
+            generated: fill(generated),
         }
     }
 
-    /// The ratio in bin `i`; `None` where the truth has no entries.
+    /// Whether negative weights outweigh the others in some bin.
+    pub(super) fn negative(&self) -> bool {
+        self.truth.negative() || self.generated.negative()
+    }
+
+    /// The ratio in bin `i`; `None` where the truth has no entries, or none that outweigh the negative ones.
     pub fn ratio(&self, i: usize) -> Option<Ratio> {
-        let (t, g) = (self.truth.counts[i] as f64, self.generated.counts[i] as f64);
-        if t == 0.0 || self.generated.events == 0 {
+        let (t, g) = (self.truth.sums[i], self.generated.sums[i]);
+        if t <= 0.0 || self.generated.total <= 0.0 {
             return None;
         }
-        let unit = self.truth.events as f64 / (t * self.generated.events as f64);
+        let unit = self.truth.total / (t * self.generated.total);
+        // An empty bin has the error of one event of the usual weight.
+        let one = (self.generated.total / self.generated.events.max(1) as f64).powi(2);
+        let squares = match self.generated.squares[i] {
+            0.0 => one,
+            squares => squares,
+        };
         Some(Ratio {
             value: g * unit,
-            generated_error: g.max(1.0).sqrt() * unit,
-            truth_error: 1.0 / t.sqrt(),
+            generated_error: squares.sqrt() * unit,
+            truth_error: self.truth.squares[i].sqrt() / t,
         })
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::histogram::{Comparison, Histogram, linspace, logspace};
 use super::separation::separation;
 use super::ssim::ssim;
+use super::weights::{WeightSummary, at, weight};
 use super::{Halves, Reasons, Sides, Unavailable, value_or_reason};
 use crate::data::SparseImages;
 
@@ -66,16 +67,25 @@ pub struct ImageDistances {
 const CHUNK: usize = 4096;
 
 impl ImageEvaluation {
-    /// Of the images named by `members`; `halves` are those of the truth.
+    /// Of the images named by `members`, whose weights are `weights`; `halves` are those of the truth.
     pub(super) fn new(
         images: &Sides<&SparseImages>,
         members: &Sides<Vec<usize>>,
+        weights: &Sides<Option<Vec<f32>>>,
         halves: &[Vec<usize>; 2],
     ) -> Self {
-        let truth = Sums::new(images.truth, &members.truth);
-        let generated = Sums::new(images.generated, &members.generated);
-        let low = f64::from(truth.least.min(generated.least));
-        let high = f64::from(truth.most.max(generated.most));
+        let truth = Chosen::new(images.truth, &members.truth, weights.truth.as_deref());
+        let generated = Chosen::new(
+            images.generated,
+            &members.generated,
+            weights.generated.as_deref(),
+        );
+        let (truth, generated) = (
+            (Sums::new(&truth), truth),
+            (Sums::new(&generated), generated),
+        );
+        let low = f64::from(truth.0.least.min(generated.0.least));
+        let high = f64::from(truth.0.most.max(generated.0.most));
         // With no pixel at all, or one value only, any range will do.
         let (low, high) = match (low > 0.0 && low.is_finite(), high > low) {
             (true, true) => (low, high),
@@ -83,19 +93,19 @@ impl ImageEvaluation {
             _ => (1e-3, 1.0),
         };
         let edges = [linspace(0.0, high, 51), logspace(low, high, 51)];
-        let fill = |sums: Sums, images: &SparseImages, members: &[usize]| Filled {
-            histograms: edges
-                .each_ref()
-                .map(|edges| spectrum(images, members, edges)),
+        let fill = |(sums, of): (Sums, Chosen<'_>)| Filled {
+            histograms: edges.each_ref().map(|edges| spectrum(&of, edges)),
             sums,
         };
         let halves = halves.each_ref().map(|half| {
             let members: Vec<usize> = half.iter().map(|k| members.truth[*k]).collect();
-            fill(Sums::new(images.truth, &members), images.truth, &members)
+            let weights = at(weights.truth.as_deref(), half);
+            let half = Chosen::new(images.truth, &members, weights.as_deref());
+            fill((Sums::new(&half), half))
         });
         let sides = Sides {
-            truth: fill(truth, images.truth, &members.truth),
-            generated: fill(generated, images.generated, &members.generated),
+            truth: fill(truth),
+            generated: fill(generated),
         };
         let size = (images.truth.height(), images.truth.width());
         let [first, second] = &halves;
@@ -119,15 +129,48 @@ impl ImageEvaluation {
     }
 }
 
-/// Intensities of the nonzero pixels of the images named by `members`.
-fn spectrum(images: &SparseImages, members: &[usize], edges: &[f64]) -> Histogram {
-    let parts: Vec<Histogram> = (members.par_chunks(CHUNK))
-        .map(|members| {
-            let values = (members.iter()).flat_map(|m| images.image(*m).1.iter().copied());
-            Histogram::new(edges, values, members.len())
+/// Images and their weights.
+struct Chosen<'a> {
+    images: &'a SparseImages,
+    members: &'a [usize],
+    weights: Option<&'a [f32]>,
+}
+
+impl<'a> Chosen<'a> {
+    fn new(images: &'a SparseImages, members: &'a [usize], weights: Option<&'a [f32]>) -> Self {
+        Self {
+            images,
+            members,
+            weights,
+        }
+    }
+
+    /// Places of all of them in parts, whose split does not depend on the number of threads.
+    fn parts(&self) -> impl IndexedParallelIterator<Item = std::ops::Range<usize>> {
+        let count = self.members.len();
+        (0..count.div_ceil(CHUNK))
+            .into_par_iter()
+            .map(move |part| part * CHUNK..count.min((part + 1) * CHUNK))
+    }
+}
+
+/// Intensities of the nonzero pixels.
+fn spectrum(of: &Chosen<'_>, edges: &[f64]) -> Histogram {
+    let parts: Vec<Histogram> = of
+        .parts()
+        .map(|places| {
+            let total = places.clone().map(|k| weight(of.weights, k)).sum();
+            let entries = places.clone().flat_map(|k| {
+                let weight = weight(of.weights, k);
+                let values = of.images.image(of.members[k]).1;
+                values.iter().map(move |v| (f64::from(*v), weight))
+            });
+            Histogram::weighted(edges, entries, places.len(), total)
         })
         .collect();
-    (parts.iter()).fold(Histogram::new(edges, [], 0), |all, part| all.with(part))
+    (parts.iter()).fold(Histogram::new(edges, [0f64; 0], 0), |all, part| {
+        all.with(part)
+    })
 }
 
 /// All that is summed over one sample.
@@ -147,8 +190,12 @@ impl ImageDistances {
         let pulls = a.sums.pulls(&b.sums);
         let compared = a.sums.undecided(&b.sums);
         let mut spectrum = |k: usize, key: &str| {
-            let found = separation(&a.histograms[k], &b.histograms[k]);
-            value_or_reason(&mut reasons, key, found.ok_or(Unavailable::NoPixels))
+            let (a, b) = (&a.histograms[k], &b.histograms[k]);
+            let why = match a.negative() || b.negative() {
+                true => Unavailable::NegativeBin,
+                false => Unavailable::NoPixels,
+            };
+            value_or_reason(&mut reasons, key, separation(a, b).ok_or(why))
         };
         let pixel_spectrum_separation = spectrum(0, "pixel_spectrum_separation");
         let pixel_spectrum_log_separation = spectrum(1, "pixel_spectrum_log_separation");
@@ -207,31 +254,40 @@ impl Differences {
 /// Sums over images.
 struct Sums {
     images: usize,
-    /// `[pixels]`: sum of intensities and number of nonzero ones.
+    /// Sum of the weights and its effective number of events; both are the number of images where all weigh 1.
+    total: f64,
+    effective: f64,
+    /// `[pixels]`: sums of weighted intensities, and of the weights of images in which the pixel is not zero.
     sum: Vec<f64>,
-    nonzero: Vec<u64>,
+    nonzero: Vec<f64>,
     least: f32,
     most: f32,
 }
 
 impl Sums {
-    fn new(images: &SparseImages, members: &[usize]) -> Self {
+    fn new(of: &Chosen<'_>) -> Self {
+        let pixels = of.images.pixels();
+        let summary = (of.weights).map_or(WeightSummary::ones(of.members.len()), WeightSummary::of);
         let empty = || Self {
             images: 0,
-            sum: vec![0.0; images.pixels()],
-            nonzero: vec![0; images.pixels()],
+            total: summary.sum,
+            effective: summary.effective,
+            sum: vec![0.0; pixels],
+            nonzero: vec![0.0; pixels],
             least: f32::INFINITY,
             most: 0.0,
         };
-        let parts: Vec<Self> = (members.par_chunks(CHUNK))
-            .map(|members| {
+        let parts: Vec<Self> = of
+            .parts()
+            .map(|places| {
                 let mut part = empty();
-                part.images = members.len();
-                for member in members {
-                    let (index, value) = images.image(*member);
+                part.images = places.len();
+                for place in places {
+                    let (index, value) = of.images.image(of.members[place]);
+                    let weight = weight(of.weights, place);
                     for (pixel, value) in index.iter().zip(value) {
-                        part.sum[*pixel as usize] += f64::from(*value);
-                        part.nonzero[*pixel as usize] += 1;
+                        part.sum[*pixel as usize] += weight * f64::from(*value);
+                        part.nonzero[*pixel as usize] += weight;
                         part.least = part.least.min(*value);
                         part.most = part.most.max(*value);
                     }
@@ -251,29 +307,34 @@ impl Sums {
         })
     }
 
+    /// What sums are divided by.
+    fn norm(&self) -> f64 {
+        if self.total > 0.0 { self.total } else { 1.0 }
+    }
+
     fn mean(&self) -> Vec<f64> {
-        let n = self.images.max(1) as f64;
-        self.sum.iter().map(|s| s / n).collect()
+        self.sum.iter().map(|s| s / self.norm()).collect()
     }
 
     fn zeros(&self) -> Vec<f64> {
-        let n = self.images.max(1) as f64;
-        self.nonzero.iter().map(|c| 1.0 - *c as f64 / n).collect()
+        self.nonzero.iter().map(|c| 1.0 - c / self.norm()).collect()
     }
 
     fn sparsity(&self) -> f64 {
-        let pixels = (self.images.max(1) * self.sum.len().max(1)) as f64;
-        1.0 - self.nonzero.iter().sum::<u64>() as f64 / pixels
+        let pixels = self.norm() * self.sum.len().max(1) as f64;
+        1.0 - self.nonzero.iter().sum::<f64>() / pixels
     }
+
     /// Differences of the zero fractions, `other` minus this, in units of their error: with p the
-    /// fraction of both samples together, `sqrt(p (1 - p) (1/n + 1/m))`.
+    /// fraction of both samples together, `sqrt(p (1 - p) (1/n + 1/m))`, n and m effective numbers of events.
     fn pulls(&self, other: &Self) -> Vec<f64> {
-        let (n, m) = (self.images.max(1) as f64, other.images.max(1) as f64);
+        let (n, m) = (self.effective.max(1.0), other.effective.max(1.0));
+        // Weights as effective events: 1 where all weigh 1, so that counts stay whole.
+        let (unit_a, unit_b) = (n / self.norm(), m / other.norm());
         (self.nonzero.iter().zip(&other.nonzero))
             .map(|(a, b)| {
-                let (a, b) = (*a as f64, *b as f64);
-                let p = (a + b) / (n + m);
-                let variance = p * (1.0 - p) * (1.0 / n + 1.0 / m);
+                let (a, b) = (a * unit_a, b * unit_b);
+                let variance = variance(a, b, n, m);
                 if variance > 0.0 {
                     (a / n - b / m) / variance.sqrt()
                 } else {
@@ -285,9 +346,16 @@ impl Sums {
 
     /// Pixels that are zero in some images of either sample, but not in all.
     fn undecided(&self, other: &Self) -> usize {
-        let all = (self.images + other.images) as u64;
+        let (n, m) = (self.effective.max(1.0), other.effective.max(1.0));
+        let (unit_a, unit_b) = (n / self.norm(), m / other.norm());
         (self.nonzero.iter().zip(&other.nonzero))
-            .filter(|(a, b)| (1..all).contains(&(*a + *b)))
+            .filter(|(a, b)| variance(*a * unit_a, *b * unit_b, n, m) > 0.0)
             .count()
     }
+}
+
+/// Variance of the difference of `a / n` and `b / m`, fractions of one truth.
+fn variance(a: f64, b: f64, n: f64, m: f64) -> f64 {
+    let p = (a + b) / (n + m);
+    p * (1.0 - p) * (1.0 / n + 1.0 / m)
 }

@@ -4,6 +4,7 @@
 //! errors and floors, separation powers, average images, sparsity, and distances of vectors of
 //! features. [`report`] writes and plots the results. The conventions are in `docs/metrics.md`.
 
+mod bounded;
 mod compare;
 mod distance;
 mod features;
@@ -14,26 +15,32 @@ mod histogram;
 mod images;
 mod kernel;
 mod neighbours;
+mod observable;
 #[cfg(feature = "report")]
 pub mod report;
 mod resample;
+mod response;
 mod separation;
+mod spread;
 mod ssim;
 mod vectors;
+mod weights;
 
-pub use compare::{
-    ClassEvaluation, Evaluation, OBSERVABLES, Observable, ObservableEvaluation, evaluate,
-};
+pub use compare::{ClassEvaluation, Evaluation, ObservableEvaluation, evaluate};
 pub use distance::{Batched, Distance, Floor, Resampling, distance, w1};
 pub use features::{FEATURES, Points};
-pub use frechet::Fpd;
+pub use frechet::{Fpd, FpdJetnet};
 pub use histogram::{Binning, Comparison, Histogram, Ratio};
 pub use images::{ImageDistances, ImageEvaluation};
-pub use kernel::Kpd;
+pub use kernel::{Kpd, KpdUnbiased};
 pub use neighbours::Neighbours;
+pub use observable::{OBSERVABLES, Observable};
+pub use response::{Given, GivenBin, GivenRatio, Response, Verdict};
 pub use separation::separation;
+pub use spread::Spread;
 pub use ssim::ssim;
 pub use vectors::FeatureDistances;
+pub use weights::WeightSummary;
 
 use std::collections::BTreeMap;
 
@@ -106,6 +113,32 @@ pub enum Unavailable {
     /// Each pixel is zero in all images or in none.
     #[error("each pixel is zero in all images or in none (there is no spread to compare with)")]
     Decided,
+    /// Events that count less than nothing.
+    #[error(
+        "{}{negative} {} below 0 (events cannot be drawn or chosen by such weights)",
+        if *negative == 0 { "no weight is above 0, and " } else { "" },
+        if *negative == 1 { "weight is" } else { "weights are" }
+    )]
+    Negative {
+        /// How many weights are below 0.
+        negative: usize,
+    },
+    /// A bin whose weights add up to less than nothing.
+    #[error(
+        "negative weights leave a bin of a histogram below 0 (a separation power has no meaning there)"
+    )]
+    NegativeBin,
+    /// Weights that cancel.
+    #[error(
+        "the weights of a side do not add up to more than 0 (nothing can be divided by their sum)"
+    )]
+    Cancelled,
+    /// A fit that does not end.
+    #[error("the fit of JetNet does not end (SciPy gives up after 200 steps)")]
+    Unfitted,
+    /// A width whose square is below 0.
+    #[error("negative weights make the square of a width negative (there is no width)")]
+    NoWidth,
     /// A result that is not a finite number.
     #[error("some values are too large for this distance (it is not a finite number)")]
     Beyond,
@@ -132,7 +165,7 @@ fn value_or_reason<T>(
 }
 
 /// Options of [`evaluate`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Half-width of the images in eta and phi.
     pub range: f64,
@@ -140,6 +173,9 @@ pub struct Options {
     pub resampling: Resampling,
     /// Images of each side and class kept for the sample page.
     pub samples: usize,
+    /// Names of columns that the images were made under: the response is compared in bins of each. The truth has a column of
+    /// this name, the generated images one of the name `given_NAME` or NAME.
+    pub conditions: Vec<String>,
 }
 
 impl Default for Options {
@@ -148,6 +184,7 @@ impl Default for Options {
             range: DEFAULT_RANGE,
             resampling: Resampling::default(),
             samples: 20,
+            conditions: Vec::new(),
         }
     }
 }
@@ -185,6 +222,37 @@ pub enum EvaluateError {
         side: &'static str,
         /// Rows of `signal`.
         labels: usize,
+        /// Images.
+        images: usize,
+    },
+    /// Weights that do not fit their images.
+    #[error("{side}: there are {weights} weights, but {images} images")]
+    Weights {
+        /// "truth" or "generated".
+        side: &'static str,
+        /// Weights.
+        weights: usize,
+        /// Images.
+        images: usize,
+    },
+    /// Weights that cancel.
+    #[error(
+        "{side}: the weights add up to {sum} (means and histograms are divided by their sum, which must be above 0); \
+         choose other rows, or leave --weights out"
+    )]
+    Cancelled {
+        /// "truth" or "generated", and the class where it is one.
+        side: String,
+        /// Their sum.
+        sum: f64,
+    },
+    /// A condition that a side does not have.
+    #[error("{side} has no column '{name}' (one value for each of its {images} images is wanted)")]
+    Condition {
+        /// "truth" or "generated".
+        side: &'static str,
+        /// The condition.
+        name: String,
         /// Images.
         images: usize,
     },

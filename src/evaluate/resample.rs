@@ -13,6 +13,7 @@ pub(super) enum Use {
     FrechetHalves = 0x21,
     Kernel = 0x30,
     KernelHalves = 0x31,
+    Unweight = 0x40,
     Floor = 0x80,
 }
 
@@ -57,6 +58,13 @@ impl Random {
         self.left -= 1;
         let word = self.words[self.left];
         ((u64::from(word) * n as u64) >> 32) as usize
+    }
+
+    /// A number from 0 to 1, both left out, in steps of `2^-32`.
+    #[inline]
+    pub(super) fn fraction(&mut self) -> f64 {
+        const STEPS: f64 = (1u64 << 32) as f64;
+        (self.below(u32::MAX as usize) as f64 + 0.5) / STEPS
     }
 }
 

@@ -6,16 +6,17 @@ use super::histogram::Histogram;
 /// equal ones, 1 for such that share no bin (CaloChallenge, arXiv 2410.21611).
 ///
 /// What lies outside the edges counts as two bins more, so that nothing is lost. `None` where a
-/// histogram has no entries at all or the binnings differ.
+/// histogram has no entries at all, the binnings differ, or negative weights leave a bin below 0.
 pub fn separation(a: &Histogram, b: &Histogram) -> Option<f64> {
-    let bins = |h: &Histogram| -> Vec<u64> { h.counts.iter().chain(&h.outside).copied().collect() };
+    let bins =
+        |h: &Histogram| -> Vec<f64> { h.sums.iter().chain(&h.outside_sums).copied().collect() };
     let (a_bins, b_bins) = (bins(a), bins(b));
-    let (n, m): (u64, u64) = (a_bins.iter().sum(), b_bins.iter().sum());
-    if n == 0 || m == 0 || a.edges != b.edges {
+    let (n, m): (f64, f64) = (a_bins.iter().sum(), b_bins.iter().sum());
+    if n <= 0.0 || m <= 0.0 || a.edges != b.edges || a.negative() || b.negative() {
         return None;
     }
     let sum: f64 = (a_bins.iter().zip(&b_bins))
-        .map(|(x, y)| (*x as f64 / n as f64, *y as f64 / m as f64))
+        .map(|(x, y)| (x / n, y / m))
         .filter(|(x, y)| x + y > 0.0)
         .map(|(x, y)| (x - y).powi(2) / (x + y))
         .sum();

@@ -217,6 +217,39 @@ fn several_files_count_as_one() {
 }
 
 #[test]
+fn images_are_compared_given_what_they_were_given() {
+    let lab = Lab::new();
+    let mut data = lab.read("data.h5");
+    // Conditions of generated images; the true jet_pt is only a column of the truth.
+    let given = data.columns.remove("jet_pt").unwrap();
+    data.columns.insert("given_jet_pt".into(), given);
+    let options = WriteOptions {
+        height: 7,
+        width: 7,
+        ..WriteOptions::default()
+    };
+    let written = lab.path("written.h5");
+    write(&written, &data.images, &data.columns, &options).unwrap();
+    fs::copy(&written, lab.path("g.h5")).unwrap();
+    let evaluate =
+        "evaluate --json --truth data.h5 --generated g.h5 --bootstrap 2 --force --out report";
+    for asked in ["", " --condition jet_pt"] {
+        let output = lab.ok(&format!("{evaluate}{asked}"));
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let response = &told["response"]["all"]["jet_pt"];
+        assert_eq!(response["quantities"].as_array().unwrap().len(), 4);
+        assert_eq!(response["quantities"][0]["w1"], 0.0);
+        let lines = String::from_utf8_lossy(&output.stderr);
+        let line = "intensity given jet_pt: at the floor, W1 in 2 bins 0.0000 GeV";
+        assert!(lines.contains(line), "{lines}");
+        for number in ["FPD by JetNet x 1000", "KPD unbiased x 1000"] {
+            assert!(lines.contains(number), "{lines}");
+        }
+    }
+    lab.refuses(&format!("{evaluate} --condition nope"), &["nope"]);
+}
+
+#[test]
 fn classifiers_judge_where_asked_for() {
     let lab = Lab::new();
     write_images(&lab.path("g.h5"), 300, 7, 2, &[]);

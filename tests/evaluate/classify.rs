@@ -1,7 +1,12 @@
 //! Classifier tests on made-up images: what is different is found, what is the same is not, bad input is refused.
 
-use sarm::classify::{ClassifyError, Epoch, LEAST, Network, Options, transfer, two_sample};
-use sarm::data::SparseImages;
+use sarm::classify::{
+    ClassifyError, Epoch, LEAST, Network, Options, Separation, transfer, two_sample,
+};
+use sarm::data::{Dataset, SparseImages};
+use sarm::evaluate;
+use sarm::evaluate::Resampling;
+use sarm::evaluate::report::{Classifiers, Extras, write_report};
 use sarm::random::{Purpose, unit, words};
 
 const SIDE: usize = 17;
@@ -42,6 +47,9 @@ fn what_is_different_is_told_apart() {
         })
         .unwrap();
         assert!(found.generated.auc > 0.95, "{network:?}: {found:?}");
+        let learnt = found.generated.learnt;
+        assert!(learnt.learnt && learnt.remark().is_none(), "{learnt:?}");
+        assert!(learnt.validation_loss.unwrap() < 0.5, "{learnt:?}");
         assert!(
             found.generated.jsd > 0.5 && found.generated.jsd <= 1.0,
             "{found:?}"
@@ -77,6 +85,75 @@ fn the_same_distribution_is_not() {
     assert!((got.auc - 0.5).abs() < 3.0 * got.auc_error, "{got:?}");
     assert!(got.jsd < 3.0 * got.jsd_error, "{got:?}");
     assert!(got.auc_error > 0.01 && got.auc_error < 0.04, "{got:?}");
+    // Nothing to be learnt and nothing learnt look the same: the AUC says neither.
+    assert!(!got.learnt.learnt, "{got:?}");
+    let said = got.learnt.remark().unwrap();
+    assert!(said.contains("has learnt nothing (its loss is ln 2)") && said.contains("no evidence"));
+    // A fraction of a nat below ln 2 is chance on 200 images.
+    let loss = got.learnt.validation_loss.unwrap();
+    assert!((0.67..1.0).contains(&loss), "{loss}");
+    let json = serde_json::to_value(got).unwrap();
+    assert_eq!(
+        (&json["learnt"], json["validation_loss"].is_number()),
+        (&false.into(), true)
+    );
+    // Reports of earlier programs do not say.
+    let mut old = json.clone();
+    old.as_object_mut()
+        .unwrap()
+        .retain(|key, _| key != "learnt" && key != "validation_loss");
+    let old: Separation = serde_json::from_value(old).unwrap();
+    assert_eq!(
+        (old.learnt.learnt, old.learnt.validation_loss),
+        (true, None)
+    );
+}
+
+#[test]
+fn a_report_says_of_what_its_classifier_has_learnt_nothing() {
+    let of = |seed| Dataset {
+        images: images(300, seed, 3.0),
+        ..Dataset::default()
+    };
+    let (truth, generated) = (of(1), of(2));
+    let options = options(Network::Dense, 300);
+    let found = Classifiers::judge(&truth, &generated, &options, &mut |_, _| {});
+    assert!(
+        !found.two_sample.classes["all"]
+            .as_ref()
+            .unwrap()
+            .generated
+            .learnt
+            .learnt
+    );
+    let resampling = Resampling {
+        bootstrap: 2,
+        splits: 2,
+        seed: 0,
+    };
+    let compared = evaluate::Options {
+        resampling,
+        ..evaluate::Options::default()
+    };
+    let evaluation = evaluate::evaluate(&truth, &generated, &compared).unwrap();
+    let extras = Extras {
+        classifiers: Some(found),
+        ..Extras::default()
+    };
+    let home = tempfile::tempdir().unwrap();
+    let report = home.path().join("report");
+    write_report(&evaluation, &extras, &report, false).unwrap();
+    let page = std::fs::read_to_string(report.join("index.html")).unwrap();
+    assert!(
+        page.contains("has learnt nothing (its loss is ln 2): its AUC is no evidence of agreement")
+    );
+    // Weights below 0 leave nothing to train on.
+    let mut signed = generated;
+    signed.weights = Some((0..300).map(|i| if i == 0 { -1.0 } else { 1.0 }).collect());
+    let found = Classifiers::judge(&truth, &signed, &options, &mut |_, _| {});
+    assert_eq!(found.two_sample.classes["all"], None);
+    let why = &found.two_sample.reasons["all"];
+    assert!(why.starts_with("1 weight is below 0"), "{why}");
 }
 
 #[test]

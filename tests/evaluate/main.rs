@@ -4,4 +4,5 @@
 mod support;
 
 mod classify;
+mod given;
 mod report;

@@ -269,7 +269,17 @@ fn degenerate_images_give_numbers_and_a_report() {
         let missing: BTreeSet<&str> = (wholes.into_iter().chain(observables))
             .flat_map(reasons)
             .collect();
-        assert_eq!(missing.is_empty(), k >= 5, "{k}: {missing:?}");
+        match k {
+            // SciPy's search doubles its radius from 1 on, and does not come to distances of 1e72 in 200 steps.
+            5 => assert!(
+                missing
+                    .iter()
+                    .all(|why| why.starts_with("the fit of JetNet")),
+                "{missing:?}"
+            ),
+            6 => assert!(missing.is_empty(), "{missing:?}"),
+            _ => assert!(!missing.is_empty()),
+        }
         for reason in missing {
             let words = format!("not available: {reason}");
             assert!(page.contains(&words), "{k}: no '{words}'");

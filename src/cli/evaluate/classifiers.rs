@@ -83,6 +83,8 @@ pub(super) fn summary(found: &report::Classifiers) -> Vec<(&str, String)> {
             }
         };
         lines.push((name.as_str(), format!("two-sample       {text}")));
+        let nothing = test.as_ref().and_then(|t| t.generated.learnt.remark());
+        lines.extend(nothing.map(|remark| (name.as_str(), remark)));
     }
     let text = match &found.transfer {
         None => missing(found.reasons.get("transfer")),
@@ -93,6 +95,15 @@ pub(super) fn summary(found: &report::Classifiers) -> Vec<(&str, String)> {
         ),
     };
     lines.push(("transfer", format!("to truth         {text}")));
+    if let Some(test) = &found.transfer {
+        for (by, trained) in [
+            ("generated images", &test.generated),
+            ("truth", &test.truth),
+        ] {
+            let nothing = trained.learnt.remark();
+            lines.extend(nothing.map(|remark| ("transfer", format!("trained on {by}, {remark}"))));
+        }
+    }
     lines
 }
 

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::classify::{Epoch, Options, Transfer, TwoSample, transfer, two_sample};
 use crate::data::{Dataset, SparseImages};
 use crate::evaluate::compare::{CLASSES, members};
-use crate::evaluate::{Reasons, Sides};
+use crate::evaluate::resample::class_stream;
+use crate::evaluate::weights::{kept, of_members};
+use crate::evaluate::{Reasons, Sides, Unavailable};
 
 /// What classifiers found; `docs/metrics.md` defines each key.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -48,19 +50,35 @@ impl Classifiers {
     ) -> Self {
         let data = Sides { truth, generated };
         let mut found = Self::default();
-        let mut classes: Vec<_> = CLASSES
-            .into_iter()
-            .map(|(name, label)| (name, data.map(|d| images(d, label))))
-            .filter(|(_, sides)| !sides.truth.is_empty() && !sides.generated.is_empty())
-            .collect();
-        let whole = |sides: &Sides<Cow<'_, SparseImages>>| {
-            sides.truth.len() == truth.images.len()
-                && sides.generated.len() == generated.images.len()
-        };
-        if classes.iter().any(|(name, s)| *name != "all" && whole(s)) {
-            classes.retain(|(name, _)| *name != "all");
+        let mut classes = Vec::new();
+        for (number, (name, label)) in CLASSES.into_iter().enumerate() {
+            let rows = data.map(|d| members(d, label));
+            if rows.truth.is_empty() || rows.generated.is_empty() {
+                continue;
+            }
+            let whole = rows.truth.len() == truth.images.len()
+                && rows.generated.len() == generated.images.len();
+            let chosen = [(truth, &rows.truth), (generated, &rows.generated)];
+            let stream = class_stream(number as u32);
+            let sides = [0, 1].map(|k| images(chosen[k].0, chosen[k].1, options.seed, stream, k));
+            match sides {
+                [Ok(truth), Ok(generated)] => {
+                    classes.push((name, whole, Sides { truth, generated }));
+                }
+                [Err(why), _] | [_, Err(why)] => {
+                    let reasons = &mut found.two_sample.reasons;
+                    reasons.insert(name.to_string(), why.to_string());
+                    found.two_sample.classes.insert(name.to_string(), None);
+                }
+            }
         }
-        for (name, sides) in &classes {
+        if classes
+            .iter()
+            .any(|(name, whole, _)| *name != "all" && *whole)
+        {
+            classes.retain(|(name, ..)| *name != "all");
+        }
+        for (name, _, sides) in &classes {
             let told = &mut |epoch: &Epoch| progress(Some(name), epoch);
             let test = two_sample(&sides.truth, &sides.generated, options, told).map_err(|why| {
                 found
@@ -70,7 +88,7 @@ impl Classifiers {
             });
             found.two_sample.classes.insert(name.to_string(), test.ok());
         }
-        let class = |name: &str| classes.iter().find(|(n, _)| *n == name).map(|(_, s)| s);
+        let class = |name: &str| classes.iter().find(|(n, ..)| *n == name).map(|(.., s)| s);
         let test = match (class("signal"), class("background")) {
             (Some(signal), Some(background)) => transfer(
                 &signal.truth,
@@ -81,7 +99,9 @@ impl Classifiers {
                 &mut |epoch| progress(None, epoch),
             )
             .map_err(|why| why.to_string()),
-            _ => Err("signal and background are wanted on both sides".to_string()),
+            _ => Err((["signal", "background"].iter())
+                .find_map(|class| found.two_sample.reasons.get(*class).cloned())
+                .unwrap_or("signal and background are wanted on both sides".to_string())),
         };
         found.transfer = test
             .map_err(|why| found.reasons.insert("transfer".to_string(), why))
@@ -90,10 +110,26 @@ impl Classifiers {
     }
 }
 
-/// The images of a class.
-fn images(data: &Dataset, label: Option<f32>) -> Cow<'_, SparseImages> {
-    match label {
-        None => Cow::Borrowed(&data.images),
-        label => Cow::Owned(data.images.gather(members(data, label))),
+/// These images; of weighted ones, a choice that stands for them.
+///
+/// # Errors
+/// Weights below 0, for which no choice of images stands.
+fn images<'a>(
+    data: &'a Dataset,
+    rows: &[usize],
+    seed: u64,
+    stream: u32,
+    side: usize,
+) -> Result<Cow<'a, SparseImages>, Unavailable> {
+    // Numbers of earlier choices of the same streams are neighbours'.
+    const FIRST: usize = 16;
+    match of_members(data, rows) {
+        None if rows.len() == data.images.len() => Ok(Cow::Borrowed(&data.images)),
+        None => Ok(Cow::Owned(data.images.gather(rows.iter().copied()))),
+        Some(weights) => {
+            let places = kept(rows.len(), Some(&weights), seed, stream, FIRST + side)?;
+            let chosen = places.into_iter().map(|place| rows[place]);
+            Ok(Cow::Owned(data.images.gather(chosen)))
+        }
     }
 }

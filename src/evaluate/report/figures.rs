@@ -4,12 +4,13 @@ use rayon::prelude::*;
 
 use super::Extras;
 use super::plot::{
-    Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, roc_curves, sample_page,
-    signed_map, training_curve,
+    Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, profile, roc_curves,
+    sample_page, signed_map, training_curve,
 };
 use super::text::value_with_error;
 use crate::evaluate::compare::{ClassEvaluation, Evaluation, ObservableEvaluation};
 use crate::evaluate::histogram::Comparison;
+use crate::evaluate::{Given, OBSERVABLES, Response};
 
 /// The section of classifiers, in the place of a class.
 pub(super) const CLASSIFIERS: &str = "classifiers";
@@ -48,6 +49,11 @@ pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
         jobs.push(Box::new(move || zero_pulls(evaluation, class)));
         if class.features.fpd.is_some() || class.feature_halves.found.fpd.is_some() {
             jobs.push(Box::new(move || frechet(class)));
+        }
+        for response in &class.responses {
+            for quantity in &response.quantities {
+                jobs.push(Box::new(move || given(class, response, quantity)));
+            }
         }
         jobs.push(Box::new(move || samples(class)));
     }
@@ -204,6 +210,29 @@ fn zero_pulls(evaluation: &Evaluation, class: &ClassEvaluation) -> Drawn {
     drawn("zero_pull", class.name, caption, false, figure)
 }
 
+fn given(class: &ClassEvaluation, response: &Response, quantity: &Given) -> Drawn {
+    let observable = OBSERVABLES.iter().find(|o| o.name == quantity.quantity);
+    let named = observable.map_or(quantity.quantity.as_str(), |o| o.title);
+    let y_title = match quantity.unit.as_str() {
+        "" => named.to_string(),
+        unit => format!("{named} [{unit}]"),
+    };
+    let condition = &response.condition;
+    let title = format!("{}: given {condition}", class_title(class.name));
+    let figure = profile(quantity, &response.edges, &title, condition, &y_title);
+    let caption = format!(
+        "{named} in bins of {condition}: mean and width of the truth (line and band) and of the generated images (point and \
+         bar; thick: the mean's error)."
+    );
+    // A column's name may hold what no file name can.
+    let stem: String = condition
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    let name = format!("{}_given_{stem}", quantity.quantity);
+    drawn(&name, class.name, caption, false, figure)
+}
+
 fn frechet(class: &ClassEvaluation) -> Drawn {
     let title = format!("{}: Fréchet physics distance", class_title(class.name));
     let figure = extrapolation(
@@ -212,7 +241,8 @@ fn frechet(class: &ClassEvaluation) -> Drawn {
         &title,
     );
     let caption = "Fréchet distance of samples of several sizes, and the line that takes it to samples \
-                   without end: its value there is the FPD (thick: its error).";
+                   without end: its value there is the FPD (thick: its error). JetNet's fit of the same points may end \
+                   with another line.";
     drawn("fpd", class.name, caption, false, figure)
 }
 

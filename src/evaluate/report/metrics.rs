@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Classifiers, Extras, Meta, Nll};
 use crate::evaluate::compare::Metrics;
-use crate::evaluate::{Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Sides};
+use crate::evaluate::{
+    Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Response, Sides, WeightSummary,
+};
 
 /// The file as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,9 @@ pub struct MetricsFile {
     pub images: BTreeMap<String, ImageMetrics>,
     /// Per class the distances of vectors of features.
     pub features: BTreeMap<String, FeatureMetrics>,
+    /// Per class and condition what comes out for what was asked for; absent where no conditions are compared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub response: BTreeMap<String, BTreeMap<String, Response>>,
     /// Classifiers' verdicts, where asked for: keys `two_sample`, `transfer`, `reasons`.
     #[serde(flatten)]
     pub classifiers: Option<Classifiers>,
@@ -33,6 +38,9 @@ pub struct MetricsFile {
 pub struct ImageMetrics {
     /// Images compared.
     pub count: Sides<usize>,
+    /// Their weights, where a side has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Sides<WeightSummary>>,
     /// Fraction of zeros among all pixels.
     pub sparsity: Sides<f64>,
     /// Generated from truth.
@@ -58,10 +66,11 @@ impl MetricsFile {
     /// Of an evaluation. A likelihood that is not finite is left out.
     pub fn new(evaluation: &Evaluation, extras: &Extras) -> Self {
         let (mut images, mut features) = (BTreeMap::new(), BTreeMap::new());
-        let mut classes = BTreeMap::new();
+        let (mut classes, mut response) = (BTreeMap::new(), BTreeMap::new());
         for class in &evaluation.classes {
             let of_images = ImageMetrics {
                 count: class.counts,
+                weights: class.weights,
                 sparsity: class.images.sparsity,
                 distances: class.images.distances.clone(),
                 halves: class.images.halves.clone(),
@@ -71,6 +80,11 @@ impl MetricsFile {
                 distances: class.features.clone(),
                 halves: class.feature_halves.clone(),
             };
+            if !class.responses.is_empty() {
+                let found = class.responses.iter();
+                let found = found.map(|r| (r.condition.clone(), r.clone())).collect();
+                response.insert(class.name.to_string(), found);
+            }
             features.insert(class.name.to_string(), of_features);
             images.insert(class.name.to_string(), of_images);
             let observables = (class.observables.iter())
@@ -84,6 +98,7 @@ impl MetricsFile {
                 .filter(|n| n.train.is_finite() && n.validation.is_none_or(f64::is_finite)),
             images,
             features,
+            response,
             classifiers: extras.classifiers.clone(),
             classes,
         }

@@ -6,6 +6,7 @@ mod figures;
 mod html;
 mod metrics;
 mod plot;
+mod responses;
 mod tables;
 mod text;
 mod verdicts;
@@ -26,6 +27,9 @@ use super::{Evaluation, Sides};
 pub struct Meta {
     /// Program and version that made the report.
     pub program: String,
+    /// What `metrics.json` may hold: [`FORMAT`], 1 where a file does not say.
+    #[serde(default = "first_format")]
+    pub format: u32,
     /// The files of either side, several joined by ", ".
     pub files: Sides<String>,
     /// Selections on them, as given; empty for none.
@@ -43,6 +47,14 @@ pub struct Meta {
     pub command: Option<String>,
 }
 
+/// The number of this program's `metrics.json`. Numbers of earlier formats mean the same in it; 2 came with `response`,
+/// `weights`, `fpd_jetnet`, `kpd_unbiased` and `learnt`.
+pub const FORMAT: u32 = 2;
+
+fn first_format() -> u32 {
+    1
+}
+
 impl Meta {
     /// The part that the evaluation itself knows; the caller fills in files, selection, command.
     pub fn of(evaluation: &Evaluation) -> Self {
@@ -50,6 +62,7 @@ impl Meta {
         let images = (evaluation.classes.first()).map_or(Sides::default(), |all| all.counts);
         Self {
             program: concat!("sarm ", env!("CARGO_PKG_VERSION")).to_string(),
+            format: FORMAT,
             images,
             seed: resampling.seed,
             bootstrap: resampling.bootstrap,

@@ -1,12 +1,16 @@
 //! The tables of `index.html`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
-use super::text::{escape, thousands, value_with_error};
+use super::responses;
+use super::responses::tag;
+use super::text::{escape, number, thousands, value_with_error};
 use crate::evaluate::compare::Metrics;
 use crate::evaluate::{
-    FeatureDistances, ImageDistances, Neighbours, OBSERVABLES, Observable, Reasons,
+    FeatureDistances, ImageDistances, Neighbours, OBSERVABLES, Observable, Reasons, Response,
+    Sides, Verdict, WeightSummary,
 };
 
 /// All tables of one class.
@@ -16,7 +20,8 @@ pub(super) fn write(out: &mut String, metrics: &MetricsFile, class: &str) {
     };
     let found =
         || (OBSERVABLES.iter()).filter_map(|o| observables.get(o.name).map(|metrics| (o, metrics)));
-    distances(out, found());
+    let response = metrics.response.get(class);
+    distances(out, found(), response);
     if let Some(images) = metrics.images.get(class) {
         let _ = writeln!(
             out,
@@ -27,6 +32,12 @@ pub(super) fn write(out: &mut String, metrics: &MetricsFile, class: &str) {
             100.0 * images.sparsity.truth,
             100.0 * images.sparsity.generated
         );
+        if let Some(weights) = &images.weights {
+            weighted(out, weights, &images.count);
+        }
+    }
+    if let Some(found) = response {
+        responses::write(out, found);
     }
     means_and_widths(out, found());
     if let (Some(images), Some(features)) = (metrics.images.get(class), metrics.features.get(class))
@@ -44,11 +55,53 @@ fn named(observable: &Observable) -> String {
     format!("{} <i>{}</i>{unit}", observable.title, observable.symbol)
 }
 
-fn number(value: Option<f64>, error: Option<f64>) -> String {
-    value.map_or("–".to_string(), |v| value_with_error(v, error))
+/// How much the events of either side tell.
+fn weighted(out: &mut String, weights: &Sides<WeightSummary>, count: &Sides<usize>) {
+    out.push_str("<p class=\"note\">Events have weights:");
+    for (side, summary, count) in [
+        ("true", &weights.truth, count.truth),
+        ("generated", &weights.generated, count.generated),
+    ] {
+        let _ = write!(
+            out,
+            " the {} {side} ones are worth {} of equal weights ({} weigh less than 0);",
+            thousands(count),
+            thousands(summary.effective.round().max(0.0) as usize),
+            thousands(summary.negative)
+        );
+    }
+    out.push_str(
+        " means, histograms, W1 and average images are those of the weighted events.</p>\n",
+    );
 }
 
-fn distances<'a>(out: &mut String, rows: impl Iterator<Item = (&'a Observable, &'a Metrics)>) {
+/// Verdicts given a condition that are worse than the one of all images.
+fn worse(found: Option<&BTreeMap<String, Response>>, name: &str, m: &Metrics) -> String {
+    let own = match (m.w1, m.w1_floor, m.w1_floor_std) {
+        (Some(w1), Some(floor), Some(spread)) => Some(Verdict::of(w1, floor, spread)),
+        _ => None,
+    };
+    let mut out = String::new();
+    for (condition, response) in found.into_iter().flatten() {
+        let given = response.quantities.iter().find(|q| q.quantity == name);
+        let verdict = given.and_then(|q| q.verdict);
+        if verdict > own {
+            let (style, word) = tag(verdict);
+            let _ = write!(
+                out,
+                " <span class=\"tag {style}\">{word} given {}</span>",
+                escape(condition)
+            );
+        }
+    }
+    out
+}
+
+fn distances<'a>(
+    out: &mut String,
+    rows: impl Iterator<Item = (&'a Observable, &'a Metrics)>,
+    response: Option<&BTreeMap<String, Response>>,
+) {
     out.push_str(
         "<div class=\"scroll\"><table><thead><tr><th>Observable</th><th>W1</th><th>Floor</th>\
          <th>W1 / floor</th><th></th><th>W1, JetNet</th><th>Truth</th><th>Separation</th>\
@@ -64,10 +117,11 @@ fn distances<'a>(out: &mut String, rows: impl Iterator<Item = (&'a Observable, &
         let _ = write!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{times}</td>\
-             <td><span class=\"tag {tag}\">{word}</span>{}</td>",
+             <td><span class=\"tag {tag}\">{word}</span>{}{}</td>",
             named(observable),
             number(m.w1, m.w1_error),
             number(m.w1_floor, m.w1_floor_std),
+            worse(response, observable.name, m),
             escape(reason),
         );
         let both = [&m.distances, &m.halves.found];
@@ -100,12 +154,12 @@ fn means_and_widths<'a>(
     for (observable, m) in rows {
         let _ = write!(out, "<tr><td>{}</td>", named(observable));
         for (value, error) in [
-            (m.truth_mean, m.truth_mean_error),
-            (m.generated_mean, m.generated_mean_error),
+            (Some(m.truth_mean), Some(m.truth_mean_error)),
+            (Some(m.generated_mean), Some(m.generated_mean_error)),
             (m.truth_std, m.truth_std_error),
             (m.generated_std, m.generated_std_error),
         ] {
-            let _ = write!(out, "<td>{}</td>", value_with_error(value, Some(error)));
+            let _ = write!(out, "<td>{}</td>", number(value, error));
         }
         out.push_str("</tr>\n");
     }
@@ -221,15 +275,27 @@ fn feature_rows(sides: [&FeatureDistances; 2]) -> Vec<Row> {
     let mut rows = vec![
         Row {
             name: "Fréchet physics distance (FPD) · 10³",
-            note: "0 is expected of truth",
+            note: "line through the points; 0 is expected of truth",
             key: "fpd",
             cells: sides.map(|d| d.fpd.as_ref().map(|f| thousandths(f.value, f.error))),
         },
         Row {
-            name: "Kernel physics distance (KPD) · 10³",
-            note: "0 is expected of truth",
+            name: "FPD as JetNet's fit gives it · 10³",
+            note: "the points' mean where distances are small",
+            key: "fpd_jetnet",
+            cells: sides.map(|d| d.fpd_jetnet.map(|f| thousandths(f.value, f.error))),
+        },
+        Row {
+            name: "Kernel physics distance (KPD), as JetNet draws · 10³",
+            note: "with replacement: above 0 for truth",
             key: "kpd",
             cells: sides.map(|d| d.kpd.map(|k| thousandths(k.value, k.error))),
+        },
+        Row {
+            name: "KPD of all events, none twice · 10³",
+            note: "0 is expected of truth",
+            key: "kpd_unbiased",
+            cells: sides.map(|d| d.kpd_unbiased.map(|k| thousandths(k.value, k.error))),
         },
     ];
     type Pick = fn(&Neighbours) -> f64;
@@ -255,9 +321,7 @@ fn feature_rows(sides: [&FeatureDistances; 2]) -> Vec<Row> {
 /// How far W1 is from its floor, as a style and a word.
 fn closeness(m: &Metrics) -> (&'static str, &'static str) {
     match (m.w1, m.w1_floor, m.w1_floor_std) {
-        (Some(w1), Some(floor), Some(std)) if w1 <= floor + 2.0 * std => ("good", "at the floor"),
-        (Some(w1), Some(floor), _) if w1 <= 5.0 * floor => ("fair", "near"),
-        (Some(_), Some(_), _) => ("far", "far"),
-        _ => ("none", ""),
+        (Some(w1), Some(floor), Some(spread)) => tag(Some(Verdict::of(w1, floor, spread))),
+        _ => tag(None),
     }
 }

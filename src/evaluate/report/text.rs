@@ -42,6 +42,11 @@ pub(super) fn value_with_error(value: f64, error: Option<f64>) -> String {
     }
 }
 
+/// [`value_with_error`] of a value that may be absent.
+pub(super) fn number(value: Option<f64>, error: Option<f64>) -> String {
+    value.map_or("–".to_string(), |v| value_with_error(v, error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

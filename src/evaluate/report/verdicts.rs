@@ -5,14 +5,14 @@ use std::fmt::Write;
 use super::Classifiers;
 use super::figures::class_title;
 use super::text::{escape, thousands, value_with_error};
-use crate::classify::{Separation, Sizes, Transferred};
+use crate::classify::{Learnt, Separation, Sizes, Transferred};
 
 /// Both tests; `classes` in the order of the page.
 pub(super) fn write(out: &mut String, found: &Classifiers, classes: &[&str]) {
     out.push_str(
         "<h3>Truth from generated images</h3><p class=\"note\">A classifier learns to tell generated images from \
-         truth. <b>AUC</b>: area under its ROC curve on images that it has not seen, 0.5 where it cannot tell. \
-         <b>JSD</b>: Jensen-Shannon divergence by its calibrated answer, 0 where it cannot tell, 1 where it always \
+         truth. <b>AUC</b>: area under its ROC curve on images that it has not seen, 0.5 where it cannot tell, \
+         or has not learnt to. <b>JSD</b>: Jensen-Shannon divergence by its calibrated answer, 0 where it cannot tell, 1 where it always \
          can. <b>Truth</b>: the same for two disjoint parts of truth.</p>\n<div class=\"scroll\"><table><thead><tr>\
          <th>Images</th><th></th><th>AUC</th><th>JSD [bit]</th><th>Images of a side: trained, chosen, tested</th>\
          <th>Epochs, kept</th></tr></thead><tbody>\n",
@@ -25,6 +25,7 @@ pub(super) fn write(out: &mut String, found: &Classifiers, classes: &[&str]) {
             Some(None) => missing(out, title, "", 4, tests.reasons.get(*class)),
             Some(Some(test)) => {
                 separation(out, title, "Generated", &test.generated);
+                remark(out, title, 4, test.generated.learnt);
                 match &test.truth {
                     Some(truth) => separation(out, title, "Truth", truth),
                     None => missing(out, title, "Truth", 4, test.truth_reason.as_ref()),
@@ -41,8 +42,13 @@ pub(super) fn write(out: &mut String, found: &Classifiers, classes: &[&str]) {
     );
     match &found.transfer {
         Some(test) => {
-            transferred(out, "Generated images", &test.generated, test.images);
-            transferred(out, "Truth", &test.truth, test.images);
+            for (title, found) in [
+                ("Generated images", &test.generated),
+                ("Truth", &test.truth),
+            ] {
+                transferred(out, title, found, test.images);
+                remark(out, title, 3, found.learnt);
+            }
         }
         None => {
             let reason = found.reasons.get("transfer");
@@ -58,6 +64,17 @@ fn missing(out: &mut String, title: &str, side: &str, columns: usize, reason: Op
         out,
         "<tr><td>{title}</td><td>{side}</td><td colspan=\"{columns}\">not available{why}</td></tr>"
     );
+}
+
+/// That an AUC of 0.5 is that of a network which has not learnt, in a row of its own.
+fn remark(out: &mut String, title: &str, columns: usize, learnt: Learnt) {
+    if let Some(remark) = learnt.remark() {
+        let _ = writeln!(
+            out,
+            "<tr><td>{title}</td><td></td><td colspan=\"{columns}\"><span class=\"tag none\">{}</span></td></tr>",
+            escape(&remark)
+        );
+    }
 }
 
 fn separation(out: &mut String, title: &str, side: &str, found: &Separation) {

@@ -107,6 +107,29 @@ impl Axis {
             .collect()
     }
 
+    /// [`ticks`](Self::ticks) with labels of at most `room` characters where that can be: if they are longer, in a power of
+    /// ten, and what belongs behind the title then (" · 10³": labels are thousandths).
+    pub(super) fn short_ticks(&self, room: usize) -> (Vec<(f64, String)>, String) {
+        let ticks = self.ticks();
+        let longest = ticks.iter().map(|(_, text)| text.chars().count()).max();
+        let most = self.low.abs().max(self.high.abs());
+        if self.log || longest.unwrap_or(0) <= room || most == 0.0 {
+            return (ticks, String::new());
+        }
+        let power = most.log10().floor() as i32;
+        let unit = 10f64.powi(power);
+        let scaled = Self {
+            low: self.low / unit,
+            high: self.high / unit,
+            ..self.clone()
+        };
+        let ticks = scaled.ticks().into_iter();
+        (
+            ticks.map(|(value, text)| (value * unit, text)).collect(),
+            format!(" · {}", power_of_ten(-power)),
+        )
+    }
+
     fn log_ticks(&self) -> Vec<(f64, String)> {
         let (first, last) = (
             self.low.log10().floor() as i32,
@@ -174,12 +197,14 @@ pub(super) struct Frame<'a> {
 }
 
 const TEXT: u32 = 12;
+/// Characters of a label that end before the title begins.
+const ROOM: usize = 5;
 
 impl Frame<'_> {
     /// Faint lines at labelled ticks, to go under the data.
     pub(super) fn draw_grid(&self, canvas: &mut Canvas) {
         if self.grid {
-            for (value, text) in self.y.ticks() {
+            for (value, text) in self.y.short_ticks(ROOM).0 {
                 if !text.is_empty() {
                     let y = self.y.at(value);
                     canvas.line((self.x.from, y), (self.x.to, y), FAINT, 0.8);
@@ -200,7 +225,8 @@ impl Frame<'_> {
                 canvas.text((x, bottom + 17.0), Tie::Middle, TEXT, &text);
             }
         }
-        for (value, text) in self.y.ticks() {
+        let (ticks, power) = self.y.short_ticks(ROOM);
+        for (value, text) in ticks {
             let (y, length) = (self.y.at(value), if text.is_empty() { 3.0 } else { 6.0 });
             canvas.line((left, y), (left + length, y), INK, 1.0);
             canvas.line((right, y), (right - length, y), INK, 1.0);
@@ -210,7 +236,8 @@ impl Frame<'_> {
         if let Some(title) = self.x_title {
             canvas.text((right, bottom + 38.0), Tie::End, 14, title);
         }
-        canvas.upwards((left - 54.0, top), Tie::End, 14, self.y_title);
+        let title = format!("{}{power}", self.y_title);
+        canvas.upwards((left - 54.0, top), Tie::End, 14, &title);
     }
 }
 
@@ -238,6 +265,31 @@ mod tests {
             labels(&Axis::log(2e-4, 20.0, 0.0, 300.0)),
             ["10⁻³", "10⁻²", "0.1", "1", "10"]
         );
+    }
+
+    #[test]
+    fn small_numbers_do_not_run_into_the_title() {
+        for (low, high) in [
+            (0.0, 0.00123),
+            (-3.2e-5, 8e-5),
+            (0.0, 4.5e7),
+            (0.991, 0.99102),
+        ] {
+            let (ticks, power) = Axis::linear(low, high, 338.0, 34.0).short_ticks(ROOM);
+            assert!(ticks.len() >= 2 && (high == 4.5e7 || !power.is_empty()));
+            for (value, text) in &ticks {
+                assert!((low - 1e-9..=high * 1.000_001).contains(value), "{value}");
+                // Numbers that differ in their fifth digit need five.
+                assert!(
+                    low > 0.0 || text.chars().count() <= ROOM,
+                    "'{text}' of {high}"
+                );
+            }
+        }
+        let (ticks, power) = Axis::linear(0.0, 0.00123, 338.0, 34.0).short_ticks(ROOM);
+        assert_eq!((ticks[1].1.as_str(), power.as_str()), ("0.2", " · 10³"));
+        let (ticks, power) = Axis::linear(0.0, 0.06, 338.0, 34.0).short_ticks(ROOM);
+        assert_eq!((ticks[1].1.as_str(), power.as_str()), ("0.01", ""));
     }
 
     #[test]

@@ -21,6 +21,8 @@ const HEIGHT: f64 = 360.0;
 pub(super) const TOP: f64 = 62.0;
 pub(super) const SIDE: f64 = 240.0;
 const EMPTY: Rgb = FAINT;
+/// Characters of a bar's label that end before its title begins.
+const ROOM: usize = 5;
 
 /// Three maps of `[height * width]` values, row 0 at the top: truth, generated, and generated
 /// minus truth. `quantity` names the values and their unit.
@@ -195,18 +197,21 @@ impl Colours {
             .collect();
         canvas.cells(&slices);
         canvas.outline((left, TOP), (right, TOP + SIDE), INK, 1.0);
-        for (value, text) in self.ticks() {
+        let (ticks, power) = self.ticks();
+        for (value, text) in ticks {
             let y = TOP + SIDE * (1.0 - self.part(value));
             let length = if text.is_empty() { 3.0 } else { 5.0 };
             canvas.line((right, y), (right + length, y), INK, 1.0);
             canvas.text((right + 8.0, y + 4.0), Tie::Start, 11, &text);
         }
-        canvas.upwards((right + 56.0, TOP), Tie::End, 12, quantity);
+        let title = format!("{quantity}{power}");
+        canvas.upwards((right + 56.0, TOP), Tie::End, 12, &title);
     }
 
-    fn ticks(&self) -> Vec<(f64, String)> {
+    /// Marks, and the power of ten that belongs behind the title.
+    fn ticks(&self) -> (Vec<(f64, String)>, String) {
         match self {
-            Self::Even { axis } | Self::Difference { axis } => axis.ticks(),
+            Self::Even { axis } | Self::Difference { axis } => axis.short_ticks(ROOM),
             Self::SignedLog { most, threshold } => {
                 let mut out = vec![(0.0, "0".to_string())];
                 let (low, high) = (threshold.log10().ceil(), most.log10().floor());
@@ -216,7 +221,7 @@ impl Colours {
                     out.push((value, label.clone()));
                     out.push((-value, format!("−{label}")));
                 }
-                out
+                (out, String::new())
             }
         }
     }

@@ -9,6 +9,7 @@ mod extrapolation;
 mod histogram;
 mod maps;
 mod overview;
+mod profile;
 mod roc;
 mod samples;
 
@@ -19,5 +20,6 @@ pub use extrapolation::extrapolation;
 pub use histogram::{HistogramPlot, histogram_page};
 pub use maps::{Scale, map_page, signed_map};
 pub use overview::overview;
+pub use profile::profile;
 pub use roc::roc_curves;
 pub use samples::sample_page;
