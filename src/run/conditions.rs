@@ -215,7 +215,9 @@ impl RunConditions {
         let mut drawn = None;
         let columns = match source {
             Source::Rows { .. } if names.is_empty() => return Err(GivenError::NoConditions),
-            Source::Rows { path, select } => of_file(path, select, conditions)?,
+            Source::Rows { path, select } => {
+                of_file(path, select, conditions, &checkpoint.record.names)?
+            }
             Source::Given(given) => {
                 let how = Drawn {
                     names: Given::left_out(given, conditions)?,
@@ -362,6 +364,7 @@ fn of_file(
     path: &Path,
     select: &[Selection],
     conditions: &ConditionConfig,
+    known: &BTreeMap<String, Vec<String>>,
 ) -> Result<Vec<Vec<f32>>, GivenError> {
     let names = &conditions.names;
     let options = ReadOptions {
@@ -372,6 +375,12 @@ fn of_file(
         ..ReadOptions::default()
     };
     let mut read = data::read(path, &options)?;
+    for (name, order) in known {
+        read.rename(name, order)?;
+    }
+    for remark in &read.about.remarks {
+        log::warn!("{remark}");
+    }
     let columns: Vec<Vec<f32>> = (names.iter())
         .map(|n| read.columns.remove(n).unwrap_or_default())
         .collect();

@@ -7,6 +7,7 @@ mod growing;
 mod heap;
 mod read;
 mod source;
+mod values;
 mod write;
 
 pub use describe::{describe, read_attributes, read_column};
