@@ -270,27 +270,20 @@ impl Dataset {
         }
     }
 
-    /// `rows 200 to 399`, with the file where there are several.
+    /// `rows 3, 200 to 399`, with the files where there are several.
     fn shown(&self, rows: &Rows) -> String {
-        let mut text = String::new();
+        let mut text = String::from(if rows.count == 1 { "row" } else { "rows" });
         let mut file = None;
-        for range in rows.ranges.iter().take(SHOWN) {
-            let [first, last] = [range.first, range.last];
-            let word = match (file == Some(range.file), first == last) {
-                (true, _) => "",
-                (false, true) => "row ",
-                (false, false) => "rows ",
-            };
-            let of = match self.origins.get(range.file) {
-                Some(o) if self.origins.len() > 1 && file != Some(range.file) => {
-                    format!("of '{}': ", o.path.display())
-                }
-                _ => String::new(),
-            };
-            let comma = if text.is_empty() { "" } else { ", " };
-            text += &match first == last {
-                true => format!("{comma}{of}{word}{first}"),
-                false => format!("{comma}{of}{word}{first} to {last}"),
+        for (i, range) in rows.ranges.iter().take(SHOWN).enumerate() {
+            text += if i > 0 { ", " } else { " " };
+            let of = self.origins.get(range.file);
+            let named = of.filter(|_| self.origins.len() > 1 && file != Some(range.file));
+            if let Some(origin) = named {
+                text += &format!("of '{}': ", origin.path.display());
+            }
+            text += &match (range.first, range.last) {
+                (first, last) if first == last => format!("{first}"),
+                (first, last) => format!("{first} to {last}"),
             };
             file = Some(range.file);
         }
