@@ -148,7 +148,7 @@ fn rows_that_were_never_written_are_counted() {
         &lab,
         &format!("{TRAIN} full.h5"),
         &[
-            "2 of 200 images are without a zero (rows 7 to 8)",
+            "2 of 200 images are without a zero, and the model is made for images that are mostly zeros (rows 7 to 8)",
             "2 of 200 images are equal to one before them (rows 8, 20)",
         ],
     );
@@ -206,8 +206,9 @@ fn units_are_read_and_carried() {
     let train = said(&lab, &line);
     let remedy = "give --scale if the file is not in GeV, or set 'input.unit' to ";
     assert!(
-        train.contains("but 'input.unit' is 1 and 'likelihood.unit' is 1")
-            && train.contains(remedy),
+        train.contains(
+            "far from the units of the model ('input.unit' is 1 and 'likelihood.unit' is 1)"
+        ) && train.contains(remedy),
         "{train}"
     );
     warned(&lab, &format!("{line} --scale 1e-3"), &[]);
@@ -357,7 +358,9 @@ fn classes_and_weights_that_are_left_out_are_named() {
     warned(
         &lab,
         &format!("{evaluate} --class kind"),
-        &["66 true images are neither class 0 nor class 1 of 'signal' (the first is 2)"],
+        &[
+            "66 true images are neither class 0 nor class 1 of 'signal' and are compared only among all (the first is 2)",
+        ],
     );
     warned(&lab, &format!("{TRAIN} three.h5"), &[weight]);
     let info = String::from_utf8(lab.ok("info three.h5").stdout).unwrap();

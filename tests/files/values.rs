@@ -378,6 +378,13 @@ fn energies_become_gev_and_other_units_stay() {
     let found = read(&path, &options).unwrap();
     assert_eq!(found.rows, [2, 3]);
     assert_eq!(found.columns["energy"], [2.0, 3.0]);
+    // A value is found as it is read: 0.1 is 100 MeV in float32.
+    let tenths = "f['energy'] = (100 * k).astype('f4'); f['energy'].attrs['units'] = 'MeV'";
+    let tenths = file(dir.path(), "t.h5", tenths);
+    for (row, value) in ["0.1", "0.2", "0.3", "0.7", "1.1"].iter().enumerate() {
+        let found = read(&tenths, &selected(&[&format!("energy={value}")])).unwrap();
+        assert_eq!(found.rows, [[1, 2, 3, 7, 11][row]], "{value}");
+    }
     assert!((found.columns["sum"][0] / gev.images.totals()[2] - 1e-3).abs() < 1e-8);
     let sentence = file(
         dir.path(),
