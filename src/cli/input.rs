@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::data::{FileOptions, ImageSize, Selection};
+use super::Global;
+use crate::data::{Dataset, FileOptions, ImageSize, Inspection, Selection};
 use crate::families;
 use crate::family::{Configuration, Setting};
 
@@ -56,6 +57,16 @@ impl FileArguments {
             threshold: self.threshold,
             class: self.class.clone(),
             weights: self.weights.clone(),
+            where_present: false,
+        }
+    }
+
+    /// The same for files of generated images, which say their unit and need have neither classes of that name nor weights.
+    pub fn of_generated(&self, scale: Option<f64>) -> FileOptions {
+        FileOptions {
+            scale,
+            where_present: true,
+            ..self.options()
         }
     }
 }
@@ -104,9 +115,72 @@ fn shape(text: &str) -> Result<ImageSize, String> {
     sides.ok_or_else(|| "give rows and columns of pixels: 45x144".into())
 }
 
-fn positive<T: std::str::FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+pub(super) fn positive<T: std::str::FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
     let number = text.parse::<T>().ok();
     number
         .filter(|v| (*v).into() > 0.0 && (*v).into().is_finite())
         .ok_or_else(|| "it must be a positive number".into())
+}
+
+/// Whether a verb works on files that hold the same images.
+#[derive(clap::Args, Clone)]
+pub(super) struct Duplicates {
+    /// Go on where files hold the same images: overlapping runs of one model and seed, one file named twice, copies.
+    #[arg(long)]
+    allow_duplicates: bool,
+}
+
+impl Duplicates {
+    /// Look at `dataset` before work on it starts.
+    ///
+    /// # Errors
+    /// Files that hold the same images, unless that is allowed.
+    pub fn inspect(&self, dataset: &Dataset) -> anyhow::Result<Inspected> {
+        let began = std::time::Instant::now();
+        let found = dataset.inspect();
+        log::info!(
+            "looked at {} images in {:.3} s",
+            found.images,
+            began.elapsed().as_secs_f64()
+        );
+        let mut warnings = dataset.about.warnings.clone();
+        if let Some(first) = found.twice.first() {
+            let more = match found.twice.len() - 1 {
+                0 => String::new(),
+                1 => ", and so do two other files".into(),
+                n => format!(", and so do {n} more pairs of files"),
+            };
+            if !self.allow_duplicates {
+                anyhow::bail!(
+                    "{first}{more}; give each run of one seed its own images with --first, name each file once, or pass --allow-duplicates"
+                );
+            }
+            warnings.push(format!("{first}{more}, so that errors come out too small"));
+        }
+        warnings.extend(dataset.remarks(&found));
+        Ok(Inspected {
+            found,
+            remarks: dataset.about.remarks.clone(),
+            warnings,
+        })
+    }
+}
+
+/// What a look at a data set found, to be said when work begins: what is refused before is refused in one line.
+pub(super) struct Inspected {
+    pub found: Inspection,
+    /// What was read in another way than it stands in the files.
+    remarks: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+impl Inspected {
+    pub fn tell(&self, global: &Global) {
+        for remark in &self.remarks {
+            global.say(remark);
+        }
+        for warning in &self.warnings {
+            log::warn!("{warning}");
+        }
+    }
 }

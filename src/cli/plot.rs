@@ -10,7 +10,7 @@ use anyhow::bail;
 use super::input::{FileArguments, Select};
 use super::{Global, grouped, output, print, refuse_input};
 use crate::checkpoint::tensors::write_atomically;
-use crate::data::{self, Overview, ReadOptions, SparseImages};
+use crate::data::{self, Overview, ReadOptions, SparseImages, Unit};
 use crate::evaluate::report::{Figure, overview};
 use crate::run::conditions::{Given, Source};
 use crate::run::generate::{Job, Request};
@@ -95,7 +95,7 @@ impl Plot {
             }
             None => None,
         };
-        let images = match self.is_model() {
+        let (images, unit) = match self.is_model() {
             true => self.draw(global)?,
             false => self.read(global)?,
         };
@@ -103,14 +103,19 @@ impl Plot {
         let Some((out, picture)) = picture else {
             let terminal = std::io::stdout().is_terminal();
             let plain = !terminal || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-            return print(&terminal::overview(&sample, terminal::columns(), !plain));
+            return print(&terminal::overview(
+                &sample,
+                &unit,
+                terminal::columns(),
+                !plain,
+            ));
         };
         let title = format!(
             "{}: {} images",
             self.file.display(),
             grouped(sample.images as u64)
         );
-        let figure = overview(&sample, &title, "GeV");
+        let figure = overview(&sample, &title, unit.as_str());
         let bytes = picture.bytes(&figure, out)?;
         output::make_parents(out)?;
         write_atomically(out, &bytes)?;
@@ -127,7 +132,7 @@ impl Plot {
             )
     }
 
-    fn draw(&self, global: &Global) -> anyhow::Result<SparseImages> {
+    fn draw(&self, global: &Global) -> anyhow::Result<(SparseImages, Unit)> {
         if !self.select.select.is_empty() {
             bail!(
                 "--select chooses rows of a data file ('{}' is a model); use --given",
@@ -142,10 +147,11 @@ impl Plot {
             ..Request::new(self.count as u64, self.seed)
         };
         global.start_threads()?;
-        Ok(Job::new(&checkpoint, &request)?.draw()?.images)
+        let drawn = Job::new(&checkpoint, &request)?.draw()?;
+        Ok((drawn.images, checkpoint.record.unit))
     }
 
-    fn read(&self, global: &Global) -> anyhow::Result<SparseImages> {
+    fn read(&self, global: &Global) -> anyhow::Result<(SparseImages, Unit)> {
         if let Some(given) = self.given.first() {
             bail!(
                 "--given {}=.. is for models ('{}' is none); use --select",
@@ -160,6 +166,10 @@ impl Plot {
             file: self.input.options(),
             ..ReadOptions::default()
         };
-        Ok(data::read(&self.file, &options)?.images)
+        let found = data::read(&self.file, &options)?;
+        for remark in &found.about.remarks {
+            global.say(remark);
+        }
+        Ok((found.images, found.about.unit))
     }
 }

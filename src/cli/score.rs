@@ -92,6 +92,9 @@ impl Score {
         };
         let scores = score(&checkpoint, &devices, &request)?;
         let summary = Summary::of(&scores, devices.describe());
+        for remark in &scores.about.remarks {
+            global.say(remark);
+        }
         summary.tell(global, &scores);
         match &self.out {
             Some(out) => self.write(out, &checkpoint, scores, &summary)?,
@@ -122,7 +125,10 @@ impl Score {
             .with("data", super::joined(&self.data))
             .with(
                 "unit",
-                "log_likelihood in nats per image, densities per GeV",
+                format!(
+                    "log_likelihood in nats per image, densities per {}",
+                    scores.about.unit
+                ),
             )
             .with("device", summary.device.clone())
             .with("command", command_line());
@@ -170,9 +176,9 @@ impl Summary {
     fn tell(&self, global: &Global, scores: &Scores) {
         let images = grouped(self.images as u64);
         if let Some(beyond) = &scores.beyond {
-            let found = &beyond.found;
+            let (found, unit) = (&beyond.found, &scores.about.unit);
             log::warn!(
-                "{} of {images} images have pixels beyond {} at {:.4} GeV, which the model gives no probability (log_likelihood -inf; the largest pixel has {} GeV, in row {}); train with a higher {} to score them, too",
+                "{} of {images} images have pixels beyond {} at {:.4} {unit}, which the model gives no probability (log_likelihood -inf; the largest pixel has {} {unit}, in row {}); train with a higher {} to score them, too",
                 grouped(beyond.images as u64),
                 found.what,
                 found.end,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::input::{FileArguments, Select, Settings};
+use super::input::{Duplicates, FileArguments, Inspected, Select, Settings};
 use super::interrupt::{Interrupt, Preparation, Signal, resuming};
 use super::progress::{Progress, duration};
 use super::{Global, grouped, print_json};
@@ -40,6 +40,8 @@ pub struct Train {
     select: Select,
     #[command(flatten)]
     file: FileArguments,
+    #[command(flatten)]
+    duplicates: Duplicates,
     /// TOML configuration; configs/paper/ has the paper's, docs/configuration.md every key [default: one stage, D+C].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -116,10 +118,18 @@ impl Train {
         );
         let demand = forecast::training(config.as_ref(), &opened.devices, dataset.images.size())
             .map_err(TrainError::from)?;
+        let mut inspected = self.duplicates.inspect(&dataset)?;
+        let found = &inspected.found;
+        let far = (found.pixels).and_then(|p| {
+            let all = found.mean_sum * found.images as f64;
+            config.far_from(found.mean_sum, all / p.count as f64)
+        });
+        inspected.warnings.extend(far);
         let training = config.training();
         let mut observer = Talk {
             global: global.clone(),
             remark: opened.remark,
+            inspected: Some(inspected),
             demand,
             device: opened.devices.describe(),
             epochs: training.epochs,
@@ -135,6 +145,7 @@ impl Train {
             dataset,
             data: super::joined(&self.data),
             select: self.select.typed(),
+            file: self.file.options(),
             out: self.out.clone(),
             resume: self.resume,
             force: self.force,
@@ -192,6 +203,7 @@ fn tell_how_to_go_on(signal: Signal, when: &str) {
 struct Talk {
     global: Global,
     remark: Option<String>,
+    inspected: Option<Inspected>,
     /// What the network takes, said before the work.
     demand: Option<Demand>,
     device: String,
@@ -271,6 +283,9 @@ impl Observer for Talk {
         let unmasked: usize = model.tensors().iter().map(|t| t.unmasked).sum();
         if let Some(remark) = self.remark.take() {
             self.global.say(remark);
+        }
+        if let Some(inspected) = self.inspected.take() {
+            inspected.tell(&self.global);
         }
         if let Some(demand) = self.demand.take() {
             self.global.say(format!(

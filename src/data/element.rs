@@ -50,9 +50,16 @@ macro_rules! number {
         }
     )*};
 }
-number!(f32, f64, u32, u64);
+number!(f32, f64, u8, u32, u64);
 
 impl Element {
+    /// A byte of a text.
+    pub const BYTE: Self = Self {
+        kind: Kind::Unsigned,
+        bytes: 1,
+        big: false,
+    };
+
     /// `float32`, `uint8 big-endian` ..
     pub fn name(&self) -> String {
         let kind = match self.kind {

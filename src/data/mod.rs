@@ -1,5 +1,6 @@
 //! Images on disk and in memory: reading and writing HDF5, selections, and the sparse block that all code works on.
 
+mod about;
 mod attributes;
 #[cfg(feature = "hdf5")]
 mod element;
@@ -11,6 +12,7 @@ mod flat;
 mod hdf5;
 mod image_size;
 mod images;
+mod inspect;
 mod layout;
 #[cfg(feature = "hdf5")]
 mod numpy;
@@ -18,22 +20,30 @@ mod options;
 mod overview;
 mod select;
 mod summary;
+mod twice;
+mod unit;
 
 pub use self::hdf5::{
-    ImageWriter, describe, describe_with, packed_bytes, read, read_attributes, read_column, write,
-    write_columns,
+    ImageWriter, describe, describe_with, packed_bytes, read, read_attributes, read_column,
+    read_column_with, write, write_columns,
 };
+pub use about::About;
+#[cfg(feature = "hdf5")]
+use about::numbered;
 pub use attributes::{Attribute, Provenance};
 pub use error::DataError;
-pub use files::{Origin, matching, read_all};
+pub use files::{Origin, Run, matching, read_all};
 pub(crate) use files::{joined, split};
 pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
+pub use inspect::{Inspection, PixelRange, RowRange, Rows};
 pub use layout::{Layout, WriteOptions};
 pub use options::{FileOptions, ReadOptions};
 pub use overview::Overview;
 pub use select::{Selection, SelectionError};
 pub use summary::{DatasetSummary, FileSummary};
+pub use twice::{Known, Twice};
+pub use unit::Unit;
 
 use std::collections::BTreeMap;
 
@@ -50,6 +60,8 @@ pub struct Dataset {
     pub weights: Option<Vec<f32>>,
     /// The files that the images come from, in order; none for images made in memory.
     pub origins: Vec<Origin>,
+    /// What the files say of these numbers.
+    pub about: About,
 }
 
 impl Dataset {
@@ -66,12 +78,17 @@ impl Dataset {
         self.images.extend(&other.images);
         self.rows.extend(other.rows);
         self.origins.extend(other.origins);
+        self.about.extend(other.about);
         self.weights = match (self.weights.take(), other.weights) {
             (Some(mut weights), Some(more)) => {
                 weights.extend(more);
                 Some(weights)
             }
-            _ => None,
+            (None, None) => None,
+            _ => {
+                dropped.push("weights".into());
+                None
+            }
         };
         self.columns.retain(|name, values| {
             let more = other.columns.get(name);
@@ -83,4 +100,17 @@ impl Dataset {
         });
         dropped
     }
+}
+
+/// `12 345 678`: groups of three, as physicists print counts.
+pub(crate) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
 }

@@ -60,6 +60,14 @@ pub fn read_column(path: &Path, _: &str) -> Result<Vec<f32>, DataError> {
 ///
 /// # Errors
 /// [`DataError::NotBuilt`].
+pub fn read_column_with(path: &Path, _: &str, _: &FileOptions) -> Result<Vec<f32>, DataError> {
+    refuse("read", path)
+}
+
+/// Refused.
+///
+/// # Errors
+/// [`DataError::NotBuilt`].
 pub fn write(
     path: &Path,
     _: &SparseImages,

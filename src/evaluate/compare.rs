@@ -16,7 +16,7 @@ use super::spread::Spread;
 use super::vectors::{FeatureDistances, Source, feature_distances};
 use super::weights::{self, Sample, WeightSummary};
 use super::{EvaluateError, Halves, Options, Reasons, Sides, Unavailable, value_or_reason};
-use crate::data::{Dataset, SparseImages};
+use crate::data::{Dataset, SparseImages, Unit};
 use crate::physics::{Geometry, ImageObservables, observables};
 
 /// Names of the classes, and the value of `signal` that tells each.
@@ -35,6 +35,32 @@ pub struct Evaluation {
     pub geometry: Geometry,
     /// What was asked for.
     pub options: Options,
+    /// Unit of the true pixels.
+    pub unit: Unit,
+}
+
+impl Evaluation {
+    /// Call what [`OBSERVABLES`] call GeV by the pixels' unit.
+    fn in_its_unit(mut self) -> Self {
+        for class in &mut self.classes {
+            for found in &mut class.observables {
+                in_unit(&mut found.metrics.unit, &self.unit);
+            }
+            for response in &mut class.responses {
+                for given in &mut response.quantities {
+                    in_unit(&mut given.unit, &self.unit);
+                }
+            }
+        }
+        self
+    }
+}
+
+/// GeV stands for the unit of the pixels.
+fn in_unit(unit: &mut String, pixels: &Unit) {
+    if Unit::default().as_str() == unit {
+        *unit = pixels.to_string();
+    }
 }
 
 /// One class of events.
@@ -162,10 +188,12 @@ pub fn evaluate(
         .map(|group| class(group, &data, &tables, &responses, options))
         .collect();
     Ok(Evaluation {
+        unit: truth.about.unit.clone(),
         classes,
         geometry,
         options: options.clone(),
-    })
+    }
+    .in_its_unit())
 }
 
 /// The events of a class.

@@ -12,7 +12,7 @@ pub struct Observable {
     pub title: &'static str,
     /// Symbol for axes.
     pub symbol: &'static str,
-    /// "GeV", or empty for a pure number.
+    /// "GeV", which stands for the unit of the pixels, or empty for a pure number.
     pub unit: &'static str,
     pub(super) binning: Binning,
     pub(super) pick: fn(&ImageObservables) -> f32,

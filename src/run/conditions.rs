@@ -211,9 +211,13 @@ impl RunConditions {
         let names = conditions.names.clone();
         let values = match source {
             Source::Rows { .. } if names.is_empty() => return Err(GivenError::NoConditions),
-            Source::Rows { path, select, file } => {
-                Values::Table(of_file(path, select, file, conditions)?)
-            }
+            Source::Rows { path, select, file } => Values::Table(of_file(
+                path,
+                select,
+                file,
+                conditions,
+                &checkpoint.record.names,
+            )?),
             Source::Given(given) => {
                 let left_out = Given::left_out(given, conditions)?;
                 let given: BTreeMap<String, f32> =
@@ -375,6 +379,7 @@ fn of_file(
     select: &[Selection],
     file: &FileOptions,
     conditions: &ConditionConfig,
+    known: &BTreeMap<String, Vec<String>>,
 ) -> Result<Vec<Vec<f32>>, GivenError> {
     let names = &conditions.names;
     let options = ReadOptions {
@@ -386,6 +391,12 @@ fn of_file(
         ..ReadOptions::default()
     };
     let mut read = data::read(path, &options)?;
+    for (name, order) in known {
+        read.rename(name, order)?;
+    }
+    for remark in &read.about.remarks {
+        log::warn!("{remark}");
+    }
     let columns: Vec<Vec<f32>> = (names.iter())
         .map(|n| read.columns.remove(n).unwrap_or_default())
         .collect();

@@ -9,7 +9,7 @@ use super::conditions::{Given, GivenError};
 use super::dataset::{DatasetError, conditions};
 use super::on_threads_of;
 use crate::conditions::{ConditionedImages, Conditions};
-use crate::data::{self, DataError, Dataset, FileOptions, ReadOptions, Selection};
+use crate::data::{self, About, DataError, Dataset, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
 use crate::family::{Beyond, EngineError, Model};
 use crate::prior::draw::log_density;
@@ -40,6 +40,8 @@ pub struct Scores {
     pub rows: Vec<u64>,
     /// Images with pixels that the model gives no probability to: their log-likelihood is minus infinity.
     pub beyond: Option<BeyondImages>,
+    /// What the files say of the images.
+    pub about: About,
     /// Time that the likelihoods took.
     pub took: Duration,
 }
@@ -106,12 +108,41 @@ pub fn score(
             file: request.file.clone(),
         },
     )?;
+    suits(checkpoint, &request.file, &mut dataset)?;
     let rows = dataset.images.len();
     Given::put(&request.given, &mut dataset.columns, rows);
     score_dataset(checkpoint, devices, dataset).map_err(|source| ScoreError::InFile {
         paths: request.data.clone(),
         source: Box::new(source),
     })
+}
+
+/// Give names the numbers that the model knows them by, and say where unit or threshold are not the model's.
+fn suits(
+    checkpoint: &Checkpoint,
+    file: &FileOptions,
+    dataset: &mut Dataset,
+) -> Result<(), ScoreError> {
+    let record = &checkpoint.record;
+    for (name, order) in &record.names {
+        dataset.rename(name, order)?;
+    }
+    if dataset.about.unit != record.unit {
+        log::warn!(
+            "pixels are in {} and the model was trained in {} (its likelihoods mean nothing then); give --scale",
+            dataset.about.unit,
+            record.unit
+        );
+    }
+    if let Some(threshold) = record.threshold
+        && file.threshold != Some(threshold)
+    {
+        log::warn!(
+            "the model was trained on images without pixels below {threshold} {} (such pixels count for much in a likelihood); give --threshold {threshold}",
+            record.unit
+        );
+    }
+    Ok(())
 }
 
 /// Score images in memory, with a column for each condition of the model.
@@ -136,6 +167,7 @@ pub fn score_dataset(
         _ => None,
     };
     let (inside, beyond) = split(model, &dataset);
+    let (rows, about) = (dataset.rows, dataset.about);
     let data = match inside.len() == dataset.images.len() {
         true => ConditionedImages {
             images: dataset.images,
@@ -151,7 +183,7 @@ pub fn score_dataset(
         }
     };
     let started = Instant::now();
-    let mut log_likelihood = vec![f64::NEG_INFINITY; dataset.rows.len()];
+    let mut log_likelihood = vec![f64::NEG_INFINITY; rows.len()];
     if !inside.is_empty() {
         for (row, score) in inside
             .into_iter()
@@ -163,8 +195,9 @@ pub fn score_dataset(
     Ok(Scores {
         log_likelihood,
         log_prior,
-        rows: dataset.rows,
+        rows,
         beyond,
+        about,
         took: started.elapsed(),
     })
 }

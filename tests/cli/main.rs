@@ -15,6 +15,7 @@ mod packed;
 mod plot;
 mod training;
 mod usage;
+mod values;
 mod verbs;
 #[cfg(target_os = "linux")]
 mod weight;

@@ -15,7 +15,7 @@ const FILE: &str = "--images --shape --scale --threshold --class --weights";
 const VERBS: [(&str, &str); 11] = [
     (
         "train",
-        "--data --select --config --set --out --epochs --seed --limit --resume --force --checkpoint-every --json",
+        "--data --select --images --shape --scale --threshold --class --weights --allow-duplicates --config --set --out --epochs --seed --limit --resume --force --checkpoint-every --json",
     ),
     (
         "generate",
@@ -23,11 +23,11 @@ const VERBS: [(&str, &str); 11] = [
     ),
     (
         "evaluate",
-        "--truth --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
+        "--truth --images --shape --scale --scale-generated --threshold --class --weights --allow-duplicates --condition --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
     ),
     (
         "score",
-        "--model --data --select --given --out --limit --force --json",
+        "--model --data --select --images --shape --scale --threshold --class --weights --given --out --limit --force --json",
     ),
     ("pack", "--model --out --force"),
     ("unpack", "--model --out --force"),

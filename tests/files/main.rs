@@ -8,3 +8,4 @@ mod data_files;
 mod foreign_files;
 mod hostile_checkpoints;
 mod hostile_files;
+mod values;

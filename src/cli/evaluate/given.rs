@@ -11,14 +11,13 @@ use crate::physics::{DEFAULT_RANGE, Geometry, observables};
 /// Conditions of the generated files that the truth has as well. A file of this program holds nothing else than its
 /// images, their observables and their conditions; of another's only what is called `given_NAME` is one.
 pub(super) fn found(
-    truth: &[PathBuf],
-    generated: &[PathBuf],
-    options: &FileOptions,
+    (truth, of_truth): (&[PathBuf], &FileOptions),
+    (generated, of_generated): (&[PathBuf], &FileOptions),
 ) -> Vec<String> {
     let mut conditions: Option<BTreeSet<String>> = None;
     for path in generated {
         // What is wrong with a file is said when its images are read.
-        let Ok(file) = data::describe(path) else {
+        let Ok(file) = data::describe_with(path, of_generated) else {
             return Vec::new();
         };
         let here = named(&file);
@@ -29,26 +28,36 @@ pub(super) fn found(
     }
     let mut conditions = conditions.unwrap_or_default();
     for path in truth {
-        let Ok(file) = data::describe(path) else {
+        let Ok(file) = data::describe_with(path, of_truth) else {
             return Vec::new();
         };
         let columns: BTreeSet<String> = columns(&file).collect();
         conditions.retain(|name| columns.contains(name));
-        for other in [&options.weights, &options.class].into_iter().flatten() {
+        for other in [&of_truth.weights, &of_truth.class].into_iter().flatten() {
             conditions.remove(other);
         }
     }
     (conditions.into_iter())
-        .filter(|name| truth.iter().chain(generated).all(|path| finite(path, name)))
+        .filter(|name| {
+            truth.iter().all(|path| finite(path, of_truth, name))
+                && generated
+                    .iter()
+                    .all(|path| finite(path, of_generated, name))
+        })
         .collect()
 }
 
 /// Per-row data sets of a file.
 fn columns(file: &FileSummary) -> impl Iterator<Item = String> {
     let rows = file.images.unwrap_or(0);
+    let images = file.found_in.as_deref().unwrap_or_default();
+    let group = &images[..images.rfind('/').map_or(0, |at| at + 1)];
+    // Beside the images or in the root group; one value a row, whatever other axes of extent 1 there are.
     (file.datasets.iter())
-        .filter(move |d| d.shape == [rows])
-        .map(|d| d.name.clone())
+        .filter(move |d| d.shape.contains(&rows) && d.shape.iter().product::<usize>() == rows)
+        .map(move |d| d.name.strip_prefix(group).unwrap_or(&d.name))
+        .filter(|name| !name.contains('/'))
+        .map(String::from)
 }
 
 fn named(file: &FileSummary) -> BTreeSet<String> {
@@ -77,9 +86,10 @@ fn computed() -> BTreeSet<String> {
 }
 
 /// Whether a column that nobody asked for can be used.
-fn finite(path: &std::path::Path, name: &str) -> bool {
+fn finite(path: &std::path::Path, options: &FileOptions, name: &str) -> bool {
     let given = format!("given_{name}");
-    let values = data::read_column(path, &given).or_else(|_| data::read_column(path, name));
+    let values = data::read_column_with(path, &given, options)
+        .or_else(|_| data::read_column_with(path, name, options));
     let bad = match &values {
         Ok(values) => values.iter().position(|v| !v.is_finite()),
         Err(_) => return false,

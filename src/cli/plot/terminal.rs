@@ -2,7 +2,7 @@
 //! are none, so that squares stay squares.
 
 use crate::cli::grouped;
-use crate::data::{Overview, SparseImages};
+use crate::data::{Overview, SparseImages, Unit};
 use crate::evaluate::report::brightness;
 
 /// From nothing to full.
@@ -21,8 +21,8 @@ pub fn columns() -> usize {
     terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
 }
 
-/// The page for a terminal of `columns` columns.
-pub fn overview(sample: &Overview, columns: usize, colour: bool) -> String {
+/// The page for a terminal of `columns` columns, of pixels in `unit`.
+pub fn overview(sample: &Overview, unit: &Unit, columns: usize, colour: bool) -> String {
     let size = (sample.first.height(), sample.first.width());
     let mut text = format!(
         "{} images of {} x {}, {:.2} % of the pixels are zero\n",
@@ -33,7 +33,7 @@ pub fn overview(sample: &Overview, columns: usize, colour: bool) -> String {
     );
     if let Some([low, median, high]) = sample.pixels {
         text += &format!(
-            "pixels from {low:.3e} to {high:.4} GeV, median {median:.4}; mean sum of an image {:.4} GeV\n",
+            "pixels from {low:.3e} to {high:.4} {unit}, median {median:.4}; mean sum of an image {:.4} {unit}\n",
             sample.mean_sum
         );
     }
@@ -58,7 +58,7 @@ pub fn overview(sample: &Overview, columns: usize, colour: bool) -> String {
         let parts: Vec<&str> = pictures.iter().map(|p| p[line].as_str()).collect();
         text += &(parts.join(GAP).trim_end().to_string() + "\n");
     }
-    text + "\n" + &spectrum(sample)
+    text + "\n" + &spectrum(sample, unit)
 }
 
 /// Image `i` of `images`.
@@ -134,7 +134,7 @@ impl Cells {
 }
 
 /// The pixels' spectrum, a bar for each factor of ten, logarithmic.
-fn spectrum(sample: &Overview) -> String {
+fn spectrum(sample: &Overview, unit: &Unit) -> String {
     let mut decades: Vec<(i32, f64)> = Vec::new();
     for (edges, height) in sample.spectrum_edges.windows(2).zip(sample.spectrum()) {
         // The middle of a bin lies in one decade; its lower edge may miss it by rounding.
@@ -156,7 +156,7 @@ fn spectrum(sample: &Overview) -> String {
             false => 0.0,
         };
         let bar = "#".repeat(length.clamp(0.0, BAR).round() as usize);
-        text += &format!("  from 1e{decade:<3} GeV  {n:<10.4}  {bar}")
+        text += &format!("  from 1e{decade:<3} {unit}  {n:<10.4}  {bar}")
             .trim_end()
             .to_string();
         text += "\n";
@@ -172,7 +172,12 @@ mod tests {
         let mut images = SparseImages::new(height, width).unwrap();
         images.push([(0, 2.0)]);
         images.push([(0, 1e-3), ((height * width - 1) as u16, 40.0)]);
-        overview(&Overview::of(&images, 24), columns, colour)
+        overview(
+            &Overview::of(&images, 24),
+            &Unit::default(),
+            columns,
+            colour,
+        )
     }
 
     #[test]
@@ -224,7 +229,7 @@ mod tests {
     fn images_without_a_pixel_are_dark() {
         let mut images = SparseImages::new(3, 3).unwrap();
         images.push([]);
-        let text = overview(&Overview::of(&images, 1), 80, false);
+        let text = overview(&Overview::of(&images, 1), &Unit::default(), 80, false);
         assert!(text.contains("100.00 % of the pixels are zero"), "{text}");
     }
 }

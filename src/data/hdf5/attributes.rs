@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
 
-use super::heap;
+use super::heap::Heaps;
 use super::source::Source;
 use crate::data::Attribute;
 
@@ -37,17 +37,12 @@ pub(super) fn read_all(source: &Source) -> BTreeMap<String, Attribute> {
     let Ok(names) = file.attr_names() else {
         return BTreeMap::new();
     };
-    let lengths = file
-        .create_plist()
-        .map_or(0, |p| p.sizes().sizeof_size as usize);
-    // Looked for only when there is an attribute that needs it: it takes a pass over the file.
-    let mut heaps = None;
     names
         .iter()
         // Names come from the file unchecked: only proper text is looked up.
         .filter_map(|n| std::str::from_utf8(n.as_bytes()).ok())
         .filter_map(|name| {
-            let mut sound = || *heaps.get_or_insert_with(|| heap::sound(&source.path, lengths));
+            let mut sound = || source.heaps.sound();
             Some((name.to_string(), read_one(file, name, &mut sound)?))
         })
         .collect()
@@ -62,16 +57,42 @@ pub(super) fn read_size(source: &Source, name: &str) -> Option<usize> {
     }
 }
 
-/// One root attribute; `None` when it is missing, unreadable, or of a kind that is not shown.
+/// A text attribute of `place`, in the file with these heaps, by the first of `names` that it has.
+pub(super) fn text(place: &hdf5::Location, heaps: &Heaps, names: &[&str]) -> Option<String> {
+    let sound = &mut || heaps.sound();
+    (names.iter()).find_map(|name| match read_one(place, name, sound)? {
+        Attribute::Text(text) => Some(text),
+        _ => None,
+    })
+}
+
+/// What the attribute `units` or `unit` of `place` says.
+pub(super) fn unit_text(place: &hdf5::Location, heaps: &Heaps) -> Option<String> {
+    text(place, heaps, &["units", "unit"])
+}
+
+/// Names that the numbers of column `name` stand for, where the file says so (a JSON list).
+pub(super) fn names_of(source: &Source, name: &str) -> Option<Vec<String>> {
+    let file = source.file.as_ref()?;
+    let names = text(file, &source.heaps, &[&names_attribute(name)])?;
+    serde_json::from_str(&names).ok()
+}
+
+/// The root attribute that [`names_of`] reads.
+pub(super) fn names_attribute(column: &str) -> String {
+    format!("names_of_{column}")
+}
+
+/// One attribute of a file or data set; `None` when it is missing, unreadable, or of a kind that is not shown.
 ///
 /// `heaps_sound` says whether variable-length strings may be read.
 fn read_one(
-    file: &hdf5::File,
+    place: &hdf5::Location,
     name: &str,
     heaps_sound: &mut dyn FnMut() -> bool,
 ) -> Option<Attribute> {
     use TypeDescriptor as T;
-    let attr = file.attr(name).ok()?;
+    let attr = place.attr(name).ok()?;
     let dtype = attr.dtype().ok()?;
     let elements = attr
         .space()
@@ -85,7 +106,7 @@ fn read_one(
     // The bytes of a string are the file's own: they are shown only as far as they are UTF-8.
     let text = |bytes: &[u8]| Attribute::Text(String::from_utf8_lossy(bytes).into_owned());
     if dtype.size() > 8 {
-        // Not described: see `Table::small_descriptor`. Only strings convert to strings.
+        // Not described: see `types::kind`. Only strings convert to strings.
         if elements != 1 {
             return None;
         }

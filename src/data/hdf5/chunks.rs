@@ -20,7 +20,7 @@ pub(super) struct Chunks {
     pub chunk: Vec<usize>,
     pub element: Element,
     pub filters: Vec<Filter>,
-    /// The value of what was never written, as it is stored.
+    /// The value of what was never written, as it is stored: a number, or of texts all bytes of one.
     pub fill: Vec<u8>,
     /// By place in the grid of chunks, row-major, ascending.
     pub index: Vec<Stored>,
@@ -53,6 +53,19 @@ impl Chunks {
         self.chunk.first().copied().unwrap_or(1)
     }
 
+    /// Of each run of rows that chunks share, whether one of them was written.
+    pub fn written(&self) -> Vec<bool> {
+        let across = self.grid().iter().product::<usize>().max(1) as u64;
+        let rows = self.shape.first().copied().unwrap_or(0);
+        let mut written = vec![false; rows.div_ceil(self.rows_of_chunk())];
+        for chunk in &self.index {
+            if let Some(written) = written.get_mut((chunk.place / across) as usize) {
+                *written = true;
+            }
+        }
+        written
+    }
+
     /// Bytes of an unpacked chunk.
     fn bytes(&self) -> usize {
         self.chunk.iter().product::<usize>() * self.element.bytes
@@ -67,9 +80,14 @@ impl Chunks {
     /// The numbers of rows `start .. start + count`, row after row.
     pub fn rows<T: Number>(&self, start: usize, count: usize) -> Result<Vec<T>, String> {
         let per_row: usize = self.shape.iter().skip(1).product();
-        let mut fill = [T::default()];
+        let mut fill = vec![T::default(); self.fill.len() / self.element.bytes];
         self.element.convert(&self.fill, &mut fill);
-        let mut out = vec![fill[0]; count * per_row];
+        let mut out: Vec<T> = match fill.as_slice() {
+            [one] => vec![*one; count * per_row],
+            all => (all.iter().copied().cycle())
+                .take(count * per_row)
+                .collect(),
+        };
         // Chunks of whole rows: several rows in one go.
         let whole = self.chunk.get(1..) == self.shape.get(1..);
         self.visit(start..start + count, whole, |row, to, numbers: &[T]| {

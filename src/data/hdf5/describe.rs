@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::attributes;
-use super::columns;
+use super::columns::{self, CLASS};
 use super::filters::Filter;
 use super::read::ImageTables;
 use super::source::Source;
 use super::table::Table;
-use crate::data::{Attribute, DataError, DatasetSummary, FileOptions, FileSummary};
+use crate::data::{Attribute, DataError, DatasetSummary, FileOptions, FileSummary, ReadOptions};
 
 /// Images looked at for the fraction of zeros.
 const SAMPLE: usize = 4096;
@@ -68,7 +68,7 @@ pub fn describe_with(path: &Path, options: &FileOptions) -> Result<FileSummary, 
             return Ok(out);
         }
     };
-    out.found_in = Some(images.name().to_string());
+    out.found_in = Some(images.table().name.clone());
     out.layout = Some(images.layout);
     out.images = Some(images.count);
     out.height = Some(images.height);
@@ -83,9 +83,7 @@ pub fn describe_with(path: &Path, options: &FileOptions) -> Result<FileSummary, 
         Ok(_) => {}
         Err(error) => out.problem = Some(error.to_string()),
     }
-    out.classes = columns::column(&source, "signal", images.count)
-        .ok()
-        .and_then(count_classes);
+    out.classes = count_classes(&source, images.count, options);
     Ok(out)
 }
 
@@ -104,9 +102,29 @@ pub fn read_attributes(path: &Path) -> Result<BTreeMap<String, Attribute>, DataE
 ///
 /// As [`read`](super::read()), for this data set.
 pub fn read_column(path: &Path, name: &str) -> Result<Vec<f32>, DataError> {
+    read_column_with(path, name, &FileOptions::default())
+}
+
+/// Values of a per-row data set as [`read_column`] gives them, with what the file does not say of itself.
+///
+/// # Errors
+///
+/// As [`read`](super::read()), for this data set.
+pub fn read_column_with(
+    path: &Path,
+    name: &str,
+    options: &FileOptions,
+) -> Result<Vec<f32>, DataError> {
     let source = Source::open(path)?;
-    let images = ImageTables::open(&source, &FileOptions::default())?;
-    columns::column(&source, name, images.count)
+    let images = ImageTables::open(&source, options)?;
+    columns::open(&source, name, images.count, &read_options(options))?.all(&source)
+}
+
+fn read_options(file: &FileOptions) -> ReadOptions {
+    ReadOptions {
+        file: file.clone(),
+        ..ReadOptions::default()
+    }
 }
 
 fn summary(table: &Table) -> DatasetSummary {
@@ -121,11 +139,19 @@ fn summary(table: &Table) -> DatasetSummary {
     }
 }
 
-fn count_classes(values: Vec<f32>) -> Option<BTreeMap<String, u64>> {
+/// How many images each class has; its name in the file, where it has names.
+fn count_classes(
+    source: &Source,
+    images: usize,
+    options: &FileOptions,
+) -> Option<BTreeMap<String, u64>> {
     const MOST: usize = 16;
+    let column = columns::open(source, CLASS, images, &read_options(options)).ok()?;
     let mut classes = BTreeMap::new();
-    for value in values {
-        *classes.entry(value.to_string()).or_default() += 1;
+    for value in column.all(source).ok()? {
+        let name = column.names().and_then(|n| n.get(value as usize));
+        let name = name.map_or_else(|| value.to_string(), String::clone);
+        *classes.entry(name).or_default() += 1;
         if classes.len() > MOST {
             return None;
         }

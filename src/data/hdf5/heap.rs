@@ -4,9 +4,10 @@
 //! heap for ever when its object 0 claims no bytes: `H5HG__cache_heap_deserialize` then takes steps
 //! of length zero. So variable-length attributes are read only from files without such a heap.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 4] = b"GCOL";
 /// Headers of heaps and of their objects are padded to this.
@@ -18,8 +19,40 @@ const BLOCK: usize = 1 << 20;
 ///
 /// Any four bytes that look like a heap's signature are taken for one: at worst a sound file's
 /// attributes are not shown.
-pub(super) fn sound(path: &Path, length_bytes: usize) -> bool {
+fn sound(path: &Path, length_bytes: usize) -> bool {
     matches!(length_bytes, 2 | 4 | 8) && scan(path, length_bytes).unwrap_or(false)
+}
+
+/// The heaps of an open file, looked at once and only where something needs them.
+pub(super) struct Heaps {
+    path: PathBuf,
+    length_bytes: usize,
+    sound: OnceCell<bool>,
+}
+
+impl Heaps {
+    /// Those of `file`, opened from `path`.
+    pub fn of(path: &Path, file: &hdf5::File) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            length_bytes: (file.create_plist()).map_or(0, |p| p.sizes().sizeof_size as usize),
+            sound: OnceCell::new(),
+        }
+    }
+
+    /// Those of a file without any.
+    pub fn none() -> Self {
+        Self {
+            path: PathBuf::new(),
+            length_bytes: 0,
+            sound: OnceCell::from(false),
+        }
+    }
+
+    /// Whether strings of variable length may be read.
+    pub fn sound(&self) -> bool {
+        *(self.sound).get_or_init(|| sound(&self.path, self.length_bytes))
+    }
 }
 
 fn scan(path: &Path, length_bytes: usize) -> io::Result<bool> {

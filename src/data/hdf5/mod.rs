@@ -18,10 +18,12 @@ mod shape;
 mod source;
 mod table;
 mod types;
+mod units;
+mod values;
 mod virtuals;
 mod write;
 
-pub use describe::{describe, describe_with, read_attributes, read_column};
+pub use describe::{describe, describe_with, read_attributes, read_column, read_column_with};
 pub use read::read;
 pub use write::{ImageWriter, packed_bytes, write, write_columns};
 

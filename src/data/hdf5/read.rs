@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::attributes;
-use super::columns::{column_table, gather, is_row_number, select};
+use super::columns::{CLASS, class_of, is_row_number, open, select, stored};
 use super::find::{self, Found};
 use super::shape::{self, bad_size, check_size};
 use super::source::{BLOCK, Source};
 use super::table::{Data, Table};
-use crate::data::{DataError, Dataset, FileOptions, Layout, Origin, ReadOptions, SparseImages};
+use super::values;
+use crate::data::{
+    About, DataError, Dataset, FileOptions, Layout, Origin, ReadOptions, SparseImages,
+};
 
 /// Most bytes of one block of pixels. Of larger chunks only the nonzero pixels are held in memory, chunk by chunk.
 const MOST_BLOCK_BYTES: usize = 1 << 26;
@@ -49,21 +52,35 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         (options.selections.iter().map(|s| s.name.as_str()))
             .filter(|name| !is_row_number(&source, name)),
     );
-    // Not asked for, so a strange one is no reason to stop.
-    let signal = source.has("signal") && column_table(&source, "signal", images.count).is_ok();
-    if signal {
-        wanted.insert("signal");
+    let mut about = About::default();
+    if class_of(&source, options).is_some() {
+        wanted.insert(CLASS);
+    } else if !wanted.contains(CLASS) && source.has(CLASS) {
+        // Not asked for, so a strange one is no reason to stop.
+        match open(&source, CLASS, images.count, options) {
+            Ok(_) => {
+                wanted.insert(CLASS);
+            }
+            Err(error) => about
+                .warnings
+                .push(format!("classes are left out: {error}")),
+        }
     }
     let mut columns = BTreeMap::new();
     for name in wanted {
         let asked = options.columns.iter().any(|c| c == name);
         let given = format!("given_{name}");
-        let stored = if asked && options.prefer_given && source.has(&given) {
-            &given
+        let (name, stored) = if asked && options.prefer_given && source.has(&given) {
+            (name, given.as_str())
         } else {
-            name
+            (name, stored(&source, name, options))
         };
-        let values = gather(&source, stored, images.count, &rows)?;
+        let column = match stored == given {
+            true => open(&source, &given, images.count, options)?,
+            false => open(&source, name, images.count, options)?,
+        };
+        values::describe(&source, name, &column, &mut about);
+        let values = column.gather(&source, &rows)?;
         let bad = values.iter().position(|v| !v.is_finite());
         if let Some(at) = bad.filter(|_| asked) {
             return Err(DataError::Value {
@@ -75,7 +92,11 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         }
         columns.insert(name.to_string(), values);
     }
-    let images = images.read(&source, &rows)?;
+    let weights = values::weights(&source, images.count, options, &rows, &mut about)?;
+    let run = values::run(&source, images.count);
+    let unwritten = images.unwritten()?;
+    let pixels = values::pixels(&source, images.table(), options, &mut about)?;
+    let images = pixels.of(&source, images.read(&source, &rows)?, &mut about)?;
     if let Some(name) = &options.total {
         if source.has(name) {
             log::warn!(
@@ -89,11 +110,14 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         origins: vec![Origin {
             path: source.path.clone(),
             images: images.len(),
+            run,
+            unwritten,
         }],
         images,
         columns,
         rows,
-        weights: None,
+        weights,
+        about,
     })
 }
 
@@ -192,10 +216,18 @@ impl ImageTables {
     }
 
     /// The data set of the pixels.
-    pub fn name(&self) -> &str {
+    pub fn table(&self) -> &Table {
         match &self.kind {
-            Kind::Dense(table) => &table.name,
-            Kind::Sparse { value, .. } => &value.name,
+            Kind::Dense(table) => table,
+            Kind::Sparse { value, .. } => value,
+        }
+    }
+
+    /// Rows of images that were never written, first and last; none where rows of data sets are no images.
+    fn unwritten(&self) -> Result<Vec<[u64; 2]>, DataError> {
+        match &self.kind {
+            Kind::Dense(table) => values::unwritten(table),
+            Kind::Sparse { .. } => Ok(Vec::new()),
         }
     }
 

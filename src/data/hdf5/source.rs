@@ -12,13 +12,14 @@ use hdf5::{IndexType, IterationOrder, LocationType, dataset::Layout as Storage};
 
 use super::chunks::Chunks;
 use super::filters::{self, Filter};
+use super::heap::Heaps;
 use super::links::{self, Link, Nowhere, Place};
 use super::properties::{fill, pipeline};
+use super::reason;
 use super::table::{Data, Table, Type};
 use super::types::kind;
-use super::{heap, reason};
-use crate::data::numpy;
-use crate::data::{DataError, split};
+use crate::data::element::Element;
+use crate::data::{DataError, numpy, split};
 
 /// Elements read at once, unless a chunk holds more.
 pub(super) const BLOCK: usize = 1 << 20;
@@ -48,6 +49,7 @@ pub(super) struct Source {
     root: Vec<String>,
     /// The group of the images: what stands beside them is looked for there first.
     home: RefCell<String>,
+    pub heaps: Rc<Heaps>,
 }
 
 /// Files without HDF5's own locks, which fail on network file systems that have none, and live on in any child process that
@@ -102,6 +104,7 @@ impl Source {
             raw,
             root: Vec::new(),
             home: RefCell::new(String::new()),
+            heaps: Rc::new(Heaps::none()),
         };
         if numpy::is_numpy(&start, &path) {
             let arrays = numpy::open(&source.raw).map_err(|e| DataError::io("read", &path, e))?;
@@ -124,8 +127,8 @@ impl Source {
                 unreadable(why)
             }
         })?;
-        let lengths = (file.create_plist()).map_or(0, |p| p.sizes().sizeof_size as usize);
-        if source.bytes <= LOOKED_THROUGH && !heap::sound(&path, lengths) {
+        source.heaps = Rc::new(Heaps::of(&path, &file));
+        if source.bytes <= LOOKED_THROUGH && !source.heaps.sound() {
             return Err(unreadable("a heap of it is damaged".into()));
         }
         source.root = listed(&file).map_err(|e| unreadable(reason(&e)))?;
@@ -152,6 +155,14 @@ impl Source {
     /// Whether there is a data set `name`, beside the images or from the root group on.
     pub fn has(&self, name: &str) -> bool {
         self.meant(name).is_some()
+    }
+
+    /// Names of what stands in the group of the images, as it is found by [`table`](Self::table).
+    pub fn beside(&self) -> Vec<String> {
+        let home = self.home.borrow();
+        let inside = (self.file.as_ref().filter(|_| !home.is_empty()))
+            .and_then(|file| listed(&file.group(&home).ok()?).ok());
+        inside.unwrap_or_else(|| self.root.clone())
     }
 
     /// Whether `name` is a group.
@@ -317,6 +328,7 @@ impl Source {
             stored: array.stored,
             from: None,
             set: None,
+            heaps: self.heaps.clone(),
             data: Data::Flat(flat),
         })
     }
@@ -348,6 +360,7 @@ impl Source {
             from: self.target(full),
             data: Data::Library(set.clone()),
             set: Some(set),
+            heaps: self.heaps.clone(),
         };
         if storage == Storage::Virtual {
             self.virtual_rows(&mut table, full, &plist)?;
@@ -362,12 +375,19 @@ impl Source {
         if let (Storage::Chunked, Some(set), Some(chunk)) = (storage, &table.set, &table.chunk) {
             let index = self.chunk_index(&table, set, chunk)?;
             let opts = plist.chunk_opts();
-            match table.kind.plain {
-                Some(element) if opts.is_none_or(|o: ChunkOpts| o.is_empty()) => {
+            let ours = opts.is_none_or(|o: ChunkOpts| o.is_empty());
+            // Texts are rows of bytes.
+            let bytes = match table.kind.text {
+                Some(text) if !text.variable => Some(Element::BYTE),
+                _ => None,
+            };
+            let last = bytes.map(|_| table.element);
+            match table.kind.plain.or(bytes) {
+                Some(element) if ours => {
                     table.data = Data::Chunks(Chunks {
                         file: self.raw.clone(),
-                        shape: table.shape.clone(),
-                        chunk: chunk.clone(),
+                        shape: table.shape.iter().copied().chain(last).collect(),
+                        chunk: chunk.iter().copied().chain(last).collect(),
                         element,
                         filters: table.filters.clone(),
                         fill: fill(&plist, &dtype),

@@ -1,9 +1,11 @@
 //! One data set that passed the checks, wherever its values are.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::chunks::Chunks;
 use super::filters::Filter;
+use super::heap::Heaps;
 use crate::data::element::{Element, Kind};
 use crate::data::flat::Flat;
 
@@ -30,6 +32,8 @@ pub(super) struct Table {
     /// The object in an HDF5 file. Values are read with [`rows`](Self::rows) and never from it: what it says of values that
     /// other files hold may be untrue.
     pub set: Option<hdf5::Dataset>,
+    /// The heaps of the file that holds it.
+    pub heaps: Rc<Heaps>,
     pub data: Data,
 }
 
@@ -42,12 +46,26 @@ pub(super) struct Type {
     pub single: bool,
     /// How they are stored, where that is one of the usual ways.
     pub plain: Option<Element>,
+    /// How they are stored, where they are texts.
+    pub text: Option<Text>,
+}
+
+/// How texts are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Text {
+    /// In a heap, each as long as it is; else in the elements, all of one length.
+    pub variable: bool,
+    /// As UTF-8, else as ASCII: libhdf5 converts none to the other.
+    pub unicode: bool,
+    /// Filled up with spaces and not with zeros.
+    pub spaces: bool,
 }
 
 /// Where the values are, and how they are read.
 pub(super) enum Data {
     /// libhdf5 reads them.
     Library(hdf5::Dataset),
+    /// Of texts the bytes, with an axis more.
     Chunks(Chunks),
     Flat(Flat),
     /// Rows of data sets in files.
@@ -75,6 +93,7 @@ impl Type {
             numeric: true,
             single: element.kind == Kind::Float && element.bytes <= 4,
             plain: Some(element),
+            text: None,
         }
     }
 }

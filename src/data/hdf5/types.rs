@@ -5,11 +5,12 @@ use hdf5::sync::sync;
 use hdf5::types::TypeDescriptor;
 use hdf5_metno_sys::h5i::hid_t;
 use hdf5_metno_sys::h5t::{
-    H5T_class_t, H5T_norm_t, H5Tclose, H5Tequal, H5Tget_class, H5Tget_ebias, H5Tget_fields,
-    H5Tget_norm, H5Tget_precision, H5Tget_size, H5Tget_super,
+    H5T_class_t, H5T_cset_t, H5T_norm_t, H5T_str_t, H5Tclose, H5Tequal, H5Tget_class, H5Tget_cset,
+    H5Tget_ebias, H5Tget_fields, H5Tget_norm, H5Tget_precision, H5Tget_size, H5Tget_strpad,
+    H5Tget_super, H5Tis_variable_str,
 };
 
-use super::table::Type;
+use super::table::{Text, Type};
 use crate::data::element::{Element, Kind};
 
 /// What the elements of a data set are.
@@ -51,7 +52,24 @@ pub(super) fn kind(dtype: &hdf5::Datatype) -> Type {
         numeric,
         single,
         plain: None,
+        text: text(dtype),
     }
+}
+
+/// How strings are stored; `None` for anything else.
+fn text(dtype: &hdf5::Datatype) -> Option<Text> {
+    let id = dtype.id();
+    // SAFETY: the identifier is that of an open type, and the lock is held.
+    sync(|| unsafe {
+        if H5Tget_class(id) != H5T_class_t::H5T_STRING {
+            return None;
+        }
+        Some(Text {
+            variable: H5Tis_variable_str(id) != 0,
+            unicode: H5Tget_cset(id) == H5T_cset_t::H5T_CSET_UTF8,
+            spaces: H5Tget_strpad(id) == H5T_str_t::H5T_STR_SPACEPAD,
+        })
+    })
 }
 
 /// One of the usual types, bit for bit; of an enumeration, as h5py's truth values are, that of its numbers.

@@ -8,13 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::growing::Growing;
 use super::source::unlocked;
 use super::{attributes, reason};
-use crate::data::{DataError, Layout, Provenance, SparseImages, WriteOptions};
+use crate::data::{DataError, Layout, Provenance, SparseImages, Unit, WriteOptions};
 
 /// Version of both layouts, the root attribute `format_version`.
 pub const FORMAT_VERSION: u64 = 1;
 /// The root attribute `axes`.
-const AXES: &str = "image[n, row, column]; eta grows with the column, phi falls with the row; a pixel is \
-                    the transverse momentum of its cell in GeV; sparse: pixel index = row * width + column";
+fn axes(unit: &Unit) -> String {
+    format!(
+        "image[n, row, column]; eta grows with the column, phi falls with the row; a pixel is \
+         the transverse momentum of its cell in {unit}; sparse: pixel index = row * width + column"
+    )
+}
 
 /// A file of images that grows block by block.
 ///
@@ -74,8 +78,12 @@ impl ImageWriter {
             .with("layout", options.layout.to_string())
             .with("height", height as u64)
             .with("width", width as u64)
-            .with("units", "GeV")
-            .with("axes", AXES);
+            .with("units", options.unit.as_str())
+            .with("axes", axes(&options.unit));
+        let provenance = options.names.iter().fold(provenance, |all, (name, names)| {
+            let names = serde_json::to_string(names).unwrap_or_default();
+            all.with(attributes::names_attribute(name), names)
+        });
         output.describe(provenance)?;
         Ok(Self {
             output,

@@ -246,6 +246,8 @@ impl<'a> Job<'a> {
     fn plan(&self, output: &Output) -> GeneratePlan {
         let mut plan = GeneratePlan::new(&output.path, self.identity.clone(), output.layout);
         plan.resume = output.resume;
+        plan.unit = self.checkpoint.record.unit.clone();
+        plan.names = self.checkpoint.record.names.clone();
         plan.force = output.force;
         plan.max_disk = output.max_disk;
         plan.provenance =

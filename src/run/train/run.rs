@@ -14,7 +14,7 @@ use super::{Ending, EpochMetrics, Observer, Summary, TrainError, TrainPlan, chec
 use crate::checkpoint::Record;
 use crate::checkpoint::tensors::write_atomically;
 use crate::conditions::ConditionedImages;
-use crate::data::Dataset;
+use crate::data::{Dataset, FileOptions};
 use crate::device::Devices;
 use crate::family::{Model, TrainConfig, Trainer, TrainingState};
 use crate::nn::adam::Rates;
@@ -92,7 +92,13 @@ impl Run {
         let conditions = conditions(model.as_ref(), &plan.dataset)?;
         let weights = Weights::of(&plan.dataset, [&rows, &held])?;
         let advice = advise_total(model.conditions(), &plan.dataset, &rows);
-        let record = record(&plan.dataset, plan.data, plan.select, [&rows, &held]);
+        let record = record(
+            &plan.dataset,
+            plan.data,
+            plan.select,
+            &plan.file,
+            [&rows, &held],
+        );
         let Dataset {
             images, columns, ..
         } = plan.dataset;
@@ -405,6 +411,7 @@ fn record(
     dataset: &Dataset,
     data: String,
     select: Vec<String>,
+    file: &FileOptions,
     [rows, held]: [&[u32]; 2],
 ) -> Record {
     let same = |v: &[f32]| v.windows(2).all(|w| w[0] == w[1]);
@@ -416,6 +423,10 @@ fn record(
             .filter_map(|(name, v)| Some((name.clone(), *v.first()?)))
             .collect(),
         images: [rows.len(), held.len()],
+        unit: dataset.about.unit.clone(),
+        names: dataset.about.names.clone(),
+        scale: file.scale,
+        threshold: file.threshold,
         version: env!("CARGO_PKG_VERSION").into(),
         ..Record::default()
     }

@@ -22,4 +22,4 @@ pub use maps::{Scale, map_page, signed_map};
 pub use overview::overview;
 pub use profile::profile;
 pub use roc::roc_curves;
-pub use samples::sample_page;
+pub use samples::{sample_page, sample_page_in};

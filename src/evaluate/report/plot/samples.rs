@@ -13,6 +13,11 @@ const MOST_ROWS: usize = 6;
 /// Up to 24 images of either side in two blocks under one logarithmic colour scale (GeV), row 0
 /// of an image at the top; empty pixels are dark.
 pub fn sample_page(truth: &SparseImages, generated: &SparseImages) -> Figure {
+    sample_page_in("GeV", truth, generated)
+}
+
+/// [`sample_page`] of pixels in `unit`.
+pub fn sample_page_in(unit: &str, truth: &SparseImages, generated: &SparseImages) -> Figure {
     let shown = truth.len().max(generated.len()).min(COLUMNS * MOST_ROWS);
     let rows = shown.div_ceil(COLUMNS).max(1);
     let block = COLUMNS as f64 * (CELL + GAP) - GAP;
@@ -33,7 +38,7 @@ pub fn sample_page(truth: &SparseImages, generated: &SparseImages) -> Figure {
         &axis,
         bar,
         (top, top + height),
-        "Pixel pT [GeV]",
+        &format!("Pixel pT [{unit}]"),
     );
     canvas.finish()
 }
