@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::config::Mistakes;
+use super::config::{Mistakes, line_at};
 use super::{ConfigError, Setting};
 
 /// More mistakes than this are not told: the first ones will do.
@@ -171,12 +171,6 @@ impl<'s> Document<'s> {
             }
         }
     }
-}
-
-/// Line of the place `at`, counted from 1.
-pub(super) fn line_at(text: &str, at: usize) -> usize {
-    let before = &text.as_bytes()[..at.min(text.len())];
-    1 + before.iter().filter(|b| **b == b'\n').count()
 }
 
 /// Take the innermost entry that lies at `at` out of `table`: the name of the outermost table that it was in.

@@ -391,6 +391,6 @@ fn a_total_is_suggested_where_a_condition_is_nearly_the_sum() {
     for (i, sum) in generated.columns["given_sum"].iter().enumerate() {
         let found: f32 = generated.images.image(i).1.iter().sum();
         assert!((found - sum).abs() < 1e-3 * sum, "{found} {sum}");
-        assert_eq!(generated.columns["given_energy"][i], 50.0);
+        assert_eq!(generated.columns["energy"][i], 50.0);
     }
 }
