@@ -1,6 +1,5 @@
 //! Mistakes of a configuration, each named with its key.
 
-use super::document::line_at;
 use crate::conditions::ConditionConfig;
 
 /// A configuration that cannot be used, and what to change.
@@ -86,6 +85,12 @@ impl ConfigError {
             one => vec![one],
         }
     }
+}
+
+/// Line of the place `at`, counted from 1.
+pub(super) fn line_at(text: &str, at: usize) -> usize {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    1 + before.iter().filter(|b| **b == b'\n').count()
 }
 
 /// Mistakes found so far.

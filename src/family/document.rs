@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::config::Mistakes;
+use super::config::{Mistakes, line_at};
 use super::{ConfigError, Setting};
 
 /// More mistakes than this are not told: the first ones will do.
@@ -89,13 +89,18 @@ impl<'s> Document<'s> {
         let mut rest = self.root.clone();
         // Each mistake is taken out, to find the next one.
         let mut tables = Vec::new();
+        let mut told = std::collections::BTreeSet::new();
         let value = loop {
             let document = Spanned::new(0..self.source.text.len(), rest.clone());
             match T::deserialize(toml::de::Deserializer::from(document)) {
                 Ok(value) => break Some(value),
                 Err(error) => {
                     let at = error.span().unwrap_or(0..0);
-                    mistakes.add(self.syntax(&at, error.message()));
+                    let mistake = self.syntax(&at, error.message());
+                    // The same again where what was taken out was not all of it.
+                    if told.insert(mistake.to_string()) {
+                        mistakes.add(mistake);
+                    }
                     match take_out(&mut rest, at.start) {
                         Some(table) if mistakes.len() < MOST => tables.push(table),
                         _ => break None,
@@ -173,12 +178,6 @@ impl<'s> Document<'s> {
     }
 }
 
-/// Line of the place `at`, counted from 1.
-pub(super) fn line_at(text: &str, at: usize) -> usize {
-    let before = &text.as_bytes()[..at.min(text.len())];
-    1 + before.iter().filter(|b| **b == b'\n').count()
-}
-
 /// Take the innermost entry that lies at `at` out of `table`: the name of the outermost table that it was in.
 fn take_out(table: &mut DeTable<'_>, at: usize) -> Option<String> {
     let names: Vec<String> = table.keys().map(|key| key.get_ref().to_string()).collect();
@@ -248,7 +247,7 @@ mod tests {
         let text = "colour = 1\n[[stage]]\nunits_per_pixel = 0\n[input]\nunit = 'GeV'\n[train]\nbatchs = 3\nepochs = 'x'\n[condition]\nnames = ['a', 'a']\n";
         let error = said(text, &[]);
         for words in [
-            "5 mistakes: ",
+            "6 mistakes: ",
             "line 1, 'colour = 1': unknown field 'colour'",
             "line 3: 'stage[0].units_per_pixel' is 0",
             "line 5, 'unit = 'GeV'': invalid type",
@@ -314,7 +313,7 @@ mod tests {
             ("train.epochs.more=1", "is no table"),
             (
                 "likelihood.latents=3",
-                "--set likelihood.latents=3: unknown field 'latents'",
+                "--set likelihood.latents=3: missing field `kind`",
             ),
             (
                 "input.also=[{unit = 1.0, size = 2}]",

@@ -22,8 +22,8 @@ impl FromStr for Setting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) =
-            (text.split_once('=')).ok_or("give a key and its value: train.learning_rate=1e-3")?;
+        let (key, value) = (text.split_once('='))
+            .ok_or("give a key and its value, as train.learning_rate=1e-3")?;
         let value = value.trim();
         let path: Vec<String> = (key.trim().replace('[', ".").replace(']', ""))
             .split('.')

@@ -123,10 +123,9 @@ fn killed_trainings_end_in_the_same_bits() {
         loop {
             let there = lab.path(&out).join("state.safetensors").exists();
             resumed += usize::from(there);
-            let how = if there { "--resume" } else { "--force" };
             let threads = 1 + (kills + round) % 2;
             let line = format!(
-                "{train} {} --threads {threads} --out {out} {how}",
+                "{train} {} --threads {threads} --out {out} --resume",
                 every[which]
             );
             // Runs that die young get nowhere: enough of them have more time than they need.

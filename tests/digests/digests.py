@@ -205,6 +205,7 @@ def run_content(folder):
         metadata, tensors = read_safetensors(folder / f"{name}.safetensors")
         if "progress" in metadata:
             progress = json.loads(metadata["progress"])
+            progress.pop("start_nll", None)  # a state of that commit has none
             metadata["progress"] = {**progress, "history": without_times(progress["history"])}
             metadata["train"] = {k: v for k, v in json.loads(metadata["train"]).items() if k != "epochs"}
         found[name] = metadata, tensors

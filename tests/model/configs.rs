@@ -123,11 +123,15 @@ fn the_page_of_keys_lists_those_that_there_are() {
         "/docs/configuration.md"
     ));
     let page = std::fs::read_to_string(page).unwrap();
-    let rows = page
+    // | `key` | unit | default | effect |
+    let rows: Vec<(&str, &str)> = page
         .lines()
-        .filter_map(|l| l.strip_prefix("| `")?.split_once("` | "));
-    let rows: Vec<(&str, Vec<&str>)> = rows
-        .map(|(k, rest)| (k, rest.split(" | ").collect()))
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            assert_eq!(cells.len(), 6, "{line}");
+            (cells[1].trim_matches('`'), cells[3])
+        })
         .collect();
     let listed: BTreeSet<String> = rows.iter().map(|(key, _)| key.to_string()).collect();
     assert_eq!(listed, keys());
@@ -139,7 +143,7 @@ fn the_page_of_keys_lists_those_that_there_are() {
         let text = format!("{all}[likelihood]\nkind = '{kind}'\n");
         let config: &dyn sarm::family::Configuration = &Config::parse(&text).unwrap();
         let shown: toml::Table = config.to_toml().parse().unwrap();
-        for (key, cells) in &rows {
+        for (key, default) in &rows {
             let mut value = Some(&toml::Value::Table(shown.clone())).cloned();
             for step in key.split('.') {
                 value = value.and_then(|v| match v {
@@ -147,7 +151,7 @@ fn the_page_of_keys_lists_those_that_there_are() {
                     table => table.get(step).cloned(),
                 });
             }
-            let (Some(value), Some(said)) = (value, cells[1].strip_prefix('`')) else {
+            let (Some(value), Some(said)) = (value, default.strip_prefix('`')) else {
                 continue;
             };
             let said: toml::Table = format!("v = {}", said.trim_end_matches('`'))

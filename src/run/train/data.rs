@@ -181,7 +181,7 @@ pub(super) fn advise_total(
         .map(|n| format!("\"{n}\""))
         .collect();
     Some(format!(
-        "condition '{name}' is nearly proportional to the sum of the pixels (correlation {r:.3}): with [condition] names = [{}] and total = \"{total}\" the sum is drawn first, and the pixels add up to it (a D+C model; see configs/calorimeter.toml)",
+        "condition '{name}' is nearly proportional to the sum of the pixels (correlation {r:.3}); write names = [{}] and total = \"{total}\" under [condition], as configs/calorimeter.toml does, and a D+C model draws the sum first, then pixels that add up to it",
         all.join(", ")
     ))
 }
