@@ -23,8 +23,10 @@ pub use self::hdf5::{
 };
 pub use attributes::{Attribute, Provenance};
 pub use error::DataError;
+pub(crate) use files::joined;
+#[cfg(any(feature = "hdf5", feature = "cli"))]
+pub(crate) use files::split;
 pub use files::{Origin, matching, read_all};
-pub(crate) use files::{joined, split};
 pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
 pub use layout::{Layout, WriteOptions};
