@@ -32,8 +32,10 @@ pub use about::About;
 use about::numbered;
 pub use attributes::{Attribute, Provenance};
 pub use error::DataError;
+pub(crate) use files::joined;
+#[cfg(any(feature = "hdf5", feature = "cli"))]
+pub(crate) use files::split;
 pub use files::{Origin, Run, matching, read_all};
-pub(crate) use files::{joined, split};
 pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
 pub use inspect::{Inspection, PixelRange, RowRange, Rows};
