@@ -99,7 +99,7 @@ mod tests {
     fn what_is_proposed_fits() {
         for text in [
             "",
-            "[[stage]]\nunits_per_pixel = 5\nlayers = 2",
+            "[[stage]]\nunits_per_pixel = 3\nlayers = 2",
             "[[stage]]\nsquare = 9\nunits_per_pixel = 8\n[[stage]]\nlayers = 1",
             "[likelihood]\nkind = 'dd'\nlatents = 16\nlevels = 100",
         ] {
@@ -145,7 +145,7 @@ mod tests {
             }
             assert_eq!(lower(&config, CALORIMETER, false, 1 << 20), None);
         }
-        let config = Config::parse("[[stage]]\nunits_per_pixel = 5\nlayers = 2").unwrap();
+        let config = Config::parse("[[stage]]\nunits_per_pixel = 3\nlayers = 2").unwrap();
         let units = of_training(
             &Config::parse("[[stage]]\nunits_per_pixel = 2\nlayers = 2").unwrap(),
             CALORIMETER,
@@ -153,7 +153,7 @@ mod tests {
         );
         assert_eq!(
             lower(&config, CALORIMETER, false, units.unwrap().bytes).unwrap(),
-            "units_per_pixel (5 -> 2)"
+            "units_per_pixel (3 -> 2)"
         );
     }
 }
