@@ -210,16 +210,14 @@ fn split(model: &dyn Model, dataset: &Dataset) -> (Vec<usize>, Option<BeyondImag
     };
     let mut inside = Vec::with_capacity(all);
     // Few images are beyond: halves without any are taken as a whole. The last range is the one that comes first.
-    let mut ranges = vec![0..all];
-    while let Some(range) = ranges.pop() {
-        if model
-            .beyond(&dataset.images.gather(range.clone()))
-            .is_none()
-        {
-            inside.extend(range);
-        } else if range.len() > 1 {
-            let middle = range.start + range.len() / 2;
-            ranges.extend([middle..range.end, range.start..middle]);
+    let mut ranges = vec![(0, all)];
+    while let Some((start, end)) = ranges.pop() {
+        let some = dataset.images.gather(start..end);
+        if model.beyond(&some).is_none() {
+            inside.extend(start..end);
+        } else if end - start > 1 {
+            let middle = start + (end - start) / 2;
+            ranges.extend([(middle, end), (start, middle)]);
         }
     }
     let row = dataset.rows.get(found.image).copied();

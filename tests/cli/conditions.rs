@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::support::program::{DC, Lab, column, conditioned};
-use sarm::data::{SparseImages, WriteOptions, write};
+use sarm::data::{SparseImages, WriteOptions, read_attributes, write};
 use sarm::prior::draw::log_density;
 use sarm::random;
 use sarm::random::Purpose;
@@ -254,6 +254,22 @@ fn conditions_that_are_left_out_are_drawn_as_the_training_images_had_them() {
         assert_eq!(end, rows(&other, 300..303));
         assert_eq!(end_images, other_images.gather(300..303));
     }
+    // No table of them: a run of any length starts at once, and is refused for the disk alone.
+    let endless = "--quiet --count 1000000000000 --first 9000000000 --max-disk 1KiB";
+    let error = lab.fails(&format!("{generate} {endless}"));
+    assert!(
+        error.contains("--max-disk allows 1.0 kB") && error.contains(" TB, "),
+        "{error}"
+    );
+    // Runs that go beyond 2^20 are told from those of the program that drew the first ones again.
+    let hash = |options: &str| {
+        drawn(&format!("{options} --seed 3"));
+        read_attributes(&lab.path("g.h5")).unwrap()["condition_sha256"].clone()
+    };
+    let below = hash("--count 3");
+    assert_eq!(hash("--first 1048570 --count 6"), below);
+    assert_ne!(hash("--first 1048570 --count 7"), below);
+
     // Nor where they are chosen among candidates, which are more than numbers of 64 bits.
     let given = "--count 40 --seed 3 --given mass=70";
     let (chosen, ..) = drawn(given);

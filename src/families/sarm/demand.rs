@@ -60,7 +60,8 @@ pub(super) fn lower(config: &Config, size: ImageSize, on_card: bool, bytes: u64)
     };
     let fits = |&(units, layers, values): &(usize, usize, usize)| {
         let model = with(units, layers, values);
-        of_model(&model, config.train.batch, on_card).bytes <= bytes
+        // A total wants two components.
+        of_model(&model, config.train.batch, on_card).bytes <= bytes && model.check().is_ok()
     };
     // One setting, as little as will do; then several, those first that cost least of what the network can learn.
     let fewer_units = (1..units).rev().map(|units| (units, layers, values));
@@ -98,7 +99,7 @@ mod tests {
     fn what_is_proposed_fits() {
         for text in [
             "",
-            "[[stage]]\nunits_per_pixel = 5\nlayers = 2",
+            "[[stage]]\nunits_per_pixel = 3\nlayers = 2",
             "[[stage]]\nsquare = 9\nunits_per_pixel = 8\n[[stage]]\nlayers = 1",
             "[likelihood]\nkind = 'dd'\nlatents = 16\nlevels = 100",
         ] {
@@ -116,7 +117,7 @@ mod tests {
                     continue;
                 };
                 // Do what it says.
-                let mut changed = config.clone();
+                let mut changed = config.resolve(CALORIMETER).unwrap();
                 for change in proposed.split(" and ") {
                     let (key, values) = change.split_once(" (").unwrap();
                     let value = values.trim_end_matches(')').split_once(" -> ").unwrap().1;
@@ -138,12 +139,13 @@ mod tests {
                         }
                     }
                 }
-                let bytes = of_training(&changed, CALORIMETER, false).unwrap().bytes;
+                changed.check().unwrap();
+                let bytes = of_model(&changed, config.train.batch, false).bytes;
                 assert!(bytes <= allowed, "{text}: {proposed}");
             }
             assert_eq!(lower(&config, CALORIMETER, false, 1 << 20), None);
         }
-        let config = Config::parse("[[stage]]\nunits_per_pixel = 5\nlayers = 2").unwrap();
+        let config = Config::parse("[[stage]]\nunits_per_pixel = 3\nlayers = 2").unwrap();
         let units = of_training(
             &Config::parse("[[stage]]\nunits_per_pixel = 2\nlayers = 2").unwrap(),
             CALORIMETER,
@@ -151,7 +153,7 @@ mod tests {
         );
         assert_eq!(
             lower(&config, CALORIMETER, false, units.unwrap().bytes).unwrap(),
-            "units_per_pixel (5 -> 2)"
+            "units_per_pixel (3 -> 2)"
         );
     }
 }

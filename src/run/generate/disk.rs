@@ -69,14 +69,12 @@ impl<'a> Watch<'a> {
                 return Err(self.refuse(needed, why, "allow more"));
             }
         }
-        match (&self.forecast, room::disk(&self.plan.out)) {
-            (Some(forecast), Some(free)) if first => {
-                if forecast.peak > used.saturating_add(free).saturating_add(BESIDE) {
-                    let why = format!("{} are free", room::size(free));
-                    return Err(self.refuse(forecast.peak, why, "free some space"));
-                }
-            }
-            _ => {}
+        if let (true, Some(forecast)) = (first, &self.forecast)
+            && let Some(free) = room::disk(&self.plan.out)
+            && forecast.peak > used.saturating_add(free).saturating_add(BESIDE)
+        {
+            let why = format!("{} are free", room::size(free));
+            return Err(self.refuse(forecast.peak, why, "free some space"));
         }
         Ok(())
     }
