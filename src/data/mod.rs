@@ -1,6 +1,7 @@
 //! Images on disk and in memory: reading and writing HDF5, selections, and the sparse block that all code works on.
 
 mod attributes;
+pub mod calochallenge;
 mod error;
 mod files;
 #[cfg_attr(not(feature = "hdf5"), path = "no_hdf5.rs")]
@@ -16,6 +17,7 @@ pub use self::hdf5::{
     ImageWriter, describe, read, read_attributes, read_column, write, write_columns,
 };
 pub use attributes::{Attribute, Provenance};
+pub use calochallenge::{BinningError, CaloBinning};
 pub use error::DataError;
 pub(crate) use files::joined;
 pub use files::{Origin, read_all};

@@ -15,7 +15,11 @@ pub struct Histogram {
 
 impl Histogram {
     /// Fill `values` into bins between `edges` (at least two, ascending).
-    pub fn new(edges: &[f64], values: impl IntoIterator<Item = f32>, events: usize) -> Self {
+    pub fn new<V: Into<f64>>(
+        edges: &[f64],
+        values: impl IntoIterator<Item = V>,
+        events: usize,
+    ) -> Self {
         let bins = edges.len().saturating_sub(1);
         let mut out = Self {
             edges: edges.to_vec(),
@@ -24,7 +28,7 @@ impl Histogram {
             events,
         };
         for value in values {
-            let value = f64::from(value);
+            let value: f64 = value.into();
             match edges.partition_point(|e| *e <= value) {
                 0 => out.outside[0] += 1,
                 above if above <= bins => out.counts[above - 1] += 1,

@@ -127,7 +127,9 @@ fn spectrum(images: &SparseImages, members: &[usize], edges: &[f64]) -> Histogra
             Histogram::new(edges, values, members.len())
         })
         .collect();
-    (parts.iter()).fold(Histogram::new(edges, [], 0), |all, part| all.with(part))
+    (parts.iter()).fold(Histogram::new(edges, [0f32; 0], 0), |all, part| {
+        all.with(part)
+    })
 }
 
 /// All that is summed over one sample.

@@ -18,6 +18,7 @@ mod neighbours;
 pub mod report;
 mod resample;
 mod separation;
+mod showers;
 mod ssim;
 mod vectors;
 
@@ -32,6 +33,7 @@ pub use images::{ImageDistances, ImageEvaluation};
 pub use kernel::Kpd;
 pub use neighbours::Neighbours;
 pub use separation::separation;
+pub use showers::{LayerMetrics, ShowerEvaluation, ShowerMetrics, evaluate_showers, readout_mev};
 pub use ssim::ssim;
 pub use vectors::FeatureDistances;
 
@@ -187,6 +189,18 @@ pub enum EvaluateError {
         labels: usize,
         /// Images.
         images: usize,
+    },
+    /// Showers of another calorimeter than the binning's.
+    #[error(
+        "{side} has images of {pixels} pixels, the calorimeter of the binning file has {voxels} voxels"
+    )]
+    Voxels {
+        /// "truth" or "generated".
+        side: &'static str,
+        /// Pixels of an image.
+        pixels: usize,
+        /// Voxels of a shower.
+        voxels: usize,
     },
     /// An impossible half-width.
     #[error(transparent)]
