@@ -160,6 +160,7 @@ def main(model, data, conditions=None):
             given = [np.zeros(len(images)) if name == total else file[at][:] for name, at in zip(names, stored)]
     if "total" in config["condition"]:  # not read, but the sum of the pixels
         given[names.index(config["condition"]["total"])] = images.sum(axis=(1, 2), dtype=float)
+    given = [np.log(g) if name in config["condition"].get("log", []) else g for name, g in zip(names, given)]
     given = (np.reshape(given, (len(names), len(images))).T - mean) / scale if names else np.empty((len(images), 0))
     for first in range(0, len(images), 500):
         some = slice(first, first + 500)
