@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::CaloBinning;
+
 /// Where a model came from and how good it was: kept beside it, shown by `sarm info`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -12,6 +14,9 @@ pub struct Record {
     pub select: Vec<String>,
     /// Per-row quantities that had one single value in the training data, `signal` above all.
     pub constants: std::collections::BTreeMap<String, f32>,
+    /// How a calorimeter's showers are cut into the images, where a binning file said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binning: Option<CaloBinning>,
     /// Images trained on and held out.
     pub images: [usize; 2],
     /// Epochs behind these parameters.

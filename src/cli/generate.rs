@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use super::input::BinningArguments;
 use super::interrupt::{Interrupt, Signal};
 use super::{Global, bytes, command_line, grouped, print_json, refuse_existing, refuse_input};
 use crate::data::{Layout, Provenance, Selection};
@@ -53,9 +54,12 @@ pub struct Generate {
     /// Output file (HDF5).
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Layout of the output: dense (LAGAN, gzip) or sparse (CSR; smaller and faster).
+    /// Layout of the output: dense (LAGAN, gzip), sparse (CSR; smaller and faster) or calochallenge (showers in MeV, for the
+    /// CaloChallenge's evaluation).
     #[arg(long, default_value = "dense")]
     layout: Layout,
+    #[command(flatten)]
+    binning: BinningArguments,
     /// Conditions that all images share. The model draws the ones left out from their distribution, given these
     /// [default: those that the name of a shipped model stands for; otherwise none]
     #[arg(
@@ -172,6 +176,7 @@ impl Generate {
         let output = Output {
             path: self.out.clone(),
             layout: self.layout,
+            binning: self.binning.read()?,
             observables: self.observables,
             range: self.range,
             resume: self.resume,
@@ -181,6 +186,7 @@ impl Generate {
                 .with("model", self.model.display().to_string()),
         };
         // What is refused before the work is refused in one line.
+        output.check(&checkpoint)?;
         output.geometry(checkpoint.model.image())?;
         let mut job = Job::new(&checkpoint, &request)?;
         let opened = job.opened().clone();
@@ -220,6 +226,7 @@ impl Generate {
         let class = own.into_iter().flat_map(Pretrained::selections);
         Ok(Source::Rows {
             path: path.clone(),
+            file: self.binning.options(),
             select: self.select.iter().cloned().chain(class).collect(),
         })
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Provenance;
 
-/// How images are laid out in a file; docs/formats.md has every data set of both.
+/// How images are laid out in a file; docs/formats.md has every data set of each.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
 )]
@@ -15,6 +15,9 @@ pub enum Layout {
     Dense,
     /// Only nonzero pixels, as compressed sparse rows: `indptr`, `index`, `value`.
     Sparse,
+    /// All voxels of a calorimeter in `showers` (images, voxels), MeV, beside `incident_energies` (images, 1), MeV: what the
+    /// CaloChallenge's evaluation reads.
+    CaloChallenge,
 }
 
 impl std::fmt::Display for Layout {
@@ -22,6 +25,7 @@ impl std::fmt::Display for Layout {
         f.write_str(match self {
             Layout::Dense => "dense",
             Layout::Sparse => "sparse",
+            Layout::CaloChallenge => "calochallenge",
         })
     }
 }
@@ -33,8 +37,9 @@ impl std::str::FromStr for Layout {
         match text {
             "dense" => Ok(Layout::Dense),
             "sparse" => Ok(Layout::Sparse),
+            "calochallenge" => Ok(Layout::CaloChallenge),
             other => Err(format!(
-                "unknown layout '{other}' (there are two); choose dense or sparse"
+                "unknown layout '{other}' (there are three); choose dense, sparse or calochallenge"
             )),
         }
     }

@@ -41,6 +41,8 @@ pub struct Dataset {
     pub rows: Vec<u64>,
     /// Weight of each image, where one was asked for; it may be negative.
     pub weights: Option<Vec<f32>>,
+    /// How the images are cut from a calorimeter's showers, where a binning file said so.
+    pub binning: Option<CaloBinning>,
     /// The files that the images come from, in order; none for images made in memory.
     pub origins: Vec<Origin>,
 }

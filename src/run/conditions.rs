@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 use crate::conditions::{ConditionConfig, Conditions};
-use crate::data::{self, DataError, ReadOptions, Selection};
+use crate::data::{self, DataError, FileOptions, ReadOptions, Selection};
 use crate::device::{Cpu, DeviceError};
 use crate::family::Model;
 use crate::prior::Prior;
@@ -206,6 +206,8 @@ pub enum Source {
         path: PathBuf,
         /// Which of its rows.
         select: Vec<Selection>,
+        /// What the file does not say of itself.
+        file: FileOptions,
     },
 }
 
@@ -245,7 +247,7 @@ impl RunConditions {
         let mut drawn = None;
         let columns = match source {
             Source::Rows { .. } if names.is_empty() => return Err(GivenError::NoConditions),
-            Source::Rows { path, select } => of_file(path, select, conditions)?,
+            Source::Rows { path, select, file } => of_file(path, select, file, conditions)?,
             Source::Given(given) => {
                 let how = Drawn {
                     names: Given::left_out(given, conditions)?,
@@ -391,6 +393,7 @@ impl RunConditions {
 fn of_file(
     path: &Path,
     select: &[Selection],
+    file: &FileOptions,
     conditions: &ConditionConfig,
 ) -> Result<Vec<Vec<f32>>, GivenError> {
     let names = &conditions.names;
@@ -399,6 +402,7 @@ fn of_file(
         columns: conditions.read().cloned().collect(),
         total: conditions.total.clone(),
         prefer_given: true,
+        file: file.clone(),
         ..ReadOptions::default()
     };
     let mut read = data::read(path, &options)?;

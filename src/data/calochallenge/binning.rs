@@ -142,6 +142,28 @@ impl CaloBinning {
         }
     }
 
+    /// In words: `photon, layers 0, 1, 2, 3, 12 of 8, 160, 190, 5, 5 voxels`.
+    pub fn describe(&self) -> String {
+        let size = self.image();
+        if size.height > 1 {
+            let Self { particle, .. } = self;
+            return format!(
+                "{particle}, {} layers of {} voxels",
+                size.height, size.width
+            );
+        }
+        let list = |of: fn(&CaloLayer) -> usize| {
+            let numbers: Vec<_> = self.layers.iter().map(|l| of(l).to_string()).collect();
+            numbers.join(", ")
+        };
+        format!(
+            "{}, layers {} of {} voxels",
+            self.particle,
+            list(|layer| layer.id),
+            list(CaloLayer::voxels)
+        )
+    }
+
     /// Where the voxels of each layer lie in a shower.
     pub fn ranges(&self) -> Vec<std::ops::Range<usize>> {
         let mut end = 0;

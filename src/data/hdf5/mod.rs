@@ -6,6 +6,7 @@ mod describe;
 mod growing;
 mod heap;
 mod read;
+mod showers;
 mod source;
 mod write;
 

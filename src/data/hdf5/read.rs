@@ -84,6 +84,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         columns.insert(name.clone(), images.totals());
     }
     Ok(Dataset {
+        binning: options.file.read_binning()?,
         origins: vec![Origin {
             path: path.to_path_buf(),
             images: images.len(),

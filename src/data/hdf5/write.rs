@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::growing::Growing;
+use super::showers;
 use super::source::unlocked;
 use super::{attributes, reason};
+use crate::data::calochallenge::{INCIDENT, SHOWERS};
 use crate::data::{DataError, Layout, Provenance, SparseImages, WriteOptions};
 
 /// Version of both layouts, the root attribute `format_version`.
@@ -31,6 +33,8 @@ pub struct ImageWriter {
 
 enum Pixels {
     Dense(Growing<f32>),
+    /// In MeV.
+    Showers(Growing<f32>),
     Sparse {
         indptr: Growing<u64>,
         index: Growing<u16>,
@@ -57,6 +61,9 @@ impl ImageWriter {
             Layout::Dense => Pixels::Dense(
                 Growing::images(&output.file, height, width, size.pixels()).map_err(wrap)?,
             ),
+            Layout::CaloChallenge => {
+                Pixels::Showers(showers::table(&output.file, SHOWERS, size.pixels()).map_err(wrap)?)
+            }
             Layout::Sparse => {
                 let mut indptr = Growing::vector(&output.file, "indptr", false).map_err(wrap)?;
                 indptr.append(&[0]).map_err(wrap)?;
@@ -74,8 +81,8 @@ impl ImageWriter {
             .with("layout", options.layout.to_string())
             .with("height", height as u64)
             .with("width", width as u64)
-            .with("units", "GeV")
-            .with("axes", AXES);
+            .with("units", showers::units(options.layout))
+            .with("axes", showers::axes(options.layout).unwrap_or(AXES));
         output.describe(provenance)?;
         Ok(Self {
             output,
@@ -114,7 +121,12 @@ impl ImageWriter {
         if self.columns.is_none() {
             let mut created = BTreeMap::new();
             for name in columns.keys() {
-                let column = Growing::vector(&output.file, name, true).map_err(wrap)?;
+                let column = match self.pixels {
+                    Pixels::Showers(_) if name == INCIDENT => {
+                        showers::table(&output.file, name, 1).map_err(wrap)?
+                    }
+                    _ => Growing::vector(&output.file, name, true).map_err(wrap)?,
+                };
                 created.insert(name.clone(), column);
             }
             self.columns = Some(created);
@@ -124,6 +136,16 @@ impl ImageWriter {
                 for i in 0..images.len() {
                     dense
                         .append_with(|row| images.dense_into(i, row))
+                        .map_err(wrap)?;
+                }
+            }
+            Pixels::Showers(table) => {
+                for i in 0..images.len() {
+                    table
+                        .append_with(|row| {
+                            images.dense_into(i, row);
+                            showers::to_mev(row);
+                        })
                         .map_err(wrap)?;
                 }
             }
@@ -143,7 +165,14 @@ impl ImageWriter {
         }
         for (name, column) in self.columns.iter_mut().flatten() {
             let values = columns.get(name).map(Vec::as_slice).unwrap_or_default();
-            column.append(values).map_err(wrap)?;
+            match self.pixels {
+                Pixels::Showers(_) if name == INCIDENT => {
+                    let mut values = values.to_vec();
+                    showers::to_mev(&mut values);
+                    column.append(&values).map_err(wrap)?;
+                }
+                _ => column.append(values).map_err(wrap)?,
+            }
         }
         self.count += images.len() as u64;
         Ok(())
@@ -173,7 +202,7 @@ impl ImageWriter {
             return fail("a block brings other quantities than the first one".into());
         }
         for (name, values) in columns {
-            let reserved = ["image", "indptr", "index", "value"];
+            let reserved = ["image", "indptr", "index", "value", SHOWERS];
             if reserved.contains(&name.as_str()) || name.is_empty() || name.contains(['/', '\0']) {
                 return fail(format!("'{name}' cannot name a quantity"));
             }
@@ -202,7 +231,7 @@ impl ImageWriter {
         let output = &self.output;
         let wrap = |e: hdf5::Error| output.fail(&e);
         match &mut self.pixels {
-            Pixels::Dense(dense) => dense.flush().map_err(wrap)?,
+            Pixels::Dense(table) | Pixels::Showers(table) => table.flush().map_err(wrap)?,
             Pixels::Sparse {
                 indptr,
                 index,
@@ -219,7 +248,7 @@ impl ImageWriter {
         }
         output.flush()?;
         match self.pixels {
-            Pixels::Dense(dense) => dense.close(),
+            Pixels::Dense(table) | Pixels::Showers(table) => table.close(),
             Pixels::Sparse {
                 indptr,
                 index,

@@ -307,6 +307,7 @@ fn record(
             .filter(|(_, v)| same(v))
             .filter_map(|(name, v)| Some((name.clone(), *v.first()?)))
             .collect(),
+        binning: dataset.binning.clone(),
         images: [rows.len(), held.len()],
         version: env!("CARGO_PKG_VERSION").into(),
         ..Record::default()
