@@ -85,6 +85,23 @@ pub struct LayerMetrics {
     pub width_phi: Option<ShowerMetrics>,
 }
 
+/// A quantity of a layer; absent where the layer has it not.
+pub type LayerQuantity = fn(&LayerMetrics) -> Option<&ShowerMetrics>;
+
+impl LayerMetrics {
+    /// All quantities with their names for readers, in the order of tables.
+    pub const QUANTITIES: [(&'static str, LayerQuantity); 8] = [
+        ("layer energy", |l| Some(&l.energy)),
+        ("sparsity", |l| Some(&l.sparsity)),
+        ("centre in r", |l| Some(&l.centre_r)),
+        ("width in r", |l| Some(&l.width_r)),
+        ("centre in eta", |l| l.centre_eta.as_ref()),
+        ("width in eta", |l| l.width_eta.as_ref()),
+        ("centre in phi", |l| l.centre_phi.as_ref()),
+        ("width in phi", |l| l.width_phi.as_ref()),
+    ];
+}
+
 /// The challenge's choices for a data set, which its particle tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -1,12 +1,15 @@
 //! Per-row data sets: reading them and selecting rows by them.
 
+use super::showers;
 use super::source::{BLOCK, Source, Table};
+use crate::data::calochallenge::MEV;
 use crate::data::{DataError, ReadOptions, Selection};
 
 /// A per-row numeric data set of `count` rows.
 pub(super) fn column_table(source: &Source, name: &str, count: usize) -> Result<Table, DataError> {
     let table = source.table(name)?;
-    if table.shape != [count] {
+    let incident = showers::is_incident(source, name) && table.shape == [count, 1];
+    if table.shape != [count] && !incident {
         return Err(source.fail(
             name,
             format!(
@@ -37,11 +40,19 @@ fn visit(
     let mut start = 0;
     while start < count {
         let end = start.saturating_add(step).min(count);
-        let block = table
-            .set
-            .read_slice_1d::<f64, _>(start..end)
-            .map_err(|e| source.broken(&table.name, &e))?;
-        visitor(start, block.as_slice().unwrap_or_default());
+        let read = match table.shape.len() {
+            2 => (table.set)
+                .read_slice_2d::<f64, _>(ndarray::s![start..end, ..])
+                .map(|block| block.into_raw_vec_and_offset().0),
+            _ => (table.set)
+                .read_slice_1d::<f64, _>(start..end)
+                .map(|block| block.into_raw_vec_and_offset().0),
+        };
+        let mut values = read.map_err(|e| source.broken(&table.name, &e))?;
+        if showers::is_incident(source, &table.name) {
+            values.iter_mut().for_each(|v| *v /= MEV);
+        }
+        visitor(start, &values);
         start = end;
     }
     Ok(())
@@ -114,7 +125,8 @@ pub(super) fn select(
             continue;
         }
         let table = column_table(source, &selection.name, count)?;
-        let single = table.is_single();
+        // MeV over 1000 in double precision is the number of GeV that somebody types.
+        let single = table.is_single() && !showers::is_incident(source, &selection.name);
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         visit(source, &table, |start, block| {
             for (taken, value) in taken[start..].iter_mut().zip(block) {

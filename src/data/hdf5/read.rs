@@ -7,7 +7,9 @@ use ndarray::{Array3, s};
 
 use super::attributes;
 use super::columns::{column_table, gather, is_row_number, select};
+use super::showers;
 use super::source::{BLOCK, Source, Table};
+use crate::data::calochallenge::{CaloBinning, INCIDENT, SHOWERS};
 use crate::data::{DataError, Dataset, Layout, MAX_PIXELS, Origin, ReadOptions, SparseImages};
 
 /// Most bytes of one block of pixels: larger chunks are refused rather than held in memory.
@@ -28,7 +30,8 @@ const MOST_NONZEROS_PER_BYTE: u64 = 64;
 /// Whatever does not hold is named with file, data set, row and value: see [`DataError`].
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     let source = Source::open(path)?;
-    let images = ImageTables::open(&source)?;
+    let mut images = ImageTables::open(&source)?;
+    let binning = images.shape_showers(&source, options)?;
     if let Some((height, width)) = options.size
         && (images.height, images.width) != (height, width)
     {
@@ -51,6 +54,9 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     let signal = source.has("signal") && column_table(&source, "signal", images.count).is_ok();
     if signal {
         wanted.insert("signal");
+    }
+    if binning.is_some() && source.has(INCIDENT) {
+        wanted.insert(INCIDENT);
     }
     let mut columns = BTreeMap::new();
     for name in wanted {
@@ -84,7 +90,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         columns.insert(name.clone(), images.totals());
     }
     Ok(Dataset {
-        binning: options.file.read_binning()?,
+        binning,
         origins: vec![Origin {
             path: path.to_path_buf(),
             images: images.len(),
@@ -107,6 +113,8 @@ pub(super) struct ImageTables {
 
 enum Kind {
     Dense(Table),
+    /// Flat rows in MeV.
+    Showers(Table),
     Sparse {
         indptr: Table,
         index: Table,
@@ -118,6 +126,9 @@ impl ImageTables {
     /// Find the layout and check that its data sets fit together.
     pub fn open(source: &Source) -> Result<Self, DataError> {
         // By its data sets alone: an attribute may say something else and be wrong.
+        if showers::recognised(source) {
+            return Self::open_showers(source);
+        }
         let csr = ["indptr", "index", "value"].iter().all(|n| source.has(n));
         if csr && !source.has("image") {
             Self::open_sparse(source)
@@ -154,6 +165,33 @@ impl ImageTables {
             width,
             kind: Kind::Dense(table),
         })
+    }
+
+    /// Showers are one row of pixels until it is known how they are cut.
+    fn open_showers(source: &Source) -> Result<Self, DataError> {
+        let (table, count, voxels) = showers::open(source)?;
+        check_size(source, SHOWERS, 1, voxels)?;
+        Ok(Self {
+            layout: Layout::CaloChallenge,
+            count,
+            height: 1,
+            width: voxels,
+            kind: Kind::Showers(table),
+        })
+    }
+
+    /// Give showers the shape that a binning file or `options` say; the binning, where there is one.
+    fn shape_showers(
+        &mut self,
+        source: &Source,
+        options: &ReadOptions,
+    ) -> Result<Option<CaloBinning>, DataError> {
+        let binning = options.file.read_binning()?;
+        if let Kind::Showers(_) = self.kind {
+            let size = showers::size(source, self.width, binning.as_ref(), options)?;
+            (self.height, self.width) = (size.height, size.width);
+        }
+        Ok(binning)
     }
 
     fn open_sparse(source: &Source) -> Result<Self, DataError> {
@@ -211,7 +249,7 @@ impl ImageTables {
             .ok_or_else(|| bad_size(source, "image", self.height, self.width))?;
         let pixels = images.pixels();
         let step = match &self.kind {
-            Kind::Dense(table) => table.block_rows(pixels, BLOCK),
+            Kind::Dense(table) | Kind::Showers(table) => table.block_rows(pixels, BLOCK),
             Kind::Sparse { .. } => (4 * BLOCK / pixels).max(1),
         };
         if step.min(self.count).saturating_mul(pixels * 4) > MOST_BLOCK_BYTES {
@@ -229,7 +267,9 @@ impl ImageTables {
             let (block, later) = rest.split_at(rest.partition_point(|r| *r < end));
             rest = later;
             match &self.kind {
-                Kind::Dense(table) => self.read_dense(source, table, block, &mut images)?,
+                Kind::Dense(table) | Kind::Showers(table) => {
+                    self.read_dense(source, table, block, &mut images)?;
+                }
                 Kind::Sparse {
                     indptr,
                     index,
@@ -261,11 +301,17 @@ impl ImageTables {
         let (Some(&first), Some(&last)) = (rows.first(), rows.last()) else {
             return Ok(());
         };
-        let block: Array3<f32> = table
-            .set
-            .read_slice(s![first as usize..=last as usize, .., ..])
-            .map_err(|e| source.broken(&table.name, &e))?;
-        let all = block.as_slice().unwrap_or_default();
+        let rows_of = first as usize..last as usize + 1;
+        let all = match &self.kind {
+            Kind::Showers(_) => showers::block(source, table, rows_of)?,
+            _ => {
+                let block: Array3<f32> = table
+                    .set
+                    .read_slice(s![rows_of, .., ..])
+                    .map_err(|e| source.broken(&table.name, &e))?;
+                block.into_raw_vec_and_offset().0
+            }
+        };
         let pixels = self.height * self.width;
         let mut nonzero = Vec::with_capacity(pixels);
         for &row in rows {

@@ -2,8 +2,9 @@
 
 use super::attributes;
 use super::growing::Growing;
-use crate::data::Layout;
-use crate::data::calochallenge::MEV;
+use super::source::{Source, Table};
+use crate::data::calochallenge::{CaloBinning, INCIDENT, MEV, SHOWERS};
+use crate::data::{DataError, ImageSize, Layout, ReadOptions};
 
 /// The root attribute `axes`.
 const AXES: &str = "showers[n, voxel]: layer by layer, angle by angle, from the inside out; a voxel is its energy in MeV";
@@ -33,4 +34,86 @@ pub(super) fn table(file: &hdf5::File, name: &str, width: usize) -> hdf5::Result
     let table = Growing::table(file, name, width)?;
     attributes::write(table.set(), "units", &"MeV".into())?;
     Ok(table)
+}
+
+/// Whether a file is one of the CaloChallenge's.
+pub(super) fn recognised(source: &Source) -> bool {
+    source.has(SHOWERS) && source.has(INCIDENT) && !source.has("image")
+}
+
+/// The showers, their number and that of their voxels.
+pub(super) fn open(source: &Source) -> Result<(Table, usize, usize), DataError> {
+    let table = source.table(SHOWERS)?;
+    let &[count, voxels] = table.shape.as_slice() else {
+        let why = format!("its shape is {:?}", table.shape);
+        return Err(source.fail(SHOWERS, why, "store showers as (showers, voxels)"));
+    };
+    if !table.is_numeric() {
+        let why = format!("it holds {}", table.type_name());
+        return Err(source.fail(SHOWERS, why, "store energies as floats of up to 64 bits"));
+    }
+    Ok((table, count, voxels))
+}
+
+/// The images that showers of `voxels` are: as the binning says or, without one, `options` or a file of our own.
+pub(super) fn size(
+    source: &Source,
+    voxels: usize,
+    binning: Option<&CaloBinning>,
+    options: &ReadOptions,
+) -> Result<ImageSize, DataError> {
+    let wrong = |why: String, suggestion| Err(source.fail(SHOWERS, why, suggestion));
+    if let Some(binning) = binning {
+        if binning.voxels() != voxels {
+            let why = format!(
+                "its showers have {voxels} voxels, the binning has {} ({})",
+                binning.voxels(),
+                binning.describe()
+            );
+            return wrong(why, "choose another binning file or --particle");
+        }
+        return Ok(binning.image());
+    }
+    if let Some(shape) = options.file.shape {
+        if shape.height.checked_mul(shape.width) != Some(voxels) {
+            let ImageSize { height, width } = shape;
+            let why = format!("its showers have {voxels} voxels, which are not {height} x {width}");
+            return wrong(why, "choose another --shape");
+        }
+        return Ok(shape);
+    }
+    let own = || {
+        let side = |name| attributes::read_size(source, name);
+        Some((side("height")?, side("width")?))
+    };
+    let known = [own(), options.size];
+    let fits = |(height, width): &(usize, usize)| height.checked_mul(*width) == Some(voxels);
+    match known.into_iter().flatten().find(fits) {
+        Some((height, width)) => Ok(ImageSize { height, width }),
+        None => wrong(
+            format!("its showers are rows of {voxels} voxels, and nothing says how they are cut"),
+            "name the CaloChallenge's binning file with --binning",
+        ),
+    }
+}
+
+/// Showers `rows` in GeV, one after another.
+pub(super) fn block(
+    source: &Source,
+    table: &Table,
+    rows: std::ops::Range<usize>,
+) -> Result<Vec<f32>, DataError> {
+    let block = (table.set)
+        .read_slice_2d::<f32, _>(ndarray::s![rows, ..])
+        .map_err(|e| source.broken(&table.name, &e))?;
+    let mut values = block.into_raw_vec_and_offset().0;
+    for value in &mut values {
+        *value = (f64::from(*value) / MEV) as f32;
+    }
+    Ok(values)
+}
+
+/// Whether column `name` of a file is the particles' energies in MeV, (N, 1).
+pub(super) fn is_incident(source: &Source, name: &str) -> bool {
+    name == INCIDENT && recognised(source)
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Extras;
+use super::calorimeter;
 use super::plot::{
     Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, roc_curves, sample_page,
     signed_map, training_curve,
@@ -14,11 +15,14 @@ use crate::evaluate::histogram::Comparison;
 /// The section of classifiers, in the place of a class.
 pub(super) const CLASSIFIERS: &str = "classifiers";
 
+/// The section of calorimeter showers, in the place of a class.
+pub(super) const CALORIMETER: &str = "calorimeter";
+
 /// A drawn figure.
 pub(super) struct Drawn {
     /// File name without its ending.
     pub(super) name: String,
-    /// Class it belongs to, or [`CLASSIFIERS`]; empty for the model's own.
+    /// Class it belongs to, [`CALORIMETER`] or [`CLASSIFIERS`]; empty for the model's own.
     pub(super) class: &'static str,
     pub(super) caption: String,
     /// Whether it takes the page's whole width.
@@ -50,6 +54,19 @@ pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
             jobs.push(Box::new(move || frechet(class)));
         }
         jobs.push(Box::new(move || samples(class)));
+    }
+    if let Some(showers) = &extras.calorimeter {
+        for figure in calorimeter::figures(showers) {
+            jobs.push(Box::new(move || {
+                drawn(
+                    figure.name,
+                    CALORIMETER,
+                    figure.caption,
+                    false,
+                    figure.draw(),
+                )
+            }));
+        }
     }
     if let Some(transfer) = (extras.classifiers.as_ref()).and_then(|c| c.transfer.as_ref()) {
         jobs.push(Box::new(move || {

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Classifiers, Extras, Meta, Nll};
 use crate::evaluate::compare::Metrics;
-use crate::evaluate::{Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Sides};
+use crate::evaluate::{
+    Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, ShowerEvaluation, Sides,
+};
 
 /// The file as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub struct MetricsFile {
     /// Classifiers' verdicts, where asked for: keys `two_sample`, `transfer`, `reasons`.
     #[serde(flatten)]
     pub classifiers: Option<Classifiers>,
+    /// Calorimeter showers, where a binning says that the images are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calorimeter: Option<ShowerEvaluation>,
     /// Per class (`all`, `signal`, `background`) and observable.
     #[serde(flatten)]
     pub classes: BTreeMap<String, BTreeMap<String, Metrics>>,
@@ -85,6 +90,7 @@ impl MetricsFile {
             images,
             features,
             classifiers: extras.classifiers.clone(),
+            calorimeter: extras.calorimeter.clone(),
             classes,
         }
     }
