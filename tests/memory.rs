@@ -87,6 +87,7 @@ fn training_does_not_grow() {
             },
             data: "memory".into(),
             select: Vec::new(),
+            file: Default::default(),
             out: directory.path().to_path_buf(),
             resume: false,
             force: false,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::CaloBinning;
+use crate::data::{CaloBinning, Unit};
 
 /// Where a model came from and how good it was: kept beside it, shown by `sarm info`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,19 @@ pub struct Record {
     pub select: Vec<String>,
     /// Per-row quantities that had one single value in the training data, `signal` above all.
     pub constants: std::collections::BTreeMap<String, f32>,
+    /// Unit of the pixels; GeV in files that say nothing.
+    #[serde(skip_serializing_if = "Unit::is_gev")]
+    pub unit: Unit,
+    /// Conditions and labels that the training data held as names: the names, in the order of the numbers 0, 1, .. that the
+    /// model knows them by.
+    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub names: std::collections::BTreeMap<String, Vec<String>>,
+    /// Pixels of the data file were multiplied by this, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f64>,
+    /// Pixels below this were set to zero, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
     /// How a calorimeter's showers are cut into the images, where a binning file said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binning: Option<CaloBinning>,

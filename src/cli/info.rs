@@ -66,10 +66,14 @@ impl Info {
         match known.map_or_else(|| kind(&file), Ok)? {
             Kind::Data => {
                 let summary = data::describe(&file)?;
+                let inspected = inspect(&file, &summary)?;
                 if self.json {
-                    print_json(&summary)
+                    print_json(&DataFile {
+                        summary,
+                        inspected: inspected.as_ref(),
+                    })
                 } else {
-                    print(&data_text(&summary))
+                    print(&data_text(&summary, inspected.as_ref()))
                 }
             }
             Kind::Checkpoint => {
@@ -105,6 +109,42 @@ impl Info {
             }
         }
     }
+}
+
+/// A data file: what it holds, and what its images are like.
+#[derive(serde::Serialize)]
+struct DataFile<'a> {
+    #[serde(flatten)]
+    summary: data::FileSummary,
+    #[serde(flatten)]
+    inspected: Option<&'a Inspected>,
+}
+
+/// What its images are like.
+#[derive(serde::Serialize)]
+struct Inspected {
+    unit: data::Unit,
+    inspection: data::Inspection,
+    /// What is read in another way than it stands in the file.
+    remarks: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Look at all images of a file that has some.
+fn inspect(file: &Path, summary: &data::FileSummary) -> anyhow::Result<Option<Inspected>> {
+    if summary.problem.is_some() || summary.images.is_none_or(|n| n == 0) {
+        return Ok(None);
+    }
+    let dataset = data::read(file, &data::ReadOptions::default())?;
+    let inspection = dataset.inspect();
+    let mut warnings = dataset.about.warnings.clone();
+    warnings.extend(dataset.remarks(&inspection));
+    Ok(Some(Inspected {
+        unit: dataset.about.unit,
+        inspection,
+        remarks: dataset.about.remarks,
+        warnings,
+    }))
 }
 
 /// The devices of this machine.
@@ -166,7 +206,7 @@ fn devices(json: bool) -> anyhow::Result<()> {
     print(&text)
 }
 
-fn data_text(s: &data::FileSummary) -> String {
+fn data_text(s: &data::FileSummary, inspected: Option<&Inspected>) -> String {
     let mut text = format!("{}: {} bytes\n", s.path.display(), grouped(s.bytes));
     if let (Some(layout), Some(n), Some(h), Some(w)) = (s.layout, s.images, s.height, s.width) {
         text += &format!(
@@ -183,6 +223,28 @@ fn data_text(s: &data::FileSummary) -> String {
             "zeros       {:.2} % of the pixels of {over} images\n",
             100.0 * zeros
         );
+    }
+    if let Some(i) = inspected {
+        if let Some(p) = &i.inspection.pixels {
+            text += &format!(
+                "nonzero     {} pixels: smallest {:.4e}, median {:.3}, largest {:.5} {}\n",
+                grouped(p.count),
+                p.smallest,
+                p.median,
+                p.largest,
+                i.unit
+            );
+        }
+        text += &format!(
+            "sum         {:.5} {} an image, on average\n",
+            i.inspection.mean_sum, i.unit
+        );
+        for remark in &i.remarks {
+            text += &format!("read as     {remark}\n");
+        }
+        for warning in &i.warnings {
+            text += &format!("WARNING     {warning}\n");
+        }
     }
     for (value, count) in s.classes.iter().flatten() {
         text += &format!("signal = {value:<3}{} images\n", grouped(*count));
@@ -274,6 +336,7 @@ fn as_text(path: &Path, c: &Checkpoint) -> String {
          sha256      {}\n\
          parameters  {}, {} of them not masked\n\
          trained on  {} {:?}: {} images, {} held out\n\
+         pixels in   {}{}\n\
          epochs      {}\n\
          train NLL   {}\n\
          validation  {}\n\
@@ -289,11 +352,24 @@ fn as_text(path: &Path, c: &Checkpoint) -> String {
         r.select,
         grouped(r.images[0] as u64),
         grouped(r.images[1] as u64),
+        r.unit,
+        [
+            r.scale.map(|s| format!(", multiplied by {s}")),
+            r.threshold.map(|t| format!(", below {t} set to zero")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<String>(),
         r.epochs,
         nats(r.train_nll),
         nats(r.validation_nll),
         r.version,
     );
+    for (name, names) in &r.names {
+        let each = names.iter().enumerate();
+        let each: Vec<_> = each.map(|(i, n)| format!("{i} is {n}")).collect();
+        text += &format!("{name:<11} {}\n", each.join(", "));
+    }
     text += &prior_as_text(c);
     text += &c.model.config_toml();
     text += "\n";

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::data::{BinningError, CaloBinning, FileOptions, ImageSize, Selection};
+use super::Global;
+use crate::data::{
+    About, BinningError, CaloBinning, Dataset, FileOptions, ImageSize, Inspection, Selection,
+};
 
 /// Which rows of a data file.
 #[derive(clap::Args, Clone)]
@@ -55,6 +58,16 @@ impl FileArguments {
             binning: self.binning.binning.clone(),
             particle: self.binning.particle.clone(),
             weights: self.weights.clone(),
+            where_present: false,
+        }
+    }
+
+    /// The same for files of generated images, which say their unit and need have neither classes of that name nor weights.
+    pub fn of_generated(&self, scale: Option<f64>) -> FileOptions {
+        FileOptions {
+            scale,
+            where_present: true,
+            ..self.options()
         }
     }
 }
@@ -97,9 +110,55 @@ fn shape(text: &str) -> Result<ImageSize, String> {
     sides.ok_or_else(|| "give rows and columns of pixels: 45x144".into())
 }
 
-fn positive<T: std::str::FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+pub(super) fn positive<T: std::str::FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
     let number = text.parse::<T>().ok();
     number
         .filter(|v| (*v).into() > 0.0 && (*v).into().is_finite())
         .ok_or_else(|| "it must be a positive number".into())
+}
+
+/// Whether a verb works on files that hold the same images.
+#[derive(clap::Args, Clone)]
+pub(super) struct Duplicates {
+    /// Go on where files hold the same images: overlapping runs of one model and seed, one file named twice, copies.
+    #[arg(long)]
+    allow_duplicates: bool,
+}
+
+impl Duplicates {
+    /// Look at `dataset` before work on it starts and say what is strange about it.
+    ///
+    /// # Errors
+    /// Files that hold the same images, unless that is allowed.
+    pub fn inspect(&self, global: &Global, dataset: &Dataset) -> anyhow::Result<Inspection> {
+        tell(global, &dataset.about);
+        let found = dataset.inspect();
+        if let Some(first) = found.twice.first() {
+            let more = match found.twice.len() - 1 {
+                0 => String::new(),
+                1 => ", and so do two other files".into(),
+                n => format!(", and so do {n} more pairs of files"),
+            };
+            if !self.allow_duplicates {
+                anyhow::bail!(
+                    "{first}{more}; give each run of one seed its own images with --first, name each file once, or pass --allow-duplicates"
+                );
+            }
+            log::warn!("{first}{more}: errors come out too small");
+        }
+        for remark in dataset.remarks(&found) {
+            log::warn!("{remark}");
+        }
+        Ok(found)
+    }
+}
+
+/// Say what was read in another way than it stands in the files.
+pub(super) fn tell(global: &Global, about: &About) {
+    for remark in &about.remarks {
+        global.say(remark);
+    }
+    for warning in &about.warnings {
+        log::warn!("{warning}");
+    }
 }

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::data::grouped;
 use crate::device::{self, DeviceChoice, Opened, Task};
 use crate::numeric::Isa;
 
@@ -225,19 +226,6 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&(serde_json::to_string_pretty(value)? + "\n"))
-}
-
-/// `12 345 678`: groups of three, as physicists print counts.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(c);
-    }
-    out
 }
 
 /// Refuse an output that is one of the inputs, whatever --force says.

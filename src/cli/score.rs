@@ -81,6 +81,9 @@ impl Score {
         };
         let scores = score(&checkpoint, &devices, &request)?;
         let summary = Summary::of(&scores, devices.describe());
+        for remark in &scores.about.remarks {
+            global.say(remark);
+        }
         summary.tell(global, &scores);
         match &self.out {
             Some(out) => self.write(out, &checkpoint, scores, &summary)?,
@@ -108,7 +111,10 @@ impl Score {
             .with("data", super::joined(&self.data))
             .with(
                 "unit",
-                "log_likelihood in nats per image, densities per GeV",
+                format!(
+                    "log_likelihood in nats per image, densities per {}",
+                    scores.about.unit
+                ),
             )
             .with("device", summary.device.clone())
             .with("command", command_line());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::ProgressBar;
 
-use super::input::{FileArguments, Select};
+use super::input::{Duplicates, FileArguments, Select};
 use super::{Global, grouped, print_json};
 use crate::data;
 use crate::data::ReadOptions;
@@ -32,6 +32,8 @@ pub struct Train {
     select: Select,
     #[command(flatten)]
     file: FileArguments,
+    #[command(flatten)]
+    duplicates: Duplicates,
     /// TOML configuration; configs/paper/ has the paper's [default: one stage, D+C].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -105,6 +107,14 @@ impl Train {
             dataset.images.len(),
             started.elapsed().as_secs_f64()
         );
+        let found = self.duplicates.inspect(global, &dataset)?;
+        let far = (found.pixels).and_then(|p| {
+            let all = found.mean_sum * found.images as f64;
+            config.far_from(found.mean_sum, all / p.count as f64)
+        });
+        if let Some(remark) = far {
+            log::warn!("{remark}");
+        }
         let mut observer = Bars {
             global: global.clone(),
             remark: opened.remark,
@@ -118,6 +128,7 @@ impl Train {
             dataset,
             data: super::joined(&self.data),
             select: self.select.typed(),
+            file: self.file.options(),
             out: self.out.clone(),
             resume: self.resume,
             force: self.force,

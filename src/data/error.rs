@@ -62,7 +62,7 @@ pub enum DataError {
     /// A pixel that no detector image has.
     #[error(
         "'{path}': data set '{name}', image {image}, row {row}, column {column}: {value} (pixels are zero or positive \
-         and finite, in GeV); cut such values to zero or leave the image out; images, rows and columns count from 0",
+         and finite); cut such values to zero or leave the image out; images, rows and columns count from 0",
         path = path.display()
     )]
     Pixel {
@@ -125,6 +125,62 @@ pub enum DataError {
         selection: String,
         /// The ranges that the quantities have.
         why: String,
+    },
+    /// Files of different units.
+    #[error("'{path}' has pixels in {unit} (those of the files before it are in {others}); give --scale to make all of them GeV", path = path.display())]
+    Units {
+        /// The file.
+        path: PathBuf,
+        /// Its unit.
+        unit: String,
+        /// That of the files before it.
+        others: String,
+    },
+    /// Weights that no average can be taken with.
+    #[error(
+        "the weights '{name}' of {files} sum to {sum} (the sum must be positive); choose other rows or another data set"
+    )]
+    Weights {
+        /// The files, quoted.
+        files: String,
+        /// The data set.
+        name: String,
+        /// Sum over the rows that were read.
+        sum: f64,
+    },
+    /// A name that stands for no class.
+    #[error(
+        "'{found}' is no name of '{column}' here (known are {known}); leave these rows out with a selection"
+    )]
+    Name {
+        /// The column.
+        column: String,
+        /// The name found.
+        found: String,
+        /// The names known.
+        known: String,
+    },
+    /// A column of names beside one of numbers.
+    #[error(
+        "'{column}' holds names in one file ({names}) and numbers in another; store it alike in both, or name another data set with --class"
+    )]
+    NamesAndNumbers {
+        /// The column.
+        column: String,
+        /// The names.
+        names: String,
+    },
+    /// A number that means other names in other files.
+    #[error("'{path}' numbers other names than the files before it ({found}; {others}), so that {selection} means another class there; select by name, as NAME=TEXT", path = path.display())]
+    SelectedNumber {
+        /// The file.
+        path: PathBuf,
+        /// The selection, as given.
+        selection: String,
+        /// Names of this file.
+        found: String,
+        /// Names of the others.
+        others: String,
     },
     /// The output is there already.
     #[error("'{path}' exists (nothing is overwritten unasked); choose another name or pass --force", path = path.display())]

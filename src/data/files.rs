@@ -1,8 +1,8 @@
 //! Several files as one data set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{DataError, Dataset, ReadOptions, read};
+use super::{DataError, Dataset, ReadOptions, Selection, read};
 
 /// A file that images of a data set come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +11,19 @@ pub struct Origin {
     pub path: PathBuf,
     /// How many of the data set's images come from it.
     pub images: usize,
+    /// Which generated images it holds, if it says so.
+    pub run: Option<Run>,
+    /// Rows of images that were never written, first and last: HDF5 gives zeros for them.
+    pub unwritten: Vec<[u64; 2]>,
+}
+
+/// Generated images: row r of the file is image `first + r` of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// What else the images follow from: model, seed, conditions, arithmetic.
+    pub of: String,
+    /// Number of the file's first image.
+    pub first: u64,
 }
 
 impl Dataset {
@@ -44,6 +57,16 @@ pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<Dataset, Dat
         match &mut all {
             None => all = Some(more),
             Some(all) => {
+                if all.about.unit != more.about.unit {
+                    return Err(DataError::Units {
+                        path: path.clone(),
+                        unit: more.about.unit.to_string(),
+                        others: all.about.unit.to_string(),
+                    });
+                }
+                let mut more = more;
+                numbers_of_names(all, &more, &options.selections, path)?;
+                all.agree(&mut more)?;
                 for name in all.extend(more) {
                     log::warn!(
                         "'{name}' is not used: not all of {} have it (a column counts where every file has it)",
@@ -53,7 +76,41 @@ pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<Dataset, Dat
             }
         }
     }
-    Ok(all.unwrap_or_default())
+    let all = all.unwrap_or_default();
+    if let (Some(weights), Some(name)) = (&all.weights, &options.file.weights) {
+        let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+        if sum.is_nan() || sum <= 0.0 {
+            return Err(DataError::Weights {
+                files: joined(paths),
+                name: name.clone(),
+                sum,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Refuse to select by the number of a name where files number their names differently.
+fn numbers_of_names(
+    all: &Dataset,
+    more: &Dataset,
+    selections: &[Selection],
+    path: &Path,
+) -> Result<(), DataError> {
+    for selection in selections.iter().filter(|s| s.text.is_none()) {
+        let [a, b] = [all, more].map(|data| data.about.names.get(&selection.name));
+        if a != b {
+            let shown =
+                |names: Option<&Vec<String>>| names.map_or("numbers".to_string(), |n| n.join(", "));
+            return Err(DataError::SelectedNumber {
+                path: path.to_path_buf(),
+                selection: selection.to_string(),
+                found: shown(b),
+                others: shown(a),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Names of files in a line.

@@ -112,6 +112,38 @@ impl SparseImages {
         );
     }
 
+    /// The same images with pixels multiplied by `factor`, then those below `threshold` set to zero: how many these were.
+    ///
+    /// `None` when a pixel leaves the range of float32.
+    pub fn scaled(mut self, factor: f64, threshold: f32) -> Option<(Self, usize)> {
+        let (mut kept, mut start, mut below) = (0, 0, 0);
+        for i in 0..self.len() {
+            let end = self.indptr[i + 1] as usize;
+            for at in start..end {
+                let value = match factor == 1.0 {
+                    true => self.value[at],
+                    false => (f64::from(self.value[at]) * factor) as f32,
+                };
+                if !value.is_finite() {
+                    return None;
+                }
+                if value < threshold {
+                    below += 1;
+                } else if value > 0.0 {
+                    self.value[kept] = value;
+                    self.index[kept] = self.index[at];
+                    kept += 1;
+                }
+            }
+            start = end;
+            self.indptr[i + 1] = kept as u64;
+        }
+        self.value.truncate(kept);
+        self.index.truncate(kept);
+        self.shrink_to_fit();
+        Some((self, below))
+    }
+
     /// Give back the room that growing left beyond the last image: up to half of the block.
     pub fn shrink_to_fit(&mut self) {
         self.indptr.shrink_to_fit();

@@ -1,8 +1,9 @@
 //! The layouts of image files, and how one is written.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::Provenance;
+use super::{Provenance, Unit};
 
 /// How images are laid out in a file; docs/formats.md has every data set of each.
 #[derive(
@@ -54,6 +55,10 @@ pub struct WriteOptions {
     pub height: usize,
     /// Columns of pixels.
     pub width: usize,
+    /// Unit of the pixels.
+    pub unit: Unit,
+    /// Columns whose numbers 0, 1, .. stand for names.
+    pub names: BTreeMap<String, Vec<String>>,
     /// Replace a file of the same name.
     pub force: bool,
     /// Root attributes.

@@ -1,5 +1,6 @@
 //! Images on disk and in memory: reading and writing HDF5, selections, and the sparse block that all code works on.
 
+mod about;
 mod attributes;
 pub mod calochallenge;
 mod error;
@@ -8,25 +9,34 @@ mod files;
 mod hdf5;
 mod image_size;
 mod images;
+mod inspect;
 mod layout;
 mod options;
 mod select;
 mod summary;
+mod twice;
+mod unit;
 
 pub use self::hdf5::{
     ImageWriter, describe, read, read_attributes, read_column, write, write_columns,
 };
+pub use about::About;
+#[cfg(feature = "hdf5")]
+use about::numbered;
 pub use attributes::{Attribute, Provenance};
 pub use calochallenge::{BinningError, CaloBinning};
 pub use error::DataError;
 pub(crate) use files::joined;
-pub use files::{Origin, read_all};
+pub use files::{Origin, Run, read_all};
 pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
+pub use inspect::{Inspection, PixelRange, RowRange, Rows};
 pub use layout::{Layout, WriteOptions};
 pub use options::{FileOptions, ReadOptions};
 pub use select::{Selection, SelectionError};
 pub use summary::{DatasetSummary, FileSummary};
+pub use twice::{Known, Twice};
+pub use unit::Unit;
 
 use std::collections::BTreeMap;
 
@@ -45,6 +55,8 @@ pub struct Dataset {
     pub binning: Option<CaloBinning>,
     /// The files that the images come from, in order; none for images made in memory.
     pub origins: Vec<Origin>,
+    /// What the files say of these numbers.
+    pub about: About,
 }
 
 impl Dataset {
@@ -61,12 +73,17 @@ impl Dataset {
         self.images.extend(&other.images);
         self.rows.extend(other.rows);
         self.origins.extend(other.origins);
+        self.about.extend(other.about);
         self.weights = match (self.weights.take(), other.weights) {
             (Some(mut weights), Some(more)) => {
                 weights.extend(more);
                 Some(weights)
             }
-            _ => None,
+            (None, None) => None,
+            _ => {
+                dropped.push("weights".into());
+                None
+            }
         };
         self.columns.retain(|name, values| {
             let more = other.columns.get(name);
@@ -78,4 +95,17 @@ impl Dataset {
         });
         dropped
     }
+}
+
+/// `12 345 678`: groups of three, as physicists print counts.
+pub(crate) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 ///
 /// Parsed from `NAME=VALUE` (exactly that value) or `NAME=LOW..HIGH`. **Both ends belong to the
 /// range**: `signal=0..1` takes both classes and `jet_pt=250..300` is the closed interval. An end
-/// left out is open: `jet_pt=250..`. Ends compare in the precision of the data set, so
+/// left out is open: `jet_pt=250..`. A value that is no number is a name: `signal=W`. Ends compare in the precision of the data set, so
 /// `tau_21=0.1` finds a float32 `0.1`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selection {
@@ -17,6 +17,8 @@ pub struct Selection {
     pub low: f64,
     /// Highest value taken.
     pub high: f64,
+    /// The name taken, of a data set that holds names; `low` and `high` mean nothing then.
+    pub text: Option<String>,
 }
 
 impl Selection {
@@ -32,7 +34,12 @@ impl Selection {
 
 impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Selection { name, low, high } = self;
+        let Selection {
+            name, low, high, ..
+        } = self;
+        if let Some(text) = &self.text {
+            return write!(f, "{name}={text}");
+        }
         if low == high {
             return write!(f, "{name}={low}");
         }
@@ -78,6 +85,15 @@ impl FromStr for Selection {
         if name.is_empty() {
             return Err(fail("it names no data set".into()));
         }
+        let word = range.trim();
+        if !word.is_empty() && !word.contains("..") && word.parse::<f64>().is_err() {
+            return Ok(Selection {
+                name: name.to_string(),
+                low: f64::NAN,
+                high: f64::NAN,
+                text: Some(word.to_string()),
+            });
+        }
         let (low, high) = match range.split_once("..") {
             None => {
                 let value = number(range)?;
@@ -98,6 +114,7 @@ impl FromStr for Selection {
             name: name.to_string(),
             low,
             high,
+            text: None,
         })
     }
 }
@@ -124,7 +141,16 @@ mod tests {
             parse("t=0.1").takes(0.1f32 as f64, true)
                 && !parse("t=0.1").takes(0.1f32 as f64, false)
         );
-        for text in ["signal=1", "m=..3", "m=3..", "jet_pt=250..300"] {
+        let named = parse("signal = W+ jets");
+        assert_eq!(named.text.as_deref(), Some("W+ jets"));
+        assert!(!named.takes(0.0, false) && !named.takes(f64::NAN, false));
+        for text in [
+            "signal=1",
+            "m=..3",
+            "m=3..",
+            "jet_pt=250..300",
+            "signal=QCD",
+        ] {
             assert_eq!(parse(text).to_string(), text);
         }
     }
@@ -135,7 +161,7 @@ mod tests {
             ("signal", "no '='"),
             ("=1", "no data set"),
             ("signal=", "finite number"),
-            ("signal=x", "'x'"),
+            ("signal=x..", "'x'"),
             ("m=nan", "finite"),
             ("m=inf..", "finite"),
             ("m=3..2", "3 is above 2"),

@@ -12,7 +12,7 @@ use super::resample::{Use, class_stream, halves};
 use super::separation::separation;
 use super::vectors::{FeatureDistances, Source, feature_distances};
 use super::{EvaluateError, Halves, Options, Reasons, Sides, Unavailable, value_or_reason};
-use crate::data::{Dataset, SparseImages};
+use crate::data::{Dataset, SparseImages, Unit};
 use crate::physics::{Geometry, ImageObservables, observables};
 
 /// An observable that truth and generated are compared in.
@@ -24,7 +24,7 @@ pub struct Observable {
     pub title: &'static str,
     /// Symbol for axes.
     pub symbol: &'static str,
-    /// "GeV", or empty for a pure number.
+    /// "GeV", which stands for the unit of the pixels, or empty for a pure number.
     pub unit: &'static str,
     binning: Binning,
     pick: fn(&ImageObservables) -> f32,
@@ -114,6 +114,22 @@ pub struct Evaluation {
     pub geometry: Geometry,
     /// What was asked for.
     pub options: Options,
+    /// Unit of the true pixels.
+    pub unit: Unit,
+}
+
+impl Evaluation {
+    /// Call what [`OBSERVABLES`] call GeV by the pixels' unit.
+    fn in_its_unit(mut self) -> Self {
+        for class in &mut self.classes {
+            for found in &mut class.observables {
+                if Unit::default().as_str() == found.metrics.unit {
+                    found.metrics.unit = self.unit.to_string();
+                }
+            }
+        }
+        self
+    }
 }
 
 /// One class of events.
@@ -240,10 +256,12 @@ pub fn evaluate(
         })
         .collect();
     Ok(Evaluation {
+        unit: truth.about.unit.clone(),
         classes,
         geometry,
         options: *options,
-    })
+    }
+    .in_its_unit())
 }
 
 /// Rows of a class: all of them for no label, none where the labels are unknown.

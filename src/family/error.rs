@@ -7,7 +7,7 @@ use crate::device::DeviceError;
 pub enum EngineError {
     /// A pixel that the likelihood gives no probability to.
     #[error(
-        "image {image}, pixel ({row}, {column}) holds {value} GeV (the model's range ends at {end:.4} GeV); train with a higher maximum"
+        "image {image}, pixel ({row}, {column}) holds {value} (the model's range ends at {end:.4}); train with a higher maximum"
     )]
     Beyond {
         /// Number of the image among those that were given.
@@ -16,9 +16,9 @@ pub enum EngineError {
         row: usize,
         /// Its column.
         column: usize,
-        /// GeV.
+        /// What it holds.
         value: f32,
-        /// GeV: the largest that has a probability.
+        /// The largest that has a probability.
         end: f64,
     },
     /// Images or conditions that are not of the model.

@@ -60,6 +60,12 @@ pub trait Configuration {
         images: &SparseImages,
         conditions: ConditionConfig,
     ) -> Result<Box<dyn Model>, ConfigError>;
+
+    /// That its units are far from the images, where they are, and which would do; `mean_sum` is the mean over the images
+    /// of the sum of their pixels, `mean_pixel` the mean nonzero pixel, both in the data's unit.
+    fn far_from(&self, _mean_sum: f64, _mean_pixel: f64) -> Option<String> {
+        None
+    }
 }
 
 /// A tensor of a model, for lists.

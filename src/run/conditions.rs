@@ -247,7 +247,9 @@ impl RunConditions {
         let mut drawn = None;
         let columns = match source {
             Source::Rows { .. } if names.is_empty() => return Err(GivenError::NoConditions),
-            Source::Rows { path, select, file } => of_file(path, select, file, conditions)?,
+            Source::Rows { path, select, file } => {
+                of_file(path, select, file, conditions, &checkpoint.record.names)?
+            }
             Source::Given(given) => {
                 let how = Drawn {
                     names: Given::left_out(given, conditions)?,
@@ -395,6 +397,7 @@ fn of_file(
     select: &[Selection],
     file: &FileOptions,
     conditions: &ConditionConfig,
+    known: &BTreeMap<String, Vec<String>>,
 ) -> Result<Vec<Vec<f32>>, GivenError> {
     let names = &conditions.names;
     let options = ReadOptions {
@@ -406,6 +409,12 @@ fn of_file(
         ..ReadOptions::default()
     };
     let mut read = data::read(path, &options)?;
+    for (name, order) in known {
+        read.rename(name, order)?;
+    }
+    for remark in &read.about.remarks {
+        log::warn!("{remark}");
+    }
     let columns: Vec<Vec<f32>> = (names.iter())
         .map(|n| read.columns.remove(n).unwrap_or_default())
         .collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::conditions::{ConditionConfig, Conditions};
-use crate::data::Dataset;
+use crate::data::{Dataset, Unit};
 use crate::family::{Beyond, Model};
 
 /// Why images and their columns cannot be learnt from or scored.
@@ -11,7 +11,7 @@ use crate::family::{Beyond, Model};
 pub enum DatasetError {
     /// Pixels that the model gives no probability to.
     #[error(
-        "{count} {} beyond {what} at {end:.4} GeV (the largest holds {largest} GeV: image {image}, row {row}, column {column}); {remedy}",
+        "{count} {} beyond {what} at {end:.4} {unit} (the largest holds {largest} {unit}: image {image}, row {row}, column {column}); {remedy}",
         if *count == 1 { "pixel lies" } else { "pixels lie" }
     )]
     Beyond {
@@ -19,9 +19,11 @@ pub enum DatasetError {
         count: usize,
         /// What ends there.
         what: &'static str,
-        /// GeV: where the range ends.
+        /// Unit of the pixels.
+        unit: Unit,
+        /// Where the range ends.
         end: f64,
-        /// GeV: the largest pixel.
+        /// The largest pixel.
         largest: f32,
         /// Its image's row in the file.
         image: u64,
@@ -86,6 +88,7 @@ impl DatasetError {
         Self::Beyond {
             count: found.count,
             what: found.what,
+            unit: dataset.about.unit.clone(),
             end: found.end,
             largest: found.largest,
             image: row.unwrap_or(found.image as u64),

@@ -119,6 +119,7 @@ impl Pretrained {
             name: (*name).into(),
             low: f64::from(*value),
             high: f64::from(*value),
+            text: None,
         })
     }
 

@@ -9,7 +9,7 @@ use super::conditions::{Given, GivenError};
 use super::dataset::{DatasetError, check_range, conditions};
 use super::on_threads_of;
 use crate::conditions::ConditionedImages;
-use crate::data::{self, DataError, Dataset, FileOptions, ReadOptions, Selection};
+use crate::data::{self, About, DataError, Dataset, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
 use crate::family::EngineError;
 use crate::prior::draw::log_density;
@@ -38,6 +38,8 @@ pub struct Scores {
     pub log_prior: Option<Vec<f64>>,
     /// Row of each image in its file.
     pub rows: Vec<u64>,
+    /// What the files say of the images.
+    pub about: About,
     /// Time that the likelihoods took.
     pub took: Duration,
 }
@@ -93,12 +95,41 @@ pub fn score(
             file: request.file.clone(),
         },
     )?;
+    suits(checkpoint, &request.file, &mut dataset)?;
     let rows = dataset.images.len();
     Given::put(&request.given, &mut dataset.columns, rows);
     score_dataset(checkpoint, devices, dataset).map_err(|source| ScoreError::InFile {
         paths: request.data.clone(),
         source: Box::new(source),
     })
+}
+
+/// Give names the numbers that the model knows them by, and say where unit or threshold are not the model's.
+fn suits(
+    checkpoint: &Checkpoint,
+    file: &FileOptions,
+    dataset: &mut Dataset,
+) -> Result<(), ScoreError> {
+    let record = &checkpoint.record;
+    for (name, order) in &record.names {
+        dataset.rename(name, order)?;
+    }
+    if dataset.about.unit != record.unit {
+        log::warn!(
+            "pixels are in {} and the model was trained in {} (its likelihoods mean nothing then); give --scale",
+            dataset.about.unit,
+            record.unit
+        );
+    }
+    if let Some(threshold) = record.threshold
+        && file.threshold != Some(threshold)
+    {
+        log::warn!(
+            "the model was trained on images without pixels below {threshold} {} (such pixels count for much in a likelihood); give --threshold {threshold}",
+            record.unit
+        );
+    }
+    Ok(())
 }
 
 /// Score images in memory, with a column for each condition of the model.
@@ -121,7 +152,7 @@ pub fn score_dataset(
         })?),
         _ => None,
     };
-    let rows = dataset.rows;
+    let (rows, about) = (dataset.rows, dataset.about);
     let images = Arc::new(ConditionedImages {
         images: dataset.images,
         conditions,
@@ -132,6 +163,7 @@ pub fn score_dataset(
         log_likelihood,
         log_prior,
         rows,
+        about,
         took: started.elapsed(),
     })
 }

@@ -421,6 +421,7 @@ fn use_state(devices: &Devices, corpus: &Path, path: &Path) -> bool {
         dataset: sarm::data::read(&corpus.join("data.h5"), &Default::default()).unwrap(),
         data: "data.h5".into(),
         select: Vec::new(),
+        file: Default::default(),
         out: run,
         resume: true,
         force: false,

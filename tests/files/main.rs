@@ -6,3 +6,4 @@ mod support;
 mod data_files;
 mod hostile_checkpoints;
 mod hostile_files;
+mod values;

@@ -82,6 +82,7 @@ fn the_demo_learns_the_shipped_jets() {
         dataset: training.clone(),
         data: "jets-sample.h5".into(),
         select: Vec::new(),
+        file: Default::default(),
         out: out.path().join("run"),
         resume: false,
         force: false,

@@ -168,6 +168,7 @@ fn trained(likelihood: &str, learning_rate: f64, epochs: usize, out: &Path) -> S
         },
         data: "toy".into(),
         select: Vec::new(),
+        file: Default::default(),
         out: out.to_path_buf(),
         resume: false,
         force: false,

@@ -35,17 +35,12 @@ pub(super) fn read_all(source: &Source) -> BTreeMap<String, Attribute> {
     let Ok(names) = file.attr_names() else {
         return BTreeMap::new();
     };
-    let lengths = file
-        .create_plist()
-        .map_or(0, |p| p.sizes().sizeof_size as usize);
-    // Looked for only when there is an attribute that needs it: it takes a pass over the file.
-    let mut heaps = None;
     names
         .iter()
         // Names come from the file unchecked: only proper text is looked up.
         .filter_map(|n| std::str::from_utf8(n.as_bytes()).ok())
         .filter_map(|name| {
-            let mut sound = || *heaps.get_or_insert_with(|| heap::sound(&source.path, lengths));
+            let mut sound = || heap::sound_in(source);
             Some((name.to_string(), read_one(file, name, &mut sound)?))
         })
         .collect()
@@ -60,16 +55,41 @@ pub(super) fn read_size(source: &Source, name: &str) -> Option<usize> {
     }
 }
 
-/// One root attribute; `None` when it is missing, unreadable, or of a kind that is not shown.
+/// A text attribute of `place`, by the first of `names` that it has.
+fn text(source: &Source, place: &hdf5::Location, names: &[&str]) -> Option<String> {
+    let sound = &mut || heap::sound_in(source);
+    (names.iter()).find_map(|name| match read_one(place, name, sound)? {
+        Attribute::Text(text) => Some(text),
+        _ => None,
+    })
+}
+
+/// What the attribute `units` or `unit` of `place` says.
+pub(super) fn unit_text(source: &Source, place: &hdf5::Location) -> Option<String> {
+    text(source, place, &["units", "unit"])
+}
+
+/// Names that the numbers of column `name` stand for, where the file says so (a JSON list).
+pub(super) fn names_of(source: &Source, name: &str) -> Option<Vec<String>> {
+    let names = text(source, &source.file, &[&names_attribute(name)])?;
+    serde_json::from_str(&names).ok()
+}
+
+/// The root attribute that [`names_of`] reads.
+pub(super) fn names_attribute(column: &str) -> String {
+    format!("names_of_{column}")
+}
+
+/// One attribute of a file or data set; `None` when it is missing, unreadable, or of a kind that is not shown.
 ///
 /// `heaps_sound` says whether variable-length strings may be read.
 fn read_one(
-    file: &hdf5::File,
+    place: &hdf5::Location,
     name: &str,
     heaps_sound: &mut dyn FnMut() -> bool,
 ) -> Option<Attribute> {
     use TypeDescriptor as T;
-    let attr = file.attr(name).ok()?;
+    let attr = place.attr(name).ok()?;
     let dtype = attr.dtype().ok()?;
     let elements = attr
         .space()

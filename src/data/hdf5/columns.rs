@@ -1,98 +1,440 @@
-//! Per-row data sets: reading them and selecting rows by them.
+//! Per-row data sets, whatever their shape and type: reading them as numbers and selecting rows by them.
+
+use hdf5::types::{FixedAscii, FixedUnicode, H5Type, TypeDescriptor, VarLenAscii, VarLenUnicode};
+use hdf5::{Hyperslab, SliceOrIndex};
+use ndarray::IxDyn;
 
 use super::showers;
 use super::source::{BLOCK, Source, Table};
-use crate::data::calochallenge::MEV;
-use crate::data::{DataError, ReadOptions, Selection};
+use super::{attributes, heap};
+use crate::data::{DataError, ReadOptions, Selection, Unit};
 
-/// A per-row numeric data set of `count` rows.
-pub(super) fn column_table(source: &Source, name: &str, count: usize) -> Result<Table, DataError> {
-    let table = source.table(name)?;
-    let incident = showers::is_incident(source, name) && table.shape == [count, 1];
-    if table.shape != [count] && !incident {
-        return Err(source.fail(
-            name,
+/// The name of the classes, whatever their data set is called.
+pub(super) const CLASS: &str = "signal";
+/// Longest name of a class, bytes.
+const LONGEST: usize = 256;
+/// Most different names in a column: more are no classes.
+const MOST_NAMES: usize = 256;
+
+/// A per-row quantity of a file: one number a row.
+pub(super) struct Column {
+    table: Table,
+    /// Which axis counts the images; all others have extent 1, or hold the parts of a one-hot class.
+    axis: usize,
+    count: usize,
+    kind: Kind,
+    /// GeV of a value, where the data set says that it is an energy.
+    pub factor: f64,
+}
+
+enum Kind {
+    Number,
+    /// -1 and +1, which are read as 0 and 1.
+    Sign,
+    /// One column a class, 1 in that of the image's.
+    OneHot(usize),
+    /// Texts, read as their places among the names in order.
+    Text(Texts, Vec<String>),
+}
+
+/// How texts are stored.
+#[derive(Clone, Copy)]
+enum Texts {
+    FixedAscii,
+    FixedUnicode,
+    VariableAscii,
+    VariableUnicode,
+}
+
+impl Column {
+    /// Look at data set `name`, which must hold one value for each of `count` images; as a class if that is what it is.
+    pub fn open(source: &Source, name: &str, count: usize, class: bool) -> Result<Self, DataError> {
+        let table = source.table(name)?;
+        let shape = || {
             format!(
                 "its shape is {:?} but the file has {count} images",
                 table.shape
-            ),
-            "a per-row quantity has one value an image",
-        ));
-    }
-    if !table.is_numeric() {
-        return Err(source.fail(
-            name,
-            format!("it holds {}", table.type_name()),
-            "store it as integers or as floats of up to 64 bits",
-        ));
-    }
-    Ok(table)
-}
-
-/// Visit a column in blocks: first row and values.
-fn visit(
-    source: &Source,
-    table: &Table,
-    mut visitor: impl FnMut(usize, &[f64]),
-) -> Result<(), DataError> {
-    let count = table.shape[0];
-    let step = table.block_rows(1, BLOCK);
-    let mut start = 0;
-    while start < count {
-        let end = start.saturating_add(step).min(count);
-        let read = match table.shape.len() {
-            2 => (table.set)
-                .read_slice_2d::<f64, _>(ndarray::s![start..end, ..])
-                .map(|block| block.into_raw_vec_and_offset().0),
-            _ => (table.set)
-                .read_slice_1d::<f64, _>(start..end)
-                .map(|block| block.into_raw_vec_and_offset().0),
+            )
         };
-        let mut values = read.map_err(|e| source.broken(&table.name, &e))?;
-        if showers::is_incident(source, &table.name) {
-            values.iter_mut().for_each(|v| *v /= MEV);
-        }
-        visitor(start, &values);
-        start = end;
+        let wrong =
+            |why: String| Err(source.fail(name, why, "a per-row quantity has one value an image"));
+        // Where one image makes every axis fit, the first one counts.
+        let Some(axis) = table.shape.iter().position(|n| *n == count) else {
+            return wrong(shape());
+        };
+        let width = table.shape.iter().product::<usize>().checked_div(count);
+        let hot = match width {
+            Some(0 | 1) | None => false,
+            // One axis of classes behind that of the images.
+            Some(_) if axis == 0 && table.shape.iter().skip(1).filter(|n| **n > 1).count() == 1 => {
+                true
+            }
+            Some(_) => return wrong(shape()),
+        };
+        let numeric = table.is_numeric();
+        let texts = texts(&table);
+        let kind = match (numeric, hot, texts) {
+            (true, true, _) => Kind::OneHot(width.unwrap_or(1)),
+            (true, false, _) => Kind::Number,
+            (false, false, Some(texts)) => Kind::Text(texts, Vec::new()),
+            _ => {
+                return Err(source.fail(
+                    name,
+                    format!("it holds {}", table.type_name()),
+                    "store it as integers, as floats of up to 64 bits or, for classes, as names",
+                ));
+            }
+        };
+        let said = (attributes::unit_text(source, &table.set))
+            .or_else(|| showers::unit(source, name).map(String::from));
+        let factor = match (&kind, said.and_then(|text| Unit::parse(&text))) {
+            (Kind::Number, Some((_, factor))) => factor,
+            _ => 1.0,
+        };
+        let mut column = Self {
+            table,
+            axis,
+            count,
+            kind,
+            factor,
+        };
+        column.look(source, class)?;
+        Ok(column)
     }
-    Ok(())
+
+    /// What only the values tell: names, and whether a class is -1 or +1.
+    fn look(&mut self, source: &Source, class: bool) -> Result<(), DataError> {
+        match &self.kind {
+            Kind::Text(texts, _) => {
+                let names = self.distinct(source, *texts)?;
+                self.kind = Kind::Text(*texts, names);
+            }
+            Kind::Number if class => {
+                let (mut signs, mut minus) = (true, false);
+                self.visit(source, |_, block| {
+                    signs &= block.iter().all(|v| v.abs() == 1.0);
+                    minus |= block.contains(&-1.0);
+                })?;
+                if signs && minus {
+                    self.kind = Kind::Sign;
+                }
+            }
+            // One pass finds a row that has no one class.
+            Kind::OneHot(_) => self.visit(source, |_, _| {})?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The names of a column of texts in the order of their numbers.
+    pub fn names(&self) -> Option<&[String]> {
+        match &self.kind {
+            Kind::Text(_, names) => Some(names),
+            _ => None,
+        }
+    }
+
+    /// In which other way than it stands there a column is read.
+    pub fn remark(&self, source: &Source) -> Option<String> {
+        let read = match &self.kind {
+            Kind::Number if self.factor != 1.0 => {
+                format!("its values are multiplied by {} to be GeV", self.factor)
+            }
+            Kind::Number => return None,
+            Kind::Sign => "-1 is read as class 0".into(),
+            Kind::OneHot(width) => {
+                format!("one-hot of {width} is read as classes 0 to {}", width - 1)
+            }
+            Kind::Text(_, names) => crate::data::numbered(names),
+        };
+        Some(format!(
+            "'{}' of '{}': {read}",
+            self.table.name,
+            source.path.display()
+        ))
+    }
+
+    /// Whether values were stored in 32 bits or fewer.
+    fn is_single(&self) -> bool {
+        matches!(self.kind, Kind::Number) && self.table.is_single()
+    }
+
+    fn block<T: H5Type>(
+        &self,
+        source: &Source,
+        rows: std::ops::Range<usize>,
+    ) -> Result<Vec<T>, DataError> {
+        let slices = self.table.shape.iter().enumerate().map(|(i, n)| {
+            let range = if i == self.axis { rows.clone() } else { 0..*n };
+            SliceOrIndex::from(range)
+        });
+        let slab = Hyperslab::from(slices.collect::<Vec<_>>());
+        let block = (self.table.set)
+            .read_slice::<T, _, IxDyn>(slab)
+            .map_err(|e| source.broken(&self.table.name, &e))?;
+        Ok(block.into_raw_vec_and_offset().0)
+    }
+
+    /// Rows of each block.
+    fn blocks(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+        let width = match &self.kind {
+            Kind::OneHot(width) => *width,
+            Kind::Text(..) => 32,
+            _ => 1,
+        };
+        let step = match self.axis {
+            0 => self.table.block_rows(width, BLOCK),
+            _ => BLOCK,
+        };
+        let count = self.count;
+        (0..count)
+            .step_by(step)
+            .map(move |start| start..start.saturating_add(step).min(count))
+    }
+
+    /// Visit the values in blocks: first row and values.
+    fn visit(
+        &self,
+        source: &Source,
+        mut visitor: impl FnMut(usize, &[f64]),
+    ) -> Result<(), DataError> {
+        for rows in self.blocks() {
+            let start = rows.start;
+            let mut values = match &self.kind {
+                Kind::Text(texts, names) => {
+                    let place = |text: &str| names.binary_search_by(|n| n.as_str().cmp(text));
+                    let mut codes = Vec::with_capacity(rows.len());
+                    self.texts(source, *texts, rows, |text| {
+                        codes.push(place(&text).map_or(f64::NAN, |i| i as f64));
+                        true
+                    })?;
+                    codes
+                }
+                Kind::OneHot(width) => self.one_hot(source, rows, *width)?,
+                Kind::Number | Kind::Sign => self.block::<f64>(source, rows)?,
+            };
+            match self.kind {
+                Kind::Sign => values.iter_mut().for_each(|v| *v = v.max(0.0)),
+                _ if self.factor != 1.0 => values.iter_mut().for_each(|v| *v *= self.factor),
+                _ => {}
+            }
+            visitor(start, &values);
+        }
+        Ok(())
+    }
+
+    fn one_hot(
+        &self,
+        source: &Source,
+        rows: std::ops::Range<usize>,
+        width: usize,
+    ) -> Result<Vec<f64>, DataError> {
+        let start = rows.start;
+        let flat = self.block::<f64>(source, rows)?;
+        let class = |(i, row): (usize, &[f64])| {
+            let one = row.iter().position(|v| *v == 1.0);
+            let rest = row.iter().filter(|v| **v == 0.0).count();
+            match one {
+                Some(class) if rest + 1 == width => Ok(class as f64),
+                _ => Err(source.fail(
+                    &self.table.name,
+                    format!(
+                        "its shape is {:?} and row {} is {row:?}, which is no one-hot class",
+                        self.table.shape,
+                        start + i
+                    ),
+                    "a per-row quantity has one value an image, or is 1 in the column of the image's class and 0 in all others",
+                )),
+            }
+        };
+        flat.chunks_exact(width).enumerate().map(class).collect()
+    }
+
+    /// The names that a column of texts holds, in order.
+    fn distinct(&self, source: &Source, texts: Texts) -> Result<Vec<String>, DataError> {
+        let mut names = std::collections::BTreeSet::new();
+        for rows in self.blocks() {
+            self.texts(source, texts, rows, |text| {
+                if !names.contains(&text) {
+                    names.insert(text);
+                }
+                names.len() <= MOST_NAMES
+            })?;
+            if names.len() > MOST_NAMES {
+                return Err(source.fail(
+                    &self.table.name,
+                    format!("it holds over {MOST_NAMES} different texts"),
+                    "a quantity that is read as a class has few names",
+                ));
+            }
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    /// The texts of some rows, each given to `visitor` until it says no.
+    fn texts(
+        &self,
+        source: &Source,
+        texts: Texts,
+        rows: std::ops::Range<usize>,
+        mut visitor: impl FnMut(String) -> bool,
+    ) -> Result<(), DataError> {
+        // Names come from the file unchecked, and are shown only as far as they are UTF-8.
+        let mut visit = |bytes: &[u8]| visitor(String::from_utf8_lossy(bytes).into_owned());
+        let fixed = "the file's strings are damaged";
+        match texts {
+            Texts::FixedAscii => {
+                let block = self.block::<FixedAscii<LONGEST>>(source, rows)?;
+                block.iter().all(|t| visit(t.as_bytes()));
+            }
+            Texts::FixedUnicode => {
+                let block = self.block::<FixedUnicode<LONGEST>>(source, rows)?;
+                block.iter().all(|t| visit(t.as_bytes()));
+            }
+            // A damaged heap may make libhdf5 hang.
+            _ if !heap::sound_in(source) => {
+                return Err(source.fail(
+                    &self.table.name,
+                    fixed,
+                    "check that the file is complete, with h5dump for example",
+                ));
+            }
+            Texts::VariableAscii => {
+                let block = self.block::<VarLenAscii>(source, rows)?;
+                block.iter().all(|t| visit(t.as_bytes()));
+            }
+            Texts::VariableUnicode => {
+                let block = self.block::<VarLenUnicode>(source, rows)?;
+                block.iter().all(|t| visit(t.as_bytes()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Values in `rows`, which ascend.
+    pub fn gather(&self, source: &Source, rows: &[u64]) -> Result<Vec<f32>, DataError> {
+        let mut out = Vec::with_capacity(rows.len());
+        self.visit(source, |start, block| {
+            let end = (start + block.len()) as u64;
+            let last = out.len() + rows[out.len()..].partition_point(|r| *r < end);
+            let chosen = out.len()..last;
+            out.extend(
+                rows[chosen]
+                    .iter()
+                    .map(|r| block[*r as usize - start] as f32),
+            );
+        })?;
+        Ok(out)
+    }
+
+    /// All values.
+    pub fn all(&self, source: &Source) -> Result<Vec<f32>, DataError> {
+        let mut out = Vec::with_capacity(self.count);
+        self.visit(source, |_, block| {
+            out.extend(block.iter().map(|v| *v as f32))
+        })?;
+        Ok(out)
+    }
+
+    /// Clear the rows of `taken` that `selection` does not take; what the column holds, for a message.
+    fn select(
+        &self,
+        source: &Source,
+        selection: &Selection,
+        taken: &mut [bool],
+    ) -> Result<String, DataError> {
+        let name = &selection.name;
+        let wanted = match (&selection.text, &self.kind) {
+            (Some(text), Kind::Text(_, names)) => {
+                let found = names.iter().position(|n| n == text);
+                Some(found.map_or(f64::NAN, |i| i as f64))
+            }
+            (Some(text), _) => {
+                return Err(source.fail(
+                    &self.table.name,
+                    format!("it holds numbers and '{text}' is none"),
+                    "select by NAME=VALUE or NAME=LOW..HIGH",
+                ));
+            }
+            (None, _) => None,
+        };
+        let (single, sign) = (self.is_single(), matches!(self.kind, Kind::Sign));
+        // Who knows the file says -1, who knows the program says 0.
+        let takes = |value: f64| match wanted {
+            Some(wanted) => value == wanted,
+            None => {
+                selection.takes(value, single)
+                    || sign && value == 0.0 && selection.takes(-1.0, single)
+            }
+        };
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        self.visit(source, |start, block| {
+            for (taken, value) in taken[start..].iter_mut().zip(block) {
+                low = low.min(*value);
+                high = high.max(*value);
+                *taken &= takes(*value);
+            }
+        })?;
+        Ok(match &self.kind {
+            Kind::Text(_, names) => format!("{name} is one of {}", names.join(", ")),
+            _ if low <= high => format!("{name} runs from {low} to {high}"),
+            _ => format!("{name} holds no number"),
+        })
+    }
 }
 
-/// Values of a column in `rows`, which ascend.
-pub(super) fn gather(
-    source: &Source,
-    name: &str,
-    count: usize,
-    rows: &[u64],
-) -> Result<Vec<f32>, DataError> {
-    let table = column_table(source, name, count)?;
-    let mut out = Vec::with_capacity(rows.len());
-    visit(source, &table, |start, block| {
-        let end = (start + block.len()) as u64;
-        let last = out.len() + rows[out.len()..].partition_point(|r| *r < end);
-        let chosen = out.len()..last;
-        out.extend(
-            rows[chosen]
-                .iter()
-                .map(|r| block[*r as usize - start] as f32),
-        );
-    })?;
-    Ok(out)
-}
-
-/// All values of a column.
-pub(super) fn column(source: &Source, name: &str, count: usize) -> Result<Vec<f32>, DataError> {
-    let table = column_table(source, name, count)?;
-    let mut out = Vec::with_capacity(count);
-    visit(source, &table, |_, block| {
-        out.extend(block.iter().map(|v| *v as f32))
-    })?;
-    Ok(out)
+/// How a data set holds texts, if it does.
+fn texts(table: &Table) -> Option<Texts> {
+    let dtype = table.set.dtype().ok()?;
+    if table.element > 8 {
+        // Not described: see `Table::small_descriptor`. Only strings convert to strings.
+        return if table.element > LONGEST {
+            None
+        } else if dtype.conv_to::<FixedUnicode<LONGEST>>().is_some() {
+            Some(Texts::FixedUnicode)
+        } else if dtype.conv_to::<FixedAscii<LONGEST>>().is_some() {
+            Some(Texts::FixedAscii)
+        } else {
+            None
+        };
+    }
+    match dtype.to_descriptor().ok()? {
+        TypeDescriptor::FixedAscii(_) => Some(Texts::FixedAscii),
+        TypeDescriptor::FixedUnicode(_) => Some(Texts::FixedUnicode),
+        TypeDescriptor::VarLenAscii => Some(Texts::VariableAscii),
+        TypeDescriptor::VarLenUnicode => Some(Texts::VariableUnicode),
+        _ => None,
+    }
 }
 
 /// Whether a selection's name means the place in the file: `row`, unless a data set has that name.
 pub(super) fn is_row_number(source: &Source, name: &str) -> bool {
     name == "row" && !source.has(name)
+}
+
+/// The data set that holds column `name`: that of the classes may be called otherwise.
+pub(super) fn stored<'a>(source: &Source, name: &'a str, options: &'a ReadOptions) -> &'a str {
+    match class_of(source, options) {
+        Some(class) if name == CLASS => class,
+        _ => name,
+    }
+}
+
+/// The data set that was named as that of the classes.
+pub(super) fn class_of<'a>(source: &Source, options: &'a ReadOptions) -> Option<&'a str> {
+    let class = options.file.class.as_deref();
+    class.filter(|class| !options.file.where_present || source.has(class))
+}
+
+/// Column `name` of a file of `count` images, as `options` say where it is.
+pub(super) fn open(
+    source: &Source,
+    name: &str,
+    count: usize,
+    options: &ReadOptions,
+) -> Result<Column, DataError> {
+    let class = name == CLASS || options.file.class.as_deref() == Some(name);
+    Column::open(source, stored(source, name, options), count, class)
 }
 
 /// Rows that all selections take, ascending, at most `limit`.
@@ -124,22 +466,8 @@ pub(super) fn select(
             ranges.push(format!("row runs from 0 to {}", count.saturating_sub(1)));
             continue;
         }
-        let table = column_table(source, &selection.name, count)?;
-        // MeV over 1000 in double precision is the number of GeV that somebody types.
-        let single = table.is_single() && !showers::is_incident(source, &selection.name);
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        visit(source, &table, |start, block| {
-            for (taken, value) in taken[start..].iter_mut().zip(block) {
-                low = low.min(*value);
-                high = high.max(*value);
-                *taken &= selection.takes(*value, single);
-            }
-        })?;
-        ranges.push(if low <= high {
-            format!("{} runs from {low} to {high}", selection.name)
-        } else {
-            format!("{} holds no number", selection.name)
-        });
+        let column = open(source, &selection.name, count, options)?;
+        ranges.push(column.select(source, selection, &mut taken)?);
     }
     let rows: Vec<u64> = (0..count as u64)
         .filter(|r| taken[*r as usize])

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::attributes;
-use super::columns;
+use super::columns::{CLASS, Column};
 use super::read::ImageTables;
 use super::source::{Source, Table};
 use crate::data::{Attribute, DataError, DatasetSummary, FileSummary};
@@ -62,9 +62,7 @@ pub fn describe(path: &Path) -> Result<FileSummary, DataError> {
         Ok(_) => {}
         Err(error) => out.problem = Some(error.to_string()),
     }
-    out.classes = columns::column(&source, "signal", images.count)
-        .ok()
-        .and_then(count_classes);
+    out.classes = count_classes(&source, images.count);
     Ok(out)
 }
 
@@ -85,7 +83,7 @@ pub fn read_attributes(path: &Path) -> Result<BTreeMap<String, Attribute>, DataE
 pub fn read_column(path: &Path, name: &str) -> Result<Vec<f32>, DataError> {
     let source = Source::open(path)?;
     let images = ImageTables::open(&source)?;
-    columns::column(&source, name, images.count)
+    Column::open(&source, name, images.count, name == CLASS)?.all(&source)
 }
 
 fn summary(table: &Table) -> DatasetSummary {
@@ -109,11 +107,15 @@ fn summary(table: &Table) -> DatasetSummary {
     }
 }
 
-fn count_classes(values: Vec<f32>) -> Option<BTreeMap<String, u64>> {
+/// How many images each class has; its name in the file, where it has names.
+fn count_classes(source: &Source, images: usize) -> Option<BTreeMap<String, u64>> {
     const MOST: usize = 16;
+    let column = Column::open(source, CLASS, images, true).ok()?;
     let mut classes = BTreeMap::new();
-    for value in values {
-        *classes.entry(value.to_string()).or_default() += 1;
+    for value in column.all(source).ok()? {
+        let name = column.names().and_then(|n| n.get(value as usize));
+        let name = name.map_or_else(|| value.to_string(), String::clone);
+        *classes.entry(name).or_default() += 1;
         if classes.len() > MOST {
             return None;
         }

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::source::Source;
+
 const MAGIC: &[u8; 4] = b"GCOL";
 /// Headers of heaps and of their objects are padded to this.
 const HEADER: u64 = 16;
@@ -18,8 +20,16 @@ const BLOCK: usize = 1 << 20;
 ///
 /// Any four bytes that look like a heap's signature are taken for one: at worst a sound file's
 /// attributes are not shown.
-pub(super) fn sound(path: &Path, length_bytes: usize) -> bool {
+fn sound(path: &Path, length_bytes: usize) -> bool {
     matches!(length_bytes, 2 | 4 | 8) && scan(path, length_bytes).unwrap_or(false)
+}
+
+/// The same of an open file, looked at once and only where there is a text that needs it.
+pub(super) fn sound_in(source: &Source) -> bool {
+    *source.heaps_sound.get_or_init(|| {
+        let lengths = (source.file.create_plist()).map_or(0, |p| p.sizes().sizeof_size as usize);
+        sound(&source.path, lengths)
+    })
 }
 
 fn scan(path: &Path, length_bytes: usize) -> io::Result<bool> {

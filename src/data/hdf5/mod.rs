@@ -8,6 +8,7 @@ mod heap;
 mod read;
 mod showers;
 mod source;
+mod values;
 mod write;
 
 pub use describe::{describe, read_attributes, read_column};

@@ -6,11 +6,14 @@ use std::path::Path;
 use ndarray::{Array3, s};
 
 use super::attributes;
-use super::columns::{column_table, gather, is_row_number, select};
+use super::columns::{CLASS, class_of, is_row_number, open, select, stored};
 use super::showers;
 use super::source::{BLOCK, Source, Table};
+use super::values;
 use crate::data::calochallenge::{CaloBinning, INCIDENT, SHOWERS};
-use crate::data::{DataError, Dataset, Layout, MAX_PIXELS, Origin, ReadOptions, SparseImages};
+use crate::data::{
+    About, DataError, Dataset, Layout, MAX_PIXELS, Origin, ReadOptions, SparseImages,
+};
 
 /// Most bytes of one block of pixels: larger chunks are refused rather than held in memory.
 const MOST_BLOCK_BYTES: usize = 1 << 29;
@@ -50,10 +53,19 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         (options.selections.iter().map(|s| s.name.as_str()))
             .filter(|name| !is_row_number(&source, name)),
     );
-    // Not asked for, so a strange one is no reason to stop.
-    let signal = source.has("signal") && column_table(&source, "signal", images.count).is_ok();
-    if signal {
-        wanted.insert("signal");
+    let mut about = About::default();
+    if class_of(&source, options).is_some() {
+        wanted.insert(CLASS);
+    } else if !wanted.contains(CLASS) && source.has(CLASS) {
+        // Not asked for, so a strange one is no reason to stop.
+        match open(&source, CLASS, images.count, options) {
+            Ok(_) => {
+                wanted.insert(CLASS);
+            }
+            Err(error) => about
+                .warnings
+                .push(format!("classes are left out: {error}")),
+        }
     }
     if binning.is_some() && source.has(INCIDENT) {
         wanted.insert(INCIDENT);
@@ -62,12 +74,17 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     for name in wanted {
         let asked = options.columns.iter().any(|c| c == name);
         let given = format!("given_{name}");
-        let stored = if asked && options.prefer_given && source.has(&given) {
-            &given
+        let (name, stored) = if asked && options.prefer_given && source.has(&given) {
+            (name, given.as_str())
         } else {
-            name
+            (name, stored(&source, name, options))
         };
-        let values = gather(&source, stored, images.count, &rows)?;
+        let column = match stored == given {
+            true => open(&source, &given, images.count, options)?,
+            false => open(&source, name, images.count, options)?,
+        };
+        values::describe(&source, name, &column, &mut about);
+        let values = column.gather(&source, &rows)?;
         let bad = values.iter().position(|v| !v.is_finite());
         if let Some(at) = bad.filter(|_| asked) {
             return Err(DataError::Value {
@@ -79,7 +96,11 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         }
         columns.insert(name.to_string(), values);
     }
-    let images = images.read(&source, &rows)?;
+    let weights = values::weights(&source, images.count, options, &rows, &mut about)?;
+    let run = values::run(&source, images.count);
+    let unwritten = values::unwritten(images.set(), images.count);
+    let pixels = values::pixels(&source, images.set(), options, &mut about);
+    let images = pixels.of(&source, images.read(&source, &rows)?, &mut about)?;
     if let Some(name) = &options.total {
         if source.has(name) {
             log::warn!(
@@ -94,11 +115,14 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         origins: vec![Origin {
             path: path.to_path_buf(),
             images: images.len(),
+            run,
+            unwritten,
         }],
         images,
         columns,
         rows,
-        weights: None,
+        weights,
+        about,
     })
 }
 
@@ -241,6 +265,14 @@ impl ImageTables {
                 value,
             },
         })
+    }
+
+    /// The data set that holds the pixels.
+    pub fn set(&self) -> &hdf5::Dataset {
+        match &self.kind {
+            Kind::Dense(table) | Kind::Showers(table) => &table.set,
+            Kind::Sparse { value, .. } => &value.set,
+        }
     }
 
     /// Images in `rows`, which ascend and lie below `count`.

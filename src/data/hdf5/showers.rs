@@ -4,7 +4,7 @@ use super::attributes;
 use super::growing::Growing;
 use super::source::{Source, Table};
 use crate::data::calochallenge::{CaloBinning, INCIDENT, MEV, SHOWERS};
-use crate::data::{DataError, ImageSize, Layout, ReadOptions};
+use crate::data::{DataError, ImageSize, Layout, ReadOptions, Unit};
 
 /// The root attribute `axes`.
 const AXES: &str = "showers[n, voxel]: layer by layer, angle by angle, from the inside out; a voxel is its energy in MeV";
@@ -16,11 +16,11 @@ pub(super) fn to_mev(values: &mut [f32]) {
     }
 }
 
-/// The unit of the pixels of a layout, as a file says it.
-pub(super) fn units(layout: Layout) -> &'static str {
+/// The unit of the pixels of a layout, as a file says it, where the program works with `unit`.
+pub(super) fn units(layout: Layout, unit: &Unit) -> &str {
     match layout {
         Layout::CaloChallenge => "MeV",
-        Layout::Dense | Layout::Sparse => "GeV",
+        Layout::Dense | Layout::Sparse => unit.as_str(),
     }
 }
 
@@ -97,7 +97,7 @@ pub(super) fn size(
     }
 }
 
-/// Showers `rows` in GeV, one after another.
+/// Showers `rows` as they are stored, one after another.
 pub(super) fn block(
     source: &Source,
     table: &Table,
@@ -106,14 +106,10 @@ pub(super) fn block(
     let block = (table.set)
         .read_slice_2d::<f32, _>(ndarray::s![rows, ..])
         .map_err(|e| source.broken(&table.name, &e))?;
-    let mut values = block.into_raw_vec_and_offset().0;
-    for value in &mut values {
-        *value = (f64::from(*value) / MEV) as f32;
-    }
-    Ok(values)
+    Ok(block.into_raw_vec_and_offset().0)
 }
 
-/// Whether column `name` of a file is the particles' energies in MeV, (N, 1).
-pub(super) fn is_incident(source: &Source, name: &str) -> bool {
-    name == INCIDENT && recognised(source)
+/// The unit of data set `name` where no attribute says one: the challenge's files have none.
+pub(super) fn unit(source: &Source, name: &str) -> Option<&'static str> {
+    (recognised(source) && [SHOWERS, INCIDENT].contains(&name)).then_some("MeV")
 }

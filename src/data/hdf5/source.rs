@@ -1,5 +1,6 @@
 //! An HDF5 file opened with suspicion: what it declares is checked before anything is allocated for it.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use hdf5::types::TypeDescriptor;
@@ -22,6 +23,8 @@ pub(super) struct Source {
     /// Size on disk in bytes.
     pub bytes: u64,
     pub file: hdf5::File,
+    /// What [`heap::sound_in`](super::heap::sound_in) found: it takes a pass over the file.
+    pub heaps_sound: OnceCell<bool>,
     links: Vec<(String, LinkType)>,
 }
 
@@ -83,6 +86,7 @@ impl Source {
             path: path.to_path_buf(),
             bytes: meta.len(),
             file,
+            heaps_sound: OnceCell::new(),
             links,
         })
     }

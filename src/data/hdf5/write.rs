@@ -16,7 +16,7 @@ use crate::data::{DataError, Layout, Provenance, SparseImages, WriteOptions};
 pub const FORMAT_VERSION: u64 = 1;
 /// The root attribute `axes`.
 const AXES: &str = "image[n, row, column]; eta grows with the column, phi falls with the row; a pixel is \
-                    the transverse momentum of its cell in GeV; sparse: pixel index = row * width + column";
+                    the transverse momentum of its cell; sparse: pixel index = row * width + column";
 
 /// A file of images that grows block by block.
 ///
@@ -81,8 +81,12 @@ impl ImageWriter {
             .with("layout", options.layout.to_string())
             .with("height", height as u64)
             .with("width", width as u64)
-            .with("units", showers::units(options.layout))
+            .with("units", showers::units(options.layout, &options.unit))
             .with("axes", showers::axes(options.layout).unwrap_or(AXES));
+        let provenance = options.names.iter().fold(provenance, |all, (name, names)| {
+            let names = serde_json::to_string(names).unwrap_or_default();
+            all.with(attributes::names_attribute(name), names)
+        });
         output.describe(provenance)?;
         Ok(Self {
             output,

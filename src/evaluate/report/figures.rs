@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::Extras;
 use super::calorimeter;
 use super::plot::{
-    Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, roc_curves, sample_page,
-    signed_map, training_curve,
+    Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, roc_curves,
+    sample_page_in, signed_map, training_curve,
 };
 use super::text::value_with_error;
 use crate::evaluate::compare::{ClassEvaluation, Evaluation, ObservableEvaluation};
@@ -42,10 +42,10 @@ pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
             jobs.push(Box::new(move || histogram(class, observable)));
         }
         jobs.push(Box::new(move || {
-            spectrum(class, &class.images.spectrum, false)
+            spectrum(evaluation, class, &class.images.spectrum, false)
         }));
         jobs.push(Box::new(move || {
-            spectrum(class, &class.images.log_spectrum, true)
+            spectrum(evaluation, class, &class.images.log_spectrum, true)
         }));
         jobs.push(Box::new(move || mean_images(evaluation, class)));
         jobs.push(Box::new(move || zeros(evaluation, class)));
@@ -53,7 +53,7 @@ pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
         if class.features.fpd.is_some() || class.feature_halves.found.fpd.is_some() {
             jobs.push(Box::new(move || frechet(class)));
         }
-        jobs.push(Box::new(move || samples(class)));
+        jobs.push(Box::new(move || samples(evaluation, class)));
     }
     if let Some(showers) = &extras.calorimeter {
         for figure in calorimeter::figures(showers) {
@@ -117,7 +117,7 @@ pub(super) fn class_title(name: &str) -> &'static str {
 fn histogram(class: &ClassEvaluation, found: &ObservableEvaluation) -> Drawn {
     let (observable, m) = (&found.observable, &found.metrics);
     let symbol = observable.symbol;
-    let (x_title, y_title) = match (observable.name, observable.unit) {
+    let (x_title, y_title) = match (observable.name, m.unit.as_str()) {
         ("multiplicity", _) => ("Nonzero pixels n".to_string(), "(1/N) dN/dn".to_string()),
         (_, "") => (
             format!("{} {symbol}", observable.title),
@@ -131,11 +131,11 @@ fn histogram(class: &ClassEvaluation, found: &ObservableEvaluation) -> Drawn {
     let mut notes = Vec::new();
     if let Some(w1) = m.w1 {
         let text = value_with_error(w1, m.w1_error);
-        notes.push(format!("W1 = {text} {}", observable.unit));
+        notes.push(format!("W1 = {text} {}", m.unit));
     }
     if let Some(floor) = m.w1_floor {
         let text = value_with_error(floor, m.w1_floor_std);
-        notes.push(format!("truth against truth: {text} {}", observable.unit));
+        notes.push(format!("truth against truth: {text} {}", m.unit));
     }
     let plot = HistogramPlot {
         title: class_title(class.name),
@@ -148,11 +148,17 @@ fn histogram(class: &ClassEvaluation, found: &ObservableEvaluation) -> Drawn {
     drawn(observable.name, class.name, observable.title, false, figure)
 }
 
-fn spectrum(class: &ClassEvaluation, comparison: &Comparison, log: bool) -> Drawn {
+fn spectrum(
+    evaluation: &Evaluation,
+    class: &ClassEvaluation,
+    comparison: &Comparison,
+    log: bool,
+) -> Drawn {
+    let unit = &evaluation.unit;
     let plot = HistogramPlot {
         title: class_title(class.name),
-        x_title: "Pixel intensity I [GeV]",
-        y_title: "Pixels per image, dn/dI [1/GeV]",
+        x_title: &format!("Pixel intensity I [{unit}]"),
+        y_title: &format!("Pixels per image, dn/dI [1/{unit}]"),
         log_x: log,
         log_y: true,
         ..HistogramPlot::default()
@@ -173,13 +179,14 @@ fn mean_images(evaluation: &Evaluation, class: &ClassEvaluation) -> Drawn {
         &evaluation.geometry,
         Scale::Log,
         &title,
-        "Average pixel pT [GeV]",
+        &format!("Average pixel pT [{}]", evaluation.unit),
     );
     let most = class.images.distances.mean_image_max_abs_difference;
     let [row, column] = class.images.distances.mean_image_max_abs_difference_at;
     let caption = format!(
-        "Average images and their difference; it is largest, {most:.3} GeV, at row {row}, column \
-         {column}. Pixels that are never hit are grey. The difference is logarithmic in its size."
+        "Average images and their difference; it is largest, {most:.3} {}, at row {row}, column \
+         {column}. Pixels that are never hit are grey. The difference is logarithmic in its size.",
+        evaluation.unit
     );
     drawn("average_image", class.name, caption, true, figure)
 }
@@ -233,8 +240,12 @@ fn frechet(class: &ClassEvaluation) -> Drawn {
     drawn("fpd", class.name, caption, false, figure)
 }
 
-fn samples(class: &ClassEvaluation) -> Drawn {
-    let figure = sample_page(&class.samples.truth, &class.samples.generated);
+fn samples(evaluation: &Evaluation, class: &ClassEvaluation) -> Drawn {
+    let figure = sample_page_in(
+        evaluation.unit.as_str(),
+        &class.samples.truth,
+        &class.samples.generated,
+    );
     let caption = "The first images of either side. Empty pixels are dark.";
     let png = Some(figure.png(2.0));
     Drawn {

@@ -29,17 +29,18 @@ pub(super) fn write(out: &mut String, metrics: &MetricsFile, class: &str) {
         );
     }
     means_and_widths(out, found());
+    let unit = observables.get("intensity").map_or("GeV", |m| &m.unit);
     if let (Some(images), Some(features)) = (metrics.images.get(class), metrics.features.get(class))
     {
-        quantities(out, images, features);
+        quantities(out, images, features, unit);
     }
 }
 
 /// An observable's name, symbol and unit.
-fn named(observable: &Observable) -> String {
-    let unit = match observable.unit {
+fn named(observable: &Observable, m: &Metrics) -> String {
+    let unit = match m.unit.as_str() {
         "" => String::new(),
-        unit => format!(" [{unit}]"),
+        unit => format!(" [{}]", escape(unit)),
     };
     format!("{} <i>{}</i>{unit}", observable.title, observable.symbol)
 }
@@ -65,7 +66,7 @@ fn distances<'a>(out: &mut String, rows: impl Iterator<Item = (&'a Observable, &
             out,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{times}</td>\
              <td><span class=\"tag {tag}\">{word}</span>{}</td>",
-            named(observable),
+            named(observable, m),
             number(m.w1, m.w1_error),
             number(m.w1_floor, m.w1_floor_std),
             escape(reason),
@@ -98,7 +99,7 @@ fn means_and_widths<'a>(
          <th>Generated: width</th></tr></thead><tbody>\n",
     );
     for (observable, m) in rows {
-        let _ = write!(out, "<tr><td>{}</td>", named(observable));
+        let _ = write!(out, "<tr><td>{}</td>", named(observable, m));
         for (value, error) in [
             (m.truth_mean, m.truth_mean_error),
             (m.generated_mean, m.generated_mean_error),
@@ -115,14 +116,14 @@ fn means_and_widths<'a>(
 /// One quantity of generated against truth and of truth against truth; a reason where there is none.
 struct Row {
     name: &'static str,
-    /// What the number should be, and its unit.
+    /// What the number should be, and its unit; GeV stands for that of the pixels.
     note: &'static str,
     /// Key of its reason.
     key: &'static str,
     cells: [Option<String>; 2],
 }
 
-fn quantities(out: &mut String, images: &ImageMetrics, features: &FeatureMetrics) {
+fn quantities(out: &mut String, images: &ImageMetrics, features: &FeatureMetrics, unit: &str) {
     let sizes = features.halves.sizes;
     let _ = writeln!(
         out,
@@ -138,17 +139,17 @@ fn quantities(out: &mut String, images: &ImageMetrics, features: &FeatureMetrics
         images.halves.as_ref().map(|h| &h.found),
     ];
     for row in image_rows(sides) {
-        row.write(out, sides.map(|d| d.map(|d| &d.reasons)));
+        row.write(out, sides.map(|d| d.map(|d| &d.reasons)), unit);
     }
     let reasons = [&features.distances.reasons, &features.halves.found.reasons].map(Some);
     for row in feature_rows([&features.distances, &features.halves.found]) {
-        row.write(out, reasons);
+        row.write(out, reasons, unit);
     }
     out.push_str("</tbody></table></div>\n");
 }
 
 impl Row {
-    fn write(&self, out: &mut String, reasons: [Option<&Reasons>; 2]) {
+    fn write(&self, out: &mut String, reasons: [Option<&Reasons>; 2], unit: &str) {
         let _ = write!(out, "<tr><td>{}</td>", self.name);
         for (cell, reasons) in self.cells.iter().zip(reasons) {
             let why = || match reasons.and_then(|r| r.get(self.key)) {
@@ -157,7 +158,11 @@ impl Row {
             };
             let _ = write!(out, "<td>{}</td>", cell.clone().unwrap_or_else(why));
         }
-        let _ = writeln!(out, "<td>{}</td></tr>", self.note);
+        let _ = writeln!(
+            out,
+            "<td>{}</td></tr>",
+            self.note.replace("GeV", &escape(unit))
+        );
     }
 }
 

@@ -40,7 +40,7 @@ pub fn check_conditions(model: &Sarm, conditions: &Conditions) -> Result<(), Eng
             && told < -total.error()
         {
             return Err(EngineError::Mismatch(format!(
-                "condition '{}' of row {row} is {told} GeV, the sum of an image's pixels; it must not be negative",
+                "condition '{}' of row {row} is {told}, the sum of an image's pixels; it must not be negative",
                 names[total.condition]
             )));
         }
@@ -75,7 +75,7 @@ pub fn check_images(model: &Sarm, data: &ConditionedImages) -> Result<(), Engine
             let told = data.conditions.total(row as u64).unwrap_or(0.0);
             if !total.covers(sum, told) {
                 return Err(EngineError::Mismatch(format!(
-                    "the pixels of image {row} add up to {sum} GeV (its condition '{}' says {told}); it must be their sum",
+                    "the pixels of image {row} add up to {sum} (its condition '{}' says {told}); it must be their sum",
                     model.config.condition.names[total.condition]
                 )));
             }

@@ -70,6 +70,10 @@ impl Configuration for Config {
     ) -> Result<Box<dyn Model>, ConfigError> {
         Ok(Box::new(self.model(images, conditions)?))
     }
+
+    fn far_from(&self, mean_sum: f64, mean_pixel: f64) -> Option<String> {
+        self.units_far_from(mean_sum, mean_pixel)
+    }
 }
 
 impl Sarm {

@@ -295,6 +295,8 @@ impl<'a> Job<'a> {
     fn plan(&self, output: &Output) -> GeneratePlan {
         let mut plan = GeneratePlan::new(&output.path, self.identity.clone(), output.layout);
         plan.resume = output.resume;
+        plan.unit = self.checkpoint.record.unit.clone();
+        plan.names = self.checkpoint.record.names.clone();
         plan.force = output.force;
         plan.provenance =
             (output.provenance.clone()).with("device", self.opened.devices.describe());

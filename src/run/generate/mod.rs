@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::data::{
-    DataError, ImageWriter, Layout, Provenance, SparseImages, WriteOptions, read_attributes,
+    DataError, ImageWriter, Layout, Provenance, SparseImages, Unit, WriteOptions, read_attributes,
 };
 use crate::family::EngineError;
 use crate::family::Sampler;
@@ -40,6 +40,10 @@ pub struct GeneratePlan {
     pub force: bool,
     /// More root attributes of the output; the identity is written by itself.
     pub provenance: Provenance,
+    /// Unit of the pixels.
+    pub unit: Unit,
+    /// Columns whose numbers stand for names.
+    pub names: BTreeMap<String, Vec<String>>,
     /// Per-row quantities that are the same for all images: `signal` for example.
     pub constants: BTreeMap<String, f32>,
     /// Time between two moments when the journal is made safe against a power cut.
@@ -56,6 +60,8 @@ impl GeneratePlan {
             resume: false,
             force: false,
             provenance: Provenance::new(),
+            unit: Unit::default(),
+            names: BTreeMap::new(),
             constants: BTreeMap::new(),
             sync_interval: Duration::from_secs(5),
         }
@@ -364,6 +370,8 @@ impl<'a> Sink<'a> {
             .extend(identity_attributes(plan).attributes);
         let options = WriteOptions {
             layout: plan.layout,
+            unit: plan.unit.clone(),
+            names: plan.names.clone(),
             height: plan.identity.height as usize,
             width: plan.identity.width as usize,
             // A run that resumes may replace nothing: `output_complete` has looked.

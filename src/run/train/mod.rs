@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointError;
-use crate::data::Dataset;
+use crate::data::{Dataset, FileOptions};
 use crate::device::Devices;
 use crate::family::EngineError;
 use crate::family::{ConfigError, Configuration, Model};
@@ -124,6 +124,8 @@ pub struct TrainPlan {
     pub data: String,
     /// Selections made on it, as typed.
     pub select: Vec<String>,
+    /// What the file was said to be, for the record.
+    pub file: FileOptions,
     /// Run directory.
     pub out: PathBuf,
     /// Go on from the directory's state.
@@ -142,6 +144,7 @@ impl TrainPlan {
             dataset,
             data: String::new(),
             select: Vec::new(),
+            file: FileOptions::default(),
             out: out.into(),
             resume: false,
             force: false,

@@ -12,7 +12,7 @@ use super::{EpochMetrics, Observer, Summary, TrainError, TrainPlan, check_direct
 use crate::checkpoint::Record;
 use crate::checkpoint::tensors::write_atomically;
 use crate::conditions::ConditionedImages;
-use crate::data::Dataset;
+use crate::data::{Dataset, FileOptions};
 use crate::device::Devices;
 use crate::family::{Model, TrainConfig, Trainer, TrainingState};
 use crate::nn::adam::Rates;
@@ -71,7 +71,13 @@ impl Run {
         let [rows, held] = split(&training, plan.dataset.images.len())?;
         let mut model = complete(plan.config.as_ref(), &plan.dataset, &rows)?;
         let conditions = conditions(model.as_ref(), &plan.dataset)?;
-        let record = record(&plan.dataset, plan.data, plan.select, [&rows, &held]);
+        let record = record(
+            &plan.dataset,
+            plan.data,
+            plan.select,
+            &plan.file,
+            [&rows, &held],
+        );
         let Dataset {
             images, columns, ..
         } = plan.dataset;
@@ -297,6 +303,7 @@ fn record(
     dataset: &Dataset,
     data: String,
     select: Vec<String>,
+    file: &FileOptions,
     [rows, held]: [&[u32]; 2],
 ) -> Record {
     let same = |v: &[f32]| v.windows(2).all(|w| w[0] == w[1]);
@@ -309,6 +316,10 @@ fn record(
             .collect(),
         binning: dataset.binning.clone(),
         images: [rows.len(), held.len()],
+        unit: dataset.about.unit.clone(),
+        names: dataset.about.names.clone(),
+        scale: file.scale,
+        threshold: file.threshold,
         version: env!("CARGO_PKG_VERSION").into(),
         ..Record::default()
     }

@@ -367,6 +367,7 @@ fn plan(out: &std::path::Path, resume: bool) -> TrainPlan {
         },
         data: "made up".into(),
         select: Vec::new(),
+        file: Default::default(),
         out: out.into(),
         resume,
         force: false,

@@ -17,4 +17,4 @@ pub use extrapolation::extrapolation;
 pub use histogram::{HistogramPlot, histogram_page};
 pub use maps::{Scale, map_page, signed_map};
 pub use roc::roc_curves;
-pub use samples::sample_page;
+pub use samples::{sample_page, sample_page_in};

@@ -14,6 +14,11 @@ const MOST_ROWS: usize = 6;
 /// Up to 24 images of either side in two blocks under one logarithmic colour scale (GeV), row 0
 /// of an image at the top; empty pixels are dark.
 pub fn sample_page(truth: &SparseImages, generated: &SparseImages) -> Figure {
+    sample_page_in("GeV", truth, generated)
+}
+
+/// [`sample_page`] of pixels in `unit`.
+pub fn sample_page_in(unit: &str, truth: &SparseImages, generated: &SparseImages) -> Figure {
     let shown = truth.len().max(generated.len()).min(COLUMNS * MOST_ROWS);
     let rows = shown.div_ceil(COLUMNS).max(1);
     let block = COLUMNS as f64 * (CELL + GAP) - GAP;
@@ -76,6 +81,11 @@ pub fn sample_page(truth: &SparseImages, generated: &SparseImages) -> Figure {
         canvas.line((bar + 16.0, y), (bar + 16.0 + length, y), INK, 1.0);
         canvas.text((bar + 25.0, y + 4.0), Tie::Start, 12, &text);
     }
-    canvas.upwards((bar + 70.0, top), Tie::End, 14, "Pixel pT [GeV]");
+    canvas.upwards(
+        (bar + 70.0, top),
+        Tie::End,
+        14,
+        &format!("Pixel pT [{unit}]"),
+    );
     canvas.finish()
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod parse;
+mod units;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,118 @@
+//! What files say of their numbers: units, names of classes; and what was read in another way than it stands there.
+
+use std::collections::BTreeMap;
+
+use super::{DataError, Dataset, Unit};
+
+/// What files say of a data set's numbers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct About {
+    /// Unit of the pixels.
+    pub unit: Unit,
+    /// Columns that a file holds as texts: the names, in the order of the numbers 0, 1, .. that they are read as.
+    pub names: BTreeMap<String, Vec<String>>,
+    /// What was read in another way than it stands in a file, a sentence each.
+    pub remarks: Vec<String>,
+    /// What a user should know before these images are learnt from or compared, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl About {
+    /// Take over what is said of more images of the same data set.
+    pub(super) fn extend(&mut self, other: About) {
+        for (all, more) in [
+            (&mut self.remarks, other.remarks),
+            (&mut self.warnings, other.warnings),
+        ] {
+            for sentence in more {
+                if !all.contains(&sentence) {
+                    all.push(sentence);
+                }
+            }
+        }
+    }
+}
+
+impl Dataset {
+    /// Give the names of column `name` the numbers that `order` has for them.
+    ///
+    /// Nothing happens to a column that no file held as names.
+    ///
+    /// # Errors
+    /// A name that `order` does not have.
+    pub fn rename(&mut self, name: &str, order: &[String]) -> Result<(), DataError> {
+        let Some(names) = self.about.names.get(name) else {
+            return Ok(());
+        };
+        if names == order {
+            return Ok(());
+        }
+        let places: Vec<Option<usize>> = (names.iter())
+            .map(|n| order.iter().position(|o| o == n))
+            .collect();
+        let column = self.columns.get_mut(name);
+        // A name of rows that were not selected need not be known.
+        for value in column.into_iter().flatten() {
+            // A number that stands for no name, or for one that is not known here.
+            let number = (*value >= 0.0 && value.fract() == 0.0).then_some(*value as usize);
+            let place = number.and_then(|n| places.get(n).copied().flatten());
+            let Some(place) = place else {
+                let found = number.and_then(|n| names.get(n).cloned());
+                return Err(DataError::Name {
+                    column: name.to_string(),
+                    found: found.unwrap_or_else(|| value.to_string()),
+                    known: order.join(", "),
+                });
+            };
+            *value = place as f32;
+        }
+        self.about.names.insert(name.into(), order.to_vec());
+        Ok(())
+    }
+
+    /// Make names of both data sets stand for the same numbers: those of all their names in order.
+    ///
+    /// # Errors
+    /// A column that one of the two holds as names and the other as numbers.
+    pub fn agree(&mut self, other: &mut Dataset) -> Result<(), DataError> {
+        let columns: Vec<String> = (self.columns.keys())
+            .filter(|c| other.columns.contains_key(*c))
+            .cloned()
+            .collect();
+        for column in columns {
+            let union = match (
+                self.about.names.get(&column),
+                other.about.names.get(&column),
+            ) {
+                (None, None) => continue,
+                (Some(a), Some(b)) if a == b => continue,
+                (Some(a), Some(b)) => {
+                    let mut union: Vec<String> = a.iter().chain(b).cloned().collect();
+                    union.sort();
+                    union.dedup();
+                    union
+                }
+                (a, b) => {
+                    return Err(DataError::NamesAndNumbers {
+                        names: a.or(b).map(|n| n.join(", ")).unwrap_or_default(),
+                        column,
+                    });
+                }
+            };
+            self.rename(&column, &union)?;
+            other.rename(&column, &union)?;
+            let said = numbered(&union);
+            (self.about.remarks).push(format!("'{column}' of all files: {said}"));
+        }
+        Ok(())
+    }
+}
+
+/// `QCD is read as 0, W as 1`.
+pub(super) fn numbered(names: &[String]) -> String {
+    let each = names.iter().enumerate().map(|(i, name)| match i {
+        0 => format!("'{name}' is read as 0"),
+        _ => format!("'{name}' as {i}"),
+    });
+    each.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,179 @@
+//! The same images in more than one file of a data set.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{Dataset, Origin, grouped};
+
+/// Images with fewer nonzero pixels may be equal by chance.
+const LEAST_PIXELS: usize = 5;
+/// Fewer equal images are chance.
+const LEAST_EQUAL: usize = 10;
+/// One in so many of the smaller file's images: fewer are chance.
+const PART: usize = 10;
+
+/// Two files that hold the same images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Twice {
+    /// The files, in the order that they were named.
+    pub files: [PathBuf; 2],
+    /// How many images both hold.
+    pub images: usize,
+    /// How that is known.
+    pub how: Known,
+}
+
+/// How it is known that two files hold the same images.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known {
+    /// One file was named twice.
+    OneFile,
+    /// Both say which images they hold: numbers of the first and the last that both do, and what else they follow from.
+    Numbers([u64; 2], String),
+    /// Their images are equal: rows of the first such pair.
+    Equal([u64; 2]),
+}
+
+impl std::fmt::Display for Twice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b] = self.files.each_ref().map(|p| p.display());
+        let count = grouped(self.images as u64);
+        match &self.how {
+            Known::OneFile => write!(f, "'{a}' is named twice"),
+            Known::Numbers([first, last], of) => write!(
+                f,
+                "'{a}' and '{b}' hold the same {count} images (numbers {first} to {last} of {of})"
+            ),
+            Known::Equal([first, second]) => write!(
+                f,
+                "{count} images of '{b}' are equal to images of '{a}' (row {second} to row {first} for one)"
+            ),
+        }
+    }
+}
+
+impl Dataset {
+    /// Pairs of files that hold the same images; `repeated` are the pairs of equal ones.
+    pub(super) fn twice(&self, repeated: &[[usize; 2]]) -> Vec<Twice> {
+        let mut start = 0;
+        let files: Vec<Part> = (self.origins.iter())
+            .map(|origin| {
+                let part = Part {
+                    origin,
+                    start,
+                    rows: self
+                        .rows
+                        .get(start..start + origin.images)
+                        .unwrap_or_default(),
+                };
+                start += origin.images;
+                part
+            })
+            .collect();
+        if files.len() < 2 {
+            return Vec::new();
+        }
+        let mut found = same_files(&files);
+        found.extend(same_numbers(&files));
+        for equal in self.same_images(&files, repeated) {
+            if !found.iter().any(|known| known.files == equal.files) {
+                found.push(equal);
+            }
+        }
+        found
+    }
+
+    fn same_images(&self, files: &[Part], repeated: &[[usize; 2]]) -> Vec<Twice> {
+        let file = |image: usize| files.partition_point(|f| f.start <= image) - 1;
+        let mut pairs: BTreeMap<[usize; 2], (usize, [usize; 2])> = BTreeMap::new();
+        for pair in repeated {
+            let of = pair.map(file);
+            if of[0] != of[1] && self.images.image(pair[0]).0.len() >= LEAST_PIXELS {
+                pairs.entry(of).or_insert((0, *pair)).0 += 1;
+            }
+        }
+        let many = |of: &[usize; 2], count: usize| {
+            let smaller = of.map(|f| files[f].rows.len());
+            count >= LEAST_EQUAL && count * PART >= smaller[0].min(smaller[1])
+        };
+        (pairs.into_iter())
+            .filter(|(of, (count, _))| many(of, *count))
+            .map(|(of, (images, pair))| Twice {
+                files: of.map(|f| files[f].origin.path.clone()),
+                images,
+                how: Known::Equal(pair.map(|i| self.rows[i])),
+            })
+            .collect()
+    }
+}
+
+/// A file's images among all.
+struct Part<'a> {
+    origin: &'a Origin,
+    start: usize,
+    rows: &'a [u64],
+}
+
+impl Part<'_> {
+    fn twice(&self, other: &Part, images: usize, how: Known) -> Twice {
+        Twice {
+            files: [self, other].map(|f| f.origin.path.clone()),
+            images,
+            how,
+        }
+    }
+}
+
+fn same_files(files: &[Part]) -> Vec<Twice> {
+    let mut seen: BTreeMap<PathBuf, &Part> = BTreeMap::new();
+    let mut found = Vec::new();
+    for file in files {
+        let path = &file.origin.path;
+        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+        match seen.get(&path) {
+            Some(before) => found.push(before.twice(file, file.rows.len(), Known::OneFile)),
+            None => {
+                seen.insert(path, file);
+            }
+        }
+    }
+    found
+}
+
+/// Files that say which images they hold, and hold some that others do.
+fn same_numbers(files: &[Part]) -> Vec<Twice> {
+    let mut runs: Vec<(&str, [u64; 2], &Part)> = (files.iter())
+        .filter_map(|file| {
+            let run = file.origin.run.as_ref()?;
+            let ends = [file.rows.first()?, file.rows.last()?].map(|row| run.first + row);
+            Some((run.of.as_str(), ends, file))
+        })
+        .collect();
+    runs.sort_by_key(|(of, ends, file)| (*of, *ends, file.start));
+    let mut found = Vec::new();
+    for (i, (of, [_, end], a)) in runs.iter().enumerate() {
+        // In the order of their first images: none behind the first that starts beyond the end overlaps.
+        let later = runs.iter().skip(i + 1);
+        for (_, _, b) in later.take_while(|(o, [first, _], _)| o == of && first <= end) {
+            let common = common(a, b);
+            if let (Some(first), Some(last)) = (common.first(), common.last()) {
+                let how = Known::Numbers([*first, *last], (*of).to_string());
+                let [a, b] = if a.start < b.start { [a, b] } else { [b, a] };
+                found.push(a.twice(b, common.len(), how));
+            }
+        }
+    }
+    found
+}
+
+/// Numbers of images that both files hold, ascending.
+fn common(a: &Part, b: &Part) -> Vec<u64> {
+    let numbers = |part: &Part| -> Vec<u64> {
+        let first = part.origin.run.as_ref().map_or(0, |r| r.first);
+        part.rows.iter().map(|row| first + row).collect()
+    };
+    let b = numbers(b);
+    let mut a = numbers(a);
+    a.retain(|n| b.binary_search(n).is_ok());
+    a
+}
