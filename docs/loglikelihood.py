@@ -5,7 +5,7 @@
     docs/loglikelihood.py runs/w/model.safetensors images.npy [conditions.npy]
 
 prints ln p(image) in nats, one line per image, as `sarm score` does: densities per GeV for positive pixels. An HDF5 file
-has `image` (n, height, width) in GeV and the model's conditions by name (reading it needs h5py); conditions.npy has the
+has `image` (n, height, width) in GeV, or the CaloChallenge's layout, and the model's conditions by name (reading it needs h5py); conditions.npy has the
 shape (n, conditions) and the values of data files. docs/formats.md (Checkpoint) explains every line.
 """
 
@@ -156,8 +156,12 @@ def main(model, data, conditions=None):
         with h5py.File(data) as file:
             # A quantity that was a condition and is also computed from the image is given_NAME and NAME.
             stored = [f"given_{name}" if f"given_{name}" in file else name for name in names]
-            images, total = file["image"][:], config["condition"].get("total")
-            given = [np.zeros(len(images)) if name == total else file[at][:] for name, at in zip(names, stored)]
+            total, size = config["condition"].get("total"), (config["image"]["height"], config["image"]["width"])
+            showers = "image" not in file and "showers" in file  # the CaloChallenge's layout: in MeV, flat
+            images = file["showers"][:].reshape(-1, *size) / 1e3 if showers else file["image"][:]
+            gev = {"incident_energies": 1e3} if showers else {}
+            column = lambda name, at: file[at][:].reshape(-1) / gev.get(name, 1.0)
+            given = [np.zeros(len(images)) if name == total else column(name, at) for name, at in zip(names, stored)]
     if "total" in config["condition"]:  # not read, but the sum of the pixels
         given[names.index(config["condition"]["total"])] = images.sum(axis=(1, 2), dtype=float)
     given = [np.log(g) if name in config["condition"].get("log", []) else g for name, g in zip(names, given)]

@@ -137,8 +137,6 @@ pub(super) struct ImageTables {
 
 enum Kind {
     Dense(Table),
-    /// Flat rows in MeV.
-    Showers(Table),
     Sparse {
         indptr: Table,
         index: Table,
@@ -200,7 +198,7 @@ impl ImageTables {
             count,
             height: 1,
             width: voxels,
-            kind: Kind::Showers(table),
+            kind: Kind::Dense(table),
         })
     }
 
@@ -211,7 +209,7 @@ impl ImageTables {
         options: &ReadOptions,
     ) -> Result<Option<CaloBinning>, DataError> {
         let binning = options.file.read_binning()?;
-        if let Kind::Showers(_) = self.kind {
+        if self.layout == Layout::CaloChallenge {
             let size = showers::size(source, self.width, binning.as_ref(), options)?;
             (self.height, self.width) = (size.height, size.width);
         }
@@ -270,7 +268,7 @@ impl ImageTables {
     /// The data set that holds the pixels.
     pub fn set(&self) -> &hdf5::Dataset {
         match &self.kind {
-            Kind::Dense(table) | Kind::Showers(table) => &table.set,
+            Kind::Dense(table) => &table.set,
             Kind::Sparse { value, .. } => &value.set,
         }
     }
@@ -281,7 +279,7 @@ impl ImageTables {
             .ok_or_else(|| bad_size(source, "image", self.height, self.width))?;
         let pixels = images.pixels();
         let step = match &self.kind {
-            Kind::Dense(table) | Kind::Showers(table) => table.block_rows(pixels, BLOCK),
+            Kind::Dense(table) => table.block_rows(pixels, BLOCK),
             Kind::Sparse { .. } => (4 * BLOCK / pixels).max(1),
         };
         if step.min(self.count).saturating_mul(pixels * 4) > MOST_BLOCK_BYTES {
@@ -299,7 +297,7 @@ impl ImageTables {
             let (block, later) = rest.split_at(rest.partition_point(|r| *r < end));
             rest = later;
             match &self.kind {
-                Kind::Dense(table) | Kind::Showers(table) => {
+                Kind::Dense(table) => {
                     self.read_dense(source, table, block, &mut images)?;
                 }
                 Kind::Sparse {
@@ -334,8 +332,8 @@ impl ImageTables {
             return Ok(());
         };
         let rows_of = first as usize..last as usize + 1;
-        let all = match &self.kind {
-            Kind::Showers(_) => showers::block(source, table, rows_of)?,
+        let all = match self.layout {
+            Layout::CaloChallenge => showers::block(source, table, rows_of)?,
             _ => {
                 let block: Array3<f32> = table
                     .set
