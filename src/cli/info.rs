@@ -135,7 +135,12 @@ fn inspect(file: &Path, summary: &data::FileSummary) -> anyhow::Result<Option<In
     if summary.problem.is_some() || summary.images.is_none_or(|n| n == 0) {
         return Ok(None);
     }
-    let dataset = data::read(file, &data::ReadOptions::default())?;
+    // Showers are looked at as rows, whatever they are cut into.
+    let options = data::ReadOptions {
+        size: summary.height.zip(summary.width),
+        ..data::ReadOptions::default()
+    };
+    let dataset = data::read(file, &options)?;
     let inspection = dataset.inspect();
     let mut warnings = dataset.about.warnings.clone();
     warnings.extend(dataset.remarks(&inspection));

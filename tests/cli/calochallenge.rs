@@ -84,7 +84,7 @@ fn evaluate_gives_the_challenges_numbers() {
         for text in ["<h2>Calorimeter</h2>", "Separation in each layer", particle] {
             assert!(page.contains(text), "{text}");
         }
-        let said = lab.ok(&format!("info truth.h5")).stdout;
+        let said = lab.ok("info truth.h5").stdout;
         let said = String::from_utf8_lossy(&said);
         assert!(said.contains("calochallenge layout"), "{said}");
         // The image that showers become.

@@ -361,6 +361,8 @@ impl Column {
         let (single, sign) = (self.is_single(), matches!(self.kind, Kind::Sign));
         // Who knows the file says -1, who knows the program says 0.
         let takes = |value: f64| match wanted {
+            // What was multiplied to be GeV has more digits than were stored.
+            None if single && self.factor != 1.0 => selection.takes(f64::from(value as f32), true),
             Some(wanted) => value == wanted,
             None => {
                 selection.takes(value, single)
