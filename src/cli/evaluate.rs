@@ -178,15 +178,25 @@ impl Evaluate {
         mut generated: Dataset,
     ) -> anyhow::Result<Sides<Dataset>> {
         let agreed = truth.agree(&mut generated);
-        let sums = Sides {
-            truth: self.duplicates.inspect(global, &truth)?.mean_sum,
-            generated: self.duplicates.inspect(global, &generated)?.mean_sum,
-        };
-        match agreed {
+        let (a, b) = (
+            self.duplicates.inspect(&truth)?,
+            self.duplicates.inspect(&generated)?,
+        );
+        let unlike = match agreed {
+            Ok(()) => None,
             // Another program's images may hold the numbers that the names stand for.
-            Err(error @ DataError::NamesAndNumbers { .. }) => log::warn!("{error}"),
-            other => other?,
+            Err(error @ DataError::NamesAndNumbers { .. }) => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        a.tell(global);
+        b.tell(global);
+        if let Some(error) = unlike {
+            log::warn!("{error}");
         }
+        let sums = Sides {
+            truth: a.found.mean_sum,
+            generated: b.found.mean_sum,
+        };
         let sides = Sides { truth, generated };
         for remark in beside::all(&sides, sums) {
             log::warn!("{remark}");

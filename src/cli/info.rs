@@ -252,7 +252,7 @@ fn data_text(s: &data::FileSummary, inspected: Option<&Inspected>) -> String {
         }
     }
     for (value, count) in s.classes.iter().flatten() {
-        text += &format!("signal = {value:<3}{} images\n", grouped(*count));
+        text += &format!("signal = {value:<2} {} images\n", grouped(*count));
     }
     text += "\ndata sets\n";
     for d in &s.datasets {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Global;
 use crate::data::{
-    About, BinningError, CaloBinning, Dataset, FileOptions, ImageSize, Inspection, Selection,
+    BinningError, CaloBinning, Dataset, FileOptions, ImageSize, Inspection, Selection,
 };
 
 /// Which rows of a data file.
@@ -126,13 +126,19 @@ pub(super) struct Duplicates {
 }
 
 impl Duplicates {
-    /// Look at `dataset` before work on it starts and say what is strange about it.
+    /// Look at `dataset` before work on it starts.
     ///
     /// # Errors
     /// Files that hold the same images, unless that is allowed.
-    pub fn inspect(&self, global: &Global, dataset: &Dataset) -> anyhow::Result<Inspection> {
-        tell(global, &dataset.about);
+    pub fn inspect(&self, dataset: &Dataset) -> anyhow::Result<Inspected> {
+        let began = std::time::Instant::now();
         let found = dataset.inspect();
+        log::info!(
+            "looked at {} images in {:.3} s",
+            found.images,
+            began.elapsed().as_secs_f64()
+        );
+        let mut warnings = dataset.about.warnings.clone();
         if let Some(first) = found.twice.first() {
             let more = match found.twice.len() - 1 {
                 0 => String::new(),
@@ -144,21 +150,32 @@ impl Duplicates {
                     "{first}{more}; give each run of one seed its own images with --first, name each file once, or pass --allow-duplicates"
                 );
             }
-            log::warn!("{first}{more}: errors come out too small");
+            warnings.push(format!("{first}{more}, so that errors come out too small"));
         }
-        for remark in dataset.remarks(&found) {
-            log::warn!("{remark}");
-        }
-        Ok(found)
+        warnings.extend(dataset.remarks(&found));
+        Ok(Inspected {
+            found,
+            remarks: dataset.about.remarks.clone(),
+            warnings,
+        })
     }
 }
 
-/// Say what was read in another way than it stands in the files.
-pub(super) fn tell(global: &Global, about: &About) {
-    for remark in &about.remarks {
-        global.say(remark);
-    }
-    for warning in &about.warnings {
-        log::warn!("{warning}");
+/// What a look at a data set found, to be said when work begins: what is refused before is refused in one line.
+pub(super) struct Inspected {
+    pub found: Inspection,
+    /// What was read in another way than it stands in the files.
+    remarks: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+impl Inspected {
+    pub fn tell(&self, global: &Global) {
+        for remark in &self.remarks {
+            global.say(remark);
+        }
+        for warning in &self.warnings {
+            log::warn!("{warning}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::ProgressBar;
 
-use super::input::{Duplicates, FileArguments, Select};
+use super::input::{Duplicates, FileArguments, Inspected, Select};
 use super::{Global, grouped, print_json};
 use crate::data;
 use crate::data::ReadOptions;
@@ -107,17 +107,17 @@ impl Train {
             dataset.images.len(),
             started.elapsed().as_secs_f64()
         );
-        let found = self.duplicates.inspect(global, &dataset)?;
+        let mut inspected = self.duplicates.inspect(&dataset)?;
+        let found = &inspected.found;
         let far = (found.pixels).and_then(|p| {
             let all = found.mean_sum * found.images as f64;
             config.far_from(found.mean_sum, all / p.count as f64)
         });
-        if let Some(remark) = far {
-            log::warn!("{remark}");
-        }
+        inspected.warnings.extend(far);
         let mut observer = Bars {
             global: global.clone(),
             remark: opened.remark,
+            inspected: Some(inspected),
             device: opened.devices.describe(),
             epochs: config.training().epochs,
             batch_images: 0,
@@ -163,6 +163,7 @@ impl Train {
 struct Bars {
     global: Global,
     remark: Option<String>,
+    inspected: Option<Inspected>,
     device: String,
     epochs: usize,
     batch_images: u64,
@@ -184,6 +185,9 @@ impl Observer for Bars {
         let unmasked: usize = model.tensors().iter().map(|t| t.unmasked).sum();
         if let Some(remark) = self.remark.take() {
             self.global.say(remark);
+        }
+        if let Some(inspected) = self.inspected.take() {
+            inspected.tell(&self.global);
         }
         self.global.say(format!(
             "training {} unmasked parameters on {} images, {} held out ({})",

@@ -138,7 +138,7 @@ impl Dataset {
             empty: self.ranges(places(0)),
             full: self.ranges(places(images.pixels())),
             repeated: self.ranges(repeated.into_iter().map(|[_, i]| i)),
-            unwritten: places(0).filter(|i| self.is_unwritten(*i)).count(),
+            unwritten: self.unwritten(),
             mean_sum: parts.iter().map(|p| p.sum).sum::<f64>() / count.max(1) as f64,
             pixels: pixels(&parts),
         }
@@ -166,11 +166,24 @@ impl Dataset {
         part
     }
 
-    fn is_unwritten(&self, i: usize) -> bool {
-        self.place(i).is_some_and(|(origin, row)| {
-            let mut unwritten = origin.unwritten.iter();
-            unwritten.any(|[first, last]| (*first..=*last).contains(&row))
-        })
+    /// Empty images of rows that were never written.
+    fn unwritten(&self) -> usize {
+        let (mut start, mut count) = (0, 0);
+        for origin in &self.origins {
+            let images = start..start + origin.images;
+            start = images.end;
+            let gaps = &origin.unwritten;
+            if gaps.is_empty() {
+                continue;
+            }
+            let missing = |i: &usize| {
+                let row = self.rows.get(*i).copied().unwrap_or(u64::MAX);
+                let gap = gaps.get(gaps.partition_point(|[_, last]| *last < row));
+                self.images.image(*i).0.is_empty() && gap.is_some_and(|[first, _]| *first <= row)
+            };
+            count += images.filter(missing).count();
+        }
+        count
     }
 
     /// Images as runs of neighbours in their files; `places` ascend.
@@ -223,7 +236,7 @@ impl Dataset {
         }
         if found.full.count > 0 {
             remarks.push(format!(
-                "{} of {all} images {} without a zero ({}): the model is made for images that are mostly zeros; pass --threshold if noise fills them",
+                "{} of {all} images {} without a zero, and the model is made for images that are mostly zeros ({}); pass --threshold if noise fills them",
                 grouped(found.full.count),
                 are(found.full.count),
                 self.shown(&found.full)
@@ -270,27 +283,20 @@ impl Dataset {
         }
     }
 
-    /// `rows 200 to 399`, with the file where there are several.
+    /// `rows 3, 200 to 399`, with the files where there are several.
     fn shown(&self, rows: &Rows) -> String {
-        let mut text = String::new();
+        let mut text = String::from(if rows.count == 1 { "row" } else { "rows" });
         let mut file = None;
-        for range in rows.ranges.iter().take(SHOWN) {
-            let [first, last] = [range.first, range.last];
-            let word = match (file == Some(range.file), first == last) {
-                (true, _) => "",
-                (false, true) => "row ",
-                (false, false) => "rows ",
-            };
-            let of = match self.origins.get(range.file) {
-                Some(o) if self.origins.len() > 1 && file != Some(range.file) => {
-                    format!("of '{}': ", o.path.display())
-                }
-                _ => String::new(),
-            };
-            let comma = if text.is_empty() { "" } else { ", " };
-            text += &match first == last {
-                true => format!("{comma}{of}{word}{first}"),
-                false => format!("{comma}{of}{word}{first} to {last}"),
+        for (i, range) in rows.ranges.iter().take(SHOWN).enumerate() {
+            text += if i > 0 { ", " } else { " " };
+            let of = self.origins.get(range.file);
+            let named = of.filter(|_| self.origins.len() > 1 && file != Some(range.file));
+            if let Some(origin) = named {
+                text += &format!("of '{}': ", origin.path.display());
+            }
+            text += &match (range.first, range.last) {
+                (first, last) if first == last => format!("{first}"),
+                (first, last) => format!("{first} to {last}"),
             };
             file = Some(range.file);
         }

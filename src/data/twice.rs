@@ -85,11 +85,17 @@ impl Dataset {
 
     fn same_images(&self, files: &[Part], repeated: &[[usize; 2]]) -> Vec<Twice> {
         let file = |image: usize| files.partition_point(|f| f.start <= image) - 1;
-        let mut pairs: BTreeMap<[usize; 2], (usize, [usize; 2])> = BTreeMap::new();
+        let mut pairs: BTreeMap<[usize; 2], Equal> = BTreeMap::new();
         for pair in repeated {
             let of = pair.map(file);
-            if of[0] != of[1] && self.images.image(pair[0]).0.len() >= LEAST_PIXELS {
-                pairs.entry(of).or_insert((0, *pair)).0 += 1;
+            if of[0] != of[1] {
+                let equal = pairs.entry(of).or_insert_with(|| Equal {
+                    first: *pair,
+                    images: 0,
+                    telling: 0,
+                });
+                equal.images += 1;
+                equal.telling += usize::from(self.images.image(pair[0]).0.len() >= LEAST_PIXELS);
             }
         }
         let many = |of: &[usize; 2], count: usize| {
@@ -97,14 +103,22 @@ impl Dataset {
             count >= LEAST_EQUAL && count * PART >= smaller[0].min(smaller[1])
         };
         (pairs.into_iter())
-            .filter(|(of, (count, _))| many(of, *count))
-            .map(|(of, (images, pair))| Twice {
+            .filter(|(of, equal)| many(of, equal.telling))
+            .map(|(of, equal)| Twice {
                 files: of.map(|f| files[f].origin.path.clone()),
-                images,
-                how: Known::Equal(pair.map(|i| self.rows[i])),
+                images: equal.images,
+                how: Known::Equal(equal.first.map(|i| self.rows[i])),
             })
             .collect()
     }
+}
+
+/// Images of two files that are equal.
+struct Equal {
+    first: [usize; 2],
+    images: usize,
+    /// Those of them that are not equal by chance.
+    telling: usize,
 }
 
 /// A file's images among all.

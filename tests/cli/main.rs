@@ -12,6 +12,7 @@ mod interrupts;
 mod kills;
 mod packed;
 mod usage;
+mod values;
 mod verbs;
 #[cfg(target_os = "linux")]
 mod weight;

@@ -12,7 +12,7 @@ const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 const VERBS: [(&str, &str); 8] = [
     (
         "train",
-        "--data --select --config --out --epochs --seed --limit --resume --force --checkpoint-every --json",
+        "--data --select --images --shape --scale --threshold --class --weights --allow-duplicates --config --out --epochs --seed --limit --resume --force --checkpoint-every --json",
     ),
     (
         "generate",
@@ -20,11 +20,11 @@ const VERBS: [(&str, &str); 8] = [
     ),
     (
         "evaluate",
-        "--truth --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
+        "--truth --images --shape --scale --scale-generated --threshold --class --weights --allow-duplicates --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
     ),
     (
         "score",
-        "--model --data --select --given --out --limit --force --json",
+        "--model --data --select --images --shape --scale --threshold --class --weights --given --out --limit --force --json",
     ),
     ("pack", "--model --out --force"),
     ("info", "--devices --json"),

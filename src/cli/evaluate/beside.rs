@@ -62,7 +62,7 @@ fn classes(sides: &Sides<Dataset>) -> Vec<String> {
             continue;
         };
         remarks.push(format!(
-            "{} {side} images are neither class 0 nor class 1 of 'signal' (the first is {first}): they are compared only among all; select a class to compare it alone",
+            "{} {side} images are neither class 0 nor class 1 of 'signal' and are compared only among all (the first is {first}); select a class to compare it alone",
             grouped(others.len() as u64)
         ));
     }

@@ -56,7 +56,7 @@ pub(super) fn read_size(source: &Source, name: &str) -> Option<usize> {
 }
 
 /// A text attribute of `place`, by the first of `names` that it has.
-fn text(source: &Source, place: &hdf5::Location, names: &[&str]) -> Option<String> {
+pub(super) fn text(source: &Source, place: &hdf5::Location, names: &[&str]) -> Option<String> {
     let sound = &mut || heap::sound_in(source);
     (names.iter()).find_map(|name| match read_one(place, name, sound)? {
         Attribute::Text(text) => Some(text),

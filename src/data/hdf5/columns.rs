@@ -13,6 +13,8 @@ use crate::data::{DataError, ReadOptions, Selection, Unit};
 pub(super) const CLASS: &str = "signal";
 /// Longest name of a class, bytes.
 const LONGEST: usize = 256;
+/// Texts that are read at once.
+const TEXTS: usize = 1 << 10;
 /// Most different names in a column: more are no classes.
 const MOST_NAMES: usize = 256;
 
@@ -177,13 +179,11 @@ impl Column {
 
     /// Rows of each block.
     fn blocks(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
-        let width = match &self.kind {
-            Kind::OneHot(width) => *width,
-            Kind::Text(..) => 32,
-            _ => 1,
-        };
-        let step = match self.axis {
-            0 => self.table.block_rows(width, BLOCK),
+        let step = match (&self.kind, self.axis) {
+            // Each may be as long as the file.
+            (Kind::Text(..), _) => TEXTS,
+            (Kind::OneHot(width), 0) => self.table.block_rows(*width, BLOCK),
+            (_, 0) => self.table.block_rows(1, BLOCK),
             _ => BLOCK,
         };
         let count = self.count;
@@ -358,13 +358,20 @@ impl Column {
             }
             (None, _) => None,
         };
-        let (single, sign) = (self.is_single(), matches!(self.kind, Kind::Sign));
+        // What was multiplied is compared as it is used, in single precision.
+        let single = self.is_single() || self.factor != 1.0;
+        let sign = matches!(self.kind, Kind::Sign);
         // Who knows the file says -1, who knows the program says 0.
         let takes = |value: f64| match wanted {
             // What was multiplied to be GeV has more digits than were stored.
             None if single && self.factor != 1.0 => selection.takes(f64::from(value as f32), true),
             Some(wanted) => value == wanted,
             None => {
+                let value = if single {
+                    f64::from(value as f32)
+                } else {
+                    value
+                };
                 selection.takes(value, single)
                     || sign && value == 0.0 && selection.takes(-1.0, single)
             }

@@ -5,7 +5,7 @@ use super::columns::Column;
 use super::showers;
 use super::source::Source;
 use crate::data::calochallenge::SHOWERS;
-use crate::data::{About, Attribute, DataError, ReadOptions, Run, SparseImages, Unit};
+use crate::data::{About, DataError, ReadOptions, Run, SparseImages, Unit};
 
 /// Names of columns that look like event weights.
 const WEIGHTS: [&str; 10] = [
@@ -153,14 +153,12 @@ impl Pixels {
 
 /// Which generated images a file of `count` images holds, if it says so and holds all of them.
 pub(super) fn run(source: &Source, count: usize) -> Option<Run> {
-    let attributes = attributes::read_all(source);
-    let number = |name: &str| match attributes.get(name)? {
-        Attribute::Unsigned(n) => Some(*n),
-        Attribute::Integer(n) => u64::try_from(*n).ok(),
-        _ => None,
-    };
-    let text = |name: &str| attributes.get(name).map(Attribute::to_string);
-    let all = number("count")? == count as u64;
+    let number = |name: &str| attributes::read_size(source, name).map(|n| n as u64);
+    let text = |name: &str| attributes::text(source, &source.file, &[name]);
+    // Before any text, which takes a pass over the file.
+    if number("count")? != count as u64 {
+        return None;
+    }
     let of = [
         format!("model {}", text("model_sha256")?),
         format!("seed {}", number("seed")?),
@@ -169,7 +167,7 @@ pub(super) fn run(source: &Source, count: usize) -> Option<Run> {
     ];
     let first = number("first_image")?;
     first.checked_add(count as u64)?;
-    all.then(|| Run {
+    Some(Run {
         of: of.join(", "),
         first,
     })

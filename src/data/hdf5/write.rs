@@ -10,13 +10,17 @@ use super::showers;
 use super::source::unlocked;
 use super::{attributes, reason};
 use crate::data::calochallenge::{INCIDENT, SHOWERS};
-use crate::data::{DataError, Layout, Provenance, SparseImages, WriteOptions};
+use crate::data::{DataError, Layout, Provenance, SparseImages, Unit, WriteOptions};
 
 /// Version of both layouts, the root attribute `format_version`.
 pub const FORMAT_VERSION: u64 = 1;
 /// The root attribute `axes`.
-const AXES: &str = "image[n, row, column]; eta grows with the column, phi falls with the row; a pixel is \
-                    the transverse momentum of its cell; sparse: pixel index = row * width + column";
+fn axes(unit: &Unit) -> String {
+    format!(
+        "image[n, row, column]; eta grows with the column, phi falls with the row; a pixel is \
+         the transverse momentum of its cell in {unit}; sparse: pixel index = row * width + column"
+    )
+}
 
 /// A file of images that grows block by block.
 ///
@@ -82,7 +86,10 @@ impl ImageWriter {
             .with("height", height as u64)
             .with("width", width as u64)
             .with("units", showers::units(options.layout, &options.unit))
-            .with("axes", showers::axes(options.layout).unwrap_or(AXES));
+            .with(
+                "axes",
+                showers::axes(options.layout).map_or_else(|| axes(&options.unit), String::from),
+            );
         let provenance = options.names.iter().fold(provenance, |all, (name, names)| {
             let names = serde_json::to_string(names).unwrap_or_default();
             all.with(attributes::names_attribute(name), names)

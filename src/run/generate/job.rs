@@ -86,6 +86,15 @@ impl Output {
                 "name the binning file with --binning or choose another --layout",
             );
         };
+        if !checkpoint.record.unit.is_gev() {
+            return refuse(
+                format!(
+                    "it is in MeV, the model's pixels in {}",
+                    checkpoint.record.unit
+                ),
+                "choose another --layout",
+            );
+        }
         let pixels = checkpoint.model.image().pixels();
         if binning.voxels() != pixels {
             return refuse(

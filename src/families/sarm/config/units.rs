@@ -40,7 +40,7 @@ impl Config {
             false => ", and multiply each unit in 'input.also' likewise",
         };
         Some(format!(
-            "images sum to {mean_sum:.4e} on average and their nonzero pixels are {mean_pixel:.4e} (but 'input.unit' is {}{}): training is slow or fails in units so far off; give --scale if the file is not in GeV, or set 'input.unit' to {:e}{}{also}",
+            "images sum to {mean_sum:.4e} on average and their nonzero pixels are {mean_pixel:.4e}, far from the units of the model ('input.unit' is {}{}); give --scale if the file is not in GeV, or set 'input.unit' to {:e}{}{also}",
             self.input.unit,
             likelihood[0],
             rounded(mean_sum),
