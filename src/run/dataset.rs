@@ -56,11 +56,11 @@ pub enum DatasetError {
     },
     /// A condition without the logarithm that the model is shown.
     #[error(
-        "{file}data set '{name}', row {row} holds {value} (the model is shown its logarithm, so it must be positive); leave the row out, with a selection for example; rows count from 0"
+        "{of}data set '{name}', row {row} holds {value} (the model is shown its logarithm, so it must be positive); leave the row out, with a selection for example; rows count from 0"
     )]
     NotPositive {
         /// `'FILE': `, or nothing of images in memory.
-        file: String,
+        of: String,
         /// The condition.
         name: String,
         /// Its row in the file.
@@ -141,12 +141,12 @@ pub(super) fn check_logs(
     for (i, name) in conditions.names.iter().enumerate() {
         let column = column(&dataset.columns, name, dataset.images.len())?;
         if let Some(at) = conditions.without_log(i, column) {
-            let (file, row) = match dataset.place(at) {
+            let (of, row) = match dataset.place(at) {
                 Some((origin, row)) => (format!("'{}': ", origin.path.display()), row),
                 None => (String::new(), at as u64),
             };
             return Err(DatasetError::NotPositive {
-                file,
+                of,
                 name: name.clone(),
                 row,
                 value: column[at],
