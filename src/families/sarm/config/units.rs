@@ -26,7 +26,8 @@ impl Config {
             }
             LikelihoodConfig::Dd { .. } => (beyond(input, FAR_ALONE), None),
         };
-        if !far || !(mean_sum.is_finite() && mean_sum > 0.0) {
+        let some = mean_sum.is_finite() && mean_sum > 0.0;
+        if !(far && some) {
             return None;
         }
         let likelihood = pixel.map_or([String::new(), String::new()], |unit| {
