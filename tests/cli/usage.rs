@@ -12,19 +12,19 @@ const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 const VERBS: [(&str, &str); 8] = [
     (
         "train",
-        "--data --select --images --shape --scale --threshold --class --weights --allow-duplicates --config --out --epochs --seed --limit --resume --force --checkpoint-every --json",
+        "--data --select --images --shape --scale --threshold --class --binning --particle --weights --allow-duplicates --config --out --epochs --seed --limit --resume --force --checkpoint-every --json",
     ),
     (
         "generate",
-        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --max-memory --resume --force --json",
+        "--model --count --seed --first --out --layout --binning --particle --given --given-from --select --observables --range --max-memory --resume --force --json",
     ),
     (
         "evaluate",
-        "--truth --images --shape --scale --scale-generated --threshold --class --weights --allow-duplicates --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
+        "--truth --images --shape --scale --scale-generated --threshold --class --binning --particle --weights --allow-duplicates --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
     ),
     (
         "score",
-        "--model --data --select --images --shape --scale --threshold --class --weights --given --out --limit --force --json",
+        "--model --data --select --images --shape --scale --threshold --class --binning --particle --weights --given --out --limit --force --json",
     ),
     ("pack", "--model --out --force"),
     ("info", "--devices --json"),
