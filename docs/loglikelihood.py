@@ -5,9 +5,9 @@
     docs/loglikelihood.py runs/w/model.safetensors images.npy [conditions.npy]
 
 prints ln p(image) in nats, one line per image, as `sarm score` does: densities per GeV for positive pixels. The checkpoint
-may be packed. An HDF5 file has `image` (n, height, width) in GeV or the sparse layout, and the model's conditions by name
-(reading it needs h5py); conditions.npy has the shape (n, conditions) and the values of data files. docs/formats.md
-(Checkpoint) explains every line.
+may be packed. An HDF5 file has `image` (n, height, width) in GeV, the sparse layout or the CaloChallenge's, and the model's
+conditions by name (reading it needs h5py); conditions.npy has the shape (n, conditions) and the values of data files.
+docs/formats.md (Checkpoint) explains every line.
 """
 
 import json
@@ -160,11 +160,13 @@ def log_likelihood(config, parameters, images, conditions):
     return np.where(beyond.any(axis=1), -np.inf, total)
 
 
-def read_images(file):
-    """(n, height, width) in GeV, of either layout."""
+def read_images(file, size):
+    """(n, height, width) in GeV, of any layout."""
     if "image" in file:
         return file["image"][:]
-    ends, size = file["indptr"][:].astype(int), (file.attrs["height"], file.attrs["width"])
+    if "showers" in file:  # the CaloChallenge's: in MeV, flat
+        return file["showers"][:].reshape(-1, *size) / 1e3
+    ends = file["indptr"][:].astype(int)
     images = np.zeros((len(ends) - 1, size[0] * size[1]))
     images[np.repeat(np.arange(len(images)), np.diff(ends)), file["index"][:]] = file["value"][:]
     return images.reshape(-1, *size)
@@ -183,10 +185,14 @@ def main(model, data, conditions=None):
         with h5py.File(data) as file:
             # A quantity that was a condition and is also computed from the image is given_NAME and NAME.
             stored = [f"given_{name}" if f"given_{name}" in file else name for name in names]
-            images, total = read_images(file), config["condition"].get("total")
-            given = [np.zeros(len(images)) if name == total else file[at][:] for name, at in zip(names, stored)]
+            total, size = config["condition"].get("total"), (config["image"]["height"], config["image"]["width"])
+            images, showers = read_images(file, size), "image" not in file and "showers" in file
+            gev = {"incident_energies": 1e3} if showers else {}
+            column = lambda name, at: file[at][:].reshape(-1) / gev.get(name, 1.0)
+            given = [np.zeros(len(images)) if name == total else column(name, at) for name, at in zip(names, stored)]
     if "total" in config["condition"]:  # not read, but the sum of the pixels
         given[names.index(config["condition"]["total"])] = images.sum(axis=(1, 2), dtype=float)
+    given = [np.log(g) if name in config["condition"].get("log", []) else g for name, g in zip(names, given)]
     given = (np.reshape(given, (len(names), len(images))).T - mean) / scale if names else np.empty((len(images), 0))
     for first in range(0, len(images), 500):
         some = slice(first, first + 500)

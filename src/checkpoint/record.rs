@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Unit;
+use crate::data::{CaloBinning, Unit};
 
 /// Where a model came from and how good it was: kept beside it, shown by `sarm info`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Record {
     /// Pixels below this were set to zero, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f32>,
+    /// How a calorimeter's showers are cut into the images, where a binning file said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binning: Option<CaloBinning>,
     /// Images trained on and held out.
     pub images: [usize; 2],
     /// Epochs behind these parameters.

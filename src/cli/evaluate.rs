@@ -1,6 +1,7 @@
 //! `sarm evaluate`
 
 mod beside;
+mod calorimeter;
 mod classifiers;
 mod given;
 
@@ -14,8 +15,12 @@ use crate::data::{DataError, Dataset, ReadOptions, Selection, Unit};
 use crate::evaluate::report::{
     Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, write_report,
 };
-use crate::evaluate::{ClassEvaluation, Options, Reasons, Resampling, Sides, evaluate};
+use crate::evaluate::{
+    ClassEvaluation, EvaluateError, Options, Reasons, Resampling, ShowerEvaluation, Sides,
+    evaluate, evaluate_showers,
+};
 use crate::physics::DEFAULT_RANGE;
+use crate::physics::calorimeter::mev;
 use crate::run::pretrained;
 use crate::run::train::read_metrics;
 
@@ -153,7 +158,9 @@ impl Evaluate {
         };
         meta.command = Some(command_line());
         let classifiers = (self.classifiers).judge(&truth, &generated, self.seed, global);
+        let calorimeter = self.showers(&truth, &generated)?;
         let extras = Extras {
+            calorimeter,
             meta,
             nll,
             training,
@@ -165,6 +172,9 @@ impl Evaluate {
                 global.say(format!("{:>10}  {line}", class.name));
             }
         }
+        for line in (extras.calorimeter.iter()).flat_map(calorimeter::summary) {
+            global.say(format!("{:>10}  {line}", "showers"));
+        }
         for (name, line) in (extras.classifiers.iter()).flat_map(classifiers::summary) {
             global.say(format!("{name:>10}  {line}"));
         }
@@ -173,6 +183,18 @@ impl Evaluate {
             super::print(&(MetricsFile::new(&evaluation, &extras).to_json() + "\n"))?;
         }
         Ok(())
+    }
+
+    /// The observables of showers, where a binning file is named.
+    fn showers(
+        &self,
+        truth: &Dataset,
+        generated: &Dataset,
+    ) -> Result<Option<ShowerEvaluation>, EvaluateError> {
+        let least = self.file.options().threshold.map(mev);
+        (truth.binning.as_ref())
+            .map(|binning| evaluate_showers(truth, generated, binning, least, self.seed))
+            .transpose()
     }
 
     /// Look at both sides, and at whether they can be compared.

@@ -57,7 +57,8 @@ pub struct Generate {
     /// Output file (HDF5). Directories that lead to it are made.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Layout of the output: dense (LAGAN, gzip) or sparse (CSR; smaller and faster).
+    /// Layout of the output: dense (LAGAN, gzip), sparse (CSR; smaller and faster) or calochallenge (showers in MeV, for the
+    /// CaloChallenge's evaluation).
     #[arg(long, default_value = "dense")]
     layout: Layout,
     /// Conditions that all images share; the model draws the ones left out.
@@ -190,6 +191,7 @@ impl Generate {
         let output = Output {
             path: self.out.clone(),
             layout: self.layout,
+            binning: self.file.binning.read()?,
             observables: self.observables,
             range: self.range,
             resume: self.resume,
@@ -201,6 +203,7 @@ impl Generate {
         };
         let demand = forecast::drawing(checkpoint.model.as_ref())?;
         // What is refused before the work is refused in one line.
+        output.check(&checkpoint)?;
         output.geometry(checkpoint.model.image())?;
         let mut job = Job::new(&checkpoint, &request)?;
         let opened = job.opened().clone();

@@ -153,7 +153,9 @@ fn inspect(
     if summary.problem.is_some() || summary.images.is_none_or(|n| n == 0) {
         return Ok(None);
     }
+    // Showers are looked at as rows, whatever they are cut into.
     let options = data::ReadOptions {
+        size: summary.height.zip(summary.width),
         file: options,
         ..data::ReadOptions::default()
     };

@@ -1,11 +1,13 @@
 //! Options that say which rows of a data file are read, and what the file does not say of itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use super::Global;
-use crate::data::{Dataset, FileOptions, ImageSize, Inspection, Selection};
+use crate::data::{
+    BinningError, CaloBinning, Dataset, FileOptions, ImageSize, Inspection, Selection,
+};
 use crate::families;
 use crate::family::{Configuration, Setting};
 
@@ -43,6 +45,8 @@ pub(super) struct FileArguments {
     /// Data set of the classes [default: signal].
     #[arg(long, value_name = "NAME")]
     class: Option<String>,
+    #[command(flatten)]
+    pub binning: BinningArguments,
     /// Data set of event weights, which may be negative [default: every image counts once].
     #[arg(long, value_name = "NAME")]
     weights: Option<String>,
@@ -56,6 +60,8 @@ impl FileArguments {
             scale: self.scale,
             threshold: self.threshold,
             class: self.class.clone(),
+            binning: self.binning.binning.clone(),
+            particle: self.binning.particle.clone(),
             weights: self.weights.clone(),
             where_present: false,
         }
@@ -102,6 +108,34 @@ impl Settings {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty()
+    }
+}
+
+/// How a calorimeter is cut into voxels.
+#[derive(clap::Args, Clone)]
+pub(super) struct BinningArguments {
+    /// Binning file of the CaloChallenge (XML): its showers become images of layers x voxels or, where the layers differ, of
+    /// one row.
+    #[arg(long, value_name = "FILE")]
+    pub binning: Option<PathBuf>,
+    /// Particle of the binning file, where it has several: photon, pion, electron.
+    #[arg(long, value_name = "NAME", requires = "binning")]
+    pub particle: Option<String>,
+}
+
+impl BinningArguments {
+    /// These alone.
+    pub fn options(&self) -> FileOptions {
+        FileOptions {
+            binning: self.binning.clone(),
+            particle: self.particle.clone(),
+            ..FileOptions::default()
+        }
+    }
+
+    /// The binning, where a file is named.
+    pub fn read(&self) -> Result<Option<CaloBinning>, BinningError> {
+        self.options().read_binning()
     }
 }
 

@@ -144,6 +144,9 @@ pub enum DataError {
         /// Columns of pixels needed.
         width: usize,
     },
+    /// A binning file.
+    #[error(transparent)]
+    Binning(#[from] super::BinningError),
     /// A selection that leaves no image.
     #[error("no image of '{path}' is selected by {selection} ({why}); choose another range", path = path.display())]
     Empty {

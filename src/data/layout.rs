@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Provenance, Unit};
 
-/// How images are laid out in a file; docs/formats.md has every data set of both.
+/// How images are laid out in a file; docs/formats.md has every data set of each.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
 )]
@@ -16,6 +16,9 @@ pub enum Layout {
     Dense,
     /// Only nonzero pixels, as compressed sparse rows: `indptr`, `index`, `value`.
     Sparse,
+    /// All voxels of a calorimeter in `showers` (images, voxels), MeV, beside `incident_energies` (images, 1), MeV: what the
+    /// CaloChallenge's evaluation reads.
+    CaloChallenge,
 }
 
 impl std::fmt::Display for Layout {
@@ -23,6 +26,7 @@ impl std::fmt::Display for Layout {
         f.write_str(match self {
             Layout::Dense => "dense",
             Layout::Sparse => "sparse",
+            Layout::CaloChallenge => "calochallenge",
         })
     }
 }
@@ -34,8 +38,9 @@ impl std::str::FromStr for Layout {
         match text {
             "dense" => Ok(Layout::Dense),
             "sparse" => Ok(Layout::Sparse),
+            "calochallenge" => Ok(Layout::CaloChallenge),
             other => Err(format!(
-                "unknown layout '{other}' (there are two); choose dense or sparse"
+                "unknown layout '{other}' (there are three); choose dense, sparse or calochallenge"
             )),
         }
     }

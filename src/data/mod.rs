@@ -2,6 +2,7 @@
 
 mod about;
 mod attributes;
+pub mod calochallenge;
 #[cfg(feature = "hdf5")]
 mod element;
 mod error;
@@ -31,6 +32,7 @@ pub use about::About;
 #[cfg(feature = "hdf5")]
 use about::numbered;
 pub use attributes::{Attribute, Provenance};
+pub use calochallenge::{BinningError, CaloBinning};
 pub use error::DataError;
 pub(crate) use files::joined;
 #[cfg(any(feature = "hdf5", feature = "cli"))]
@@ -60,6 +62,8 @@ pub struct Dataset {
     pub rows: Vec<u64>,
     /// Weight of each image, where one was asked for; it may be negative.
     pub weights: Option<Vec<f32>>,
+    /// How the images are cut from a calorimeter's showers, where a binning file said so.
+    pub binning: Option<CaloBinning>,
     /// The files that the images come from, in order; none for images made in memory.
     pub origins: Vec<Origin>,
     /// What the files say of these numbers.

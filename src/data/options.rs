@@ -1,6 +1,8 @@
 //! What to read of a data file, and what the file does not say of itself.
 
-use super::{ImageSize, Selection};
+use std::path::PathBuf;
+
+use super::{BinningError, CaloBinning, ImageSize, Selection};
 
 /// What to read of a data file.
 #[derive(Debug, Clone, Default)]
@@ -35,8 +37,23 @@ pub struct FileOptions {
     pub threshold: Option<f32>,
     /// Per-row data set of the classes; `signal` where it is `None`.
     pub class: Option<String>,
+    /// Binning file of a calorimeter, XML: how its showers become images, see [`CaloBinning`](super::CaloBinning).
+    pub binning: Option<PathBuf>,
+    /// Particle of the binning file, where it has several.
+    pub particle: Option<String>,
     /// Per-row data set of event weights; all are 1 where it is `None`.
     pub weights: Option<String>,
     /// Classes and weights are read where the file has such data sets; elsewhere `signal` is read, and no weights.
     pub where_present: bool,
+}
+
+impl FileOptions {
+    /// The binning, where a file is named.
+    ///
+    /// # Errors
+    /// A binning file that cannot be used.
+    pub fn read_binning(&self) -> Result<Option<CaloBinning>, BinningError> {
+        let read = |path: &PathBuf| CaloBinning::read(path, self.particle.as_deref());
+        self.binning.as_ref().map(read).transpose()
+    }
 }

@@ -21,6 +21,7 @@ pub mod report;
 mod resample;
 mod response;
 mod separation;
+mod showers;
 mod spread;
 mod ssim;
 mod vectors;
@@ -37,6 +38,7 @@ pub use neighbours::Neighbours;
 pub use observable::{OBSERVABLES, Observable};
 pub use response::{Given, GivenBin, GivenRatio, Response, Verdict};
 pub use separation::separation;
+pub use showers::{LayerMetrics, ShowerEvaluation, ShowerMetrics, evaluate_showers, readout_mev};
 pub use spread::Spread;
 pub use ssim::ssim;
 pub use vectors::FeatureDistances;
@@ -255,6 +257,18 @@ pub enum EvaluateError {
         name: String,
         /// Images.
         images: usize,
+    },
+    /// Showers of another calorimeter than the binning's.
+    #[error(
+        "{side} has images of {pixels} pixels, the calorimeter of the binning file has {voxels} voxels"
+    )]
+    Voxels {
+        /// "truth" or "generated".
+        side: &'static str,
+        /// Pixels of an image.
+        pixels: usize,
+        /// Voxels of a shower.
+        voxels: usize,
     },
     /// An impossible half-width.
     #[error(transparent)]

@@ -192,6 +192,20 @@ pub(crate) fn check_conditions(c: &ConditionConfig) -> Result<(), ConfigError> {
             "it must be one of condition.names",
         ));
     }
+    for (i, name) in c.log.iter().enumerate() {
+        if !c.names.contains(name) {
+            let why = "each of them must be one of condition.names";
+            impossible("condition.log", name, why)?;
+        }
+        if c.log[..i].contains(name) {
+            impossible("condition.log", name, "it stands there twice")?;
+        }
+        if c.total.as_ref() == Some(name) {
+            let why =
+                "it is the total, which pixels are taken from in GeV, so it must not be there";
+            impossible("condition.log", name, why)?;
+        }
+    }
     for (key, list) in [("condition.mean", &c.mean), ("condition.scale", &c.scale)] {
         if !list.is_empty() && list.len() != c.names.len() {
             found.note(impossible(

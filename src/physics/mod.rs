@@ -5,6 +5,7 @@
 //! de Oliveira, Paganini and Nachman (arXiv 1701.05927), which later work on sparse jet images
 //! uses unchanged; `docs/metrics.md` spells them out.
 
+pub mod calorimeter;
 mod geometry;
 mod observables;
 mod subjets;

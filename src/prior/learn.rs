@@ -150,11 +150,13 @@ fn fit_density(
             100.0 * share
         );
     }
+    let given: Vec<String> = before.iter().map(|i| condition.names[*i].clone()).collect();
     let mut network = Density::model(
         &range,
         ConditionConfig {
-            names: before.iter().map(|i| condition.names[*i].clone()).collect(),
             total: None,
+            log: condition.log_among(&given),
+            names: given,
             mean: before.iter().map(|i| condition.mean[*i]).collect(),
             scale: before.iter().map(|i| condition.scale[*i]).collect(),
         },

@@ -255,6 +255,7 @@ mod tests {
                     ConditionConfig {
                         names: vec!["signal".into()],
                         total: None,
+                        log: Vec::new(),
                         mean: vec![0.5],
                         scale: vec![0.5],
                     },

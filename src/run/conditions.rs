@@ -45,6 +45,30 @@ pub enum GivenError {
         /// What the model has.
         has: String,
     },
+    /// A value given that has not the logarithm that the model is shown.
+    #[error(
+        "--given {name}={value} has no logarithm (the model is shown that of {name}); give a positive value"
+    )]
+    NotPositive {
+        /// The condition.
+        name: String,
+        /// Its value.
+        value: f32,
+    },
+    /// The same in a row of a file.
+    #[error(
+        "'{}', data set '{name}', row {row} holds {value} (the model is shown its logarithm, so it must be positive); deselect it; rows count from 0", path.display()
+    )]
+    RowNotPositive {
+        /// The file.
+        path: PathBuf,
+        /// The data set.
+        name: String,
+        /// Row in the file.
+        row: u64,
+        /// What it holds.
+        value: f32,
+    },
     /// A total given for images that have one.
     #[error("'{0}' is the sum of each image's pixels; leave it out of --given")]
     Total(String),
@@ -122,13 +146,19 @@ impl Given {
             if list[..i].iter().any(|other| other.name == g.name) {
                 return Err(GivenError::Twice(g.name.clone()));
             }
-            if !names.contains(&g.name) {
+            let Some(place) = names.iter().position(|name| *name == g.name) else {
                 return Err(GivenError::Unknown {
                     name: g.name.clone(),
                     has: match names.is_empty() {
                         true => "it has none".into(),
                         false => format!("it has {}", names.join(", ")),
                     },
+                });
+            };
+            if conditions.without_log(place, &[g.value]).is_some() {
+                return Err(GivenError::NotPositive {
+                    name: g.name.clone(),
+                    value: g.value,
                 });
             }
         }
@@ -400,7 +430,15 @@ fn of_file(
     let columns: Vec<Vec<f32>> = (names.iter())
         .map(|n| read.columns.remove(n).unwrap_or_default())
         .collect();
-    for (name, column) in names.iter().zip(&columns) {
+    for (place, (name, column)) in names.iter().zip(&columns).enumerate() {
+        if let Some(at) = conditions.without_log(place, column) {
+            return Err(GivenError::RowNotPositive {
+                path: path.into(),
+                name: name.clone(),
+                row: read.rows[at],
+                value: column[at],
+            });
+        }
         if let Some(row) = column.iter().position(|v| !v.is_finite()) {
             return Err(GivenError::NotFinite {
                 path: path.into(),

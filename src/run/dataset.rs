@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::conditions::Conditions;
+use crate::conditions::{ConditionConfig, Conditions};
 use crate::data::{Dataset, Unit};
 use crate::family::{Beyond, Model};
 
@@ -53,6 +53,20 @@ pub enum DatasetError {
         found: usize,
         /// How many images there are.
         images: usize,
+    },
+    /// A condition without the logarithm that the model is shown.
+    #[error(
+        "{of}data set '{name}', row {row} holds {value} (the model is shown its logarithm, so it must be positive); leave the row out, with a selection for example; rows count from 0"
+    )]
+    NotPositive {
+        /// `'FILE': `, or nothing of images in memory.
+        of: String,
+        /// The condition.
+        name: String,
+        /// Its row in the file.
+        row: u64,
+        /// What it holds.
+        value: f32,
     },
     /// A condition that is no number.
     #[error("data set '{name}', row {row} holds {value}; a condition must be finite")]
@@ -105,14 +119,42 @@ pub(super) fn column<'a>(
     }
 }
 
+/// Refuse values of `conditions` that have no logarithm where it is wanted.
+///
+/// # Errors
+/// [`DatasetError::NotPositive`] for the first; a condition without a column of the images' number.
+pub(super) fn check_logs(
+    conditions: &ConditionConfig,
+    dataset: &Dataset,
+) -> Result<(), DatasetError> {
+    for (i, name) in conditions.names.iter().enumerate() {
+        let column = column(&dataset.columns, name, dataset.images.len())?;
+        if let Some(at) = conditions.without_log(i, column) {
+            let (of, row) = match dataset.place(at) {
+                Some((origin, row)) => (format!("'{}': ", origin.path.display()), row),
+                None => (String::new(), at as u64),
+            };
+            return Err(DatasetError::NotPositive {
+                of,
+                name: name.clone(),
+                row,
+                value: column[at],
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Standardised conditions of every row of `dataset`, as `model` wants them.
 ///
 /// # Errors
-/// A condition without a column of the images' number, or a value that is not finite.
+/// A condition without a column of the images' number, or a value that is not finite or has not the logarithm that the model
+/// is shown.
 pub fn conditions(model: &dyn Model, dataset: &Dataset) -> Result<Conditions, DatasetError> {
     let c = model.conditions();
     let (width, images) = (c.names.len(), dataset.images.len());
     let mut values = vec![0.0; width * images];
+    check_logs(c, dataset)?;
     for (i, name) in c.names.iter().enumerate() {
         for (row, v) in column(&dataset.columns, name, images)?.iter().enumerate() {
             if !v.is_finite() {

@@ -420,3 +420,117 @@ fn the_distribution_of_conditions_adds_up_to_one() {
     assert!((sum - 1.0).abs() < 1e-5, "{sum}");
     assert_eq!(p(vec![1.0, 11.0, -1.0], vec![4.5, 4.0, 4.0]), [0.0; 3]);
 }
+
+/// Positive quantities that span orders of magnitude are shown as logarithms: in training, generation, scoring and in the
+/// densities of what comes after them.
+#[test]
+fn conditions_on_a_logarithm() {
+    let lab = Lab::empty();
+    // Four decades of energy, the pixels in proportion; a second quantity that follows from it.
+    let mut images = SparseImages::new(3, 3).unwrap();
+    let (mut energy, mut depth) = (Vec::new(), Vec::new());
+    for i in 0..400u32 {
+        let e = 10f32.powf(4.0 * (i as f32 * 0.618_034).fract() - 1.0);
+        images.push([(0, 0.5 * e), (4, 0.25 * e), (8, 0.01 * (1 + i % 7) as f32)]);
+        energy.push(e);
+        depth.push(e.ln() + 0.1 * (i % 5) as f32);
+    }
+    let options = WriteOptions {
+        height: 3,
+        width: 3,
+        ..WriteOptions::default()
+    };
+    let columns = BTreeMap::from([("energy".to_string(), energy), ("depth".into(), depth)]);
+    write(&lab.path("data.h5"), &images, &columns, &options).unwrap();
+    let config = |log: &str| {
+        format!(
+            "[[stage]]\nlayers = 1\nunits_per_pixel = 2\n[likelihood]\nkind = 'dd'\nlevels = 40\npower = 4.0\n[train]\nepochs = 2\nbatch = 32\nvalidation = 0.1\nlearning_rate = 1e-3\n[condition]\nnames = ['energy', 'depth']\n{log}"
+        )
+    };
+    lab.file("log.toml", config("log = ['energy']\n"));
+    lab.ok("train --quiet --data data.h5 --config log.toml --out run");
+    let info = lab.json("info --json run/model.safetensors");
+    let condition = &info["config"]["condition"];
+    assert_eq!(condition["log"], serde_json::json!(["energy"]));
+    // ln of 0.1 .. 1000, evenly: in the middle is ln 10.
+    let mean = condition["mean"][0].as_f64().unwrap();
+    assert!((mean - 10f64.ln()).abs() < 0.1, "{mean}");
+    // The density of `depth` is given the logarithm too.
+    let checkpoint = Checkpoint::read(&lab.path("run/model.safetensors")).unwrap();
+    let prior = checkpoint.prior.unwrap();
+    let of_depth = prior.densities.iter().find(|d| d.range.name == "depth");
+    let given = &of_depth.unwrap().model.config.condition;
+    assert_eq!(
+        (&given.names, &given.log),
+        (&vec!["energy".into()], &vec!["energy".into()])
+    );
+    // Told as a value in GeV, written as one; scored from files as drawn.
+    lab.ok("generate --quiet --model run/model.safetensors --count 40 --out drawn.h5");
+    let drawn = lab.read("drawn.h5").columns["energy"].clone();
+    assert!(
+        drawn.iter().all(|e| (0.0999..=1001.0).contains(e)),
+        "{drawn:?}"
+    );
+    lab.ok("generate --quiet --model run/model.safetensors --given energy=20,depth=3 --count 5 --out given.h5");
+    assert_eq!(lab.read("given.h5").columns["energy"], vec![20.0; 5]);
+    let score = lab.ok("score --quiet --model run/model.safetensors --data data.h5 --limit 60");
+    // docs/loglikelihood.py says the same, by a logarithm of its own.
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = std::process::Command::new(crate::support::h5::python())
+        .arg(root.join("docs/loglikelihood.py"))
+        .args([lab.path("run/model.safetensors"), lab.path("data.h5")])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let numbers = |text: &[u8]| -> Vec<f64> {
+        let text = String::from_utf8_lossy(text);
+        text.lines().map(|l| l.parse().unwrap()).collect()
+    };
+    let (ours, python) = (numbers(&score.stdout), numbers(&output.stdout));
+    assert_eq!((ours.len(), python.len()), (60, 400));
+    for (a, b) in ours.iter().zip(&python) {
+        assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "{a} {b}");
+    }
+
+    // Values without a logarithm: row and value.
+    let mut columns = columns;
+    columns.get_mut("energy").unwrap()[7] = 0.0;
+    write(&lab.path("zero.h5"), &images, &columns, &options).unwrap();
+    let row = ["'zero.h5'", "'energy', row 7 holds 0", "logarithm"];
+    lab.refuses(
+        "train --quiet --data zero.h5 --config log.toml --out no",
+        &row,
+    );
+    lab.refuses(
+        "score --quiet --model run/model.safetensors --data zero.h5",
+        &row,
+    );
+    lab.refuses(
+        "generate --quiet --model run/model.safetensors --given-from zero.h5 --out no.h5",
+        &row,
+    );
+    // Without that row all is well.
+    lab.ok("score --quiet --model run/model.safetensors --data zero.h5 --select row=8..");
+    lab.refuses(
+        "generate --quiet --model run/model.safetensors --given energy=-2 --count 3 --out no.h5",
+        &["--given energy=-2", "give a positive value"],
+    );
+    for (log, why) in [
+        (
+            "log = ['mass']",
+            "'condition.log' is mass (each of them must be one of condition.names)",
+        ),
+        ("log = ['energy', 'energy']", "it stands there twice"),
+        ("total = 'energy'\nlog = ['energy']", "it is the total"),
+    ] {
+        lab.file("bad.toml", config(log));
+        lab.refuses(
+            "train --quiet --data data.h5 --config bad.toml --out no",
+            &[why],
+        );
+    }
+}

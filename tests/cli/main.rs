@@ -4,6 +4,7 @@
 mod support;
 
 mod bad_input;
+mod calochallenge;
 mod compare;
 mod conditions;
 mod digests;

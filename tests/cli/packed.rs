@@ -35,6 +35,7 @@ fn prior(model: &Sarm) -> Option<Prior> {
         ConditionConfig {
             names: vec!["a".into()],
             total: None,
+            log: Vec::new(),
             mean: condition.mean[..1].to_vec(),
             scale: condition.scale[..1].to_vec(),
         },

@@ -10,7 +10,7 @@ use predicates::prelude::*;
 const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 
 /// What a file does not say of itself.
-const FILE: &str = "--images --shape --scale --threshold --class --weights";
+const FILE: &str = "--images --shape --scale --threshold --class --weights --binning --particle";
 
 const VERBS: [(&str, &str); 11] = [
     (
@@ -27,7 +27,7 @@ const VERBS: [(&str, &str); 11] = [
     ),
     (
         "score",
-        "--model --data --select --images --shape --scale --threshold --class --weights --given --out --limit --force --json",
+        "--model --data --select --images --shape --scale --threshold --class --binning --particle --weights --given --out --limit --force --json",
     ),
     ("pack", "--model --out --force"),
     ("unpack", "--model --out --force"),

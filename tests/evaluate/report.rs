@@ -377,6 +377,7 @@ fn a_report_is_whole_and_needs_nothing_else() {
             validation: vec![161.0, 156.0, 154.0],
         }),
         classifiers: None,
+        calorimeter: None,
     };
     let home = tempfile::tempdir().unwrap();
     let place = home.path().join("report");

@@ -12,8 +12,8 @@ use crate::data::Attribute;
 /// Attributes above this many bytes are not shown.
 const LARGEST: usize = 4096;
 
-/// Write one root attribute.
-pub(super) fn write(file: &hdf5::File, name: &str, value: &Attribute) -> hdf5::Result<()> {
+/// Write one attribute of a file or data set.
+pub(super) fn write(file: &hdf5::Location, name: &str, value: &Attribute) -> hdf5::Result<()> {
     match value {
         Attribute::Text(text) => {
             // HDF5 strings end at a null byte; a command line cannot hold one anyway.

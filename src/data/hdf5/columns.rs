@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::rows::LONGEST;
+use super::showers;
 use super::source::{BLOCK, Source};
 use super::table::Table;
 use super::units;
@@ -77,6 +78,7 @@ impl Column {
         };
         let factor = match &kind {
             Kind::Number => units::of_data_set(&table)?
+                .or_else(|| showers::unit(source, name).map(String::from))
                 .and_then(|text| Unit::parse(&text))
                 .map_or(1.0, |(_, factor)| factor),
             _ => 1.0,
@@ -292,6 +294,8 @@ impl Column {
         let sign = matches!(self.kind, Kind::Sign);
         // Who knows the file says -1, who knows the program says 0.
         let takes = |value: f64| match wanted {
+            // What was multiplied to be GeV has more digits than were stored.
+            None if single && self.factor != 1.0 => selection.takes(f64::from(value as f32), true),
             Some(wanted) => value == wanted,
             None => {
                 let value = if single {

@@ -2,7 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
-use ndarray::{ArrayView1, ArrayView3};
+use ndarray::{ArrayView1, ArrayView2, ArrayView3};
 
 /// Most images in a chunk of `image`.
 const CHUNK_IMAGES: usize = 1024;
@@ -27,8 +27,8 @@ pub(super) struct Growing<T> {
     chunk: usize,
     /// Rows written.
     rows: usize,
-    /// Rows and columns of an image; `None` for a vector.
-    image: Option<(usize, usize)>,
+    /// Extent of a row: nothing for a vector, rows and columns of an image, voxels of a shower.
+    extent: Vec<usize>,
 }
 
 impl<T: hdf5::H5Type + Copy + Default> Growing<T> {
@@ -48,7 +48,7 @@ impl<T: hdf5::H5Type + Copy + Default> Growing<T> {
             row: 1,
             chunk: CHUNK_VALUES,
             rows: 0,
-            image: None,
+            extent: Vec::new(),
         })
     }
 
@@ -73,13 +73,39 @@ impl<T: hdf5::H5Type + Copy + Default> Growing<T> {
             row: pixels,
             chunk: images * pixels,
             rows: 0,
-            image: Some((height, width)),
+            extent: vec![height, width],
         })
     }
 
     /// Bytes that its chunks take in the file, after the file was flushed.
     pub(super) fn bytes(&self) -> u64 {
         self.set.storage_size()
+    }
+
+    /// A table of `width` values a row.
+    pub(super) fn table(file: &hdf5::File, name: &str, width: usize) -> hdf5::Result<Self> {
+        let rows = (CHUNK_PIXELS / width).clamp(1, CHUNK_VALUES);
+        let set = file
+            .new_dataset_builder()
+            .shuffle()
+            .deflate(GZIP)
+            .chunk((rows, width))
+            .empty::<T>()
+            .shape((0.., width))
+            .create(name)?;
+        Ok(Self {
+            set: ManuallyDrop::new(set),
+            waiting: Vec::new(),
+            row: width,
+            chunk: rows * width,
+            rows: 0,
+            extent: vec![width],
+        })
+    }
+
+    /// The data set, for its attributes.
+    pub(super) fn set(&self) -> &hdf5::Dataset {
+        &self.set
     }
 
     /// Close the data set, after the file was flushed.
@@ -116,17 +142,23 @@ impl<T: hdf5::H5Type + Copy + Default> Growing<T> {
             return Ok(());
         }
         let range = self.rows..self.rows + rows;
-        match self.image {
-            None => {
-                self.set.resize(range.end)?;
-                self.set
-                    .write_slice(ArrayView1::from(&self.waiting), range.clone())?;
-            }
-            Some((height, width)) => {
+        match self.extent[..] {
+            [height, width] => {
                 self.set.resize((range.end, height, width))?;
                 let block = ArrayView3::from_shape((rows, height, width), &self.waiting)?;
                 self.set
                     .write_slice(block, ndarray::s![range.clone(), .., ..])?;
+            }
+            [width] => {
+                self.set.resize((range.end, width))?;
+                let block = ArrayView2::from_shape((rows, width), &self.waiting)?;
+                self.set
+                    .write_slice(block, ndarray::s![range.clone(), ..])?;
+            }
+            _ => {
+                self.set.resize(range.end)?;
+                self.set
+                    .write_slice(ArrayView1::from(&self.waiting), range.clone())?;
             }
         }
         self.rows = range.end;

@@ -15,6 +15,7 @@ mod raw;
 mod read;
 mod rows;
 mod shape;
+mod showers;
 mod source;
 mod table;
 mod types;

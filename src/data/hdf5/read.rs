@@ -7,9 +7,11 @@ use super::attributes;
 use super::columns::{CLASS, class_of, is_row_number, open, select, stored};
 use super::find::{self, Found};
 use super::shape::{self, bad_size, check_size};
+use super::showers;
 use super::source::{BLOCK, Source};
 use super::table::{Data, Table};
 use super::values;
+use crate::data::calochallenge::{CaloBinning, INCIDENT, SHOWERS};
 use crate::data::{
     About, DataError, Dataset, FileOptions, Layout, Origin, ReadOptions, SparseImages,
 };
@@ -33,7 +35,8 @@ const MOST_NONZEROS_PER_BYTE: u64 = 64;
 /// Whatever does not hold is named with file, data set, row and value: see [`DataError`].
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     let source = Source::open(path)?;
-    let images = ImageTables::open(&source, &options.file)?;
+    let mut images = ImageTables::open(&source, &options.file)?;
+    let binning = images.shape_showers(&source, options)?;
     if let Some((height, width)) = options.size
         && (images.height, images.width) != (height, width)
     {
@@ -65,6 +68,9 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
                 .warnings
                 .push(format!("classes are left out: {error}")),
         }
+    }
+    if binning.is_some() && source.has(INCIDENT) {
+        wanted.insert(INCIDENT);
     }
     let mut columns = BTreeMap::new();
     for name in wanted {
@@ -107,6 +113,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         columns.insert(name.clone(), images.totals());
     }
     Ok(Dataset {
+        binning,
         origins: vec![Origin {
             path: source.path.clone(),
             images: images.len(),
@@ -142,6 +149,11 @@ enum Kind {
 impl ImageTables {
     /// Find the images and check that their data sets fit together.
     pub fn open(source: &Source, options: &FileOptions) -> Result<Self, DataError> {
+        let named = source.named.as_ref().or(options.images.as_ref());
+        if named.is_none_or(|name| name.trim_matches('/') == SHOWERS) && showers::recognised(source)
+        {
+            return Self::open_showers(source);
+        }
         match find::images(source, options)? {
             Found::Sparse => Self::open_sparse(source),
             Found::Dense(table) => Self::open_dense(source, *table, options),
@@ -164,6 +176,33 @@ impl ImageTables {
             width: shaped.size.width,
             kind: Kind::Dense(Box::new(table)),
         })
+    }
+
+    /// Showers are one row of pixels until it is known how they are cut.
+    fn open_showers(source: &Source) -> Result<Self, DataError> {
+        let (table, count, voxels) = showers::open(source)?;
+        check_size(source, SHOWERS, 1, voxels)?;
+        Ok(Self {
+            layout: Layout::CaloChallenge,
+            count,
+            height: 1,
+            width: voxels,
+            kind: Kind::Dense(Box::new(table)),
+        })
+    }
+
+    /// Give showers the shape that a binning file or `options` say; the binning, where there is one.
+    fn shape_showers(
+        &mut self,
+        source: &Source,
+        options: &ReadOptions,
+    ) -> Result<Option<CaloBinning>, DataError> {
+        let binning = options.file.read_binning()?;
+        if self.layout == Layout::CaloChallenge {
+            let size = showers::size(source, self.width, binning.as_ref(), options)?;
+            (self.height, self.width) = (size.height, size.width);
+        }
+        Ok(binning)
     }
 
     fn open_sparse(source: &Source) -> Result<Self, DataError> {

@@ -2,6 +2,7 @@
 
 use super::attributes;
 use super::columns::Column;
+use super::showers;
 use super::source::Source;
 use super::table::{Data, Part, Table};
 use super::units;
@@ -82,7 +83,8 @@ pub(super) fn pixels(
     let path = source.path.display();
     let said = match options.file.scale {
         Some(_) => None,
-        None => units::of_pixels(source, table)?,
+        None => units::of_pixels(source, table)?
+            .or_else(|| showers::unit(source, &table.name).map(String::from)),
     };
     let factor = match (options.file.scale, said) {
         (Some(scale), _) => {

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::growing::Growing;
+use super::showers;
 use super::source::unlocked;
 use super::{attributes, reason};
+use crate::data::calochallenge::{INCIDENT, SHOWERS};
 use crate::data::{DataError, Layout, Provenance, SparseImages, Unit, WriteOptions};
 
 /// Version of both layouts, the root attribute `format_version`.
@@ -35,6 +37,8 @@ pub struct ImageWriter {
 
 enum Pixels {
     Dense(Growing<f32>),
+    /// In MeV.
+    Showers(Growing<f32>),
     Sparse {
         indptr: Growing<u64>,
         index: Growing<u16>,
@@ -61,6 +65,9 @@ impl ImageWriter {
             Layout::Dense => Pixels::Dense(
                 Growing::images(&output.file, height, width, size.pixels()).map_err(wrap)?,
             ),
+            Layout::CaloChallenge => {
+                Pixels::Showers(showers::table(&output.file, SHOWERS, size.pixels()).map_err(wrap)?)
+            }
             Layout::Sparse => {
                 let mut indptr = Growing::vector(&output.file, "indptr", false).map_err(wrap)?;
                 indptr.append(&[0]).map_err(wrap)?;
@@ -78,8 +85,11 @@ impl ImageWriter {
             .with("layout", options.layout.to_string())
             .with("height", height as u64)
             .with("width", width as u64)
-            .with("units", options.unit.as_str())
-            .with("axes", axes(&options.unit));
+            .with("units", showers::units(options.layout, &options.unit))
+            .with(
+                "axes",
+                showers::axes(options.layout).map_or_else(|| axes(&options.unit), String::from),
+            );
         let provenance = options.names.iter().fold(provenance, |all, (name, names)| {
             let names = serde_json::to_string(names).unwrap_or_default();
             all.with(attributes::names_attribute(name), names)
@@ -122,7 +132,12 @@ impl ImageWriter {
         if self.columns.is_none() {
             let mut created = BTreeMap::new();
             for name in columns.keys() {
-                let column = Growing::vector(&output.file, name, true).map_err(wrap)?;
+                let column = match self.pixels {
+                    Pixels::Showers(_) if name == INCIDENT => {
+                        showers::table(&output.file, name, 1).map_err(wrap)?
+                    }
+                    _ => Growing::vector(&output.file, name, true).map_err(wrap)?,
+                };
                 created.insert(name.clone(), column);
             }
             self.columns = Some(created);
@@ -132,6 +147,16 @@ impl ImageWriter {
                 for i in 0..images.len() {
                     dense
                         .append_with(|row| images.dense_into(i, row))
+                        .map_err(wrap)?;
+                }
+            }
+            Pixels::Showers(table) => {
+                for i in 0..images.len() {
+                    table
+                        .append_with(|row| {
+                            images.dense_into(i, row);
+                            showers::to_mev(row);
+                        })
                         .map_err(wrap)?;
                 }
             }
@@ -151,7 +176,14 @@ impl ImageWriter {
         }
         for (name, column) in self.columns.iter_mut().flatten() {
             let values = columns.get(name).map(Vec::as_slice).unwrap_or_default();
-            column.append(values).map_err(wrap)?;
+            match self.pixels {
+                Pixels::Showers(_) if name == INCIDENT => {
+                    let mut values = values.to_vec();
+                    showers::to_mev(&mut values);
+                    column.append(&values).map_err(wrap)?;
+                }
+                _ => column.append(values).map_err(wrap)?,
+            }
         }
         self.count += images.len() as u64;
         Ok(())
@@ -181,7 +213,7 @@ impl ImageWriter {
             return fail("a block brings other quantities than the first one".into());
         }
         for (name, values) in columns {
-            let reserved = ["image", "indptr", "index", "value"];
+            let reserved = ["image", "indptr", "index", "value", SHOWERS];
             if reserved.contains(&name.as_str()) || name.is_empty() || name.contains(['/', '\0']) {
                 return fail(format!("'{name}' cannot name a quantity"));
             }
@@ -210,7 +242,7 @@ impl ImageWriter {
         let output = &self.output;
         let wrap = |e: hdf5::Error| output.fail(&e);
         match &mut self.pixels {
-            Pixels::Dense(dense) => dense.flush().map_err(wrap)?,
+            Pixels::Dense(table) | Pixels::Showers(table) => table.flush().map_err(wrap)?,
             Pixels::Sparse {
                 indptr,
                 index,
@@ -227,7 +259,7 @@ impl ImageWriter {
         }
         output.flush()?;
         match self.pixels {
-            Pixels::Dense(dense) => dense.close(),
+            Pixels::Dense(table) | Pixels::Showers(table) => table.close(),
             Pixels::Sparse {
                 indptr,
                 index,

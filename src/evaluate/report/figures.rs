@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Extras;
+use super::calorimeter;
 use super::plot::{
     Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, profile, roc_curves,
     sample_page_in, signed_map, training_curve,
@@ -15,11 +16,14 @@ use crate::evaluate::{Given, OBSERVABLES, Response};
 /// The section of classifiers, in the place of a class.
 pub(super) const CLASSIFIERS: &str = "classifiers";
 
+/// The section of calorimeter showers, in the place of a class.
+pub(super) const CALORIMETER: &str = "calorimeter";
+
 /// A drawn figure.
 pub(super) struct Drawn {
     /// File name without its ending.
     pub(super) name: String,
-    /// Class it belongs to, or [`CLASSIFIERS`]; empty for the model's own.
+    /// Class it belongs to, [`CALORIMETER`] or [`CLASSIFIERS`]; empty for the model's own.
     pub(super) class: &'static str,
     pub(super) caption: String,
     /// Whether it takes the page's whole width.
@@ -56,6 +60,19 @@ pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
             }
         }
         jobs.push(Box::new(move || samples(evaluation, class)));
+    }
+    if let Some(showers) = &extras.calorimeter {
+        for figure in calorimeter::figures(showers) {
+            jobs.push(Box::new(move || {
+                drawn(
+                    figure.name,
+                    CALORIMETER,
+                    figure.caption,
+                    false,
+                    figure.draw(),
+                )
+            }));
+        }
     }
     if let Some(transfer) = (extras.classifiers.as_ref()).and_then(|c| c.transfer.as_ref()) {
         jobs.push(Box::new(move || {

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::figures::{CLASSIFIERS, Drawn, class_title};
+use super::figures::{CALORIMETER, CLASSIFIERS, Drawn, class_title};
 use super::metrics::MetricsFile;
 use super::text::{escape, thousands};
-use super::{tables, verdicts};
+use super::{calorimeter, tables, verdicts};
 
 const STYLE: &str = include_str!("style.css");
 /// In the order of the page.
@@ -27,6 +27,9 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
     for class in classes() {
         let _ = write!(out, "<a href=\"#{class}\">{}</a>", class_title(class));
     }
+    if metrics.calorimeter.is_some() {
+        let _ = write!(out, "<a href=\"#{CALORIMETER}\">Calorimeter</a>");
+    }
     if metrics.classifiers.is_some() {
         let _ = write!(out, "<a href=\"#{CLASSIFIERS}\">Classifiers</a>");
     }
@@ -43,6 +46,12 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
         );
         tables::write(&mut out, metrics, class);
         gallery(&mut out, figures, class);
+        out.push_str("</section>\n");
+    }
+    if let Some(found) = &metrics.calorimeter {
+        let _ = writeln!(out, "<section id=\"{CALORIMETER}\"><h2>Calorimeter</h2>");
+        calorimeter::write(&mut out, found);
+        gallery(&mut out, figures, CALORIMETER);
         out.push_str("</section>\n");
     }
     if let Some(found) = &metrics.classifiers {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Classifiers, Extras, Meta, Nll};
 use crate::evaluate::compare::Metrics;
 use crate::evaluate::{
-    Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Response, Sides, WeightSummary,
+    Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Response, ShowerEvaluation,
+    Sides, WeightSummary,
 };
 
 /// The file as a whole.
@@ -28,6 +29,9 @@ pub struct MetricsFile {
     /// Classifiers' verdicts, where asked for: keys `two_sample`, `transfer`, `reasons`.
     #[serde(flatten)]
     pub classifiers: Option<Classifiers>,
+    /// Calorimeter showers, where a binning says that the images are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calorimeter: Option<ShowerEvaluation>,
     /// Per class (`all`, `signal`, `background`) and observable.
     #[serde(flatten)]
     pub classes: BTreeMap<String, BTreeMap<String, Metrics>>,
@@ -100,6 +104,7 @@ impl MetricsFile {
             features,
             response,
             classifiers: extras.classifiers.clone(),
+            calorimeter: extras.calorimeter.clone(),
             classes,
         }
     }

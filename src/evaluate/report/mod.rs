@@ -1,5 +1,6 @@
 //! The report of an evaluation: a directory with `metrics.json`, `index.html` and the figures.
 
+mod calorimeter;
 mod classifiers;
 mod directory;
 mod figures;
@@ -20,7 +21,7 @@ pub use classifiers::{Classifiers, TwoSamples};
 pub use metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
 pub use plot::{Figure, brightness, loss_curves, overview, sample_page};
 
-use super::{Evaluation, Sides};
+use super::{Evaluation, ShowerEvaluation, Sides};
 
 /// Where the compared images came from; stands in the report as it is given.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -136,6 +137,8 @@ pub struct Extras {
     pub training: Option<TrainingCurve>,
     /// Classifiers' verdicts, where asked for.
     pub classifiers: Option<Classifiers>,
+    /// Calorimeter showers, where a binning says that the images are some.
+    pub calorimeter: Option<ShowerEvaluation>,
 }
 
 /// Write `metrics.json`, `index.html` and `figures/` into `directory`.

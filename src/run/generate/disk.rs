@@ -104,7 +104,7 @@ impl<'a> Watch<'a> {
             remedy,
             sparse: match self.plan.layout {
                 Layout::Dense => ", choose --layout sparse",
-                Layout::Sparse => "",
+                Layout::Sparse | Layout::CaloChallenge => "",
             },
         }
     }
@@ -120,7 +120,7 @@ impl<'a> Watch<'a> {
         let pixels = match self.plan.layout {
             // A start, and a place and a value for each pixel: as long in a file as in memory.
             Layout::Sparse => 8.0 + 6.0 * images.nonzeros() as f64 / count,
-            Layout::Dense => {
+            Layout::Dense | Layout::CaloChallenge => {
                 let some = images.gather(0..images.len().min(MEASURED));
                 data::packed_bytes(&some)? as f64 / some.len() as f64
             }

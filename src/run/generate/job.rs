@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::{GenerateError, GeneratePlan, Outcome, Progress, generate};
-use crate::data::{ImageSize, Layout, Provenance, SparseImages};
+use crate::data::calochallenge::INCIDENT;
+use crate::data::{CaloBinning, ImageSize, Layout, Provenance, SparseImages};
 use crate::device::{DeviceChoice, Opened};
 use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan, open_sampler};
@@ -55,6 +56,8 @@ pub struct Output {
     pub path: PathBuf,
     /// Its layout.
     pub layout: Layout,
+    /// How the showers of [`Layout::CaloChallenge`] are cut; `None`: as the model's record says.
+    pub binning: Option<CaloBinning>,
     /// Whether to write the observables of each image; `None`: in the dense layout.
     pub observables: Option<bool>,
     /// Half-width of the image in eta and phi, for the observables.
@@ -70,6 +73,55 @@ pub struct Output {
 }
 
 impl Output {
+    /// Refuse a layout that the images of the model in `checkpoint` cannot have.
+    ///
+    /// # Errors
+    /// [`JobError::Layout`].
+    pub fn check(&self, checkpoint: &Checkpoint) -> Result<(), JobError> {
+        if self.layout != Layout::CaloChallenge {
+            return Ok(());
+        }
+        let refuse = |why: String, suggestion| Err(JobError::Layout { why, suggestion });
+        let Some(binning) = self.binning_of(checkpoint) else {
+            return refuse(
+                "the model does not say how its images are cut from showers".into(),
+                "name the binning file with --binning or choose another --layout",
+            );
+        };
+        if !checkpoint.record.unit.is_gev() {
+            return refuse(
+                format!(
+                    "it is in MeV, the model's pixels in {}",
+                    checkpoint.record.unit
+                ),
+                "choose another --layout",
+            );
+        }
+        let pixels = checkpoint.model.image().pixels();
+        if binning.voxels() != pixels {
+            return refuse(
+                format!(
+                    "the binning has {} voxels, the model's images have {pixels} pixels",
+                    binning.voxels()
+                ),
+                "choose another binning file or --particle",
+            );
+        }
+        let names = &checkpoint.model.conditions().names;
+        if !names.iter().any(|name| name == INCIDENT) {
+            return refuse(
+                format!("it holds '{INCIDENT}', which is no condition of the model"),
+                "choose another --layout or a model that has it",
+            );
+        }
+        Ok(())
+    }
+
+    /// How the showers are cut.
+    fn binning_of<'a>(&'a self, checkpoint: &'a Checkpoint) -> Option<&'a CaloBinning> {
+        (self.binning.as_ref()).or(checkpoint.record.binning.as_ref())
+    }
+
     /// The geometry of images of `size`, for their observables.
     ///
     /// # Errors
@@ -93,6 +145,14 @@ pub enum JobError {
     /// The model's hash, which a checkpoint read from disk always has.
     #[error("the model's SHA-256 is '{0}', which is no hash; read the model from a file")]
     Hash(String),
+    /// A layout that the images cannot have.
+    #[error("cannot write the layout calochallenge ({why}); {suggestion}")]
+    Layout {
+        /// Why not.
+        why: String,
+        /// What to do.
+        suggestion: &'static str,
+    },
     /// The conditions.
     #[error(transparent)]
     Given(#[from] GivenError),
@@ -219,6 +279,7 @@ impl<'a> Job<'a> {
         let model = self.checkpoint.model.as_ref();
         let size = model.image();
         let geometry = output.geometry(size)?;
+        output.check(self.checkpoint)?;
         let plan = self.plan(output);
         // Names of what follows from an image's pixels, written this time or not.
         let none = SparseImages::new(size.height, size.width).unwrap_or_default();
@@ -252,6 +313,11 @@ impl<'a> Job<'a> {
         plan.max_disk = output.max_disk;
         plan.provenance =
             (output.provenance.clone()).with("device", self.opened.devices.describe());
+        if output.layout == Layout::CaloChallenge
+            && let Some(binning) = output.binning_of(self.checkpoint)
+        {
+            plan.provenance = plan.provenance.with("binning", binning.describe());
+        }
         if let Some(origin) = self.conditions_origin() {
             plan.provenance = plan.provenance.with("conditions", origin);
         }

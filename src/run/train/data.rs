@@ -8,7 +8,7 @@ use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::Dataset;
 use crate::family::{Configuration, Model, TrainConfig};
 use crate::random::{self, Purpose};
-use crate::run::dataset::{DatasetError, column};
+use crate::run::dataset::{DatasetError, check_logs, column};
 
 /// Rows to train on and rows held out: a random choice that depends on seed and count alone.
 pub(super) fn split(config: &TrainConfig, images: usize) -> Result<[Vec<u32>; 2], TrainError> {
@@ -227,8 +227,10 @@ pub(super) fn complete(
     train: &[u32],
 ) -> Result<Box<dyn Model>, TrainError> {
     let mut conditions = config.conditions().clone();
+    check_logs(&conditions, dataset)?;
+    let logged = conditions.clone();
     let measured = conditions.mean.is_empty();
-    for name in &conditions.names {
+    for (i, name) in conditions.names.iter().enumerate() {
         let column = column(&dataset.columns, name, dataset.images.len())?;
         if let Some(value) = column.first()
             && column.iter().all(|v| v == value)
@@ -237,7 +239,7 @@ pub(super) fn complete(
         }
         if measured {
             let n = train.len() as f64;
-            let values = || train.iter().map(|r| f64::from(column[*r as usize]));
+            let values = || train.iter().map(|r| logged.shown(i, column[*r as usize]));
             let mean = values().sum::<f64>() / n;
             let square: f64 = values().map(|v| (v - mean).powi(2)).sum();
             conditions.mean.push(mean);

@@ -422,6 +422,7 @@ fn record(
             .filter(|(_, v)| same(v))
             .filter_map(|(name, v)| Some((name.clone(), *v.first()?)))
             .collect(),
+        binning: dataset.binning.clone(),
         images: [rows.len(), held.len()],
         unit: dataset.about.unit.clone(),
         names: dataset.about.names.clone(),
