@@ -156,7 +156,7 @@ mod signals {
     fn what_nohup_ignores_stays_ignored() {
         let lab = Lab::new();
         lab.file("config.toml", DC);
-        let train = "train --quiet --data data.h5 --config config.toml --epochs 100000 --out run";
+        let train = "train --quiet --data data.h5 --config config.toml --epochs 100000 --set train.patience=0 --set train.learning_rate=1e-6 --out run";
         let script = format!("trap '' HUP; exec {SARM} {train}");
         let mut child = Command::new("sh")
             .args(["-c", &script])

@@ -198,9 +198,10 @@ fn axes_of_one_and_flat_rows() {
         "showers.h5",
         "f['showers'] = np.zeros((20, 368)); f['incident_energies'] = np.ones((20, 1))",
     );
+    assert_eq!(read(&showers, &shaped(8, 46)).unwrap().images.len(), 20);
     let why = message(&showers, &ReadOptions::default());
     assert!(
-        why.contains("'showers' [20, 368]") && why.contains("--images showers --shape"),
+        why.contains("'showers'") && why.contains("368 voxels") && why.contains("--binning"),
         "{why}"
     );
     let cut = file(dir, "cut.h5", "f['image'] = v");

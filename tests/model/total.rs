@@ -178,7 +178,7 @@ fn images_come_to_the_total_that_is_given() {
     assert_eq!(lab.read("0.h5").images.nonzeros(), 0);
     lab.refuses(
         &format!("{generate} --count 20 --given signal=1,all=-5 --out no.h5"),
-        &["'all'", "-5 GeV", "must not be negative"],
+        &["'all'", "is -5,", "must not be negative"],
     );
     // Untold, the totals are those of the training images.
     lab.ok(&format!("{generate} --count 2000 --out drawn.h5"));

@@ -93,7 +93,7 @@ pub(super) fn size(
         Some((height, width)) => Ok(ImageSize { height, width }),
         None => wrong(
             format!("its showers are rows of {voxels} voxels, and nothing says how they are cut"),
-            "name the CaloChallenge's binning file with --binning",
+            "name the CaloChallenge's binning file with --binning, or say how a row is to be cut with --shape HEIGHTxWIDTH",
         ),
     }
 }
