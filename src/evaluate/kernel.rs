@@ -34,9 +34,10 @@ pub struct Kpd {
 /// Squared maximum mean discrepancy under the same kernel, of all events and without drawing any twice.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct KpdUnbiased {
-    /// The mean of the kernel over all pairs of different events. Unbiased, so for truth it is below 0 as often as above.
+    /// By the means of the kernel over all pairs of different events. Unbiased: of truth it is 0 on average, more often a little
+    /// below than far above.
     pub value: f64,
-    /// By the jackknife over groups of events.
+    /// By the jackknife over groups of events; about 0, where the distribution is skewed, it is a rough one.
     pub error: f64,
     /// Groups of either side, each left out once.
     pub groups: usize,

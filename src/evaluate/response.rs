@@ -410,11 +410,11 @@ fn verdict(w1: Option<f64>, floor: Option<f64>, spread: Option<f64>) -> Option<V
     Some(Verdict::of(w1?, floor?, spread?))
 }
 
-/// Where the truth's sum follows from the condition, and the generated one does not as well.
+/// Where the truth's sum follows from the condition, and the generated one is far from it.
 fn suggestion(condition: &str, quantities: &[Given]) -> Option<String> {
     let sum = quantities.iter().find(|q| q.quantity == "intensity")?;
     let correlation = sum.correlation.filter(|c| *c >= FOLLOWS)?;
-    (sum.verdict? > Verdict::AtTheFloor).then(|| {
+    (sum.verdict? == Verdict::Far).then(|| {
         format!(
             "the sum of an image nearly follows from '{condition}' (their correlation is {correlation:.3} in the truth); a \
              model with a total among its conditions ('total' under [condition] in its configuration) keeps to the sum that \

@@ -148,11 +148,15 @@ fn line(response: &Response, given: &Given) -> String {
     };
     let ratio = given.ratio.as_ref().map_or(String::new(), |r| {
         let GivenRatio { spread, .. } = r;
+        let floor = r
+            .w1_floor
+            .map_or(String::new(), |f| format!(", floor {f:.4}"));
         format!(
-            "; {} / {condition} {} (truth: {})",
+            "; {} / {condition} {} (truth: {}), W1 {:.4}{floor}",
             given.quantity,
             mean_and_width(spread.generated),
-            mean_and_width(spread.truth)
+            mean_and_width(spread.truth),
+            r.w1
         )
     });
     let unit = match given.unit.as_str() {

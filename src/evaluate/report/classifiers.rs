@@ -51,6 +51,8 @@ impl Classifiers {
         let data = Sides { truth, generated };
         let mut found = Self::default();
         let mut classes = Vec::new();
+        // Why a class that both sides hold has no images to train on.
+        let mut refused = None;
         for (number, (name, label)) in CLASSES.into_iter().enumerate() {
             let rows = data.map(|d| members(d, label));
             if rows.truth.is_empty() || rows.generated.is_empty() {
@@ -68,6 +70,9 @@ impl Classifiers {
                 [Err(why), _] | [_, Err(why)] => {
                     let reasons = &mut found.two_sample.reasons;
                     reasons.insert(name.to_string(), why.to_string());
+                    if name != "all" {
+                        refused = Some(why.to_string());
+                    }
                     found.two_sample.classes.insert(name.to_string(), None);
                 }
             }
@@ -99,9 +104,9 @@ impl Classifiers {
                 &mut |epoch| progress(None, epoch),
             )
             .map_err(|why| why.to_string()),
-            _ => Err((["signal", "background"].iter())
-                .find_map(|class| found.two_sample.reasons.get(*class).cloned())
-                .unwrap_or("signal and background are wanted on both sides".to_string())),
+            _ => {
+                Err(refused.unwrap_or("signal and background are wanted on both sides".to_string()))
+            }
         };
         found.transfer = test
             .map_err(|why| found.reasons.insert("transfer".to_string(), why))
