@@ -16,7 +16,7 @@ use crate::prior::Prior;
 use crate::run::train::{
     Ending, EpochMetrics, Observer, Summary, TrainError, TrainPlan, check_directory, train,
 };
-use crate::run::{forecast, room};
+use crate::run::{forecast, on_threads_of, room};
 
 /// Train a model on images.
 ///
@@ -118,7 +118,8 @@ impl Train {
         );
         let demand = forecast::training(config.as_ref(), &opened.devices, dataset.images.size())
             .map_err(TrainError::from)?;
-        let mut inspected = self.duplicates.inspect(&dataset)?;
+        // Other threads would have heaps of their own, beside those of the work.
+        let mut inspected = on_threads_of(&opened.devices, || self.duplicates.inspect(&dataset))?;
         let found = &inspected.found;
         let far = (found.pixels).and_then(|p| {
             let all = found.mean_sum * found.images as f64;

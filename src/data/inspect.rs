@@ -85,6 +85,46 @@ struct Part {
     sum: f64,
 }
 
+impl Part {
+    /// All images, a block each.
+    fn all(images: &SparseImages) -> Vec<Self> {
+        let count = images.len();
+        (0..count.div_ceil(BLOCK))
+            .into_par_iter()
+            .map(|b| Self::of(images, b * BLOCK..((b + 1) * BLOCK).min(count)))
+            .collect()
+    }
+
+    fn of(images: &SparseImages, block: std::ops::Range<usize>) -> Self {
+        let mut bins = vec![0u64; 1 << (31 - BIN)];
+        let mut part = Part {
+            bins: BTreeMap::new(),
+            smallest: f32::INFINITY,
+            largest: 0.0,
+            sum: 0.0,
+        };
+        for i in block {
+            for v in images.image(i).1 {
+                // Positive floats are in the order of their bits.
+                bins[(v.to_bits() >> BIN) as usize] += 1;
+                part.smallest = part.smallest.min(*v);
+                part.largest = part.largest.max(*v);
+                part.sum += f64::from(*v);
+            }
+        }
+        let filled = bins.into_iter().enumerate().filter(|(_, n)| *n > 0);
+        part.bins = filled.map(|(bin, n)| (bin as u32, n)).collect();
+        part
+    }
+}
+
+impl PixelRange {
+    /// Of all images; `None` where no pixel is nonzero.
+    pub fn of(images: &SparseImages) -> Option<Self> {
+        pixels(&Part::all(images))
+    }
+}
+
 /// The number of an image's content; equal ones have equal numbers.
 fn digest((index, value): (&[u16], &[f32])) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -121,11 +161,7 @@ impl Dataset {
     pub fn inspect(&self) -> Inspection {
         let images = &self.images;
         let count = images.len();
-        let blocks = count.div_ceil(BLOCK);
-        let parts: Vec<Part> = (0..blocks)
-            .into_par_iter()
-            .map(|b| self.part(b * BLOCK..((b + 1) * BLOCK).min(count)))
-            .collect();
+        let parts = Part::all(images);
         let lengths = || (0..count).map(|i| images.image(i).0.len());
         let places = |wanted: usize| {
             let found = lengths().enumerate().filter(move |(_, n)| *n == wanted);
@@ -142,28 +178,6 @@ impl Dataset {
             mean_sum: parts.iter().map(|p| p.sum).sum::<f64>() / count.max(1) as f64,
             pixels: pixels(&parts),
         }
-    }
-
-    fn part(&self, images: std::ops::Range<usize>) -> Part {
-        let mut bins = vec![0u64; 1 << (31 - BIN)];
-        let mut part = Part {
-            bins: BTreeMap::new(),
-            smallest: f32::INFINITY,
-            largest: 0.0,
-            sum: 0.0,
-        };
-        for i in images {
-            for v in self.images.image(i).1 {
-                // Positive floats are in the order of their bits.
-                bins[(v.to_bits() >> BIN) as usize] += 1;
-                part.smallest = part.smallest.min(*v);
-                part.largest = part.largest.max(*v);
-                part.sum += f64::from(*v);
-            }
-        }
-        let filled = bins.into_iter().enumerate().filter(|(_, n)| *n > 0);
-        part.bins = filled.map(|(bin, n)| (bin as u32, n)).collect();
-        part
     }
 
     /// Empty images of rows that were never written.

@@ -15,6 +15,7 @@ mod image_size;
 mod images;
 mod inspect;
 mod layout;
+mod names;
 #[cfg(feature = "hdf5")]
 mod numpy;
 mod options;
@@ -42,6 +43,7 @@ pub use image_size::ImageSize;
 pub use images::{MAX_PIXELS, SparseImages};
 pub use inspect::{Inspection, PixelRange, RowRange, Rows};
 pub use layout::{Layout, WriteOptions};
+pub(crate) use names::slip;
 pub use options::{FileOptions, ReadOptions};
 pub use overview::Overview;
 pub use select::{Selection, SelectionError};

@@ -1,6 +1,6 @@
 //! What a sample of images looks like, in numbers: for figures that show one sample.
 
-use super::SparseImages;
+use super::{PixelRange, SparseImages};
 
 /// Bins of the pixels' spectrum for each factor of ten.
 const BINS_PER_DECADE: f64 = 5.0;
@@ -18,8 +18,8 @@ pub struct Overview {
     pub zero_fraction: f64,
     /// Mean of each pixel over all images, row-major.
     pub mean: Vec<f64>,
-    /// Smallest, median and largest pixel that is not zero; `None` where all are.
-    pub pixels: Option<[f32; 3]>,
+    /// How large the pixels are that are not zero; `None` where all are.
+    pub pixels: Option<PixelRange>,
     /// Edges of the spectrum's bins, equal factors apart.
     pub spectrum_edges: Vec<f64>,
     spectrum: Vec<u64>,
@@ -41,8 +41,8 @@ impl Overview {
         for (pixel, value) in index.iter().zip(value) {
             mean[usize::from(*pixel)] += f64::from(*value) / n;
         }
-        let pixels = extent(value);
-        let [low, high] = pixels.map_or([1.0, 10.0], |[low, _, high]| [low, high].map(f64::from));
+        let pixels = PixelRange::of(images);
+        let [low, high] = pixels.map_or([1.0, 10.0], |p| [p.smallest, p.largest].map(f64::from));
         let spectrum_edges = factors(low.max(high * 10f64.powf(-MOST_DECADES)), high);
         let sums = images.totals();
         let most = sums.iter().copied().fold(0.0, f32::max);
@@ -81,20 +81,6 @@ impl Overview {
     }
 }
 
-/// Smallest, median and largest of `values`; `None` where there are none.
-fn extent(values: &[f32]) -> Option<[f32; 3]> {
-    let mut values = values.to_vec();
-    let middle = values.len() / 2;
-    if values.is_empty() {
-        return None;
-    }
-    let (below, median, above) = values.select_nth_unstable_by(middle, f32::total_cmp);
-    let median = *median;
-    let low = below.iter().copied().fold(median, f32::min);
-    let high = above.iter().copied().fold(median, f32::max);
-    Some([low, median, high])
-}
-
 /// Edges from below `low` to above `high`, at whole parts of a decade.
 fn factors(low: f64, high: f64) -> Vec<f64> {
     let first = (low.log10() * BINS_PER_DECADE).floor() as i32;
@@ -127,7 +113,9 @@ mod tests {
         images.push([]);
         let seen = Overview::of(&images, 2);
         assert_eq!((seen.images, seen.first.len()), (3, 2));
-        assert_eq!(seen.pixels, Some([1e-20, 3.0, 5.0]));
+        let pixels = seen.pixels.unwrap();
+        assert_eq!((pixels.smallest, pixels.largest), (1e-20, 5.0));
+        assert!((pixels.median / 3.0 - 1.0).abs() < 5e-3);
         assert!((seen.mean[4] - 8.0 / 3.0).abs() < 1e-12);
         assert!((seen.zero_fraction - 15.0 / 18.0).abs() < 1e-12);
         assert!((seen.spectrum().iter().sum::<f64>() - BINS_PER_DECADE).abs() < 1e-9);

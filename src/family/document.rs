@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::config::{Mistakes, line_at};
 use super::{ConfigError, Setting};
+use crate::data::slip;
 
 /// More mistakes than this are not told: the first ones will do.
 const MOST: usize = 20;
@@ -224,9 +225,10 @@ fn explained(message: &str) -> String {
 
 /// The one of `names` that a slip of the hand makes into `name`.
 pub(super) fn near<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let distance = |other: &str| strsim::damerau_levenshtein(name, other);
-    let nearest = names.min_by_key(|other| distance(other))?;
-    (distance(nearest) <= 1 + name.len() / 4).then_some(nearest)
+    let slips = names.filter_map(|other| Some((slip(name, other)?, other)));
+    slips
+        .min_by_key(|(steps, _)| *steps)
+        .map(|(_, other)| other)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub use checkpoint::Checkpoint;
 use crate::device::Devices;
 
 /// `work` on the threads of `devices`, where these are the processor's.
-fn on_threads_of<T: Send>(devices: &Devices, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn on_threads_of<T: Send>(devices: &Devices, work: impl FnOnce() -> T + Send) -> T {
     match devices {
         Devices::Cpu(cpu) => cpu.pool().install(work),
         Devices::Cards(_) => work(),

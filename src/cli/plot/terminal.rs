@@ -31,10 +31,10 @@ pub fn overview(sample: &Overview, unit: &Unit, columns: usize, colour: bool) ->
         size.1,
         100.0 * sample.zero_fraction
     );
-    if let Some([low, median, high]) = sample.pixels {
+    if let Some(p) = &sample.pixels {
         text += &format!(
-            "pixels from {low:.3e} to {high:.4} {unit}, median {median:.4}; mean sum of an image {:.4} {unit}\n",
-            sample.mean_sum
+            "pixels from {:.3e} to {:.4} {unit}, median {:.4}; mean sum of an image {:.4} {unit}\n",
+            p.smallest, p.largest, p.median, sample.mean_sum
         );
     }
     let average = Cells::new(size, &sample.mean);

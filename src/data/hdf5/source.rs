@@ -19,7 +19,7 @@ use super::reason;
 use super::table::{Data, Table, Type};
 use super::types::kind;
 use crate::data::element::Element;
-use crate::data::{DataError, numpy, split};
+use crate::data::{DataError, numpy, slip, split};
 
 /// Elements read at once, unless a chunk holds more.
 pub(super) const BLOCK: usize = 1 << 20;
@@ -427,5 +427,5 @@ fn near(name: &str, other: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or(name);
     let (a, b) = (name.to_lowercase(), other.to_lowercase());
     let part = a.len().min(b.len()) >= 3 && (a.contains(&b) || b.contains(&a));
-    part || strsim::jaro_winkler(&a, &b) > 0.85
+    part || slip(&a, &b).is_some()
 }

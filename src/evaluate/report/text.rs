@@ -1,5 +1,7 @@
 //! Numbers and names as they stand on a page.
 
+use crate::data::grouped;
+
 /// Text as HTML.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -15,17 +17,9 @@ pub(super) fn escape(text: &str) -> String {
     out
 }
 
-/// "120 000".
+/// "120 000": groups of three, which no line break parts.
 pub(super) fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push('\u{202f}');
-        }
-        out.push(c);
-    }
-    out
+    grouped(n as u64).replace(' ', "\u{202f}")
 }
 
 /// "0.143 ± 0.021": the error with two digits, the value to the same place.
