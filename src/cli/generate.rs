@@ -57,8 +57,9 @@ pub struct Generate {
     /// Output file (HDF5). Directories that lead to it are made.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Layout of the output: dense (LAGAN, gzip), sparse (CSR; smaller and faster) or calochallenge (showers in MeV, for the
-    /// CaloChallenge's evaluation).
+    /// Layout of the output: dense (LAGAN, gzip), sparse (CSR; smaller and faster) or calochallenge.
+    ///
+    /// calochallenge writes showers in MeV, for the CaloChallenge's evaluation.
     #[arg(long, default_value = "dense")]
     layout: Layout,
     /// Conditions that all images share; the model draws the ones left out.
@@ -99,8 +100,10 @@ pub struct Generate {
     /// What the card's driver takes is not counted. It does not change the images.
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes)]
     max_memory: Option<u64>,
-    /// Limit on the disk space for the output and, until it is complete, its journal: 4GiB, 512MiB, or bytes [default: all
-    /// free space]. A run that will need more is refused after its first images.
+    /// Limit on the disk space of the run: 4GiB, 512MiB, or bytes [default: all free space].
+    ///
+    /// It counts the output and, until that is complete, its journal. A run that will need more is refused after its first
+    /// images.
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes)]
     max_disk: Option<u64>,
     /// Continue an unfinished run with the same options.

@@ -80,8 +80,10 @@ impl FileArguments {
 /// Changes of a configuration.
 #[derive(clap::Args, Clone, Default)]
 pub(super) struct Settings {
-    /// Change one value of the configuration, in TOML: train.learning_rate=1e-3, stage.0.units_per_pixel=4. May be repeated;
-    /// docs/configuration.md lists the keys.
+    /// Change one value of the configuration, in TOML: train.learning_rate=1e-3.
+    ///
+    /// A number in a key counts from 0 in a list: stage.0.units_per_pixel=4. May be repeated; docs/configuration.md lists the
+    /// keys.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<Setting>,
 }
@@ -114,8 +116,9 @@ impl Settings {
 /// How a calorimeter is cut into voxels.
 #[derive(clap::Args, Clone)]
 pub(super) struct BinningArguments {
-    /// Binning file of the CaloChallenge (XML): its showers become images of layers x voxels or, where the layers differ, of
-    /// one row.
+    /// Binning file of the CaloChallenge (XML).
+    ///
+    /// Its showers become images of layers x voxels or, where the layers differ, of one row.
     #[arg(long, value_name = "FILE")]
     pub binning: Option<PathBuf>,
     /// Particle of the binning file, where it has several: photon, pion, electron.

@@ -29,8 +29,10 @@ pub struct Score {
     /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd.
     #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
-    /// HDF5 or numpy file of images. Several files are treated as one; so are all that a quoted pattern matches, 'part_*.h5'.
-    /// FILE:/group/name names a data set of the file.
+    /// HDF5 or numpy file of images; several are treated as one.
+    ///
+    /// All that a quoted pattern matches are one data set too, 'part_*.h5'. FILE:/group/name names a data
+    /// set of the file.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     #[command(flatten)]

@@ -32,8 +32,10 @@ use crate::run::{forecast, on_threads_of, room};
     after_help = "Example:\n  sarm train --data jets.h5 --select signal=1 --config configs/paper/jets-dc.toml --out runs/w"
 )]
 pub struct Train {
-    /// HDF5 or numpy file of images. Several files are treated as one; so are all that a quoted pattern matches, 'part_*.h5'.
-    /// FILE:/group/name names a data set of the file.
+    /// HDF5 or numpy file of images; several are treated as one.
+    ///
+    /// All that a quoted pattern matches are one data set too, 'part_*.h5'. FILE:/group/name names a data
+    /// set of the file.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     #[command(flatten)]

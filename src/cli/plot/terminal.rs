@@ -33,7 +33,7 @@ pub fn overview(sample: &Overview, unit: &Unit, columns: usize, colour: bool) ->
     );
     if let Some(p) = &sample.pixels {
         text += &format!(
-            "pixels from {:.3e} to {:.4} {unit}, median {:.4}; mean sum of an image {:.4} {unit}\n",
+            "pixels {:.3e} to {:.4} {unit}, median {:.4}; mean sum {:.4} {unit}\n",
             p.smallest, p.largest, p.median, sample.mean_sum
         );
     }
