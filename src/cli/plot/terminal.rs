@@ -156,9 +156,8 @@ fn spectrum(sample: &Overview, unit: &Unit) -> String {
             false => 0.0,
         };
         let bar = "#".repeat(length.clamp(0.0, BAR).round() as usize);
-        text += &format!("  from 1e{decade:<3} {unit}  {n:<10.4}  {bar}")
-            .trim_end()
-            .to_string();
+        let line = format!("  from 1e{decade:<3} {unit}  {n:<10.4}  {bar}");
+        text += line.trim_end();
         text += "\n";
     }
     text
