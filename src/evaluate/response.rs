@@ -15,6 +15,18 @@ use super::{EvaluateError, Sides};
 use crate::data::Dataset;
 use crate::physics::ImageObservables;
 
+/// Part of the truth that may lie in bins which the generator leaves empty.
+const MOST_EMPTY: f64 = 0.1;
+/// Bins of a condition, and a place for the ratio: what a stream of random numbers is needed for.
+const PLACES: u32 = 32;
+/// Conditions that have streams of their own.
+const CONDITIONS: u32 = 64;
+
+/// The first stream of random numbers of condition `number` in class number `class`: above those of observables and classes.
+fn stream(class: u32, number: u32) -> u32 {
+    (1 << 20) + (class * CONDITIONS + number % CONDITIONS) * QUANTITIES.len() as u32 * PLACES
+}
+
 /// How far a distance is from what truth against truth would give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Verdict {
@@ -202,8 +214,7 @@ impl<'a> Responses<'a> {
                     members,
                     weights,
                     resampling,
-                    // Streams of observables end below, those of classes begin above.
-                    stream: 1 << 10 | class << 14 | (number as u32 & 0xf) << 8,
+                    stream: stream(class, number as u32),
                 };
                 events.response()
             })
@@ -254,7 +265,7 @@ impl Events<'_> {
         found.quantities = (QUANTITIES.par_iter().enumerate())
             .filter_map(|(k, name)| {
                 let observable = OBSERVABLES.iter().find(|o| o.name == *name)?;
-                Some(self.given(observable, &bins, self.stream + ((k as u32) << 5)))
+                Some(self.given(observable, &bins, self.stream + k as u32 * PLACES))
             })
             .collect();
         found.suggestion = suggestion(self.column.name, &found.quantities);
@@ -280,6 +291,10 @@ impl Events<'_> {
             })
         };
         let all: f64 = used().map(|(count, _)| count).sum();
+        let events =
+            |of: &mut dyn Iterator<Item = &GivenBin>| of.map(|b| b.count.truth).sum::<usize>();
+        let left_empty = events(&mut found.iter().filter(|bin| bin.count.generated < 2));
+        let truth = events(&mut found.iter());
         let mean = |of: &dyn Fn((f64, f64, f64)) -> f64, power: i32| {
             (all > 0.0).then(|| {
                 used()
@@ -292,8 +307,14 @@ impl Events<'_> {
         let w1_floor_std = mean(&|b| b.2, 2).map(f64::sqrt);
         let correlation = self.correlation(&values.truth);
         let grows = correlation.is_some_and(|c| c > GROWS) && observable.name != "multiplicity";
-        let ratio = grows.then(|| self.ratio(&values, stream + 31)).flatten();
-        let by_bins = verdict(w1, w1_floor, w1_floor_std);
+        let ratio = grows
+            .then(|| self.ratio(&values, stream + PLACES - 1))
+            .flatten();
+        // A bin that the generator leaves empty has no distance, and is no agreement.
+        let by_bins = match left_empty as f64 > MOST_EMPTY * truth as f64 {
+            true => Some(Verdict::Far),
+            false => verdict(w1, w1_floor, w1_floor_std),
+        };
         Given {
             quantity: observable.name.to_string(),
             unit: observable.unit.to_string(),
@@ -486,6 +507,7 @@ fn binned(values: &[f32], edges: &[f64]) -> (Vec<Vec<usize>>, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::resample::class_stream;
 
     #[test]
     fn few_values_have_a_bin_each_and_many_have_equal_shares() {
@@ -503,6 +525,19 @@ mod tests {
         assert!(bins.iter().all(|b| b.len() == 250));
         assert!(edges(&[3.0; 100]).unwrap_err().contains("the same"));
         assert!(edges(&[3.0; 10]).unwrap_err().contains("wants 20"));
+    }
+
+    #[test]
+    fn random_numbers_are_those_of_nobody_else() {
+        let mut seen = std::collections::BTreeSet::new();
+        for class in 0..3 {
+            seen.insert(class_stream(class));
+            for number in 0..CONDITIONS {
+                for place in 0..QUANTITIES.len() as u32 * PLACES {
+                    assert!(seen.insert(stream(class, number) + place));
+                }
+            }
+        }
     }
 
     #[test]

@@ -186,6 +186,11 @@ pub fn evaluate_showers(
     let halves = halves(seed, class_stream(0), truth.images.len());
     let of = Compared { halves: &halves };
     let mut reasons = Reasons::new();
+    if truth.weights.is_some() || generated.weights.is_some() {
+        let why = "not used: showers are compared without weights";
+        log::warn!("the event weights are {why} in the section on the calorimeter");
+        reasons.insert("weights".into(), why.into());
+    }
 
     let radius = |place: usize| binning.layers[place].r_edges.last().copied().unwrap_or(1.0);
     let layers = (0..binning.layers.len())
@@ -210,7 +215,7 @@ pub fn evaluate_showers(
                 generated: ratios(&showers.generated, &incident.generated),
             };
             if matches!(kind, Kind::Photon | Kind::Pion) {
-                energy_ratio_at = at_energies(kind, &ratio, &incident);
+                energy_ratio_at = at_energies(kind, &ratio, &incident, seed);
             }
             let (metrics, comparison) = of.compare(&ratio, &linear(0.5, 1.5, 100), "");
             histograms.energy_ratio = Some(comparison);
@@ -243,7 +248,12 @@ fn ratios(showers: &Showers, incident: &[f64]) -> Vec<f64> {
 }
 
 /// The energy ratio between each of the challenge's fifteen energies and twice it.
-fn at_energies(kind: Kind, ratio: &Sides<Vec<f64>>, incident: &Sides<Vec<f64>>) -> Vec<AtEnergy> {
+fn at_energies(
+    kind: Kind,
+    ratio: &Sides<Vec<f64>>,
+    incident: &Sides<Vec<f64>>,
+    seed: u64,
+) -> Vec<AtEnergy> {
     (0..15)
         .filter_map(|i| {
             let energy = f64::from(1u32 << (8 + i));
@@ -264,7 +274,7 @@ fn at_energies(kind: Kind, ratio: &Sides<Vec<f64>>, incident: &Sides<Vec<f64>>) 
             if chosen.truth.is_empty() || chosen.generated.is_empty() {
                 return None;
             }
-            let halves = halves(0, class_stream(1 + i), chosen.truth.len());
+            let halves = halves(seed, class_stream(1 + i), chosen.truth.len());
             let of = Compared { halves: &halves };
             Some(AtEnergy {
                 incident_mev: energy,

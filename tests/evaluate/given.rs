@@ -381,3 +381,22 @@ fn reports_of_earlier_programs_are_read() {
     assert_eq!((old.meta.format, old.response.len()), (1, 0));
     assert_eq!(old.features["all"].distances.kpd_unbiased, None);
 }
+
+/// A generator that never draws the upper half of the energies does not agree there.
+#[test]
+fn bins_that_stay_empty_are_no_agreement() {
+    let truth = calorimeter(2000, 1, 0.85, 0.05);
+    let mut generated = calorimeter(4000, 2, 0.85, 0.05);
+    let low: Vec<usize> = (0..4000)
+        .filter(|i| generated.columns["energy"][*i] < 60.0)
+        .collect();
+    let energies = low.iter().map(|i| generated.columns["energy"][*i]);
+    let energies: Vec<f32> = energies.collect();
+    generated.images = generated.images.gather(low.iter().copied());
+    generated.rows.truncate(low.len());
+    generated.columns.insert("energy".into(), energies);
+    let found = evaluate(&truth, &generated, &quick()).unwrap();
+    for of in &found.classes[0].responses[0].quantities {
+        assert_eq!(of.verdict, Some(Verdict::Far), "{}", of.quantity);
+    }
+}

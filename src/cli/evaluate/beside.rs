@@ -1,7 +1,7 @@
 //! What two data sets have to say of each other before they are compared.
 
 use crate::data::{Dataset, grouped};
-use crate::evaluate::Sides;
+use crate::evaluate::{Sides, WeightSummary};
 
 /// Half-width, in decades, of what passes for a power of ten.
 const NEAR: f64 = 0.08;
@@ -77,19 +77,23 @@ fn uneven(truth: &Dataset, generated: &Dataset) -> Option<String> {
     let signal = |data: &Dataset| {
         let labels = data.columns.get("signal")?;
         let weight = |i: usize| data.weights.as_ref().map_or(1.0, |w| f64::from(w[i]));
-        let n: f64 = (0..labels.len()).map(weight).sum();
+        let known = match &data.weights {
+            Some(weights) => WeightSummary::of(weights),
+            None => WeightSummary::ones(labels.len()),
+        };
         let hits = labels.iter().enumerate().filter(|(_, s)| **s == 1.0);
-        (n > 0.0).then(|| (hits.map(|(i, _)| weight(i)).sum::<f64>(), n))
+        let hits: f64 = hits.map(|(i, _)| weight(i)).sum();
+        (known.sum > 0.0 && known.effective > 0.0).then(|| (hits / known.sum, known.effective))
     };
     let ((a, of_a), (b, of_b)) = (signal(truth)?, signal(generated)?);
-    let both = (a + b) / (of_a + of_b);
+    let both = ((a * of_a + b * of_b) / (of_a + of_b)).clamp(0.0, 1.0);
     let chance = (both * (1.0 - both) * (1.0 / of_a + 1.0 / of_b)).sqrt();
-    let apart = (a / of_a - b / of_b).abs();
+    let apart = (a - b).abs();
     (apart > UNEVEN && apart > 4.0 * chance).then(|| {
         format!(
             "{:.1} % of the true images are signal and {:.1} % of the generated: what is said of all together partly tells the classes apart and not the generator; select a class, or look at each",
-            100.0 * a / of_a,
-            100.0 * b / of_b
+            100.0 * a,
+            100.0 * b
         )
     })
 }

@@ -325,7 +325,10 @@ pub fn write_columns(
 /// # Errors
 /// [`DataError::Write`] where HDF5 has too little memory.
 pub fn packed_bytes(images: &SparseImages) -> Result<u64, DataError> {
-    let path = Path::new("memory");
+    // Several may be measured at a time, and libhdf5 knows files in memory by their names.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let name = format!("memory-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let path = Path::new(&name);
     let measure = || -> hdf5::Result<u64> {
         let mut options = hdf5::File::with_options();
         options.with_fapl(|access| access.file_locking(false).core_filebacked(false));
