@@ -63,6 +63,13 @@ impl Compare {
             write_atomically(out, &picture.bytes(&loss_curves(&curves), out)?)?;
             global.say(format!("picture: {}", out.display()));
         }
+        let mut truths = sides.iter().filter_map(|s| s.truth.as_ref());
+        let first = truths.next();
+        if truths.any(|truth| Some(truth) != first) {
+            log::warn!(
+                "the reports compare with different truths (each has its own floors and classes); evaluate all with one truth"
+            );
+        }
         match self.json {
             true => print_json(&sides),
             false => print(&table(&sides)),
@@ -131,6 +138,21 @@ fn table(sides: &[Side]) -> String {
         });
         rows.section(&format!("W1 in floors, {class}"), lines.collect());
     }
+    let classes: BTreeSet<&String> = sides.iter().flat_map(|s| s.fpd.keys()).collect();
+    let lines = classes.into_iter().map(|class| {
+        let cell = |s: &Side| s.fpd.get(class).map(|[v, e]| format!("{v:.3} +- {e:.3}"));
+        (class.clone(), of(&cell))
+    });
+    rows.section("Frechet physics distance x 1000", lines.collect());
+    let classes: BTreeSet<&String> = sides.iter().flat_map(|s| s.average_image.keys()).collect();
+    let lines = classes.into_iter().map(|class| {
+        let cell = |s: &Side| s.average_image.get(class).map(|v| format!("{v:.4}"));
+        (class.clone(), of(&cell))
+    });
+    rows.section(
+        "average image, largest difference of a pixel",
+        lines.collect(),
+    );
     let classes: BTreeSet<&String> = sides.iter().flat_map(|s| s.auc.keys()).collect();
     let lines = classes.into_iter().map(|class| {
         let cell = |s: &Side| s.auc.get(class).map(|[v, e]| format!("{v:.3} +- {e:.3}"));

@@ -320,7 +320,7 @@ fn forecast(progress: &generate::Progress, disk: &DiskUse, took: Duration) -> St
     let drawn = (progress.done - progress.replayed).max(1) as f64;
     let left = (progress.total - progress.done) as f64;
     format!(
-        "about {} for {} images, {} more on the disk until they are complete; done in about {}",
+        "about {} for {} images, {} more on the disk until they are complete; about {} left",
         room::size(disk.output),
         grouped(progress.total),
         room::size(disk.peak - disk.output),

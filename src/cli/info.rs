@@ -138,6 +138,8 @@ struct DataFile<'a> {
 #[derive(serde::Serialize)]
 struct Inspected {
     unit: data::Unit,
+    /// Whether GeV were assumed, since the file names no unit.
+    unit_assumed: bool,
     inspection: data::Inspection,
     /// What is read in another way than it stands in the file.
     remarks: Vec<String>,
@@ -165,6 +167,7 @@ fn inspect(
     warnings.extend(dataset.remarks(&inspection));
     Ok(Some(Inspected {
         unit: dataset.about.unit,
+        unit_assumed: dataset.about.unit_assumed,
         inspection,
         remarks: dataset.about.remarks,
         warnings,
@@ -267,6 +270,9 @@ fn data_text(s: &data::FileSummary, inspected: Option<&Inspected>) -> String {
             "sum         {:.5} {} an image, on average\n",
             i.inspection.mean_sum, i.unit
         );
+        if i.unit_assumed {
+            text += "unit        GeV is assumed: the file names none; give --scale if the sums are not right\n";
+        }
         for remark in &i.remarks {
             text += &format!("read as     {remark}\n");
         }

@@ -180,6 +180,12 @@ impl Duplicates {
             found.images,
             began.elapsed().as_secs_f64()
         );
+        if found.images > 0 && found.empty.count == found.images {
+            anyhow::bail!(
+                "all {} images are empty (no pixel is above 0); check that the file was written to the end, with sarm info",
+                crate::data::grouped(found.images as u64)
+            );
+        }
         let mut warnings = dataset.about.warnings.clone();
         if let Some(first) = found.twice.first() {
             let more = match found.twice.len() - 1 {

@@ -271,6 +271,13 @@ impl Observer for Talk {
         self.interrupt.signal().is_some()
     }
 
+    fn learns_prior(&mut self, names: &[String]) {
+        self.global.say(format!(
+            "learning how the conditions are distributed ({})",
+            names.join(", ")
+        ));
+    }
+
     fn prior(&mut self, prior: &Prior, took: Duration) {
         let names: Vec<&str> = prior.names().collect();
         self.global.say(format!(

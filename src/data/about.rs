@@ -9,6 +9,8 @@ use super::{DataError, Dataset, Unit};
 pub struct About {
     /// Unit of the pixels.
     pub unit: Unit,
+    /// Whether nothing said so, and GeV were assumed.
+    pub unit_assumed: bool,
     /// Columns that a file holds as texts: the names, in the order of the numbers 0, 1, .. that they are read as.
     pub names: BTreeMap<String, Vec<String>>,
     /// What was read in another way than it stands in a file, a sentence each.

@@ -25,6 +25,7 @@ fn runs_and_reports_stand_side_by_side() {
     // Only one of them has a report.
     assert_eq!(row("jet_pt")[1], "-");
     assert!(row("jet_pt")[0].parse::<f64>().unwrap() > 0.0);
+    assert!(text.contains("average image"), "{text}");
     let svg = std::fs::read_to_string(lab.path("losses.svg")).unwrap();
     assert!(svg.contains(">other<"), "the legend names the runs");
 

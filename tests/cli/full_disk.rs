@@ -109,7 +109,7 @@ fn space_is_foretold() {
         assert_eq!(lab.names("."), before, "nothing is left");
         let said = String::from_utf8(lab.ok(&format!("{line} --max-disk 1GiB")).stderr).unwrap();
         let foretold = said.lines().find(|l| l.starts_with("about ")).unwrap();
-        // `about 2.1 MB for 40 000 images, 900 kB more on the disk until they are complete; done in about 3 s`
+        // `about 2.1 MB for 40 000 images, 900 kB more on the disk until they are complete; about 3 s left`
         let words: Vec<&str> = foretold.split(' ').collect();
         let unit = |word: &str| match word {
             "kB" => 1e3,
@@ -122,7 +122,10 @@ fn space_is_foretold() {
         let apart = (is - output).abs();
         assert!(apart < 0.15 * is + 500e3, "{layout}: {is}, {foretold}");
         assert!(foretold.contains("for 40 000 images, "), "{foretold}");
-        assert!(foretold.contains("; done in about "), "{foretold}");
+        assert!(
+            foretold.contains(" until they are complete; about "),
+            "{foretold}"
+        );
         fs::remove_file(lab.path("g.h5")).unwrap();
     }
 }

@@ -30,6 +30,12 @@ pub struct Side {
     pub settings: BTreeMap<String, String>,
     /// W1 in floors, by class and observable.
     pub floors: BTreeMap<String, BTreeMap<String, f64>>,
+    /// Frechet physics distance times 1000 and its error, by class.
+    pub fpd: BTreeMap<String, [f64; 2]>,
+    /// Largest difference of the average images, by class.
+    pub average_image: BTreeMap<String, f64>,
+    /// Files and selections of the truth that it was compared with.
+    pub truth: Option<String>,
     /// AUC of the two-sample test and its error, by class.
     pub auc: BTreeMap<String, [f64; 2]>,
 }
@@ -108,6 +114,23 @@ impl Side {
             .with_context(|| format!("cannot read '{}'", path.display()))?;
         let report: MetricsFile = serde_json::from_str(&text)
             .with_context(|| format!("'{}' is no report of this program", path.display()))?;
+        let meta = &report.meta;
+        let selected = meta.selection.truth.join(" and ");
+        self.truth = Some(
+            format!("{} {selected}", meta.files.truth)
+                .trim()
+                .to_string(),
+        );
+        for (class, features) in &report.features {
+            if let Some(fpd) = &features.distances.fpd {
+                let found = [fpd.value, fpd.error].map(|v| 1e3 * v);
+                self.fpd.insert(class.clone(), found);
+            }
+        }
+        for (class, images) in &report.images {
+            let most = images.distances.mean_image_max_abs_difference;
+            self.average_image.insert(class.clone(), most);
+        }
         for (class, observables) in &report.classes {
             let floors = observables.iter().filter_map(|(name, m)| {
                 let floors = m.w1? / m.w1_floor.filter(|f| *f > 0.0)?;

@@ -22,7 +22,8 @@ pub(super) enum Found {
 /// Nothing that could be images, or several things.
 pub(super) fn images(source: &Source, options: &FileOptions) -> Result<Found, DataError> {
     // What is named with the file is meant for this file alone.
-    if let Some(name) = source.named.as_ref().or(options.images.as_ref()) {
+    let asked = (options.images.as_ref()).filter(|name| !options.where_present || source.has(name));
+    if let Some(name) = source.named.as_ref().or(asked) {
         let name = name.trim_matches('/');
         if !source.is_group(name) {
             let table = source.table(name)?;

@@ -8,19 +8,8 @@ use super::table::{Data, Part, Table};
 use super::units;
 use crate::data::{About, DataError, ReadOptions, Run, SparseImages, Unit};
 
-/// Names of columns that look like event weights.
-const WEIGHTS: [&str; 10] = [
-    "weight",
-    "weights",
-    "event_weight",
-    "event_weights",
-    "eventweight",
-    "mc_weight",
-    "mcweight",
-    "gen_weight",
-    "genweight",
-    "wgt",
-];
+/// Ends of the names of columns that look like event weights: `weight`, `mc_weight`, `evt_wgt`.
+const WEIGHTS: [&str; 4] = ["weight", "weights", "wgt", "wgts"];
 
 /// Say how `column`, called `name` here, is read, and keep the names that its numbers stand for.
 pub(super) fn describe(source: &Source, name: &str, column: &Column, about: &mut About) {
@@ -42,7 +31,10 @@ pub(super) fn weights(
 ) -> Result<Option<Vec<f32>>, DataError> {
     let named = options.file.weights.as_ref();
     let Some(name) = named.filter(|name| !options.file.where_present || source.has(name)) else {
-        let is_weight = |name: &&str| WEIGHTS.contains(&name.to_ascii_lowercase().as_str());
+        let is_weight = |name: &&str| {
+            let name = name.to_ascii_lowercase();
+            WEIGHTS.iter().any(|end| name.ends_with(end))
+        };
         if named.is_none()
             && let Some(name) = source.beside().iter().find(|n| is_weight(&n.as_str()))
         {
@@ -88,12 +80,22 @@ pub(super) fn pixels(
     };
     let factor = match (options.file.scale, said) {
         (Some(scale), _) => {
+            let conditions = match options.columns.as_slice() {
+                [] => String::new(),
+                names => format!(
+                    "; {} is not, but for what its own units say",
+                    names.join(", ")
+                ),
+            };
             about.remarks.push(format!(
-                "pixels of '{path}' are multiplied by {scale} to be GeV"
+                "pixels of '{path}' are multiplied by {scale} to be GeV{conditions}"
             ));
             scale
         }
-        (None, None) => 1.0,
+        (None, None) => {
+            about.unit_assumed = true;
+            1.0
+        }
         (None, Some(text)) => match Unit::parse(&text) {
             Some((unit, factor)) => {
                 if factor != 1.0 {

@@ -221,6 +221,8 @@ pub struct EpochMetrics {
 pub trait Observer {
     /// Training starts, or goes on, at `epoch` (from 0) with `images` images to train on.
     fn start(&mut self, _model: &dyn Model, _images: [usize; 2], _epoch: usize) {}
+    /// The distribution of these conditions is about to be learnt, which may take as long as an epoch.
+    fn learns_prior(&mut self, _names: &[String]) {}
     /// The distribution of the conditions was learnt in `took`.
     fn prior(&mut self, _prior: &Prior, _took: Duration) {}
     /// `images` images of `epoch` (from 0) were seen, their NLL so far `nll`.

@@ -162,6 +162,9 @@ impl Run {
                     .map(|name| column(&columns, name, rows.len() + held.len()))
                     .collect::<Result<Vec<_>, _>>()?;
                 let of_rows = weights.as_ref().map(|w| &w.of_rows[..]);
+                if !conditions.names.is_empty() {
+                    observer.learns_prior(&conditions.names);
+                }
                 let prior = on_threads_of(devices, || {
                     learn(conditions, &columns, of_rows, [&rows, &held], training.seed)
                 })?;
