@@ -7,8 +7,8 @@ use crate::conditions::ConditionConfig;
 use crate::conditions::{ConditionedImages, Conditions};
 use crate::data::SparseImages;
 use crate::families::sarm::Engine;
-use crate::families::sarm::Statistics;
 use crate::families::sarm::cpu::CpuEngine;
+use crate::families::sarm::{Sarm, StageTensor, Statistics};
 use crate::family::EngineError;
 use crate::family::{ConfigError, TrainConfig};
 use crate::nn::adam::Rates;
@@ -23,6 +23,8 @@ const STEPS: usize = 3000;
 const PASSES: (usize, usize) = (4, 200);
 /// Passes without a better likelihood after which it ends.
 const PATIENCE: usize = 10;
+/// Steps of a density given other numbers, all of which are made: it gains most from the last, smallest ones.
+const STEPS_GIVEN_NUMBERS: usize = 1500;
 const BATCH: usize = 256;
 const MOST_THREADS: usize = 8;
 /// A value that more than this fraction of the images share is a peak that pieces smear.
@@ -78,12 +80,12 @@ pub fn learn(
     };
     // The densities are too small for a card, or for many threads, to be worth their while.
     let engine = CpuEngine::new(rayon::current_num_threads().min(MOST_THREADS))?;
-    let mut before = labels;
+    let (labels, mut before) = (labels.len(), labels);
     for place in others {
         let density = fit_density(
             conditions,
             (columns, weights),
-            &before,
+            (&before, labels),
             place,
             [train, held],
             seed,
@@ -131,11 +133,11 @@ fn count(
     }
 }
 
-/// The density of condition `place` given the conditions `before`.
+/// The density of condition `place` given the conditions `before`, the first `labels` of which are labels.
 fn fit_density(
     condition: &ConditionConfig,
     (columns, weights): (&[&[f32]], Option<&[f32]>),
-    before: &[usize],
+    (before, labels): (&[usize], usize),
     place: usize,
     [train, held]: [&[u32]; 2],
     seed: u64,
@@ -185,6 +187,14 @@ fn fit_density(
     };
     let statistics = Statistics::of(&images, &rows);
     network.initialise(seed, &statistics, 0.0);
+    let given_numbers = before.len() > labels;
+    let (steps, patience) = match given_numbers {
+        true => (STEPS_GIVEN_NUMBERS, usize::MAX),
+        false => (STEPS, PATIENCE),
+    };
+    if given_numbers {
+        smooth_levels(&mut network, &images, learnt as usize);
+    }
     let data = Arc::new(ConditionedImages {
         images,
         conditions: Conditions::new(before.len(), given),
@@ -212,7 +222,7 @@ fn fit_density(
         }
     };
     let plan = TrainConfig {
-        epochs: (STEPS / rows.len().div_ceil(BATCH)).clamp(PASSES.0, PASSES.1),
+        epochs: (steps / rows.len().div_ceil(BATCH)).clamp(PASSES.0, PASSES.1),
         learning_rate: 5e-3,
         schedule: Schedule::Cosine,
         ..TrainConfig::default()
@@ -220,7 +230,7 @@ fn fit_density(
     let (mut best, mut best_epoch) = (f64::INFINITY, 0);
     for epoch in 0..plan.epochs {
         // Few images are soon learnt by heart.
-        if epoch - best_epoch > PATIENCE {
+        if epoch - best_epoch > patience {
             break;
         }
         let rates = Rates {
@@ -243,6 +253,50 @@ fn fit_density(
         range,
         model: network,
     })
+}
+
+/// Let the map from latents to levels start from waves along the pieces rather than from chance: pieces that lie side by side
+/// then answer alike to what is given, and the outermost ones, too rare to learn that by themselves, are as improbable far
+/// from where they occur as their neighbours.
+fn smooth_levels(network: &mut Sarm, images: &SparseImages, learnt: usize) {
+    let Some(place) = (network.tensors.iter()).position(|t| t.tensor == StageTensor::LevelsWeight)
+    else {
+        return;
+    };
+    let (pieces, latents) = (
+        network.tensors[place].rows(),
+        network.tensors[place].columns(),
+    );
+    let mut images_of = vec![0usize; pieces];
+    for row in 0..learnt {
+        // Pixel 0, the smallest value itself, is no level.
+        let piece = (images.image(row).1.first()).map_or(0, |pixel| *pixel as usize);
+        if let Some(n) = piece.checked_sub(1).and_then(|i| images_of.get_mut(i)) {
+            *n += 1;
+        }
+    }
+    let all = images_of.iter().sum::<usize>().max(1) as f64;
+    let mut below = 0.0;
+    let rows = network.parameters[place].chunks_mut(latents.max(1));
+    for (row, n) in rows.zip(images_of) {
+        let middle = (below + 0.5 * n as f64) / all;
+        below += n as f64;
+        for (i, weight) in row.iter_mut().enumerate() {
+            let height = wave((i + 1) as f64 * middle);
+            *weight = ((2.0 / latents as f64).sqrt() * height) as f32;
+        }
+    }
+}
+
+/// cos(pi x) to 0.002, the same bits on every machine: Bhaskara's fraction.
+fn wave(x: f64) -> f64 {
+    // How far it is to the next even number, 0 to 1; from 1/2 on the wave is below 0.
+    let off = (x - 2.0 * (x / 2.0).round()).abs();
+    let (sign, y) = match off <= 0.5 {
+        true => (1.0, off),
+        false => (-1.0, 1.0 - off),
+    };
+    sign * (1.0 - 4.0 * y * y) / (1.0 + y * y)
 }
 
 /// A value that is neither the smallest one nor a whole number and that many of `values` share, and their fraction.

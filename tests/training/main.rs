@@ -5,5 +5,6 @@ mod support;
 
 mod end_to_end;
 mod paper_toy;
+mod response;
 mod toy;
 mod weights;
