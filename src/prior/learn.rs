@@ -128,7 +128,9 @@ fn count(
         .collect();
     let names: Vec<String> = labels.iter().map(|i| names[*i].clone()).collect();
     // Without labels there is one sum, which is no label's.
-    let lost = sums.iter().filter(|(_, sum)| !names.is_empty() && *sum <= 0.0);
+    let lost = sums
+        .iter()
+        .filter(|(_, sum)| !names.is_empty() && *sum <= 0.0);
     for (values, sum) in lost {
         let pairs = names.iter().zip(values).map(|(n, v)| format!("{n} = {v}"));
         log::warn!(
