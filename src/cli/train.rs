@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::input::{Duplicates, FileArguments, Inspected, Select, Settings};
+use super::input::{Duplicates, Inspected, Select, Settings, WeightedFileArguments};
 use super::interrupt::{Interrupt, Preparation, Signal, again, resuming};
 use super::progress::{Progress, duration};
 use super::{Global, grouped, print_json};
@@ -41,7 +41,7 @@ pub struct Train {
     #[command(flatten)]
     select: Select,
     #[command(flatten)]
-    file: FileArguments,
+    file: WeightedFileArguments,
     #[command(flatten)]
     duplicates: Duplicates,
     /// TOML configuration; configs/paper/ has the paper's, docs/configuration.md every key [default: one stage, D+C].

@@ -15,6 +15,8 @@ pub struct About {
     pub remarks: Vec<String>,
     /// What a user should know before these images are learnt from or compared, a sentence each.
     pub warnings: Vec<String>,
+    /// The same of weights that nobody asked for, where images are counted by their weights.
+    pub unused_weights: Vec<String>,
 }
 
 impl About {
@@ -23,6 +25,7 @@ impl About {
         for (all, more) in [
             (&mut self.remarks, other.remarks),
             (&mut self.warnings, other.warnings),
+            (&mut self.unused_weights, other.unused_weights),
         ] {
             for sentence in more {
                 if !all.contains(&sentence) {

@@ -46,7 +46,7 @@ pub(super) fn weights(
         if named.is_none()
             && let Some(name) = source.beside().iter().find(|n| is_weight(&n.as_str()))
         {
-            about.warnings.push(format!(
+            about.unused_weights.push(format!(
                 "every image counts once, though '{}' has a data set '{name}' (weights are used only where they are named); give --weights {name} to use it",
                 source.path.display()
             ));
