@@ -166,10 +166,12 @@ pub(super) fn run(source: &Source, count: usize) -> Option<Run> {
     if number("count")? != count as u64 {
         return None;
     }
+    // The second does not depend on where the run ends; it is there where the first does.
+    let conditions = text("drawn_sha256").or_else(|| text("condition_sha256"))?;
     let of = [
         format!("model {}", text("model_sha256")?),
         format!("seed {}", number("seed")?),
-        format!("conditions {}", text("condition_sha256")?),
+        format!("conditions {conditions}"),
         format!("arithmetic {}", text("arithmetic")?),
     ];
     let first = number("first_image")?;
