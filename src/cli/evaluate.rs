@@ -7,7 +7,7 @@ mod given;
 
 use std::path::{Path, PathBuf};
 
-use super::input::{Duplicates, FileArguments, Select};
+use super::input::{Duplicates, Select, WeightedFileArguments};
 use super::{Global, command_line};
 use crate::checkpoint::Record;
 use crate::data;
@@ -47,7 +47,7 @@ pub struct Evaluate {
     #[command(flatten)]
     select: Select,
     #[command(flatten)]
-    file: FileArguments,
+    file: WeightedFileArguments,
     #[command(flatten)]
     duplicates: Duplicates,
     /// File of generated images; several are treated as one.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::input::FileArguments;
 use super::interrupt::{Interrupt, Signal, resuming};
@@ -175,6 +175,11 @@ impl Generate {
     pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let inputs = [Some(&self.model), self.given_from.as_ref()];
         refuse_input(&self.out, inputs.into_iter().flatten())?;
+        if let (None, Some(option)) = (&self.given_from, self.file.first_of_rows()) {
+            bail!(
+                "{option} says how the rows of --given-from are read (which is not given); leave it out"
+            );
+        }
         output::check(&self.out, self.force || self.resume)?;
         let interrupt = Interrupt::watch()?;
         let preparation = interrupt.end_until_work_begins(|signal| {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::input::{FileArguments, Settings};
+use super::input::{Settings, WeightedFileArguments};
 use super::{grouped, print, print_json};
 use crate::data;
 use crate::device::Cpu;
@@ -20,7 +20,7 @@ pub struct Info {
     #[arg(required_unless_present = "devices")]
     file: Option<PathBuf>,
     #[command(flatten)]
-    images: FileArguments,
+    images: WeightedFileArguments,
     /// List the devices that --device accepts on this machine.
     #[arg(long, conflicts_with = "file")]
     devices: bool,
@@ -164,6 +164,7 @@ fn inspect(
     let dataset = data::read(file, &options)?;
     let inspection = dataset.inspect();
     let mut warnings = dataset.about.warnings.clone();
+    warnings.extend(dataset.about.unused_weights.clone());
     warnings.extend(dataset.remarks(&inspection));
     Ok(Some(Inspected {
         unit: dataset.about.unit,

@@ -47,9 +47,6 @@ pub(super) struct FileArguments {
     class: Option<String>,
     #[command(flatten)]
     pub binning: BinningArguments,
-    /// Data set of event weights, which may be negative [default: every image counts once].
-    #[arg(long, value_name = "NAME")]
-    weights: Option<String>,
 }
 
 impl FileArguments {
@@ -62,8 +59,38 @@ impl FileArguments {
             class: self.class.clone(),
             binning: self.binning.binning.clone(),
             particle: self.binning.particle.clone(),
+            ..FileOptions::default()
+        }
+    }
+
+    /// The first of those given that say how rows are read, which a binning says beside that.
+    pub fn first_of_rows(&self) -> Option<&'static str> {
+        let given = [
+            ("--images", self.images.is_some()),
+            ("--shape", self.shape.is_some()),
+            ("--scale", self.scale.is_some()),
+            ("--threshold", self.threshold.is_some()),
+            ("--class", self.class.is_some()),
+        ];
+        given.into_iter().find_map(|(name, is)| is.then_some(name))
+    }
+}
+
+/// The same for a verb that counts each image by its weight.
+#[derive(clap::Args, Clone)]
+pub(super) struct WeightedFileArguments {
+    #[command(flatten)]
+    file: FileArguments,
+    /// Data set of event weights, which may be negative [default: every image counts once].
+    #[arg(long, value_name = "NAME")]
+    weights: Option<String>,
+}
+
+impl WeightedFileArguments {
+    pub fn options(&self) -> FileOptions {
+        FileOptions {
             weights: self.weights.clone(),
-            where_present: false,
+            ..self.file.options()
         }
     }
 
@@ -187,6 +214,7 @@ impl Duplicates {
             );
         }
         let mut warnings = dataset.about.warnings.clone();
+        warnings.extend(dataset.about.unused_weights.clone());
         if let Some(first) = found.twice.first() {
             let more = match found.twice.len() - 1 {
                 0 => String::new(),

@@ -188,16 +188,25 @@ pub fn resuming(without: Option<&str>) -> String {
     with_resume(std::env::args_os(), without)
 }
 
-fn with_resume(words: impl Iterator<Item = std::ffi::OsString>, without: Option<&str>) -> String {
+/// The same command, to be given to a shell.
+pub fn again() -> String {
+    quoted(std::env::args_os()).join(" ")
+}
+
+fn quoted(words: impl Iterator<Item = std::ffi::OsString>) -> Vec<String> {
     let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
     let quote = |word: String| match !word.is_empty() && word.chars().all(plain) {
         true => word,
         false => format!("'{}'", word.replace('\'', r"'\''")),
     };
-    let mut words: Vec<_> = words
+    words
         .map(|word| quote(word.to_string_lossy().into_owned()))
-        .filter(|word| Some(word.as_str()) != without)
-        .collect();
+        .collect()
+}
+
+fn with_resume(words: impl Iterator<Item = std::ffi::OsString>, without: Option<&str>) -> String {
+    let mut words = quoted(words);
+    words.retain(|word| Some(word.as_str()) != without);
     if !words.iter().any(|word| word == "--resume") {
         words.push("--resume".into());
     }

@@ -170,6 +170,9 @@ impl Plot {
         for remark in &found.about.remarks {
             global.say(remark);
         }
+        for warning in &found.about.warnings {
+            log::warn!("{warning}");
+        }
         Ok((found.images, found.about.unit))
     }
 }

@@ -97,6 +97,9 @@ impl Score {
         for remark in &scores.about.remarks {
             global.say(remark);
         }
+        for warning in &scores.about.warnings {
+            log::warn!("{warning}");
+        }
         summary.tell(global, &scores);
         match &self.out {
             Some(out) => self.write(out, &checkpoint, scores, &summary)?,

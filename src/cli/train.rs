@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::input::{Duplicates, FileArguments, Inspected, Select, Settings};
-use super::interrupt::{Interrupt, Preparation, Signal, resuming};
+use super::input::{Duplicates, Inspected, Select, Settings, WeightedFileArguments};
+use super::interrupt::{Interrupt, Preparation, Signal, again, resuming};
 use super::progress::{Progress, duration};
 use super::{Global, grouped, print_json};
 use crate::data;
@@ -41,7 +41,7 @@ pub struct Train {
     #[command(flatten)]
     select: Select,
     #[command(flatten)]
-    file: FileArguments,
+    file: WeightedFileArguments,
     #[command(flatten)]
     duplicates: Duplicates,
     /// TOML configuration; configs/paper/ has the paper's, docs/configuration.md every key [default: one stage, D+C].
@@ -97,8 +97,14 @@ impl Train {
         check_directory(&self.out, self.resume, self.force)?;
         super::output::probe(&self.out.join("model.safetensors"))?;
         let interrupt = Interrupt::watch()?;
-        let preparation = interrupt.end_until_work_begins(|signal| {
-            tell_how_to_go_on(signal, "before the first step");
+        let force = self.force;
+        let preparation = interrupt.end_until_work_begins(move |signal| {
+            // The run that --force overwrites may still be there: --resume would go on with that one.
+            let again = match force {
+                true => again(),
+                false => resuming(None),
+            };
+            tell_how_to_go_on(signal, "before the first step", &again);
         })?;
         let started = Instant::now();
         let dataset = data::read_all(
@@ -167,7 +173,8 @@ impl Train {
             return Ok(ExitCode::SUCCESS);
         };
         let epochs = summary.history.len();
-        tell_how_to_go_on(signal, &format!("in epoch {}", epochs + 1));
+        let when = format!("in epoch {}", epochs + 1);
+        tell_how_to_go_on(signal, &when, &resuming(Some("--force")));
         Ok(signal.exit_code())
     }
 
@@ -195,10 +202,9 @@ impl Train {
 }
 
 /// Whatever --quiet says: nothing else tells that the model is not there.
-fn tell_how_to_go_on(signal: Signal, when: &str) {
+fn tell_how_to_go_on(signal: Signal, when: &str, command: &str) {
     super::tell(format!(
-        "sarm: stopped by {signal} {when}; go on with: {}",
-        resuming(Some("--force"))
+        "sarm: stopped by {signal} {when}; go on with: {command}"
     ));
 }
 

@@ -17,6 +17,8 @@ pub struct About {
     pub remarks: Vec<String>,
     /// What a user should know before these images are learnt from or compared, a sentence each.
     pub warnings: Vec<String>,
+    /// The same of weights that nobody asked for, where images are counted by their weights.
+    pub unused_weights: Vec<String>,
 }
 
 impl About {
@@ -25,6 +27,7 @@ impl About {
         for (all, more) in [
             (&mut self.remarks, other.remarks),
             (&mut self.warnings, other.warnings),
+            (&mut self.unused_weights, other.unused_weights),
         ] {
             for sentence in more {
                 if !all.contains(&sentence) {
@@ -75,12 +78,14 @@ impl Dataset {
     /// Make names of both data sets stand for the same numbers: those of all their names in order.
     ///
     /// # Errors
-    /// A column that one of the two holds as names and the other as numbers.
+    /// Columns that one of the two holds as names and the other as numbers: the others agree all the same, and the error is of
+    /// all such columns.
     pub fn agree(&mut self, other: &mut Dataset) -> Result<(), DataError> {
         let columns: Vec<String> = (self.columns.keys())
             .filter(|c| other.columns.contains_key(*c))
             .cloned()
             .collect();
+        let mut unlike: Vec<(String, String)> = Vec::new();
         for column in columns {
             let union = match (
                 self.about.names.get(&column),
@@ -95,10 +100,9 @@ impl Dataset {
                     union
                 }
                 (a, b) => {
-                    return Err(DataError::NamesAndNumbers {
-                        names: a.or(b).map(|n| n.join(", ")).unwrap_or_default(),
-                        column,
-                    });
+                    let names = a.or(b).map(|n| n.join(", ")).unwrap_or_default();
+                    unlike.push((column, names));
+                    continue;
                 }
             };
             self.rename(&column, &union)?;
@@ -106,7 +110,14 @@ impl Dataset {
             let said = numbered(&union);
             (self.about.remarks).push(format!("'{column}' of all files: {said}"));
         }
-        Ok(())
+        if unlike.is_empty() {
+            return Ok(());
+        }
+        let (columns, names): (Vec<_>, Vec<_>) = unlike.into_iter().unzip();
+        Err(DataError::NamesAndNumbers {
+            column: columns.join("', '"),
+            names: names.join("; "),
+        })
     }
 }
 
@@ -117,4 +128,30 @@ pub(super) fn numbered(names: &[String]) -> String {
         _ => format!("'{name}' as {i}"),
     });
     each.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_that_cannot_agree_leaves_the_others() {
+        let of = |names: &[(&str, &[&str])]| {
+            let mut dataset = Dataset::default();
+            for column in ["channel", "signal"] {
+                dataset.columns.insert(column.into(), vec![0.0]);
+            }
+            for (column, list) in names {
+                let list = list.iter().map(ToString::to_string).collect();
+                dataset.about.names.insert(column.to_string(), list);
+            }
+            dataset
+        };
+        let mut truth = of(&[("channel", &["e", "mu"]), ("signal", &["W"])]);
+        let mut generated = of(&[("signal", &["QCD"])]);
+        let error = truth.agree(&mut generated).unwrap_err();
+        assert!(matches!(error, DataError::NamesAndNumbers { column, .. } if column == "channel"));
+        assert_eq!(truth.columns["signal"], [1.0]);
+        assert_eq!(generated.columns["signal"], [0.0]);
+    }
 }

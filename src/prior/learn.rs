@@ -29,6 +29,8 @@ const BATCH: usize = 256;
 const MOST_THREADS: usize = 8;
 /// A value that more than this fraction of the images share is a peak that pieces smear.
 const SHARED: f64 = 0.02;
+/// What finely counted weights of labels add up to: exact in a double, and far from the end of 64 bits.
+const FINE: f64 = (1u64 << 40) as f64;
 
 /// Why the distribution of the conditions cannot be learnt.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +53,8 @@ pub enum LearnError {
 
 /// The distribution of `conditions` over the rows `train` of `columns`, one a condition; those in `held` say when to
 /// stop. `None` if there are no conditions. With `weights`, one a row and 1 on average, each row counts so often: labels are
-/// counted to the nearest whole image. Depends on the rows, their weights and the seed alone.
+/// counted to the nearest whole image, or finer where that would change the share of one. Depends on the rows, their weights and
+/// the seed alone.
 ///
 /// # Errors
 /// See [`LearnError`].
@@ -118,19 +121,52 @@ fn count(
             .find(|o| o.is_ne())
             .unwrap_or(std::cmp::Ordering::Equal)
     });
-    let (values, images) = rows
+    let sums: Vec<(Vec<f32>, f64)> = rows
         .chunk_by(|(a, _), (b, _)| a == b)
         .map(|same| {
-            let count = same.iter().map(|(_, weight)| weight).sum::<f64>();
-            (same[0].0.clone(), count.round() as u64)
+            let sum = same.iter().map(|(_, weight)| weight).sum::<f64>();
+            (same[0].0.clone(), sum)
         })
+        .collect();
+    let names: Vec<String> = labels.iter().map(|i| names[*i].clone()).collect();
+    // Without labels there is one sum, which is no label's.
+    let lost = sums
+        .iter()
+        .filter(|(_, sum)| !names.is_empty() && *sum <= 0.0);
+    for (values, sum) in lost {
+        let pairs = names.iter().zip(values).map(|(n, v)| format!("{n} = {v}"));
+        log::warn!(
+            "the model will draw no image with {} (the weights of those add up to {sum}); deselect them or give --weights another data set",
+            pairs.collect::<Vec<_>>().join(", ")
+        );
+    }
+    let counts = whole(&sums.iter().map(|(_, sum)| *sum).collect::<Vec<_>>());
+    let (values, images) = (sums.into_iter().map(|(values, _)| values))
+        .zip(counts)
         .filter(|(_, count)| *count > 0)
         .unzip();
     Labels {
-        names: labels.iter().map(|i| names[*i].clone()).collect(),
+        names,
         values,
         images,
     }
+}
+
+/// What `sums` of weights count, in whole numbers: those next to them, or, where that would change one by more than a per mille,
+/// those next to their multiples that are `FINE` together. Nothing positive counts 0, what is not positive counts nothing.
+fn whole(sums: &[f64]) -> Vec<u64> {
+    let total: f64 = sums.iter().filter(|sum| **sum > 0.0).sum();
+    let coarse = |sum: &f64| *sum > 0.0 && (sum.round() - sum).abs() > 1e-3 * sum;
+    let factor = match sums.iter().any(coarse) {
+        true => FINE / total,
+        false => 1.0,
+    };
+    (sums.iter())
+        .map(|sum| match *sum > 0.0 {
+            true => ((sum * factor).round() as u64).max(1),
+            false => 0,
+        })
+        .collect()
 }
 
 /// The density of condition `place` given the conditions `before`, the first `labels` of which are labels.
@@ -163,9 +199,14 @@ fn fit_density(
             scale: before.iter().map(|i| condition.scale[*i]).collect(),
         },
     )?;
-    let held: Vec<u32> = (held.iter().copied())
+    let mut held: Vec<u32> = (held.iter().copied())
         .filter(|row| range.contains(value(row)))
         .collect();
+    // Rows that weigh nothing judge nothing.
+    let weight = |row: &u32| weights.map_or(1.0, |w| f64::from(w[*row as usize]));
+    if held.iter().map(weight).sum::<f64>() <= 0.0 {
+        held.clear();
+    }
     let mut images = SparseImages::new(1, 1).unwrap_or_default();
     let mut log_factors = Vec::with_capacity(train.len() + held.len());
     let mut given = Vec::with_capacity(before.len() * (train.len() + held.len()));
@@ -308,4 +349,21 @@ fn peak(range: &Range, values: impl Iterator<Item = f32>) -> Option<(f32, f64)> 
         .max_by_key(|same| same.len())?;
     let share = most.len() as f64 / values.len() as f64;
     (share > SHARED).then_some((most[0], share))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole;
+
+    #[test]
+    fn rare_labels_keep_their_share() {
+        assert_eq!(whole(&[7.0, 0.0, 20_000.0]), [7, 0, 20_000]);
+        // 10 000 images at weight 1 and as many at 1e-5, brought to 1 on average.
+        let [background, signal] = whole(&[19_999.8, 0.199_998])[..] else {
+            panic!("two sums make two counts");
+        };
+        let share = signal as f64 / (signal + background) as f64;
+        assert!((share / (0.199_998 / 19_999.999_998) - 1.0).abs() < 1e-3);
+        assert_eq!(whole(&[1e20, 1e-20, -1.0])[1..], [1, 0]);
+    }
 }

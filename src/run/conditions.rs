@@ -10,6 +10,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
+use super::dataset::{known, unlike};
+use crate::checkpoint::Record;
 use crate::conditions::{ConditionConfig, Conditions};
 use crate::data::{self, DataError, FileOptions, ReadOptions, Selection};
 use crate::family::{DrawConditions, EngineError, Model, SamplingPlan};
@@ -241,13 +243,9 @@ impl RunConditions {
         let names = conditions.names.clone();
         let values = match source {
             Source::Rows { .. } if names.is_empty() => return Err(GivenError::NoConditions),
-            Source::Rows { path, select, file } => Values::Table(of_file(
-                path,
-                select,
-                file,
-                conditions,
-                &checkpoint.record.names,
-            )?),
+            Source::Rows { path, select, file } => {
+                Values::Table(of_file(path, select, file, conditions, &checkpoint.record)?)
+            }
             Source::Given(given) => {
                 let left_out = Given::left_out(given, conditions)?;
                 let given: BTreeMap<String, f32> =
@@ -409,7 +407,7 @@ fn of_file(
     select: &[Selection],
     file: &FileOptions,
     conditions: &ConditionConfig,
-    known: &BTreeMap<String, Vec<String>>,
+    record: &Record,
 ) -> Result<Vec<Vec<f32>>, GivenError> {
     let names = &conditions.names;
     let options = ReadOptions {
@@ -421,11 +419,12 @@ fn of_file(
         ..ReadOptions::default()
     };
     let mut read = data::read(path, &options)?;
-    for (name, order) in known {
-        read.rename(name, order)?;
-    }
-    for remark in &read.about.remarks {
-        log::warn!("{remark}");
+    known(record, &mut read)?;
+    // Of the pixels only their total is used.
+    let unlike = (conditions.total.as_ref()).map(|_| unlike(record, file, &read.about));
+    let said = read.about.remarks.iter().chain(&read.about.warnings);
+    for sentence in said.chain(unlike.iter().flatten()) {
+        log::warn!("{sentence}");
     }
     let columns: Vec<Vec<f32>> = (names.iter())
         .map(|n| read.columns.remove(n).unwrap_or_default())

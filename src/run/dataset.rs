@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::checkpoint::Record;
 use crate::conditions::{ConditionConfig, Conditions};
-use crate::data::{Dataset, Unit};
+use crate::data::{About, DataError, Dataset, FileOptions, Unit};
 use crate::family::{Beyond, Model};
 
 /// Why images and their columns cannot be learnt from or scored.
@@ -168,4 +169,33 @@ pub fn conditions(model: &dyn Model, dataset: &Dataset) -> Result<Conditions, Da
         }
     }
     Ok(Conditions::new(width, values).with_total(c.total_over(model.image().pixels())))
+}
+
+/// Give names of `dataset` the numbers that the model knows them by.
+///
+/// # Errors
+/// A name that it does not know.
+pub(super) fn known(record: &Record, dataset: &mut Dataset) -> Result<(), DataError> {
+    (record.names.iter()).try_for_each(|(name, order)| dataset.rename(name, order))
+}
+
+/// Where pixels of a file read with the options `file` are not in the unit of those that the model was trained on, or not above
+/// their threshold: a sentence each.
+pub(super) fn unlike(record: &Record, file: &FileOptions, about: &About) -> Vec<String> {
+    let mut found = Vec::new();
+    if about.unit != record.unit {
+        found.push(format!(
+            "pixels are in {} and the model was trained in {} (what it makes of them means nothing then); give --scale",
+            about.unit, record.unit
+        ));
+    }
+    if let Some(threshold) = record.threshold
+        && file.threshold != Some(threshold)
+    {
+        found.push(format!(
+            "the model was trained on images without pixels below {threshold} {} (such pixels count for much in a likelihood, and in a total); give --threshold {threshold}",
+            record.unit
+        ));
+    }
+    found
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::conditions::{Given, GivenError};
-use super::dataset::{DatasetError, conditions};
+use super::dataset::{DatasetError, conditions, known, unlike};
 use super::on_threads_of;
 use crate::conditions::{ConditionedImages, Conditions};
 use crate::data::{self, About, DataError, Dataset, FileOptions, ReadOptions, Selection};
@@ -108,41 +108,15 @@ pub fn score(
             file: request.file.clone(),
         },
     )?;
-    suits(checkpoint, &request.file, &mut dataset)?;
+    known(&checkpoint.record, &mut dataset)?;
+    let unlike = unlike(&checkpoint.record, &request.file, &dataset.about);
+    dataset.about.warnings.extend(unlike);
     let rows = dataset.images.len();
     Given::put(&request.given, &mut dataset.columns, rows);
     score_dataset(checkpoint, devices, dataset).map_err(|source| ScoreError::InFile {
         paths: request.data.clone(),
         source: Box::new(source),
     })
-}
-
-/// Give names the numbers that the model knows them by, and say where unit or threshold are not the model's.
-fn suits(
-    checkpoint: &Checkpoint,
-    file: &FileOptions,
-    dataset: &mut Dataset,
-) -> Result<(), ScoreError> {
-    let record = &checkpoint.record;
-    for (name, order) in &record.names {
-        dataset.rename(name, order)?;
-    }
-    if dataset.about.unit != record.unit {
-        log::warn!(
-            "pixels are in {} and the model was trained in {} (its likelihoods mean nothing then); give --scale",
-            dataset.about.unit,
-            record.unit
-        );
-    }
-    if let Some(threshold) = record.threshold
-        && file.threshold != Some(threshold)
-    {
-        log::warn!(
-            "the model was trained on images without pixels below {threshold} {} (such pixels count for much in a likelihood); give --threshold {threshold}",
-            record.unit
-        );
-    }
-    Ok(())
 }
 
 /// Score images in memory, with a column for each condition of the model.

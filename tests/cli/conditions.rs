@@ -269,6 +269,19 @@ fn conditions_that_are_left_out_are_drawn_as_the_training_images_had_them() {
     let below = hash("--count 3");
     assert_eq!(hash("--first 1048570 --count 6"), below);
     assert_ne!(hash("--first 1048570 --count 7"), below);
+    // Their images below that are those of the shorter ones all the same, and files that both have them are refused.
+    for (count, out) in [(6, "short.h5"), (20, "long.h5")] {
+        let some = format!("--quiet --first 1048570 --count {count} --seed 3 --out {out}");
+        lab.ok(&format!("generate --model run/model.safetensors {some}"));
+    }
+    let attributes = read_attributes(&lab.path("long.h5")).unwrap();
+    assert_eq!(attributes["drawn_sha256"], below);
+    let error =
+        lab.fails("evaluate --truth data.h5 --generated short.h5 long.h5 --out report --force");
+    assert!(
+        error.contains("hold the same 6 images (numbers 1048570 to 1048575"),
+        "{error}"
+    );
 
     // Nor where they are chosen among candidates, which are more than numbers of 64 bits.
     let given = "--count 40 --seed 3 --given mass=70";

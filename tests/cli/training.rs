@@ -258,6 +258,13 @@ fn a_diverged_training_stops_and_keeps_the_best_model() {
         assert!(error.contains(words), "{words}: {error}");
     }
     assert!(fs::read(lab.path("run/model.safetensors")).unwrap() == best);
+    // A loop that resumes would train the same epoch for ever.
+    let error = lab.fails("train --quiet --data data.h5 --config config.toml --out fast --set train.learning_rate=1.0 --resume");
+    assert!(
+        error.contains("'fast' diverged in epoch 1 (going on would repeat that)"),
+        "{error}"
+    );
+    lab.ok("train --quiet --data data.h5 --config config.toml --out fast --set train.learning_rate=0.01 --force");
 }
 
 #[test]

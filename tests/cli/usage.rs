@@ -27,7 +27,7 @@ const VERBS: [(&str, &str); 11] = [
     ),
     (
         "score",
-        "--model --data --select --images --shape --scale --threshold --class --binning --particle --weights --given --out --limit --force --json",
+        "--model --data --select --images --shape --scale --threshold --class --binning --particle --given --out --limit --force --json",
     ),
     ("pack", "--model --out --force"),
     ("unpack", "--model --out --force"),
@@ -131,6 +131,9 @@ fn wrong_usage_is_code_2() {
         "generate --model m --out o.h5 --count 1 --given signal",
         "generate --model m --out o.h5 --given a=1 --given-from data.h5",
         "generate --model m --out o.h5 --count 1 --select signal=1",
+        "generate --model m --out o.h5 --given-from data.h5 --weights w",
+        "score --model m --data data.h5 --weights w",
+        "plot data.h5 --weights w",
         "generate --model m --out o.h5 --count 1 --given a=1 --select signal=1",
         "generate --model m --out o.h5 --count 0",
         "generate --model m --out o.h5 --count 1 --max-memory 0",

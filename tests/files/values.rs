@@ -45,7 +45,9 @@ fn refused(path: &Path, options: &ReadOptions, words: &[&str]) {
 }
 
 fn said(data: &Dataset, words: &[&str]) {
-    let all = format!("{:?} {:?}", data.about.remarks, data.about.warnings);
+    let about = &data.about;
+    let all = [&about.remarks, &about.warnings, &about.unused_weights];
+    let all = format!("{all:?}");
     for word in words {
         assert!(all.contains(word), "no '{word}' in: {all}");
     }

@@ -38,7 +38,7 @@ pub(super) fn weights(
         if named.is_none()
             && let Some(name) = source.beside().iter().find(|n| is_weight(&n.as_str()))
         {
-            about.warnings.push(format!(
+            about.unused_weights.push(format!(
                 "every image counts once, though '{}' has a data set '{name}' (weights are used only where they are named); give --weights {name} to use it",
                 source.path.display()
             ));
@@ -168,10 +168,12 @@ pub(super) fn run(source: &Source, count: usize) -> Option<Run> {
     if number("count")? != count as u64 {
         return None;
     }
+    // The second does not depend on where the run ends; it is there where the first does.
+    let conditions = text("drawn_sha256").or_else(|| text("condition_sha256"))?;
     let of = [
         format!("model {}", text("model_sha256")?),
         format!("seed {}", number("seed")?),
-        format!("conditions {}", text("condition_sha256")?),
+        format!("conditions {conditions}"),
         format!("arithmetic {}", text("arithmetic")?),
     ];
     let first = number("first_image")?;

@@ -13,7 +13,7 @@ use crate::family::{Sampler, SamplingPlan, open_sampler};
 use crate::physics::{Geometry, GeometryError, observables};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::conditions::{GivenError, RunConditions, Source};
-use crate::run::identity::Identity;
+use crate::run::identity::{Identity, hex};
 
 /// Which images to draw, and on what.
 #[derive(Debug, Clone)]
@@ -320,6 +320,11 @@ impl<'a> Job<'a> {
         }
         if let Some(origin) = self.conditions_origin() {
             plan.provenance = plan.provenance.with("conditions", origin);
+        }
+        // What files of shorter runs have as their `condition_sha256`: the images of both are the same.
+        let of_short_runs = (self.conditions).hash(self.checkpoint.model.as_ref(), 0);
+        if of_short_runs != self.identity.condition {
+            plan.provenance = (plan.provenance).with("drawn_sha256", hex(&of_short_runs));
         }
         // What all training images had in common, the generated ones have too.
         if let Some(signal) = self.checkpoint.record.constants.get("signal")

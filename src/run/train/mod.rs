@@ -108,6 +108,22 @@ pub enum TrainError {
         /// The step size.
         rate: f32,
     },
+    /// A run that ended in one of these three ways, asked to go on.
+    #[error(
+        "the training in '{}' diverged in epoch {epoch} (going on would repeat that); start again with a lower learning_rate (it was {rate}) and --force{kept}",
+        directory.display(),
+        kept = match best_epoch { 0 => String::new(), epoch => format!(", or keep the model of epoch {epoch}, which is there") }
+    )]
+    HasDiverged {
+        /// The run directory.
+        directory: PathBuf,
+        /// Counted from 1.
+        epoch: usize,
+        /// The step size.
+        rate: f32,
+        /// Epoch of the model that is kept, counted from 1; 0 where there is none.
+        best_epoch: usize,
+    },
     /// Weights that images cannot be counted with.
     #[error(
         "the weights of the {images} images {what} add up to {total} (it must be more than 0); select other images or train without --weights"

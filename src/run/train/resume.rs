@@ -34,6 +34,9 @@ pub(super) struct Progress {
     /// Nats per image before the first step, of the images that are [judged](super::run). States of older versions have none.
     #[serde(default)]
     pub start_nll: Option<f64>,
+    /// The step size under which the epoch that comes next diverged. The same steps would end there again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<f32>,
 }
 
 impl Progress {
@@ -242,7 +245,6 @@ pub(super) fn resume(
 ) -> Result<Resumed, TrainError> {
     let file = Tensors::read(&files.state())?;
     let header = Header::read(&file)?;
-    let stored = families::model(&header, &file)?;
     let parse = |what: &str, e: serde_json::Error| file.damaged(format!("its {what}: {e}"));
     let stored_train: TrainConfig =
         serde_json::from_str(file.metadata("train")?).map_err(|e| parse("training", e))?;
@@ -257,6 +259,16 @@ pub(super) fn resume(
             changed: changed.join(", "),
         });
     }
+    // Before the tensors, which may hold anything.
+    if let Some(rate) = progress.diverged {
+        return Err(TrainError::HasDiverged {
+            directory,
+            epoch: progress.epoch + 1,
+            rate,
+            best_epoch: progress.best_epoch,
+        });
+    }
+    let stored = families::model(&header, &file)?;
     let same_conditions = stored.conditions().names == model.conditions().names;
     if same_conditions && progress.data_checksum != checksum {
         return Err(TrainError::OtherData(directory));

@@ -215,6 +215,26 @@ impl Run {
     /// The steps of an epoch that are left, its validation, its files. It breaks, its state saved, where the observer asks
     /// to stop.
     pub fn epoch(&mut self, observer: &mut dyn Observer) -> Result<ControlFlow<()>, TrainError> {
+        let done = self.epoch_or_divergence(observer);
+        if let Err(
+            TrainError::Diverged { rate, .. }
+            | TrainError::DivergedHeldOut { rate, .. }
+            | TrainError::Worse { rate, .. },
+        ) = &done
+        {
+            // A state saved in the epoch may be diverged already, one of before leads to the same end: who resumes is told.
+            self.progress.diverged = Some(*rate);
+            if let Err(error) = self.checkpoint() {
+                log::warn!("{error}");
+            }
+        }
+        done
+    }
+
+    fn epoch_or_divergence(
+        &mut self,
+        observer: &mut dyn Observer,
+    ) -> Result<ControlFlow<()>, TrainError> {
         let epoch = self.progress.epoch;
         let started = Instant::now();
         let rate = self.training.learning_rate_at(epoch);
@@ -233,7 +253,6 @@ impl Run {
             validation: validation_nll,
         };
         if let Some(error) = diverged(&self.progress, judged, rate) {
-            // The last state that was saved is of before.
             return Err(error);
         }
         let best = match (validation_nll, self.progress.best_nll) {
