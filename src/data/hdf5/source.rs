@@ -142,7 +142,7 @@ impl Source {
     }
 
     /// The full name of what `name` means: beside the images, or from the root group on. `None` if there is nothing.
-    fn meant(&self, name: &str) -> Option<String> {
+    pub fn meant(&self, name: &str) -> Option<String> {
         let home = self.home.borrow();
         let beside = (!home.is_empty()).then(|| format!("{home}/{name}"));
         let mut names = beside.into_iter().chain([name.to_string()]);
