@@ -107,8 +107,7 @@ impl Source {
             heaps: Rc::new(Heaps::none()),
         };
         if numpy::is_numpy(&start, &path) {
-            let arrays = numpy::open(&source.raw).map_err(|e| DataError::io("read", &path, e))?;
-            source.root = arrays.into_iter().map(|a| a.name).collect();
+            source.root = numpy::names(&source.raw).map_err(|e| DataError::io("read", &path, e))?;
             return Ok(source);
         }
         let file = unlocked().open(&path).map_err(|e| {
@@ -305,8 +304,9 @@ impl Source {
 
     /// An array of numpy's.
     fn array(&self, name: &str) -> Result<Table, DataError> {
-        let arrays = numpy::open(&self.raw).map_err(|e| DataError::io("read", &self.path, e))?;
-        let Some(array) = arrays.into_iter().find(|a| a.name == name) else {
+        let found =
+            numpy::open(&self.raw, name).map_err(|e| DataError::io("read", &self.path, e))?;
+        let Some(array) = found else {
             return Err(self.missing(name));
         };
         let flat = (array.flat).map_err(|r| self.fail(name, r.why, r.suggestion))?;
