@@ -20,19 +20,20 @@ pub(super) enum Kind {
     Unsigned,
 }
 
-/// What stored numbers become.
+/// What stored numbers become: the nearest float, infinite beyond the range of one. Of integers, which are places in a file,
+/// what does not fit is the largest, negative numbers too: no file has that place, and the nearest end may be another's.
 pub(super) trait Number: Copy + Default + hdf5::H5Type {
-    /// Nearest to a stored integer.
+    /// Of a stored integer.
     fn of_i64(v: i64) -> Self;
-    /// Nearest to a stored integer.
+    /// Of a stored integer.
     fn of_u64(v: u64) -> Self;
-    /// Nearest to a stored float; infinite beyond the range of a float, the nearest end beyond that of an integer.
+    /// Of a stored float.
     fn of_f64(v: f64) -> Self;
-    /// Nearest to a stored float.
+    /// Of a stored float.
     fn of_f32(v: f32) -> Self;
 }
 
-macro_rules! number {
+macro_rules! floats {
     ($($type:ty),*) => {$(
         impl Number for $type {
             fn of_i64(v: i64) -> Self {
@@ -50,7 +51,27 @@ macro_rules! number {
         }
     )*};
 }
-number!(f32, f64, u8, u32, u64);
+floats!(f32, f64);
+
+macro_rules! integers {
+    ($($type:ty),*) => {$(
+        impl Number for $type {
+            fn of_i64(v: i64) -> Self {
+                Self::try_from(v).unwrap_or(Self::MAX)
+            }
+            fn of_u64(v: u64) -> Self {
+                Self::try_from(v).unwrap_or(Self::MAX)
+            }
+            fn of_f64(v: f64) -> Self {
+                if v >= 0.0 { v as $type } else { Self::MAX }
+            }
+            fn of_f32(v: f32) -> Self {
+                Self::of_f64(f64::from(v))
+            }
+        }
+    )*};
+}
+integers!(u8, u32, u64);
 
 impl Element {
     /// A byte of a text.
@@ -122,6 +143,20 @@ mod tests {
         assert_eq!(one(Kind::Signed, 1, false, &[0xfe]), -2.0);
         assert_eq!(one(Kind::Unsigned, 8, false, &[0xff; 8]), u64::MAX as f64);
         assert_eq!(one(Kind::Signed, 2, true, &[0x01, 0x02]), 258.0);
+        let long = |v: i64| {
+            let mut out = [0u32];
+            Element {
+                kind: Kind::Signed,
+                bytes: 8,
+                big: false,
+            }
+            .convert(&v.to_le_bytes(), &mut out);
+            out[0]
+        };
+        assert_eq!(
+            [long((1 << 32) + 5), long(-3), long(7)],
+            [u32::MAX, u32::MAX, 7]
+        );
         let mut out = [0.0f32; 2];
         let raw = [1e300f64.to_le_bytes(), (-0.0f64).to_le_bytes()].concat();
         let double = Element {

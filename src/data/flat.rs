@@ -1,6 +1,6 @@
 //! Arrays of numbers that lie in files without any structure: numpy's, and raw data that an HDF5 file points to.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::rc::Rc;
@@ -17,6 +17,8 @@ pub(super) struct Flat {
     /// The first index runs fastest (Fortran's order) and not the last one (C's).
     pub fortran: bool,
     pub bytes: Bytes,
+    /// What the bytes must sum to, where something says so.
+    pub sum: Option<Sum>,
 }
 
 /// Where the bytes of an array are.
@@ -26,8 +28,21 @@ pub(super) enum Bytes {
     Pieces(Vec<Piece>),
     /// In a deflated part of a file.
     Deflated(RefCell<Stream>),
-    /// Here.
-    Memory(Vec<u8>),
+    /// Unpacked into memory when they are first wanted, `size` of them.
+    Memory {
+        stream: RefCell<Stream>,
+        size: u64,
+        all: OnceCell<Vec<u8>>,
+    },
+}
+
+/// The CRC-32 of a member of an archive, header and array, which is looked at once, before the first numbers are read.
+#[derive(Debug)]
+pub(super) struct Sum {
+    part: RefCell<Option<Part>>,
+    deflated: bool,
+    crc: u32,
+    fits: Cell<bool>,
 }
 
 /// Bytes of a file.
@@ -79,6 +94,44 @@ impl Read for Part {
     }
 }
 
+impl Sum {
+    /// That of the member that is all of `part`.
+    pub fn new(part: Part, deflated: bool, crc: u32) -> Self {
+        Self {
+            part: RefCell::new(Some(part)),
+            deflated,
+            crc,
+            fits: Cell::new(false),
+        }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if let Some(mut part) = self.part.take() {
+            let found = match self.deflated {
+                true => crc(&mut DeflateDecoder::new(part)),
+                false => crc(&mut part),
+            };
+            self.fits.set(found? == self.crc);
+        }
+        match self.fits.get() {
+            true => Ok(()),
+            false => Err(io::Error::other("its checksum does not fit")),
+        }
+    }
+}
+
+/// The CRC-32 of all that `from` gives.
+fn crc(from: &mut impl Read) -> io::Result<u32> {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match from.read(&mut block)? {
+            0 => return Ok(hasher.finalize()),
+            n => hasher.update(&block[..n]),
+        }
+    }
+}
+
 impl Stream {
     pub fn new(file: Rc<File>, start: u64, size: u64, head: u64) -> Self {
         let decoder = DeflateDecoder::new(Part::new(file.clone(), start, size));
@@ -111,7 +164,15 @@ impl Stream {
 impl Bytes {
     fn read(&self, start: u64, out: &mut [u8]) -> io::Result<()> {
         match self {
-            Bytes::Memory(all) => {
+            Bytes::Memory { stream, size, all } => {
+                let all = match all.get() {
+                    Some(all) => all,
+                    None => {
+                        let mut unpacked = vec![0; *size as usize];
+                        stream.borrow_mut().read(0, &mut unpacked)?;
+                        all.get_or_init(|| unpacked)
+                    }
+                };
                 let part = (all.get(start as usize..)).and_then(|a| a.get(..out.len()));
                 out.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
                 Ok(())
@@ -142,6 +203,9 @@ impl Bytes {
 impl Flat {
     /// The numbers of rows `start .. start + count`, row after row, each row in C's order.
     pub fn rows<T: Number>(&self, start: usize, count: usize) -> io::Result<Vec<T>> {
+        if let Some(sum) = &self.sum {
+            sum.check()?;
+        }
         let size = self.element.bytes;
         let trailing = self.shape.get(1..).unwrap_or_default();
         let per_row: usize = trailing.iter().product();

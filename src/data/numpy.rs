@@ -1,6 +1,6 @@
 //! Arrays that numpy saved: `.npy`, and `.npz`, a ZIP archive of them.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -10,7 +10,7 @@ use flate2::read::DeflateDecoder;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::element::{Element, Kind};
-use super::flat::{Bytes, Flat, Part, Piece, Stream};
+use super::flat::{Bytes, Flat, Part, Piece, Stream, Sum};
 
 /// The first bytes of an array.
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -21,9 +21,11 @@ const MOST_HEADER: usize = 1 << 20;
 /// Largest array that is unpacked into memory, because its order allows no reading row by row.
 const MOST_MEMORY: u64 = 1 << 30;
 
-/// An array of a file, by its name there.
+/// The name of the array of an `.npy` file.
+const SINGLE: &str = "image";
+
+/// An array of a file.
 pub(super) struct Array {
-    pub name: String,
     /// The array, or why it cannot be read.
     pub flat: Result<Flat, Refused>,
     /// Whether it is compressed.
@@ -54,60 +56,101 @@ pub(super) fn is_numpy(start: &[u8], path: &Path) -> bool {
     start.starts_with(MAGIC) || (archive && path.extension().is_some_and(|e| e == "npz"))
 }
 
-/// The arrays of a file. That of an `.npy` file is called `image`.
-pub(super) fn open(file: &Rc<File>) -> io::Result<Vec<Array>> {
+/// What an archive says of a member.
+struct Entry {
+    /// Its name, without `.npy`.
+    name: String,
+    method: CompressionMethod,
+    /// Where it begins, unknown of what is damaged.
+    start: Option<u64>,
+    /// Packed and unpacked bytes.
+    stored: u64,
+    size: u64,
+    crc: u32,
+}
+
+/// Names of the arrays of a file, of which none is looked at. That of an `.npy` file is called `image`.
+pub(super) fn names(file: &Rc<File>) -> io::Result<Vec<String>> {
+    if is_single(file)? {
+        return Ok(vec![SINGLE.into()]);
+    }
+    Ok(entries(file)?.into_iter().map(|e| e.name).collect())
+}
+
+/// The array `name` of a file; `None` if there is none.
+pub(super) fn open(file: &Rc<File>, name: &str) -> io::Result<Option<Array>> {
     let bytes = file.metadata()?.len();
-    let mut start = [0; MAGIC.len()];
-    Part::new(file.clone(), 0, bytes).read_exact(&mut start)?;
-    if start == MAGIC {
-        let header = header(&mut Part::new(file.clone(), 0, bytes));
-        return Ok(vec![Array {
-            name: "image".into(),
-            flat: header.and_then(|h| h.in_pieces(file, 0, bytes)),
+    if is_single(file)? {
+        let flat = || header(&mut Part::new(file.clone(), 0, bytes))?.in_pieces(file, 0, bytes);
+        return Ok((name == SINGLE).then(|| Array {
+            flat: flat(),
             deflated: false,
             stored: bytes,
-        }]);
+        }));
     }
+    let found = entries(file)?.into_iter().find(|e| e.name == name);
+    Ok(found.map(|entry| Array {
+        deflated: entry.method != CompressionMethod::Stored,
+        stored: entry.stored,
+        flat: entry.flat(file, bytes),
+    }))
+}
+
+/// Whether a file is one array and no archive.
+fn is_single(file: &Rc<File>) -> io::Result<bool> {
+    let mut start = [0; MAGIC.len()];
+    Part::new(file.clone(), 0, start.len() as u64).read_exact(&mut start)?;
+    Ok(start == MAGIC)
+}
+
+/// The arrays of an archive.
+fn entries(file: &Rc<File>) -> io::Result<Vec<Entry>> {
     let mut archive = ZipArchive::new(file.as_ref()).map_err(io::Error::other)?;
-    let mut arrays = Vec::new();
+    let mut entries = Vec::new();
     for i in 0..archive.len() {
         let member = archive.by_index_raw(i).map_err(io::Error::other)?;
-        let Some(name) = (member.name().map_err(io::Error::other)?)
-            .strip_suffix(".npy")
-            .map(str::to_string)
-        else {
+        let name = member.name().map_err(io::Error::other)?;
+        let Some(name) = name.strip_suffix(".npy").map(str::to_string) else {
             continue;
         };
-        let (method, stored, size) = (
-            member.compression(),
-            member.compressed_size(),
-            member.size(),
-        );
-        let begin = member.data_start();
-        drop(member);
-        let end = begin
-            .and_then(|b| b.checked_add(stored))
-            .filter(|e| *e <= bytes);
-        let flat = match (begin, end) {
-            (Some(begin), Some(_)) => match method {
-                CompressionMethod::Stored => header(&mut Part::new(file.clone(), begin, stored))
-                    .and_then(|h| h.in_pieces(file, begin, stored)),
-                CompressionMethod::DEFLATE => deflated(file, begin, stored, size),
-                other => Err(refused(
-                    format!("it is packed with {other}"),
-                    "save it with numpy.savez_compressed",
-                )),
-            },
-            _ => Err(refused("it ends after the end of the file", DAMAGED)),
-        };
-        arrays.push(Array {
+        entries.push(Entry {
             name,
-            flat,
-            deflated: method != CompressionMethod::Stored,
-            stored,
+            method: member.compression(),
+            start: member.data_start(),
+            stored: member.compressed_size(),
+            size: member.size(),
+            crc: member.crc32(),
         });
     }
-    Ok(arrays)
+    Ok(entries)
+}
+
+impl Entry {
+    /// The array in a file of `bytes`.
+    fn flat(&self, file: &Rc<File>, bytes: u64) -> Result<Flat, Refused> {
+        let (stored, fits) = (self.stored, |start: &u64| {
+            start
+                .checked_add(self.stored)
+                .is_some_and(|end| end <= bytes)
+        });
+        let Some(start) = self.start.filter(fits) else {
+            return Err(refused("it ends after the end of the file", DAMAGED));
+        };
+        let mut flat = match self.method {
+            CompressionMethod::Stored => {
+                header(&mut Part::new(file.clone(), start, stored))?.in_pieces(file, start, stored)
+            }
+            CompressionMethod::DEFLATE => deflated(file, start, stored, self.size),
+            other => Err(refused(
+                format!("it is packed with {other}"),
+                "save it with numpy.savez_compressed",
+            )),
+        }?;
+        let part = Part::new(file.clone(), start, stored);
+        let deflated = self.method == CompressionMethod::DEFLATE;
+        flat.sum = Some(Sum::new(part, deflated, self.crc));
+        Ok(flat)
+    }
 }
 
 fn deflated(file: &Rc<File>, start: u64, stored: u64, size: u64) -> Result<Flat, Refused> {
@@ -118,9 +161,13 @@ fn deflated(file: &Rc<File>, start: u64, stored: u64, size: u64) -> Result<Flat,
             DAMAGED,
         ));
     }
-    let mut decoder = DeflateDecoder::new(Part::new(file.clone(), start, stored));
-    let header = header(&mut decoder)?;
+    let header = header(&mut DeflateDecoder::new(Part::new(
+        file.clone(),
+        start,
+        stored,
+    )))?;
     let bytes = header.check(size)?;
+    let stream = RefCell::new(Stream::new(file.clone(), start, stored, header.bytes));
     let bytes = if header.fortran && header.shape.len() > 1 {
         if bytes > MOST_MEMORY {
             return Err(refused(
@@ -128,15 +175,13 @@ fn deflated(file: &Rc<File>, start: u64, stored: u64, size: u64) -> Result<Flat,
                 "save numpy.ascontiguousarray of it",
             ));
         }
-        let mut all = Vec::new();
-        decoder
-            .take(bytes)
-            .read_to_end(&mut all)
-            .map_err(|e| refused(e.to_string(), DAMAGED))?;
-        Bytes::Memory(all)
+        Bytes::Memory {
+            stream,
+            size: bytes,
+            all: OnceCell::new(),
+        }
     } else {
-        let stream = Stream::new(file.clone(), start, stored, header.bytes);
-        Bytes::Deflated(RefCell::new(stream))
+        Bytes::Deflated(stream)
     };
     Ok(header.flat(bytes))
 }
@@ -184,6 +229,7 @@ impl Header {
             element: self.element,
             fortran: self.fortran,
             bytes,
+            sum: None,
         }
     }
 }

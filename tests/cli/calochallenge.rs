@@ -87,6 +87,36 @@ fn evaluate_gives_the_challenges_numbers() {
         let said = lab.ok("info truth.h5").stdout;
         let said = String::from_utf8_lossy(&said);
         assert!(said.contains("calochallenge layout"), "{said}");
+        // Looked at in every way that says how they are cut.
+        let seen = |arguments: &str| {
+            let said = lab.ok(&format!("info {arguments}")).stdout;
+            String::from_utf8_lossy(&said).into_owned()
+        };
+        let (voxels, shape) = (
+            golden["showers"][0][0].as_array().unwrap().len(),
+            size.replace(' ', ""),
+        );
+        assert!(seen("truth.h5").contains(&format!(" of 1 x {voxels},")));
+        for how in [
+            format!("--binning binning.xml --particle {particle}"),
+            format!("--shape {shape}"),
+        ] {
+            let said = seen(&format!("truth.h5 {how}"));
+            assert!(said.contains(&format!(" of {size},")), "{how}: {said}");
+            assert!(said.contains("nonzero "), "{how}: {said}");
+        }
+        h5py(
+            &lab.path("own.h5"),
+            &format!(
+                "source = path.replace('own.h5', 'truth.h5')
+with h5py.File(source) as f, h5py.File(path, 'w') as g:
+    f.copy('showers', g); f.copy('incident_energies', g)
+    g.attrs['height'], g.attrs['width'] = {}",
+                size.replace(" x ", ", ")
+            ),
+        );
+        let said = seen("own.h5");
+        assert!(said.contains(&format!(" of {size},")), "{said}");
         // The image that showers become.
         lab.file(
             "c.toml",

@@ -567,6 +567,20 @@ fn arrays_of_numpy_are_read() {
             "np.savez_compressed(path, image=v); b = open(path, 'rb').read(); open(path, 'wb').write(b[:-40])",
             "cut.npz",
         ),
+        // One bit of an array, and one of the checksum of a packed array in Fortran's order.
+        (
+            "bit.npz",
+            "np.savez(path, image=v); b = bytearray(open(path, 'rb').read()); b[b.index(v.tobytes()) + 40] ^= 1; open(path, 'wb').write(b)",
+            "its checksum does not fit",
+        ),
+        (
+            "sum.npz",
+            "import zipfile
+np.savez_compressed(path, image=np.asfortranarray(v)); b = bytearray(open(path, 'rb').read())
+crc = zipfile.ZipFile(path).infolist()[0].CRC.to_bytes(4, 'little')
+at = b.rindex(crc); b[at] ^= 1; open(path, 'wb').write(b)",
+            "its checksum does not fit",
+        ),
     ] {
         let path = make(name, body);
         let why_not = message(&path, &ReadOptions::default());

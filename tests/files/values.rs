@@ -294,7 +294,7 @@ fn names_stand_for_the_same_numbers_in_all_files() {
 #[test]
 fn weights_are_read_where_they_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let weights = "f['mc_weight'] = np.where(k % 5 == 0, -0.5, 2.0)[:, None]; f['bad'] = np.where(k == 7, np.nan, 1.0); f['minus'] = -np.ones(20)";
+    let weights = "f['mc_weight'] = np.where(k % 5 == 0, -0.5, 2.0)[:, None]; f['bad'] = np.where(k == 7, np.nan, 1.0); f['minus'] = -np.ones(20); f['word'] = ['1.5', '2.5'] * 10; f['hot'] = np.eye(2)[k % 2]";
     let a = file(dir.path(), "a.h5", weights);
     let plain = read(&a, &ReadOptions::default()).unwrap();
     assert_eq!(plain.weights, None);
@@ -313,6 +313,16 @@ fn weights_are_read_where_they_are_named() {
     assert!(found.about.warnings.is_empty());
     refused(&a, &named("bad"), &["'bad', row 7: NaN"]);
     refused(&a, &named("none"), &["no data set 'none'"]);
+    refused(
+        &a,
+        &named("word"),
+        &["'word'", "it holds texts", "weights are numbers"],
+    );
+    refused(
+        &a,
+        &named("hot"),
+        &["'hot'", "its shape is [20, 2]", "weights are numbers"],
+    );
     let error = read_all(std::slice::from_ref(&a), &named("minus")).unwrap_err();
     assert!(error.to_string().contains("sum to -20"), "{error}");
     let mut some = named("mc_weight");
@@ -405,6 +415,36 @@ fn energies_become_gev_and_other_units_stay() {
     let mixed = [dir.path().join("g.h5"), dir.path().join("3.h5")];
     let error = read_all(&mixed, &ReadOptions::default()).unwrap_err();
     assert!(error.to_string().contains("in ADC"), "{error}");
+}
+
+#[test]
+fn showers_in_a_group_are_showers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("g.h5");
+    h5py(
+        &path,
+        "with h5py.File(path, 'w') as f:
+    for group in ('train', 'test'):
+        f[group + '/showers'] = np.full((4, 6), 500, 'f4'); f[group + '/incident_energies'] = np.full((4, 1), 4000, 'f4')",
+    );
+    for name in ["train/showers", "/test/showers", "train"] {
+        let mut options = with(FileOptions {
+            images: Some(name.into()),
+            shape: "2x3".parse().ok(),
+            ..Default::default()
+        });
+        options.columns = vec!["incident_energies".into()];
+        let found = read(&path, &options).unwrap();
+        assert_eq!(found.images.totals(), [3.0; 4], "{name}");
+        assert_eq!(found.columns["incident_energies"], [4.0; 4], "{name}");
+        said(&found, &["pixels of", "are in MeV"]);
+        // A factor of the pixels leaves the energies beside them.
+        options.file.scale = Some(1.0);
+        let found = read(&path, &options).unwrap();
+        assert_eq!(found.images.totals(), [3000.0; 4], "{name}");
+        assert_eq!(found.columns["incident_energies"], [4.0; 4], "{name}");
+        said(&found, &["are taken as MeV", "multiplied by 0.001"]);
+    }
 }
 
 #[test]

@@ -143,6 +143,18 @@ impl Column {
         ))
     }
 
+    /// Why its values are numbers of classes and no quantity.
+    pub fn no_number(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Number => None,
+            Kind::Text(_) => Some("it holds texts".into()),
+            Kind::Sign | Kind::OneHot(_) => Some(format!(
+                "its shape is {:?}, as of classes",
+                self.table.shape
+            )),
+        }
+    }
+
     /// Whether values were stored in 32 bits or fewer.
     fn is_single(&self) -> bool {
         matches!(self.kind, Kind::Number) && self.table.is_single()

@@ -58,7 +58,7 @@ pub fn describe_with(path: &Path, options: &FileOptions) -> Result<FileSummary, 
         unreadable,
         attributes: attributes::read_all(&source),
     };
-    let images = match ImageTables::open(&source, options) {
+    let mut images = match ImageTables::open(&source, options) {
         Ok(images) => images,
         Err(DataError::Missing { .. }) if source.named.is_none() && options.images.is_none() => {
             return Ok(out);
@@ -68,6 +68,14 @@ pub fn describe_with(path: &Path, options: &FileOptions) -> Result<FileSummary, 
             return Ok(out);
         }
     };
+    // Showers that nothing gives a shape stay rows of voxels.
+    if let Err(error) = images.shape_showers(&source, &read_options(options))
+        && (options.shape.is_some() || options.binning.is_some())
+    {
+        options.read_binning()?;
+        out.problem = Some(error.to_string());
+        return Ok(out);
+    }
     out.found_in = Some(images.table().name.clone());
     out.layout = Some(images.layout);
     out.images = Some(images.count);

@@ -76,17 +76,25 @@ fn scan(path: &Path, length_bytes: usize) -> io::Result<bool> {
         buffer.copy_within(filled - kept..filled, 0);
         offset += (filled - kept) as u64;
     }
+    // As many as fit beside each other: heaps that share objects would be walked over and over.
+    let length = file.metadata()?.len();
+    let mut steps = length / HEADER;
     for heap in heaps {
-        if walk(&mut file, heap, length_bytes)? {
+        if walk(&mut file, heap, length, length_bytes, &mut steps)? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Whether walking the heap at `start` stands still.
-fn walk(file: &mut File, start: u64, length_bytes: usize) -> io::Result<bool> {
-    let end_of_file = file.metadata()?.len();
+/// Whether walking the heap at `start` stands still, or takes more than `steps`, from which its own are taken.
+fn walk(
+    file: &mut File,
+    start: u64,
+    end_of_file: u64,
+    length_bytes: usize,
+    steps: &mut u64,
+) -> io::Result<bool> {
     let Some(header) = fields(file, start, end_of_file)? else {
         return Ok(false);
     };
@@ -94,6 +102,11 @@ fn walk(file: &mut File, start: u64, length_bytes: usize) -> io::Result<bool> {
         .saturating_add(length(&header, length_bytes))
         .min(end_of_file);
     let mut at = start + HEADER;
+    // The header is one.
+    let Some(left) = steps.checked_sub(1) else {
+        return Ok(true);
+    };
+    *steps = left;
     while at.saturating_add(HEADER) <= end {
         let Some(object) = fields(file, at, end_of_file)? else {
             return Ok(false);
@@ -103,9 +116,10 @@ fn walk(file: &mut File, start: u64, length_bytes: usize) -> io::Result<bool> {
             0 => size,
             _ => HEADER.saturating_add(size.checked_next_multiple_of(8).unwrap_or(u64::MAX)),
         };
-        if step == 0 {
+        if step == 0 || *steps == 0 {
             return Ok(true);
         }
+        *steps -= 1;
         at = at.saturating_add(step);
     }
     Ok(false)
@@ -125,4 +139,44 @@ fn fields(file: &mut File, at: u64, end: u64) -> io::Result<Option<[u8; HEADER a
 fn length(header: &[u8; HEADER as usize], length_bytes: usize) -> u64 {
     let field = header.iter().skip(8).take(length_bytes);
     field.rev().fold(0, |a, b| a << 8 | u64::from(*b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBJECTS: u64 = 100;
+
+    /// A header of a heap, or of an object of it.
+    fn header(start: &[u8], length: u64) -> Vec<u8> {
+        let mut out = start.to_vec();
+        out.resize(8, 0);
+        out.extend(length.to_le_bytes());
+        out
+    }
+
+    fn is_sound(bytes: &[u8]) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("heaps");
+        std::fs::write(&path, bytes).unwrap();
+        sound(&path, 8)
+    }
+
+    #[test]
+    fn heaps_that_share_their_objects_are_not_sound() {
+        let empty = header(&[1, 0], 0);
+        let objects = empty.repeat(OBJECTS as usize);
+        // Each on its own.
+        let heap = [header(MAGIC, HEADER * (OBJECTS + 1)), objects.clone()].concat();
+        assert!(is_sound(&heap.repeat(5)));
+        // The first object of each reaches to those that all share.
+        let heaps = 100;
+        let mut all = Vec::new();
+        for left in (0..heaps).rev() {
+            all.extend(header(MAGIC, 2 * HEADER * (left + 1) + HEADER * OBJECTS));
+            all.extend(header(&[1, 0], 2 * HEADER * left));
+        }
+        all.extend(objects);
+        assert!(!is_sound(&all));
+    }
 }

@@ -90,6 +90,7 @@ impl Source {
             element,
             fortran: false,
             bytes: Bytes::Pieces(pieces),
+            sum: None,
         });
         Ok(())
     }

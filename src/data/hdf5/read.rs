@@ -11,15 +11,23 @@ use super::showers;
 use super::source::{BLOCK, Source};
 use super::table::{Data, Table};
 use super::values;
-use crate::data::calochallenge::{CaloBinning, INCIDENT, SHOWERS};
+use crate::data::calochallenge::{CaloBinning, INCIDENT};
 use crate::data::{
     About, DataError, Dataset, FileOptions, Layout, Origin, ReadOptions, SparseImages,
 };
 
 /// Most bytes of one block of pixels. Of larger chunks only the nonzero pixels are held in memory, chunk by chunk.
 const MOST_BLOCK_BYTES: usize = 1 << 26;
-/// Most nonzero pixels for one byte of file: an eighth of a bit each, far below what real images take.
-const MOST_NONZEROS_PER_BYTE: u64 = 64;
+/// Most nonzero pixels, and most images, for one byte of file: an eighth of a bit each, far below what real images take.
+const MOST_PER_BYTE: u64 = 64;
+
+/// Most nonzero pixels, or images, that are believed of a data set.
+fn most(table: &Table) -> u64 {
+    table
+        .bytes
+        .saturating_mul(MOST_PER_BYTE)
+        .saturating_add(1 << 20)
+}
 
 /// Read images and per-row quantities of a data file in either layout.
 ///
@@ -150,14 +158,26 @@ impl ImageTables {
     /// Find the images and check that their data sets fit together.
     pub fn open(source: &Source, options: &FileOptions) -> Result<Self, DataError> {
         let named = source.named.as_ref().or(options.images.as_ref());
-        if named.is_none_or(|name| name.trim_matches('/') == SHOWERS) && showers::recognised(source)
-        {
-            return Self::open_showers(source);
+        let images = match showers::find(source, named.map(String::as_str)) {
+            Some(name) => Self::open_showers(source, &name)?,
+            None => match find::images(source, options)? {
+                Found::Sparse => Self::open_sparse(source)?,
+                Found::Dense(table) => Self::open_dense(source, *table, options)?,
+            },
+        };
+        // Lists of rows are made before the first pixel is read.
+        let table = images.first();
+        if images.count as u64 > most(table) {
+            return Err(source.fail(
+                &table.name,
+                format!(
+                    "it declares {} images in a file of {} bytes",
+                    images.count, table.bytes
+                ),
+                "check where the file comes from",
+            ));
         }
-        match find::images(source, options)? {
-            Found::Sparse => Self::open_sparse(source),
-            Found::Dense(table) => Self::open_dense(source, *table, options),
-        }
+        Ok(images)
     }
 
     fn open_dense(source: &Source, table: Table, options: &FileOptions) -> Result<Self, DataError> {
@@ -179,9 +199,9 @@ impl ImageTables {
     }
 
     /// Showers are one row of pixels until it is known how they are cut.
-    fn open_showers(source: &Source) -> Result<Self, DataError> {
-        let (table, count, voxels) = showers::open(source)?;
-        check_size(source, SHOWERS, 1, voxels)?;
+    fn open_showers(source: &Source, name: &str) -> Result<Self, DataError> {
+        let (table, count, voxels) = showers::open(source, name)?;
+        check_size(source, name, 1, voxels)?;
         Ok(Self {
             layout: Layout::CaloChallenge,
             count,
@@ -192,14 +212,15 @@ impl ImageTables {
     }
 
     /// Give showers the shape that a binning file or `options` say; the binning, where there is one.
-    fn shape_showers(
+    pub fn shape_showers(
         &mut self,
         source: &Source,
         options: &ReadOptions,
     ) -> Result<Option<CaloBinning>, DataError> {
         let binning = options.file.read_binning()?;
         if self.layout == Layout::CaloChallenge {
-            let size = showers::size(source, self.width, binning.as_ref(), options)?;
+            let name = &self.table().name;
+            let size = showers::size(source, name, self.width, binning.as_ref(), options)?;
             (self.height, self.width) = (size.height, size.width);
         }
         Ok(binning)
@@ -254,6 +275,14 @@ impl ImageTables {
         })
     }
 
+    /// The data set that says how many images there are.
+    fn first(&self) -> &Table {
+        match &self.kind {
+            Kind::Dense(table) => table,
+            Kind::Sparse { indptr, .. } => indptr,
+        }
+    }
+
     /// The data set of the pixels.
     pub fn table(&self) -> &Table {
         match &self.kind {
@@ -295,7 +324,7 @@ impl ImageTables {
                 chunks.rows_of_chunk()
             );
         }
-        let most = table.bytes.saturating_mul(MOST_NONZEROS_PER_BYTE) + (1 << 20);
+        let most = most(table);
         let mut rest = rows;
         while let Some(&first) = rest.first() {
             // Blocks start on multiples of the step, so that no chunk is unpacked twice.

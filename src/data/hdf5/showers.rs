@@ -37,33 +37,59 @@ pub(super) fn table(file: &hdf5::File, name: &str, width: usize) -> hdf5::Result
     Ok(table)
 }
 
-/// Whether a file is one of the CaloChallenge's.
-pub(super) fn recognised(source: &Source) -> bool {
-    source.has(SHOWERS) && source.has(INCIDENT) && !source.has("image")
+/// The full name of the showers of a group, `""` the root group, that is laid out as the CaloChallenge's files are.
+fn in_group(source: &Source, group: &str) -> Option<String> {
+    let full = |name: &str| match group {
+        "" => name.to_string(),
+        _ => format!("{group}/{name}"),
+    };
+    let holds = |name| source.has(&full(name));
+    (holds(SHOWERS) && holds(INCIDENT) && !holds("image")).then(|| full(SHOWERS))
 }
 
-/// The showers, their number and that of their voxels.
-pub(super) fn open(source: &Source) -> Result<(Table, usize, usize), DataError> {
-    let table = source.table(SHOWERS)?;
+/// The group of the data set `name` and its name there.
+fn split(name: &str) -> (&str, &str) {
+    let name = name.trim_matches('/');
+    name.rsplit_once('/').unwrap_or(("", name))
+}
+
+/// The full name of the showers where a file holds some as the CaloChallenge's do, in its root group or, where the images
+/// are `named`, there. Their group becomes that of the images.
+pub(super) fn find(source: &Source, named: Option<&str>) -> Option<String> {
+    let group = match named.map(|name| (split(name), name.trim_matches('/'))) {
+        None => "",
+        Some(((group, SHOWERS), _)) => group,
+        Some((_, name)) if source.is_group(name) => name,
+        Some(_) => return None,
+    };
+    let found = in_group(source, group)?;
+    source.settle(group);
+    Some(found)
+}
+
+/// The showers `name`, their number and that of their voxels.
+pub(super) fn open(source: &Source, name: &str) -> Result<(Table, usize, usize), DataError> {
+    let table = source.table(name)?;
     let &[count, voxels] = table.shape.as_slice() else {
         let why = format!("its shape is {:?}", table.shape);
-        return Err(source.fail(SHOWERS, why, "store showers as (showers, voxels)"));
+        return Err(source.fail(name, why, "store showers as (showers, voxels)"));
     };
     if !table.is_numeric() {
         let why = format!("it holds {}", table.type_name());
-        return Err(source.fail(SHOWERS, why, "store energies as floats of up to 64 bits"));
+        return Err(source.fail(name, why, "store energies as floats of up to 64 bits"));
     }
     Ok((table, count, voxels))
 }
 
-/// The images that showers of `voxels` are: as the binning says or, without one, `options` or a file of our own.
+/// The images that the showers `name` of `voxels` are: as the binning says or, without one, `options` or a file of our own.
 pub(super) fn size(
     source: &Source,
+    name: &str,
     voxels: usize,
     binning: Option<&CaloBinning>,
     options: &ReadOptions,
 ) -> Result<ImageSize, DataError> {
-    let wrong = |why: String, suggestion| Err(source.fail(SHOWERS, why, suggestion));
+    let wrong = |why: String, suggestion| Err(source.fail(name, why, suggestion));
     if let Some(binning) = binning {
         if binning.voxels() != voxels {
             let why = format!(
@@ -100,5 +126,7 @@ pub(super) fn size(
 
 /// The unit of data set `name` where no attribute says one: the challenge's files have none.
 pub(super) fn unit(source: &Source, name: &str) -> Option<&'static str> {
-    (recognised(source) && [SHOWERS, INCIDENT].contains(&name)).then_some("MeV")
+    let full = source.meant(name)?;
+    let (group, own) = split(&full);
+    ([SHOWERS, INCIDENT].contains(&own) && in_group(source, group).is_some()).then_some("MeV")
 }

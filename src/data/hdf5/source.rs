@@ -107,8 +107,7 @@ impl Source {
             heaps: Rc::new(Heaps::none()),
         };
         if numpy::is_numpy(&start, &path) {
-            let arrays = numpy::open(&source.raw).map_err(|e| DataError::io("read", &path, e))?;
-            source.root = arrays.into_iter().map(|a| a.name).collect();
+            source.root = numpy::names(&source.raw).map_err(|e| DataError::io("read", &path, e))?;
             return Ok(source);
         }
         let file = unlocked().open(&path).map_err(|e| {
@@ -142,7 +141,7 @@ impl Source {
     }
 
     /// The full name of what `name` means: beside the images, or from the root group on. `None` if there is nothing.
-    fn meant(&self, name: &str) -> Option<String> {
+    pub fn meant(&self, name: &str) -> Option<String> {
         let home = self.home.borrow();
         let beside = (!home.is_empty()).then(|| format!("{home}/{name}"));
         let mut names = beside.into_iter().chain([name.to_string()]);
@@ -305,8 +304,9 @@ impl Source {
 
     /// An array of numpy's.
     fn array(&self, name: &str) -> Result<Table, DataError> {
-        let arrays = numpy::open(&self.raw).map_err(|e| DataError::io("read", &self.path, e))?;
-        let Some(array) = arrays.into_iter().find(|a| a.name == name) else {
+        let found =
+            numpy::open(&self.raw, name).map_err(|e| DataError::io("read", &self.path, e))?;
+        let Some(array) = found else {
             return Err(self.missing(name));
         };
         let flat = (array.flat).map_err(|r| self.fail(name, r.why, r.suggestion))?;

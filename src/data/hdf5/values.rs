@@ -6,6 +6,7 @@ use super::showers;
 use super::source::Source;
 use super::table::{Data, Part, Table};
 use super::units;
+use crate::data::calochallenge::INCIDENT;
 use crate::data::{About, DataError, ReadOptions, Run, SparseImages, Unit};
 
 /// Ends of the names of columns that look like event weights: `weight`, `mc_weight`, `evt_wgt`.
@@ -45,7 +46,11 @@ pub(super) fn weights(
         }
         return Ok(None);
     };
-    let values = Column::open(source, name, count, false)?.gather(source, rows)?;
+    let column = Column::open(source, name, count, false)?;
+    if let Some(why) = column.no_number() {
+        return Err(source.fail(name, why, "weights are numbers, one an image"));
+    }
+    let values = column.gather(source, rows)?;
     match values.iter().position(|v| !v.is_finite()) {
         None => Ok(Some(values)),
         Some(at) => Err(DataError::Value {
@@ -90,6 +95,14 @@ pub(super) fn pixels(
             about.remarks.push(format!(
                 "pixels of '{path}' are multiplied by {scale} to be GeV{conditions}"
             ));
+            // The factor of the pixels is no word on the energies beside them.
+            if showers::unit(source, &table.name).is_some()
+                && units::of_data_set(&source.table(INCIDENT)?)?.is_none()
+            {
+                about.remarks.push(format!(
+                    "'{INCIDENT}' of '{path}' are taken as MeV: --scale is that of the pixels"
+                ));
+            }
             scale
         }
         (None, None) => {

@@ -227,7 +227,7 @@ impl Source {
                 ),
                 false => (other.shape.get(1..).unwrap_or_default(), 1),
             };
-            if taken != count * per_row || Some(of_row) != shape.get(1..) {
+            if count.checked_mul(per_row) != Some(taken) || Some(of_row) != shape.get(1..) {
                 return Err(refuse(format!(
                     "its {count} rows of {:?} come from {taken} of {:?}, '{inside}' of '{}'",
                     shape.get(1..).unwrap_or_default(),
