@@ -13,7 +13,7 @@ use super::table::{Data, Table};
 use super::values;
 use crate::data::calochallenge::{CaloBinning, INCIDENT, SHOWERS};
 use crate::data::{
-    About, DataError, Dataset, FileOptions, Layout, Origin, ReadOptions, SparseImages,
+    About, DataError, Dataset, FileOptions, Layout, Origin, ReadOptions, SparseImages, once,
 };
 
 /// Most bytes of one block of pixels. Of larger chunks only the nonzero pixels are held in memory, chunk by chunk.
@@ -73,6 +73,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         wanted.insert(INCIDENT);
     }
     let mut columns = BTreeMap::new();
+    let mut bare = Vec::new();
     for name in wanted {
         let asked = options.columns.iter().any(|c| c == name);
         let given = format!("given_{name}");
@@ -86,6 +87,9 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
             false => open(&source, name, images.count, options)?,
         };
         values::describe(&source, name, &column, &mut about);
+        if asked && name != CLASS && column.bare {
+            bare.push(stored.to_string());
+        }
         let values = column.gather(&source, &rows)?;
         let bad = values.iter().position(|v| !v.is_finite());
         if let Some(at) = bad.filter(|_| asked) {
@@ -102,13 +106,19 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     let run = values::run(&source, images.count);
     let unwritten = images.unwritten()?;
     let pixels = values::pixels(&source, images.table(), options, &mut about)?;
+    if pixels.factor != 1.0 {
+        let path = source.path.display();
+        (about.remarks).extend(bare.iter().map(|name| {
+            format!("'{name}' of '{path}' names no unit: its values stay as they are, other than the pixels")
+        }));
+    }
     let images = pixels.of(&source, images.read(&source, &rows)?, &mut about)?;
     if let Some(name) = &options.total {
         if source.has(name) {
-            log::warn!(
+            once::warn(format!(
                 "data set '{name}' of '{}' is not read (it is the model's total, the sum of each image's pixels)",
                 source.path.display()
-            );
+            ));
         }
         columns.insert(name.clone(), images.totals());
     }
@@ -287,13 +297,13 @@ impl ImageTables {
         if let (true, Data::Chunks(chunks)) = (large, &table.data)
             && chunks.chunk.get(1..) != table.shape.get(1..)
         {
-            log::warn!(
+            once::warn(format!(
                 "data set '{}' of '{}' is read slowly (its chunks {:?} hold parts of {} images each); written again with chunks of 1024 whole images it is read faster",
                 table.name,
                 source.path.display(),
                 chunks.chunk,
                 chunks.rows_of_chunk()
-            );
+            ));
         }
         let most = table.bytes.saturating_mul(MOST_NONZEROS_PER_BYTE) + (1 << 20);
         let mut rest = rows;

@@ -6,7 +6,7 @@ use super::showers;
 use super::source::Source;
 use super::table::{Data, Part, Table};
 use super::units;
-use crate::data::{About, DataError, ReadOptions, Run, SparseImages, Unit};
+use crate::data::{About, DataError, ReadOptions, Run, SparseImages, Unit, grouped};
 
 /// Names of columns that look like event weights.
 const WEIGHTS: [&str; 10] = [
@@ -53,6 +53,16 @@ pub(super) fn weights(
         }
         return Ok(None);
     };
+    // Of classes, numbers would be made.
+    let table = source.table(name)?;
+    if !table.is_numeric() || table.shape.iter().product::<usize>() != count {
+        let (shape, kind) = (&table.shape, table.type_name());
+        return Err(source.fail(
+            name,
+            format!("its shape is {shape:?}, of {kind}, and the file has {count} images"),
+            "weights are one number an image",
+        ));
+    }
     let values = Column::open(source, name, count, false)?.gather(source, rows)?;
     match values.iter().position(|v| !v.is_finite()) {
         None => Ok(Some(values)),
@@ -69,7 +79,7 @@ pub(super) fn weights(
 pub(super) struct Pixels {
     /// Their data set.
     name: String,
-    factor: f64,
+    pub factor: f64,
     threshold: f32,
 }
 
@@ -147,7 +157,9 @@ impl Pixels {
         };
         if below > 0 {
             about.remarks.push(format!(
-                "{below} of {before} nonzero pixels of '{}' lie below {} {} and are set to zero",
+                "{} of {} nonzero pixels of '{}' lie below {} {} and are set to zero",
+                grouped(below as u64),
+                grouped(before as u64),
                 source.path.display(),
                 self.threshold,
                 about.unit
