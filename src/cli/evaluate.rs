@@ -231,6 +231,12 @@ impl Evaluate {
             generated: b.found.mean_sum,
         };
         let sides = Sides { truth, generated };
+        for path in beside::both(&sides) {
+            global.say(format_args!(
+                "'{}' is named on both sides: its images are compared with themselves",
+                path.display()
+            ));
+        }
         for remark in beside::all(&sides, sums) {
             log::warn!("{remark}");
         }

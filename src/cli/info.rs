@@ -259,10 +259,13 @@ fn data_text(s: &data::FileSummary, inspected: Option<&Inspected>) -> String {
     if let Some(i) = inspected {
         if let Some(p) = &i.inspection.pixels {
             text += &format!(
-                "nonzero     {} pixels: smallest {:.4e}, median {:.3}, largest {:.5} {}\n",
+                "nonzero     {} pixels: smallest {:.4e}, median {}, largest {:.5} {}\n",
                 grouped(p.count),
                 p.smallest,
-                p.median,
+                match p.median < 0.01 {
+                    true => format!("{:.3e}", p.median),
+                    false => format!("{:.3}", p.median),
+                },
                 p.largest,
                 i.unit
             );

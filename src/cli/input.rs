@@ -218,8 +218,8 @@ impl Duplicates {
         if let Some(first) = found.twice.first() {
             let more = match found.twice.len() - 1 {
                 0 => String::new(),
-                1 => ", and so do two other files".into(),
-                n => format!(", and so do {n} more pairs of files"),
+                1 => ", and another pair of files holds the same images, too".into(),
+                n => format!(", and {n} more pairs of files hold the same images, too"),
             };
             if !self.allow_duplicates {
                 anyhow::bail!(

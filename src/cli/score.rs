@@ -205,6 +205,10 @@ impl Summary {
             Some(mean) => format!(" (and {mean:.4} of their conditions)"),
             None => String::new(),
         };
+        if self.images_beyond_range == self.images {
+            global.say("no image has a likelihood above 0: there is no mean of its logarithm");
+            return;
+        }
         let scored = grouped((self.images - self.images_beyond_range) as u64);
         global.say(format!(
             "{scored} images: mean log-likelihood {:.4} +- {:.4} nats{of_conditions}, {:.0} images/s",

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DataError, Dataset, ReadOptions, Selection, read};
+use super::{DataError, Dataset, ReadOptions, Selection, once, read};
 
 /// A file that images of a data set come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,10 +68,10 @@ pub fn read_all(paths: &[PathBuf], options: &ReadOptions) -> Result<Dataset, Dat
                 numbers_of_names(all, &more, &options.selections, path)?;
                 all.agree(&mut more)?;
                 for name in all.extend(more) {
-                    log::warn!(
+                    once::warn(format!(
                         "'{name}' is not used: not all of {} have it (a column counts where every file has it)",
                         joined(paths)
-                    );
+                    ));
                 }
             }
         }

@@ -245,7 +245,7 @@ impl Dataset {
                 grouped(found.empty.count),
                 are(found.empty.count),
                 self.shown(&found.empty),
-                self.without_tail(&found.empty)
+                self.without(&found.empty)
             ));
         }
         if found.full.count > 0 {
@@ -281,17 +281,23 @@ impl Dataset {
         remarks
     }
 
-    /// The selection that leaves `rows` out, where they are the last ones of the only file.
-    fn without_tail(&self, rows: &Rows) -> String {
-        let [range] = rows.ranges.as_slice() else {
+    /// The selection that leaves `rows` out, where they are the first or the last ones of the only file.
+    fn without(&self, rows: &Rows) -> String {
+        let ([range], 1) = (rows.ranges.as_slice(), self.origins.len()) else {
             return String::new();
         };
-        match self.rows.len().checked_sub(rows.count + 1) {
-            Some(before) if self.origins.len() == 1 && self.rows.last() == Some(&range.last) => {
-                format!(
-                    "; leave them out with --select row=0..{}",
-                    self.rows[before]
-                )
+        let others = match self.rows.len().checked_sub(rows.count + 1) {
+            Some(before) if self.rows.last() == Some(&range.last) => {
+                Some([Some(&0), self.rows.get(before)])
+            }
+            Some(_) if self.rows.first() == Some(&range.first) => {
+                Some([self.rows.get(rows.count), self.rows.last()])
+            }
+            _ => None,
+        };
+        match others {
+            Some([Some(first), Some(last)]) => {
+                format!("; leave them out with --select row={first}..{last}")
             }
             _ => String::new(),
         }

@@ -18,6 +18,7 @@ mod layout;
 mod names;
 #[cfg(feature = "hdf5")]
 mod numpy;
+mod once;
 mod options;
 mod overview;
 mod select;

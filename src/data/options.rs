@@ -43,7 +43,8 @@ pub struct FileOptions {
     pub particle: Option<String>,
     /// Per-row data set of event weights; all are 1 where it is `None`.
     pub weights: Option<String>,
-    /// Classes and weights are read where the file has such data sets; elsewhere `signal` is read, and no weights.
+    /// Images, classes and weights are read where the file has such data sets; elsewhere images are found by name and shape,
+    /// `signal` is read, and no weights.
     pub where_present: bool,
 }
 

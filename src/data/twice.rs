@@ -42,7 +42,8 @@ impl std::fmt::Display for Twice {
             Known::OneFile => write!(f, "'{a}' is named twice"),
             Known::Numbers([first, last], of) => write!(
                 f,
-                "'{a}' and '{b}' hold the same {count} images (numbers {first} to {last} of {of})"
+                "'{a}' and '{b}' hold the same {count} images (numbers {first} to {last} of {})",
+                short(of)
             ),
             Known::Equal([first, second]) => write!(
                 f,
@@ -50,6 +51,22 @@ impl std::fmt::Display for Twice {
             ),
         }
     }
+}
+
+/// Digits of a hash that people are shown.
+const DIGITS: usize = 12;
+
+/// A text for people: of hashes only the start.
+fn short(text: &str) -> String {
+    let word = |word: &str| {
+        let digits = word.trim_end_matches(',');
+        let is_hash = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        match is_hash {
+            true => format!("{}..{}", &digits[..DIGITS], &word[digits.len()..]),
+            false => word.to_string(),
+        }
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 impl Dataset {
@@ -74,10 +91,10 @@ impl Dataset {
             return Vec::new();
         }
         let mut found = same_files(&files);
-        found.extend(same_numbers(&files));
-        for equal in self.same_images(&files, repeated) {
-            if !found.iter().any(|known| known.files == equal.files) {
-                found.push(equal);
+        // What is known of two files in several ways is said once.
+        for same in (same_numbers(&files).into_iter()).chain(self.same_images(&files, repeated)) {
+            if !found.iter().any(|known| known.files == same.files) {
+                found.push(same);
             }
         }
         found

@@ -18,7 +18,9 @@ pub use config::ConfigError;
 pub(crate) use config::{Mistakes, check_conditions, factor, impossible, positive, within};
 pub use document::{Document, Source};
 pub use error::EngineError;
-pub use model::{Beyond, Configuration, Demand, Family, Model, Scorer, TensorInfo, open_sampler};
+pub use model::{
+    Beyond, Configuration, Demand, Family, Lower, Model, Scorer, TensorInfo, open_sampler,
+};
 pub use sampler::{DrawConditions, Sampler, SamplingPlan};
 pub use setting::Setting;
 pub use trainer::{Trainer, TrainingState};

@@ -55,10 +55,9 @@ pub trait Configuration {
         None
     }
 
-    /// What to lower, in words with the values, so that [`demand`](Self::demand) is `bytes` at the most; `None` where
-    /// nothing helps.
-    fn lower(&self, _size: ImageSize, _on_card: bool, _bytes: u64) -> Option<String> {
-        None
+    /// What to lower so that [`demand`](Self::demand) is `bytes` at the most.
+    fn lower(&self, _size: ImageSize, _on_card: bool, _bytes: u64) -> Lower {
+        Lower::Unknown
     }
 
     /// The model that it describes, for these images: what the data say is filled in, all parameters are 0.
@@ -87,6 +86,17 @@ pub struct Demand {
     pub parameters: u64,
     /// Bytes of memory.
     pub bytes: u64,
+}
+
+/// Which settings of a configuration are to be lower where memory is short, in words with their values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lower {
+    /// With these it fits: `units_per_pixel (3 -> 2)`.
+    Fits(String),
+    /// Even with these, the lowest, it takes so many bytes.
+    Least(String, u64),
+    /// The family cannot say.
+    Unknown,
 }
 
 /// A tensor of a model, for lists.

@@ -3,7 +3,7 @@
 use super::room;
 use crate::data::ImageSize;
 use crate::device::Devices;
-use crate::family::{Configuration, Demand, Model};
+use crate::family::{Configuration, Demand, Lower, Model};
 
 /// A network that this machine has too little memory for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +33,12 @@ pub fn training(
     };
     check(demand, "train", |available| {
         match config.lower(size, on_card, available) {
-            Some(lower) => format!("lower {lower}"),
-            None => "lower the settings of [[stage]] and [likelihood], or use fewer pixels".into(),
+            Lower::Fits(settings) => format!("lower {settings}"),
+            Lower::Least(settings, bytes) => format!(
+                "use fewer pixels or a machine with more memory, for even with {settings} it takes {}",
+                room::size(bytes)
+            ),
+            Lower::Unknown => "use a smaller network or fewer pixels".into(),
         }
     })?;
     Ok(Some(demand))

@@ -201,6 +201,10 @@ fn pixels_beyond_the_model() {
     let (one, said) = scores("--select jet_pt=258");
     assert_eq!(one, [f64::NEG_INFINITY]);
     assert!(said.contains("550.5 GeV, in row 8"), "{said}");
+    assert!(
+        !said.contains("NaN") && said.contains("no image has a likelihood above 0"),
+        "{said}"
+    );
     let (rest, said) = scores("--select jet_pt=259..300");
     assert_eq!(rest, all[9..]);
     assert!(!said.contains("beyond"), "{said}");

@@ -137,9 +137,10 @@ fn too_little_memory_for_a_network() {
     write_images(&lab.path("big.h5"), 20, 30, 1, &[]);
     lab.file("large.toml", "[[stage]]\nunits_per_pixel = 2\nlayers = 1\n");
     lab.file("small.toml", "[[stage]]\nunits_per_pixel = 1\nlayers = 1\n");
-    let train = |config: &str| {
+    write_images(&lab.path("larger.h5"), 4, 60, 1, &[]);
+    let train = |data: &str, config: &str| {
         let line = format!(
-            "train --data big.h5 --config {config} --epochs 1 --threads 1 --device cpu --out run"
+            "train --data {data} --config {config} --epochs 1 --threads 1 --device cpu --out run"
         );
         // The heap of each thread reserves 64 MiB of addresses, which count here: about two more than what is foretold.
         let script = format!("ulimit -v 1100000; exec \"$0\" {line}");
@@ -150,7 +151,7 @@ fn too_little_memory_for_a_network() {
         (line, command.output().unwrap())
     };
     let began = std::time::Instant::now();
-    let (line, output) = train("large.toml");
+    let (line, output) = train("big.h5", "large.toml");
     let error = one_error(&line, &output);
     // 15 numbers for each of 900 pixels from each of 1800 units, the units of two layers, biases.
     for words in [
@@ -162,7 +163,12 @@ fn too_little_memory_for_a_network() {
     }
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     assert!(!lab.path("run").exists());
-    let (line, output) = train("small.toml");
+    // Where the lowest settings are too high, that is said.
+    let (line, output) = train("larger.h5", "large.toml");
+    let error = one_error(&line, &output);
+    let words = "use fewer pixels or a machine with more memory, for even with units_per_pixel = 1, layers = 1 and components = 1 it takes ";
+    assert!(error.contains(words), "{error}");
+    let (line, output) = train("big.h5", "small.toml");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{line}: {said}");
     assert!(

@@ -82,9 +82,23 @@ fn files_that_hold_the_same_images_are_refused() {
             &words,
         );
         for verb in [format!("{evaluate} {files}"), format!("{TRAIN} {files}")] {
-            warned(&lab, &format!("{verb} --allow-duplicates"), &words[..1]);
+            let verb = format!("{verb} --allow-duplicates");
+            warned(&lab, &verb, &words[..1]);
+            // Once for each pair, and without whole hashes.
+            let said = said(&lab, &verb);
+            assert_eq!(
+                said.contains("another pair"),
+                files.starts_with("next.h5"),
+                "{said}"
+            );
+            assert!(said.split([' ', ',']).all(|w| w.len() < 60), "{said}");
         }
     }
+    let itself = said(&lab, &format!("{EVALUATE} --truth a.h5 --generated ./a.h5"));
+    assert!(
+        itself.contains("'./a.h5' is named on both sides: its images are compared with themselves"),
+        "{itself}"
+    );
     // Neighbours, other seeds, and rows of an overlapping file that do not overlap.
     warned(&lab, &format!("{evaluate} a.h5 next.h5 seed.h5"), &[]);
     warned(
@@ -134,6 +148,12 @@ fn rows_that_were_never_written_are_counted() {
     );
     // The remedy.
     warned(&lab, &format!("{TRAIN} killed.h5 --select row=0..199"), &[]);
+    let late = format!("{TRAIN} late.h5");
+    images(&lab, "late.h5", "1", &half.replace("[:200]", "[200:]"));
+    let remedy =
+        "(rows 0 to 199): these rows were never written; leave them out with --select row=200..399";
+    warned(&lab, &late, &[remedy]);
+    warned(&lab, &format!("{late} --select row=200..399"), &[]);
     let inspection = &lab.json("info --json killed.h5")["inspection"];
     assert_eq!(inspection["empty"]["count"], 200);
     assert_eq!(inspection["unwritten"], 200);
@@ -252,6 +272,13 @@ fn residue_of_a_rotation_is_said_and_can_be_cut() {
         info.contains(words) && info.contains("smallest 1.0000e-20, median 1."),
         "{info}"
     );
+    // What is cut is zero in all that is said.
+    let zeros = |line: &str| lab.json(line)["zero_fraction"].as_f64().unwrap();
+    let (all, rest) = (
+        zeros("info --json rotated.h5"),
+        zeros("info --json rotated.h5 --threshold 1e-2"),
+    );
+    assert!(rest > all, "{all}, {rest}");
     let cut = said(&lab, &format!("{TRAIN} rotated.h5 --threshold 1e-2"));
     assert!(
         !cut.contains("WARN") && cut.contains("lie below 0.01 GeV and are set to zero"),
@@ -377,4 +404,63 @@ fn classes_and_weights_that_are_left_out_are_named() {
         &format!("{EVALUATE} --generated data.h5 --truth soft.h5"),
         &["classes are left out: cannot read data set 'signal' of 'soft.h5'"],
     );
+}
+
+#[test]
+fn a_condition_without_a_unit_is_said_where_pixels_are_converted() {
+    let lab = Lab::trained(DC);
+    lab.file(
+        "config.toml",
+        format!("{DC}[condition]\nnames = ['energy']\n"),
+    );
+    let remark =
+        |file: &str| format!("'energy' of '{file}' names no unit: its values stay as they are");
+    for (file, factor, more, bare) in [
+        ("gev.h5", "1", "", false),
+        ("mev.h5", "1000", "f.attrs['units'] = 'MeV'", true),
+        (
+            "both.h5",
+            "1000",
+            "f.attrs['units'] = 'MeV'\nf['energy'].attrs['units'] = 'MeV'",
+            false,
+        ),
+    ] {
+        let more = format!("f['energy'] = {factor} * rng.uniform(10, 20, 200)\n{more}");
+        images(&lab, file, factor, &more);
+        let train = said(&lab, &format!("{TRAIN} {file}"));
+        assert_eq!(train.contains(&remark(file)), bare, "{train}");
+    }
+}
+
+#[test]
+fn weights_are_numbers() {
+    let lab = Lab::trained(DC);
+    for (file, weight, words) in [
+        (
+            "names.h5",
+            "np.where(k % 2, b'1.0', b'-1.0')",
+            "its shape is [200], of",
+        ),
+        (
+            "hot.h5",
+            "np.eye(2)[k % 2]",
+            "its shape is [200, 2], of float64, and the file has 200",
+        ),
+        (
+            "short.h5",
+            "np.ones(50)",
+            "its shape is [50], of float64, and the file has 200",
+        ),
+    ] {
+        images(&lab, file, "1", &format!("f['w'] = {weight}"));
+        let words = [words, "weights are one number an image"];
+        lab.refuses(
+            &format!("train --config config.toml --out none --data {file} --weights w"),
+            &words,
+        );
+        lab.refuses(
+            &format!("evaluate --out none --truth {file} --generated data.h5 --weights w"),
+            &words,
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::h5::{PIXELS, h5py};
-use sarm::data::{Dataset, FileOptions, ReadOptions, read, read_all};
+use sarm::data::{Dataset, FileOptions, ImageSize, ReadOptions, read, read_all};
 
 /// `name` in `dir`: 20 images of 4 x 5, and what `more` adds; `v` holds the pixels.
 fn file(dir: &Path, name: &str, more: &str) -> std::path::PathBuf {
@@ -430,7 +430,10 @@ fn showers_in_a_group_are_showers() {
     for name in ["train/showers", "/test/showers", "train"] {
         let mut options = with(FileOptions {
             images: Some(name.into()),
-            shape: "2x3".parse().ok(),
+            shape: Some(ImageSize {
+                height: 2,
+                width: 3,
+            }),
             ..Default::default()
         });
         options.columns = vec!["incident_energies".into()];
@@ -621,4 +624,24 @@ with h5py.File(os.path.join(os.path.dirname(path), 'a.h5')) as f:
         found.images,
         read(&a, &ReadOptions::default()).unwrap().images
     );
+}
+
+/// Residue of a rotation has both signs: the threshold sets it to zero, but a negative pixel beyond it stays a mistake.
+#[test]
+fn a_threshold_cuts_residue_of_both_signs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "r.h5", "v[3, 1, 2] = -5e-4; f['image'] = v");
+    let options = |threshold: Option<f32>| ReadOptions {
+        file: FileOptions {
+            threshold,
+            ..FileOptions::default()
+        },
+        ..ReadOptions::default()
+    };
+    let error = read(&path, &options(None)).unwrap_err().to_string();
+    assert!(error.contains("-0.0005"), "{error}");
+    assert!(read(&path, &options(Some(1e-4))).is_err());
+    let cut = read(&path, &options(Some(1e-3))).unwrap().images;
+    assert!(!cut.image(3).0.contains(&7));
+    assert_eq!(cut.len(), 20);
 }

@@ -1,5 +1,7 @@
 //! What two data sets have to say of each other before they are compared.
 
+use std::path::PathBuf;
+
 use crate::data::{Dataset, grouped};
 use crate::evaluate::{Sides, WeightSummary};
 
@@ -14,6 +16,21 @@ pub(super) fn all(sides: &Sides<Dataset>, sums: Sides<f64>) -> Vec<String> {
     remarks.extend(classes(sides));
     remarks.extend(uneven(&sides.truth, &sides.generated));
     remarks
+}
+
+/// Files of the generated images that are files of the true ones, too.
+pub(super) fn both(sides: &Sides<Dataset>) -> Vec<PathBuf> {
+    let files = |side: &Dataset| -> Vec<(PathBuf, PathBuf)> {
+        let paths = side.origins.iter().map(|origin| origin.path.clone());
+        paths
+            .map(|path| (path.canonicalize().unwrap_or_else(|_| path.clone()), path))
+            .collect()
+    };
+    let truth = files(&sides.truth);
+    (files(&sides.generated).into_iter())
+        .filter(|(real, _)| truth.iter().any(|(other, _)| other == real))
+        .map(|(_, path)| path)
+        .collect()
 }
 
 /// That the sides are in different units, where they say so.

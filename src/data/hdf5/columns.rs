@@ -25,6 +25,8 @@ pub(super) struct Column {
     kind: Kind,
     /// GeV of a value, where the data set says that it is an energy.
     pub factor: f64,
+    /// Whether these are numbers whose unit nothing says.
+    pub bare: bool,
 }
 
 enum Kind {
@@ -76,19 +78,20 @@ impl Column {
                 ));
             }
         };
-        let factor = match &kind {
+        let unit = match &kind {
             Kind::Number => units::of_data_set(&table)?
-                .or_else(|| showers::unit(source, name).map(String::from))
-                .and_then(|text| Unit::parse(&text))
-                .map_or(1.0, |(_, factor)| factor),
-            _ => 1.0,
+                .or_else(|| showers::unit(source, name).map(String::from)),
+            _ => None,
         };
+        let bare = matches!(kind, Kind::Number) && unit.is_none();
+        let factor = (unit.and_then(|text| Unit::parse(&text))).map_or(1.0, |(_, factor)| factor);
         let mut column = Self {
             table,
             axis,
             count,
             kind,
             factor,
+            bare,
         };
         column.look(source, class)?;
         Ok(column)
@@ -141,18 +144,6 @@ impl Column {
             self.table.name,
             source.path.display()
         ))
-    }
-
-    /// Why its values are numbers of classes and no quantity.
-    pub fn no_number(&self) -> Option<String> {
-        match &self.kind {
-            Kind::Number => None,
-            Kind::Text(_) => Some("it holds texts".into()),
-            Kind::Sign | Kind::OneHot(_) => Some(format!(
-                "its shape is {:?}, as of classes",
-                self.table.shape
-            )),
-        }
     }
 
     /// Whether values were stored in 32 bits or fewer.

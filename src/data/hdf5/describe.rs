@@ -9,7 +9,10 @@ use super::filters::Filter;
 use super::read::ImageTables;
 use super::source::Source;
 use super::table::Table;
-use crate::data::{Attribute, DataError, DatasetSummary, FileOptions, FileSummary, ReadOptions};
+use super::values;
+use crate::data::{
+    About, Attribute, DataError, DatasetSummary, FileOptions, FileSummary, ReadOptions,
+};
 
 /// Images looked at for the fraction of zeros.
 const SAMPLE: usize = 4096;
@@ -82,7 +85,19 @@ pub fn describe_with(path: &Path, options: &FileOptions) -> Result<FileSummary, 
     out.height = Some(images.height);
     out.width = Some(images.width);
     let first: Vec<u64> = (0..images.count.min(SAMPLE) as u64).collect();
-    match images.read(&source, &first) {
+    // As it is worked with: a threshold makes zeros.
+    let as_read = |block| {
+        let (options, mut about) = (
+            ReadOptions {
+                file: options.clone(),
+                ..ReadOptions::default()
+            },
+            About::default(),
+        );
+        let pixels = values::pixels(&source, images.table(), &options, &mut about)?;
+        pixels.of(&source, block, &mut about)
+    };
+    match images.read(&source, &first).and_then(as_read) {
         Ok(block) if !block.is_empty() => {
             let all = block.len() * block.pixels();
             out.zero_fraction = Some(1.0 - block.nonzeros() as f64 / all as f64);

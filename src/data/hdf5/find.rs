@@ -3,7 +3,7 @@
 use super::shape::shaped;
 use super::source::Source;
 use super::table::Table;
-use crate::data::{DataError, FileOptions};
+use crate::data::{DataError, FileOptions, once};
 
 /// Values in a row from which on a data set may be of flat images: fewer are quantities of an image.
 const FEWEST_FLAT: usize = 16;
@@ -22,8 +22,10 @@ pub(super) enum Found {
 /// Nothing that could be images, or several things.
 pub(super) fn images(source: &Source, options: &FileOptions) -> Result<Found, DataError> {
     // What is named with the file is meant for this file alone.
-    let asked = (options.images.as_ref()).filter(|name| !options.where_present || source.has(name));
-    if let Some(name) = source.named.as_ref().or(asked) {
+    // Generated images may be named otherwise than the true ones that the option is meant for.
+    let there = |name: &&String| !options.where_present || source.has(name.trim_matches('/'));
+    let option = options.images.as_ref().filter(there);
+    if let Some(name) = source.named.as_ref().or(option) {
         let name = name.trim_matches('/');
         if !source.is_group(name) {
             let table = source.table(name)?;
@@ -127,12 +129,12 @@ fn by_shape(source: &Source, options: &FileOptions) -> Result<Found, DataError> 
     let Some(table) = images.pop() else {
         return Err(source.missing("image"));
     };
-    log::warn!(
+    once::warn(format!(
         "the images of '{}' are taken from data set '{}' (the only one of their shape, {:?}); another is named with --images",
         source.path.display(),
         table.name,
         table.shape
-    );
+    ));
     let group = table.name.rsplit_once('/').map_or("", |(group, _)| group);
     source.settle(group);
     Ok(Found::Dense(Box::new(table)))

@@ -13,7 +13,7 @@ use super::table::{Data, Table};
 use super::values;
 use crate::data::calochallenge::{CaloBinning, INCIDENT};
 use crate::data::{
-    About, DataError, Dataset, FileOptions, Layout, Origin, ReadOptions, SparseImages,
+    About, DataError, Dataset, FileOptions, Layout, Origin, ReadOptions, SparseImages, once,
 };
 
 /// Most bytes of one block of pixels. Of larger chunks only the nonzero pixels are held in memory, chunk by chunk.
@@ -81,6 +81,7 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
         wanted.insert(INCIDENT);
     }
     let mut columns = BTreeMap::new();
+    let mut bare = Vec::new();
     for name in wanted {
         let asked = options.columns.iter().any(|c| c == name);
         let given = format!("given_{name}");
@@ -94,6 +95,9 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
             false => open(&source, name, images.count, options)?,
         };
         values::describe(&source, name, &column, &mut about);
+        if asked && name != CLASS && column.bare {
+            bare.push(stored.to_string());
+        }
         let values = column.gather(&source, &rows)?;
         let bad = values.iter().position(|v| !v.is_finite());
         if let Some(at) = bad.filter(|_| asked) {
@@ -110,13 +114,20 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     let run = values::run(&source, images.count);
     let unwritten = images.unwritten()?;
     let pixels = values::pixels(&source, images.table(), options, &mut about)?;
+    if pixels.factor != 1.0 {
+        let path = source.path.display();
+        (about.remarks).extend(bare.iter().map(|name| {
+            format!("'{name}' of '{path}' names no unit: its values stay as they are, other than the pixels")
+        }));
+    }
+    images.cut = pixels.threshold_as_stored();
     let images = pixels.of(&source, images.read(&source, &rows)?, &mut about)?;
     if let Some(name) = &options.total {
         if source.has(name) {
-            log::warn!(
+            once::warn(format!(
                 "data set '{name}' of '{}' is not read (it is the model's total, the sum of each image's pixels)",
                 source.path.display()
-            );
+            ));
         }
         columns.insert(name.clone(), images.totals());
     }
@@ -139,6 +150,8 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
 /// The data sets that hold the images, and what they declare.
 pub(super) struct ImageTables {
     pub layout: Layout,
+    /// Negative pixels nearer to zero than this are zero, as stored: what rotating an image leaves behind has both signs.
+    cut: f32,
     pub count: usize,
     pub height: usize,
     pub width: usize,
@@ -191,6 +204,7 @@ impl ImageTables {
         }
         Ok(Self {
             layout: Layout::Dense,
+            cut: 0.0,
             count: shaped.count,
             height: shaped.size.height,
             width: shaped.size.width,
@@ -204,6 +218,7 @@ impl ImageTables {
         check_size(source, name, 1, voxels)?;
         Ok(Self {
             layout: Layout::CaloChallenge,
+            cut: 0.0,
             count,
             height: 1,
             width: voxels,
@@ -264,6 +279,7 @@ impl ImageTables {
         };
         Ok(Self {
             layout: Layout::Sparse,
+            cut: 0.0,
             count,
             height,
             width,
@@ -316,13 +332,13 @@ impl ImageTables {
         if let (true, Data::Chunks(chunks)) = (large, &table.data)
             && chunks.chunk.get(1..) != table.shape.get(1..)
         {
-            log::warn!(
+            once::warn(format!(
                 "data set '{}' of '{}' is read slowly (its chunks {:?} hold parts of {} images each); written again with chunks of 1024 whole images it is read faster",
                 table.name,
                 source.path.display(),
                 chunks.chunk,
                 chunks.rows_of_chunk()
-            );
+            ));
         }
         let most = most(table);
         let mut rest = rows;
@@ -433,12 +449,17 @@ impl ImageTables {
             let bits = v.to_bits();
             if bits.wrapping_sub(1) < f32::INFINITY.to_bits() - 1 {
                 nonzero.push((p as u16, v));
-            } else if v != 0.0 {
+            } else if v != 0.0 && !self.is_residue(v) {
                 return Err(self.bad_pixel(source, &table.name, row, p, v));
             }
         }
         images.push(nonzero.iter().copied());
         Ok(())
+    }
+
+    /// Whether a pixel that is not positive and finite is below the threshold that was asked for.
+    fn is_residue(&self, value: f32) -> bool {
+        -self.cut < value && value < 0.0
     }
 
     fn read_sparse(
@@ -499,7 +520,7 @@ impl ImageTables {
                 next = *p as u64 + 1;
                 if *v > 0.0 && v.is_finite() {
                     nonzero.push((*p as u16, *v));
-                } else if *v != 0.0 {
+                } else if *v != 0.0 && !self.is_residue(*v) {
                     return Err(self.bad_pixel(source, "value", row, *p as usize, *v));
                 }
             }

@@ -146,7 +146,18 @@ impl Source {
         let beside = (!home.is_empty()).then(|| format!("{home}/{name}"));
         let mut names = beside.into_iter().chain([name.to_string()]);
         names.find(|full| match &self.file {
-            Some(file) => links::follow(file, full) != Err(Nowhere::Missing),
+            Some(file) => match links::follow(file, full) {
+                Err(Nowhere::Missing) => false,
+                // A link that leads nowhere is there, and is told so; what stands below it need not be.
+                Ok(Place::There { file: other, name })
+                    if full
+                        .rsplit_once('/')
+                        .is_some_and(|(group, _)| leaves(file, group)) =>
+                {
+                    self.linked(&other).is_some_and(|source| source.has(&name))
+                }
+                _ => true,
+            },
             None => self.root.iter().any(|n| n == full),
         })
     }
@@ -159,9 +170,31 @@ impl Source {
     /// Names of what stands in the group of the images, as it is found by [`table`](Self::table).
     pub fn beside(&self) -> Vec<String> {
         let home = self.home.borrow();
-        let inside = (self.file.as_ref().filter(|_| !home.is_empty()))
-            .and_then(|file| listed(&file.group(&home).ok()?).ok());
-        inside.unwrap_or_else(|| self.root.clone())
+        match home.is_empty() {
+            true => self.root.clone(),
+            false => self.inside(&home),
+        }
+    }
+
+    /// Names in the group that `name` leads to.
+    fn inside(&self, name: &str) -> Vec<String> {
+        let Some(file) = &self.file else {
+            return Vec::new();
+        };
+        match links::follow(file, name) {
+            Ok(Place::Here(name)) => {
+                (file.group(&name).and_then(|g| listed(&g))).unwrap_or_default()
+            }
+            Ok(Place::There { file, name }) => {
+                (self.linked(&file)).map_or_else(Vec::new, |source| source.inside(&name))
+            }
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The file that a link of this one names, where it can be opened.
+    fn linked(&self, file: &str) -> Option<Source> {
+        Source::open_nested(&links::beside(&self.path, file)?, self.depth + 1).ok()
     }
 
     /// Whether `name` is a group.
@@ -173,11 +206,15 @@ impl Source {
             Ok(Place::Here(name)) => {
                 matches!(file.loc_type_by_name(&name), Ok(LocationType::Group))
             }
+            Ok(Place::There { file, name }) => {
+                (self.linked(&file)).is_some_and(|source| source.is_group(&name))
+            }
             _ => false,
         }
     }
 
-    /// Full names of all data sets, as far as they are looked for, those behind links too, but nothing below a linked group.
+    /// Full names of all data sets, as far as they are looked for, those behind links too; of a group that a link leads to,
+    /// those that stand in it where it is another file's: those of this file are found where they are.
     pub fn all(&self) -> Vec<String> {
         let Some(file) = &self.file else {
             return self.root.clone();
@@ -208,6 +245,11 @@ impl Source {
                         _ => {}
                     },
                     Some(_) if !self.is_group(&full) => found.push(full),
+                    Some(Link::External { .. }) => {
+                        let names = self.inside(&full).into_iter().take(MOST_OBJECTS);
+                        let names = names.map(|name| format!("{full}/{name}"));
+                        found.extend(names.filter(|name| !self.is_group(name)));
+                    }
                     _ => {}
                 }
             }
@@ -408,6 +450,11 @@ impl Source {
         }
         Ok(table)
     }
+}
+
+/// Whether `name` leads into another file.
+fn leaves(file: &hdf5::File, name: &str) -> bool {
+    matches!(links::follow(file, name), Ok(Place::There { .. }))
 }
 
 /// Names in a group, ascending.

@@ -7,7 +7,7 @@ use super::source::Source;
 use super::table::{Data, Part, Table};
 use super::units;
 use crate::data::calochallenge::INCIDENT;
-use crate::data::{About, DataError, ReadOptions, Run, SparseImages, Unit};
+use crate::data::{About, DataError, ReadOptions, Run, SparseImages, Unit, grouped};
 
 /// Ends of the names of columns that look like event weights: `weight`, `mc_weight`, `evt_wgt`.
 const WEIGHTS: [&str; 4] = ["weight", "weights", "wgt", "wgts"];
@@ -46,11 +46,17 @@ pub(super) fn weights(
         }
         return Ok(None);
     };
-    let column = Column::open(source, name, count, false)?;
-    if let Some(why) = column.no_number() {
-        return Err(source.fail(name, why, "weights are numbers, one an image"));
+    // Of classes, numbers would be made.
+    let table = source.table(name)?;
+    if !table.is_numeric() || table.shape.iter().product::<usize>() != count {
+        let (shape, kind) = (&table.shape, table.type_name());
+        return Err(source.fail(
+            name,
+            format!("its shape is {shape:?}, of {kind}, and the file has {count} images"),
+            "weights are one number an image",
+        ));
     }
-    let values = column.gather(source, rows)?;
+    let values = Column::open(source, name, count, false)?.gather(source, rows)?;
     match values.iter().position(|v| !v.is_finite()) {
         None => Ok(Some(values)),
         Some(at) => Err(DataError::Value {
@@ -66,7 +72,7 @@ pub(super) fn weights(
 pub(super) struct Pixels {
     /// Their data set.
     name: String,
-    factor: f64,
+    pub factor: f64,
     threshold: f32,
 }
 
@@ -139,6 +145,11 @@ pub(super) fn pixels(
 }
 
 impl Pixels {
+    /// The threshold in the file's numbers.
+    pub fn threshold_as_stored(&self) -> f32 {
+        (f64::from(self.threshold) / self.factor) as f32
+    }
+
     /// The images that stored ones stand for.
     pub fn of(
         &self,
@@ -162,7 +173,9 @@ impl Pixels {
         };
         if below > 0 {
             about.remarks.push(format!(
-                "{below} of {before} nonzero pixels of '{}' lie below {} {} and are set to zero",
+                "{} of {} nonzero pixels of '{}' lie below {} {} and are set to zero",
+                grouped(below as u64),
+                grouped(before as u64),
                 source.path.display(),
                 self.threshold,
                 about.unit

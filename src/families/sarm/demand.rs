@@ -3,7 +3,7 @@
 use super::config::{LikelihoodConfig, ModelConfig};
 use super::{Config, StageShape};
 use crate::data::ImageSize;
-use crate::family::Demand;
+use crate::family::{Demand, Lower};
 
 /// Bytes of a parameter while a checkpoint is made on the processor: 24 of the network (twice), of the weights with both of
 /// Adam's moments and of the packed weights; 20 of the state that is written. Measured: 44.6 with 90 million.
@@ -37,11 +37,15 @@ pub(super) fn of_training(config: &Config, size: ImageSize, on_card: bool) -> Op
 }
 
 /// Settings of `config` that are lower, so that training takes `bytes` at the most.
-pub(super) fn lower(config: &Config, size: ImageSize, on_card: bool, bytes: u64) -> Option<String> {
-    let asked = config.resolve(size).ok()?;
-    asked.check().ok()?;
-    let most = |of: fn(&super::config::StageConfig) -> usize| asked.stage.iter().map(of).max();
-    let (units, layers) = (most(|s| s.units_per_pixel)?, most(|s| s.layers)?);
+pub(super) fn lower(config: &Config, size: ImageSize, on_card: bool, bytes: u64) -> Lower {
+    let asked = config.resolve(size).ok();
+    let Some(asked) = asked.filter(|model| model.check().is_ok()) else {
+        return Lower::Unknown;
+    };
+    let most = |of: fn(&super::config::StageConfig) -> usize| {
+        asked.stage.iter().map(of).max().unwrap_or(1)
+    };
+    let (units, layers) = (most(|s| s.units_per_pixel), most(|s| s.layers));
     let (word, values) = match asked.likelihood {
         LikelihoodConfig::Dc { components, .. } => ("components", components),
         LikelihoodConfig::Dd { latents, .. } => ("latents", latents),
@@ -58,10 +62,14 @@ pub(super) fn lower(config: &Config, size: ImageSize, on_card: bool, bytes: u64)
         }
         model
     };
-    let fits = |&(units, layers, values): &(usize, usize, usize)| {
+    // A total wants two components.
+    let takes = |units: usize, layers: usize, values: usize| {
         let model = with(units, layers, values);
-        // A total wants two components.
-        of_model(&model, config.train.batch, on_card).bytes <= bytes && model.check().is_ok()
+        let takes = || of_model(&model, config.train.batch, on_card).bytes;
+        model.check().is_ok().then(takes)
+    };
+    let fits = |&(units, layers, values): &(usize, usize, usize)| {
+        takes(units, layers, values).is_some_and(|takes| takes <= bytes)
     };
     // One setting, as little as will do; then several, those first that cost least of what the network can learn.
     let fewer_units = (1..units).rev().map(|units| (units, layers, values));
@@ -73,7 +81,14 @@ pub(super) fn lower(config: &Config, size: ImageSize, on_card: bool, bytes: u64)
     let of_all = of_all.flat_map(|(u, l)| (1..=values).rev().map(move |v| (u, l, v)));
     let found = (fewer_units.chain(fewer_layers).chain(fewer_values))
         .chain(of_all)
-        .find(fits)?;
+        .find(fits);
+    let Some(found) = found else {
+        let least = (1..=values).find_map(|v| Some((v, takes(1, 1, v)?)));
+        return least.map_or(Lower::Unknown, |(v, takes)| {
+            let settings = format!("units_per_pixel = 1, layers = 1 and {word} = {v}");
+            Lower::Least(settings, takes)
+        });
+    };
     let changes = [
         ("units_per_pixel", units, found.0),
         ("layers", layers, found.1),
@@ -83,7 +98,7 @@ pub(super) fn lower(config: &Config, size: ImageSize, on_card: bool, bytes: u64)
     let words: Vec<String> = changes
         .map(|(key, was, is)| format!("{key} ({was} -> {is})"))
         .collect();
-    Some(words.join(" and "))
+    Lower::Fits(words.join(" and "))
 }
 
 #[cfg(test)]
@@ -113,8 +128,13 @@ mod tests {
             assert!(of_training(&config, CALORIMETER, true).unwrap().bytes < whole.bytes);
             for share in [2, 3, 5] {
                 let allowed = whole.bytes / share;
-                let Some(proposed) = lower(&config, CALORIMETER, false, allowed) else {
-                    continue;
+                let proposed = match lower(&config, CALORIMETER, false, allowed) {
+                    Lower::Fits(proposed) => proposed,
+                    Lower::Least(_, takes) => {
+                        assert!(takes > allowed);
+                        continue;
+                    }
+                    Lower::Unknown => panic!("{text}"),
                 };
                 // Do what it says.
                 let mut changed = config.resolve(CALORIMETER).unwrap();
@@ -143,7 +163,11 @@ mod tests {
                 let bytes = of_model(&changed, config.train.batch, false).bytes;
                 assert!(bytes <= allowed, "{text}: {proposed}");
             }
-            assert_eq!(lower(&config, CALORIMETER, false, 1 << 20), None);
+            let Lower::Least(settings, takes) = lower(&config, CALORIMETER, false, 1 << 20) else {
+                panic!("{text}");
+            };
+            assert!(settings.starts_with("units_per_pixel = 1, layers = 1 and "));
+            assert!(takes > 1 << 20 && takes < whole.bytes);
         }
         let config = Config::parse("[[stage]]\nunits_per_pixel = 3\nlayers = 2").unwrap();
         let units = of_training(
@@ -152,8 +176,8 @@ mod tests {
             false,
         );
         assert_eq!(
-            lower(&config, CALORIMETER, false, units.unwrap().bytes).unwrap(),
-            "units_per_pixel (3 -> 2)"
+            lower(&config, CALORIMETER, false, units.unwrap().bytes),
+            Lower::Fits("units_per_pixel (3 -> 2)".into())
         );
     }
 }

@@ -14,8 +14,8 @@ use crate::device::{Card, DeviceError, Devices};
 use crate::family::EngineError;
 use crate::family::several::Several;
 use crate::family::{
-    Beyond, ConfigError, Configuration, Demand, Document, Model, Sampler, SamplingPlan, Scorer,
-    TensorInfo, TrainConfig, Trainer,
+    Beyond, ConfigError, Configuration, Demand, Document, Lower, Model, Sampler, SamplingPlan,
+    Scorer, TensorInfo, TrainConfig, Trainer,
 };
 
 /// The family `sarm`.
@@ -67,7 +67,7 @@ impl Configuration for Config {
         super::demand::of_training(self, size, on_card)
     }
 
-    fn lower(&self, size: ImageSize, on_card: bool, bytes: u64) -> Option<String> {
+    fn lower(&self, size: ImageSize, on_card: bool, bytes: u64) -> Lower {
         super::demand::lower(self, size, on_card, bytes)
     }
 
