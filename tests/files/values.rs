@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::h5::{PIXELS, h5py};
-use sarm::data::{Dataset, FileOptions, ReadOptions, read, read_all};
+use sarm::data::{Dataset, FileOptions, ImageSize, ReadOptions, read, read_all};
 
 /// `name` in `dir`: 20 images of 4 x 5, and what `more` adds; `v` holds the pixels.
 fn file(dir: &Path, name: &str, more: &str) -> std::path::PathBuf {
@@ -428,7 +428,10 @@ fn showers_in_a_group_are_showers() {
     for name in ["train/showers", "/test/showers", "train"] {
         let mut options = with(FileOptions {
             images: Some(name.into()),
-            shape: "2x3".parse().ok(),
+            shape: Some(ImageSize {
+                height: 2,
+                width: 3,
+            }),
             ..Default::default()
         });
         options.columns = vec!["incident_energies".into()];
