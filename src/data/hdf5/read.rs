@@ -501,23 +501,25 @@ impl ImageTables {
             ));
         }
         let (start, length) = (from as usize, (to - from) as usize);
-        let indices = index.rows::<u32>(start, length)?;
+        // Not as places: libhdf5 takes a negative number for 0, which is one.
+        let indices = index.rows::<f64>(start, length)?;
         let values = value.rows::<f32>(start, length)?;
         let mut nonzero = Vec::new();
         for &row in rows {
             let at = (row - first) as usize;
             let range = (ends[at] - from) as usize..(ends[at + 1] - from) as usize;
             nonzero.clear();
-            let mut next = 0;
+            let mut next = 0.0;
             for (p, v) in indices[range.clone()].iter().zip(&values[range]) {
-                if (*p as u64) < next || *p as u64 >= pixels {
+                let whole = p.fract() == 0.0;
+                if !(whole && (next..pixels as f64).contains(p)) {
                     return Err(source.fail(
                         "index",
                         format!("image {row}: pixel {p} is out of order or not below {pixels}"),
                         "indices must ascend within an image",
                     ));
                 }
-                next = *p as u64 + 1;
+                next = *p + 1.0;
                 if *v > 0.0 && v.is_finite() {
                     nonzero.push((*p as u16, *v));
                 } else if *v != 0.0 && !self.is_residue(*v) {
