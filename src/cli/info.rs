@@ -346,11 +346,13 @@ fn prior_as_text(checkpoint: &Checkpoint) -> String {
         };
     };
     let mut lines = Vec::new();
+    let all: u64 = prior.labels.images.iter().sum();
     for (i, name) in prior.labels.names.iter().enumerate() {
         let values = prior.labels.values_of(i);
-        let each = values
-            .iter()
-            .map(|(v, n)| format!("{v} ({} images)", grouped(*n)));
+        let each = values.iter().map(|(v, n)| match prior.labels.in_parts() {
+            true => format!("{v} ({:.3e} of all weight)", *n as f64 / all as f64),
+            false => format!("{v} ({} images)", grouped(*n)),
+        });
         lines.push(format!("{name}: {}", each.collect::<Vec<_>>().join(", ")));
     }
     for d in &prior.densities {

@@ -14,7 +14,7 @@ use crate::family::{ConfigError, TrainConfig};
 use crate::nn::adam::Rates;
 use crate::nn::schedule::Schedule;
 use crate::prior::Prior;
-use crate::prior::{Density, Labels, MOST_LABELS, Range};
+use crate::prior::{Density, Labels, MOST_LABELS, PARTS, Range};
 use crate::random;
 use crate::random::Purpose;
 
@@ -29,8 +29,6 @@ const BATCH: usize = 256;
 const MOST_THREADS: usize = 8;
 /// A value that more than this fraction of the images share is a peak that pieces smear.
 const SHARED: f64 = 0.02;
-/// What finely counted weights of labels add up to: exact in a double, and far from the end of 64 bits.
-const FINE: f64 = (1u64 << 40) as f64;
 
 /// Why the distribution of the conditions cannot be learnt.
 #[derive(Debug, thiserror::Error)]
@@ -153,12 +151,12 @@ fn count(
 }
 
 /// What `sums` of weights count, in whole numbers: those next to them, or, where that would change one by more than a per mille,
-/// those next to their multiples that are `FINE` together. Nothing positive counts 0, what is not positive counts nothing.
+/// those next to their multiples that are [`PARTS`] together. Nothing positive counts 0, what is not positive counts nothing.
 fn whole(sums: &[f64]) -> Vec<u64> {
     let total: f64 = sums.iter().filter(|sum| **sum > 0.0).sum();
     let coarse = |sum: &f64| *sum > 0.0 && (sum.round() - sum).abs() > 1e-3 * sum;
     let factor = match sums.iter().any(coarse) {
-        true => FINE / total,
+        true => PARTS as f64 / total,
         false => 1.0,
     };
     (sums.iter())

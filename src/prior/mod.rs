@@ -25,6 +25,9 @@ use super::family::ConfigError;
 
 /// A condition of no more different values than these is a label.
 pub const MOST_LABELS: usize = 16;
+/// Parts that the weight of all images is counted in where whole images would be too coarse: exact in a double, far from the end
+/// of 64 bits, and more than there are images.
+pub const PARTS: u64 = 1 << 40;
 
 /// Far above what [`Density::model`] makes.
 const MOST_PARAMETERS: u64 = 1 << 15;
@@ -46,7 +49,7 @@ pub struct Labels {
     pub names: Vec<String>,
     /// The combinations of values that occurred; a single empty one without labels.
     pub values: Vec<Vec<f32>>,
-    /// Images with each combination, at least 1.
+    /// Images with each combination, at least 1: or parts of their weight, of which there are about [`PARTS`] in all.
     pub images: Vec<u64>,
 }
 
@@ -108,6 +111,11 @@ impl Density {
 }
 
 impl Labels {
+    /// Whether `images` are parts of a weight and not images.
+    pub fn in_parts(&self) -> bool {
+        self.images.iter().sum::<u64>() > PARTS / 2
+    }
+
     /// The values of label `i`, ascending, with the images that had each.
     ///
     /// # Panics

@@ -86,6 +86,11 @@ fn conditions_by_value_and_from_rows() {
         &format!("{generate} --count 5 --given colour=1 --out no.h5"),
         &["no condition 'colour'", "signal, jet_pt"],
     );
+    // Options of rows without rows.
+    lab.refuses(
+        &format!("{generate} --count 5 --scale 1000 --out no.h5"),
+        &["--scale", "--given-from"],
+    );
     lab.refuses(
         &format!("{generate} --given signal=1,jet_pt=2 --out no.h5"),
         &["--count"],
@@ -276,8 +281,8 @@ fn conditions_that_are_left_out_are_drawn_as_the_training_images_had_them() {
     }
     let attributes = read_attributes(&lab.path("long.h5")).unwrap();
     assert_eq!(attributes["drawn_sha256"], below);
-    let error =
-        lab.fails("evaluate --truth data.h5 --generated short.h5 long.h5 --out report --force");
+    let error = lab
+        .fails("evaluate --truth correlated.h5 --generated short.h5 long.h5 --out report --force");
     assert!(
         error.contains("hold the same 6 images (numbers 1048570 to 1048575"),
         "{error}"

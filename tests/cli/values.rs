@@ -390,6 +390,17 @@ fn classes_and_weights_that_are_left_out_are_named() {
         ],
     );
     warned(&lab, &format!("{TRAIN} three.h5"), &[weight]);
+    // What weights make no difference to says nothing of them, and what else there is to know.
+    let score = "score --model run/model.safetensors --out s.h5 --force --data";
+    warned(&lab, &format!("{score} three.h5"), &[]);
+    images(
+        &lab,
+        "units.h5",
+        "1",
+        "f.attrs['units'] = 'transverse momentum of a cell in MeV'",
+    );
+    let unit = "the attribute 'units' of 'units.h5' names no unit";
+    warned(&lab, &format!("{score} units.h5"), &[unit]);
     let info = String::from_utf8(lab.ok("info three.h5").stdout).unwrap();
     assert!(info.contains(weight), "{info}");
     let named = said(&lab, &format!("{TRAIN} three.h5 --weights weight"));
