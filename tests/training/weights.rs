@@ -39,7 +39,8 @@ fn plan(dataset: Dataset, out: &std::path::Path, conditions: &str) -> TrainPlan 
 fn what_weighs_more_is_drawn_more_often() {
     let lab = tempfile::tempdir().unwrap();
     let devices = Devices::cpu(2).unwrap();
-    let cases: [(&str, Option<&dyn Fn(usize) -> f32>, f64); 3] = [
+    type WeightOf<'a> = Option<&'a dyn Fn(usize) -> f32>;
+    let cases: [(&str, WeightOf, f64); 3] = [
         ("even", None, 0.5),
         ("heavy", Some(&|i| [1.0, 3.0][i % 2]), 0.75),
         // Half of the first kind take some of the other half away again.
