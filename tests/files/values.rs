@@ -316,12 +316,12 @@ fn weights_are_read_where_they_are_named() {
     refused(
         &a,
         &named("word"),
-        &["'word'", "it holds texts", "weights are numbers"],
+        &["'word'", "unicode", "weights are one number an image"],
     );
     refused(
         &a,
         &named("hot"),
-        &["'hot'", "its shape is [20, 2]", "weights are numbers"],
+        &["'hot'", "its shape is [20, 2]", "weights are one number"],
     );
     let error = read_all(std::slice::from_ref(&a), &named("minus")).unwrap_err();
     assert!(error.to_string().contains("sum to -20"), "{error}");
@@ -630,7 +630,7 @@ with h5py.File(os.path.join(os.path.dirname(path), 'a.h5')) as f:
 #[test]
 fn a_threshold_cuts_residue_of_both_signs() {
     let dir = tempfile::tempdir().unwrap();
-    let path = file(dir.path(), "r.h5", "v[3, 1, 2] = -5e-4; f['image'] = v");
+    let path = file(dir.path(), "r.h5", "f['image'][3, 1, 2] = -5e-4");
     let options = |threshold: Option<f32>| ReadOptions {
         file: FileOptions {
             threshold,
