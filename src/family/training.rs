@@ -61,7 +61,7 @@ impl TrainConfig {
         (self.learning_rate * factor) as f32
     }
 
-    /// Epochs without a better validation NLL after which training ends, 0: never. Where nothing is said, [`PATIENCE`] if
+    /// Epochs without a better validation NLL after which training ends, 0: never. Where nothing is said, `PATIENCE` if
     /// images are held out.
     pub fn patience(&self) -> usize {
         let held = self.validation > 0.0;
