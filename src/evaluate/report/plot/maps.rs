@@ -81,18 +81,14 @@ pub fn signed_map(values: &[f64], geometry: &Geometry, title: &str, quantity: &s
     canvas.finish()
 }
 
-fn panel(
+/// The pixels of an image of `height` rows and `width` columns as boxes, from `left` on, row 0 at the top.
+pub(super) fn fill(
     canvas: &mut Canvas,
     left: f64,
-    name: &str,
     values: &[f64],
-    geometry: &Geometry,
+    (height, width): (usize, usize),
     colours: &Colours,
-    quantity: &str,
 ) {
-    let (height, width, range) = (geometry.height(), geometry.width(), geometry.range());
-    let x = Axis::linear(-range, range, left, left + SIDE);
-    let y = Axis::linear(-range, range, TOP + SIDE, TOP);
     let place = |row: usize, column: usize| {
         (
             left + SIDE * column as f64 / width as f64,
@@ -110,6 +106,21 @@ fn panel(
         })
         .collect();
     canvas.cells(&cells);
+}
+
+fn panel(
+    canvas: &mut Canvas,
+    left: f64,
+    name: &str,
+    values: &[f64],
+    geometry: &Geometry,
+    colours: &Colours,
+    quantity: &str,
+) {
+    let (height, width, range) = (geometry.height(), geometry.width(), geometry.range());
+    let x = Axis::linear(-range, range, left, left + SIDE);
+    let y = Axis::linear(-range, range, TOP + SIDE, TOP);
+    fill(canvas, left, values, (height, width), colours);
     let frame = Frame {
         x: &x,
         y: &y,

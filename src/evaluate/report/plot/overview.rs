@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Frame};
 use super::canvas::{Canvas, Figure, INK, TRUTH, TRUTH_FILL, Tie};
-use super::maps::{Colours, SIDE, TOP};
+use super::maps::{Colours, SIDE, TOP, fill};
 use super::samples::{CELL, GAP, brightness, brightness_bar, image_block};
 use crate::data::Overview;
 use crate::evaluate::report::text::thousands;
@@ -71,23 +71,7 @@ fn average(canvas: &mut Canvas, left: f64, sample: &Overview, unit: &str) {
         .filter(|v| *v > 0.0)
         .fold(f64::INFINITY, f64::min);
     let colours = Colours::log(least.max(high * 1e-7), high);
-    let place = |row: usize, column: usize| {
-        (
-            left + SIDE * column as f64 / width as f64,
-            TOP + SIDE * row as f64 / height as f64,
-        )
-    };
-    let cells: Vec<_> = (mean.iter().enumerate())
-        .map(|(pixel, value)| {
-            let (row, column) = (pixel / width, pixel % width);
-            (
-                place(row, column),
-                place(row + 1, column + 1),
-                colours.of(*value),
-            )
-        })
-        .collect();
-    canvas.cells(&cells);
+    fill(canvas, left, mean, (height, width), &colours);
     canvas.outline((left, TOP), (left + SIDE, TOP + SIDE), INK, 1.2);
     let name = format!("Average of {} images", thousands(sample.images));
     canvas.text((left + SIDE / 2.0, TOP - 10.0), Tie::Middle, 14, &name);
