@@ -116,7 +116,8 @@ fn killed_trainings_end_in_the_same_bits() {
     let whole = every.map(|e| timed(&lab, &format!("{train} {e} --out whole{e}")));
     assert_same_run(&lab, "whole0", "whole300");
     let (mut dice, mut kills, mut resumed, mut round) = (Dice(0), 0, 0, 0);
-    while kills < KILLS {
+    // How many kills leave a state depends on how much of so short a run is its start: on, until they are enough.
+    while kills < KILLS || (resumed < KILLS / 3 && round < 60) {
         let which = round % every.len();
         let out = format!("run{round}");
         let mut died = 0;
@@ -140,8 +141,7 @@ fn killed_trainings_end_in_the_same_bits() {
         round += 1;
     }
     assert!(
-        // How many depends on how much of so short a run is its start, which takes longer on a crowded machine.
-        resumed >= KILLS / 6,
+        resumed >= KILLS / 3,
         "{resumed} of {kills} kills left a state"
     );
     // A finished run resumed is finished.
