@@ -8,7 +8,7 @@ use crate::support::decisions::network::Uncertain;
 use crate::support::decisions::{Drawn, Report, check};
 use sarm::conditions::Conditions;
 use sarm::data::SparseImages;
-use sarm::families::sarm::likelihood::{Mixture, Support};
+use sarm::families::sarm::likelihood::{Mixture, Rest, Space, Support};
 use sarm::families::sarm::reference;
 use sarm::families::sarm::{Sarm, StageTensor, Values};
 
@@ -218,8 +218,12 @@ fn a_mixtures_entropy_is_its_integral() {
     for upper in [f64::INFINITY, 9.0] {
         let mixture = Mixture {
             components: 2,
-            support: Support { unit: 1.5, upper },
-            budget: None,
+            support: Support {
+                unit: 1.5,
+                upper,
+                space: Space::Linear,
+            },
+            rest: Rest::Free,
         };
         let steps = 400_000;
         let step = upper.min(80.0) / f64::from(steps);

@@ -1,11 +1,14 @@
 //! The parameters that training starts from.
 
-use super::config::{Channel, LikelihoodConfig};
+use super::config::{Channel, LikelihoodConfig, SpaceName};
 use super::running_sums::Ends;
 use super::{Sarm, StageTensor};
 use crate::data::SparseImages;
 use crate::random;
 use crate::random::Purpose;
+
+/// Where the logit of all that is left starts, by powers of the decades of what is left: the less, the likelier.
+const ALL_THAT_IS_LEFT: [f32; 3] = [-3.0, -2.0, 0.0];
 
 /// What the training images say about each pixel: the output biases start there, so that a fresh
 /// model is already the per-pixel independent one (but for the component that stands for all that is left of a total) and
@@ -67,6 +70,12 @@ impl Statistics {
     /// The largest pixel in GeV of all images.
     pub fn largest_of(images: &SparseImages) -> f32 {
         images.csr().2.iter().fold(0.0, |m, v| v.max(m))
+    }
+
+    /// The smallest positive pixel in GeV of all images; 1e-3 where there is none.
+    pub fn smallest_of(images: &SparseImages) -> f32 {
+        let least = (images.csr().2.iter()).fold(f32::INFINITY, |m, v| v.min(m));
+        if least.is_finite() { least } else { 1e-3 }
     }
 
     /// Fraction of images in which a pixel is zero, kept away from 0 and 1 as by one image more of each.
@@ -145,19 +154,36 @@ impl Sarm {
             let bias = &mut self.parameters[value][place * values..(place + 1) * values];
             match self.config.likelihood {
                 LikelihoodConfig::Dc {
-                    components, unit, ..
+                    components,
+                    unit,
+                    space,
+                    ..
                 } => {
                     let at = |q: f64| {
-                        let x = statistics.quantile(pixel, q).unwrap_or(1.0);
-                        f64::from(x) / unit
+                        let x = f64::from(statistics.quantile(pixel, q).unwrap_or(1.0)) / unit;
+                        match space {
+                            SpaceName::Linear => x,
+                            SpaceName::Log => x.ln(),
+                        }
                     };
-                    for k in 0..components {
-                        let share = 1.0 / components as f64;
-                        let (low, high) = (at(k as f64 * share), at((k + 1) as f64 * share));
-                        bias[components + k] = at((k as f64 + 0.5) * share) as f32;
+                    // In logarithmic space the first component is nothing but what is left, where there is a total.
+                    let first = match (space, &self.config.condition.total) {
+                        (SpaceName::Log, Some(_)) => 1,
+                        _ => 0,
+                    };
+                    for k in first..components {
+                        let share = 1.0 / (components - first) as f64;
+                        let place = (k - first) as f64 * share;
+                        let (low, high) = (at(place), at(place + share));
+                        bias[components + k] = at(place + 0.5 * share) as f32;
                         // A logistic of scale s has half its mass within 1.1 s of the mean.
                         let scale = ((high - low) / 2.2).max(1e-3);
                         bias[2 * components + k] = scale.ln() as f32;
+                    }
+                    if first == 1 {
+                        for (order, start) in ALL_THAT_IS_LEFT.into_iter().enumerate() {
+                            bias[order * components] = start;
+                        }
                     }
                 }
                 LikelihoodConfig::Dd { .. } => {

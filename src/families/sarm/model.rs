@@ -1,7 +1,7 @@
 //! A SARM: configuration, what follows from it, parameters.
 
-use super::config::{Channel, LikelihoodConfig, ModelConfig, Transform};
-use super::likelihood::{Grid, Mixture, Support};
+use super::config::{Channel, LikelihoodConfig, ModelConfig, SpaceName, Transform};
+use super::likelihood::{Grid, Mixture, Rest, Space, Support};
 use super::{StageShape, StageTensor, TensorSpec, order, shape};
 use crate::conditions::{Budget, Conditions, Total};
 use crate::data::SparseImages;
@@ -123,15 +123,23 @@ impl Sarm {
         match self.config.likelihood {
             LikelihoodConfig::Dc {
                 components,
+                space,
                 unit,
+                lower,
                 upper,
             } => Values::Mixture(Mixture {
                 components,
                 support: Support {
                     unit,
                     upper: upper.unwrap_or(f64::INFINITY),
+                    space: match space {
+                        SpaceName::Linear => Space::Linear,
+                        SpaceName::Log => Space::Log {
+                            lower: lower.unwrap_or(unit),
+                        },
+                    },
                 },
-                budget: None,
+                rest: Rest::Free,
             }),
             LikelihoodConfig::Dd {
                 levels,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sarm::conditions::Budget;
 use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::cuda::ops::mixture::MixtureLikelihood;
-use sarm::families::sarm::likelihood::{Mixture, Support};
+use sarm::families::sarm::likelihood::{Mixture, Rest, Space, Support};
 
 use crate::kernels::case::{Case, Demand, Prepared, Size};
 use crate::kernels::likelihood::{
@@ -130,8 +130,9 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
         support: Support {
             unit: shape.unit,
             upper: shape.upper,
+            space: Space::Linear,
         },
-        budget: None,
+        rest: Rest::Free,
     };
     let mut dice = Dice::new(7 + k as u32);
     let pick = |dice: &mut Dice, from: &[f32]| from[(dice.unit() * from.len() as f32) as usize];

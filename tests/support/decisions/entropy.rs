@@ -1,11 +1,11 @@
 //! What images of a model cost on average, by the reference's distribution of each pixel given those before it.
 
 use sarm::conditions::total::{is_spent, spend};
-use sarm::families::sarm::likelihood::{Grid, Mixture};
+use sarm::families::sarm::likelihood::{Grid, Mixture, Rest};
 use sarm::families::sarm::{Sarm, StageTensor, Values};
 
 use super::network::{self, Uncertain, linear};
-use super::values::quantile;
+use super::values::{heads, quantile};
 use crate::support::rounded::Network;
 
 /// A sum of steps that are 0 on average, each given what was before it, and their variance.
@@ -135,12 +135,15 @@ fn of_levels(grid: &Grid, logits: &[Uncertain]) -> f64 {
 pub fn of_mixture(mixture: &Mixture, numbers: &[Uncertain]) -> f64 {
     const NODES: usize = 40;
     let k = mixture.components;
-    let unit = mixture.support.unit;
-    let upper = mixture.support.upper / unit;
+    if let Rest::Certain(_) = mixture.rest {
+        return 0.0;
+    }
+    let support = mixture.support;
+    let upper: f64 = support.end();
     let values: Vec<f64> = numbers.iter().map(|n| n.value).collect();
     let mut mean = 0.0;
-    for (i, share) in shares(&numbers[..k]).into_iter().enumerate() {
-        if let (0, Some(_)) = (i, mixture.budget) {
+    for (i, share) in shares(&heads(mixture, numbers)).into_iter().enumerate() {
+        if let (0, Rest::Offered(_) | Rest::Beyond(_)) = (i, mixture.rest) {
             mean += surprise(share);
             continue;
         }
@@ -149,8 +152,8 @@ pub fn of_mixture(mixture: &Mixture, numbers: &[Uncertain]) -> f64 {
             let t = (node as f64 + 0.5) / NODES as f64;
             let weight = 30.0 * (t * (1.0 - t)).powi(2) / NODES as f64;
             let place = t.powi(3) * (10.0 - 15.0 * t + 6.0 * t * t);
-            let (x, _) = quantile(values[k + i], scale, upper, place);
-            mean += share * weight * mixture.nll(x.clamp(0.0, upper) * unit, &values);
+            let (y, _) = quantile(values[k + i] + support.origin(), scale, upper, place);
+            mean += share * weight * mixture.nll(support.pixel(y.clamp(0.0, upper)), &values);
         }
     }
     mean

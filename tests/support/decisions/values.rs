@@ -1,7 +1,7 @@
 //! Whether a positive pixel is the one that its random numbers give.
 
 use sarm::conditions::Budget;
-use sarm::families::sarm::likelihood::{Grid, Mixture};
+use sarm::families::sarm::likelihood::{Grid, Mixture, Rest, Space};
 use sarm::families::sarm::{Sarm, StageTensor, Values};
 
 use super::MARGIN;
@@ -88,7 +88,13 @@ fn of_levels(grid: &Grid, logits: &[Uncertain], pick: f64, x: f32) -> Admitted {
 
 fn of_mixture(mixture: &Mixture, numbers: &[Uncertain], pick: f64, place: f64, x: f32) -> Admitted {
     let k = mixture.components;
-    let edges = edges(&numbers[..k]);
+    if let Rest::Certain(rest) = mixture.rest {
+        return Admitted {
+            several: false,
+            distance: if x == rest.remaining { 0.0 } else { f64::INFINITY },
+        };
+    }
+    let edges = edges(&heads(mixture, numbers));
     let mut several = false;
     let mut distance = f64::INFINITY;
     for i in 0..k {
@@ -97,11 +103,15 @@ fn of_mixture(mixture: &Mixture, numbers: &[Uncertain], pick: f64, place: f64, x
             continue;
         }
         several |= near;
-        if let (0, Some(rest)) = (i, mixture.budget) {
-            if x == rest.remaining {
-                distance = 0.0;
+        match (i, mixture.rest) {
+            (0, Rest::Offered(rest)) => {
+                if x == rest.remaining {
+                    distance = 0.0;
+                }
+                continue;
             }
-            continue;
+            (0, Rest::Beyond(_)) => continue,
+            _ => {}
         }
         let of_value = within(mixture, numbers[k + i], numbers[2 * k + i], place, x);
         distance = distance.min(of_value);
@@ -109,14 +119,38 @@ fn of_mixture(mixture: &Mixture, numbers: &[Uncertain], pick: f64, place: f64, x
     Admitted { several, distance }
 }
 
+/// Logarithms of the components' weights, up to their normalisation: that of the first may depend on what is left.
+pub fn heads(mixture: &Mixture, numbers: &[Uncertain]) -> Vec<Uncertain> {
+    let k = mixture.components;
+    let values: Vec<f64> = numbers.iter().map(|n| n.value).collect();
+    let mut heads = numbers[..k].to_vec();
+    heads[0].value = mixture.first(&values);
+    match (mixture.support.space, mixture.rest) {
+        (Space::Log { .. }, Rest::Offered(rest)) => {
+            let decades = (f64::from(rest.remaining) / mixture.support.unit).log10();
+            let terms = [1.0, decades, decades * decades].into_iter().enumerate();
+            // As the numbers come from the same few, they may all move together. Then the sum in f32.
+            heads[0].spread = terms
+                .map(|(order, factor)| {
+                    let n = numbers[order * k];
+                    factor.abs() * (n.spread + 4.0 * EPSILON * n.value.abs())
+                })
+                .sum();
+        }
+        (_, Rest::Beyond(_)) => heads[0].spread = 0.0,
+        _ => {}
+    }
+    heads
+}
+
 /// How far `x` lies from the value that a component with this mean and logarithm of the scale exceeds with chance
 /// `place`, in tolerances.
 fn within(mixture: &Mixture, mean: Uncertain, log_scale: Uncertain, place: f64, x: f32) -> f64 {
-    let unit = mixture.support.unit;
-    let upper = mixture.support.upper / unit;
+    let support = mixture.support;
+    let upper: f64 = support.end();
     let at = |mean: f64, log_scale: f64| {
         let scale = log_scale.clamp(-9.0, 9.0).exp();
-        quantile(mean, scale, upper, place)
+        quantile(mean + support.origin(), scale, upper, place)
     };
     let (value, evaluation) = at(mean.value, log_scale.value);
     let (mut low, mut high) = (value, value);
@@ -130,10 +164,18 @@ fn within(mixture: &Mixture, mean: Uncertain, log_scale: Uncertain, place: f64, 
             high = high.max(moved.0);
         }
     }
-    // The smallest and the largest that are drawn; then the unit, in f32.
-    let held = |y: f64| y.max(1e-6).min(upper) * unit;
+    // The smallest and the largest that are drawn; then the unit, or the exponential, in f32.
+    let least = match support.space {
+        Space::Linear => 1e-6,
+        Space::Log { .. } => 0.0,
+    };
+    let held = |y: f64| support.pixel(y.max(least).min(upper));
+    let places = match support.space {
+        Space::Linear => 4.0,
+        Space::Log { .. } => 8.0 + 2.0 * value.abs(),
+    };
     let (value, x) = (held(value), f64::from(x));
-    let last = 4.0 * EPSILON * value;
+    let last = places * EPSILON * value;
     let (low, high) = (
         held(low - evaluation) - last,
         held(high + evaluation) + last,

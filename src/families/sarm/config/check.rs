@@ -1,6 +1,6 @@
 //! Checking that a configuration makes sense: every mistake is named with its key.
 
-use super::{InputConfig, LikelihoodConfig, MOST_CHANNELS, ModelConfig};
+use super::{InputConfig, LikelihoodConfig, MOST_CHANNELS, ModelConfig, SpaceName};
 use crate::data::{ImageSize, MAX_PIXELS};
 use crate::families::sarm::likelihood::Grid;
 use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
@@ -152,7 +152,9 @@ impl LikelihoodConfig {
         match self {
             LikelihoodConfig::Dc {
                 components,
+                space,
                 unit,
+                lower,
                 upper,
             } => {
                 let key = "likelihood.components";
@@ -160,6 +162,24 @@ impl LikelihoodConfig {
                 found.note(factor("likelihood.unit", *unit));
                 if let Some(upper) = upper {
                     found.note(factor("likelihood.upper", *upper));
+                }
+                if let Some(lower) = lower {
+                    let sound = found.note(factor("likelihood.lower", *lower));
+                    if *space == SpaceName::Linear {
+                        found.note(impossible(
+                            "likelihood.lower",
+                            lower,
+                            "it goes with likelihood.space = \"log\" only: in linear space a pixel may be as small as it likes",
+                        ));
+                    }
+                    let upper = upper.filter(|upper| sound && *upper <= 2.0 * lower);
+                    if let Some(upper) = upper {
+                        found.note(impossible(
+                            "likelihood.lower",
+                            lower,
+                            format!("it must be less than half of likelihood.upper, {upper}"),
+                        ));
+                    }
                 }
             }
             LikelihoodConfig::Dd {
@@ -222,6 +242,14 @@ impl ModelConfig {
     pub fn check_complete(&self) -> Result<(), ConfigError> {
         if let LikelihoodConfig::Dd { maximum: None, .. } = self.likelihood {
             impossible("likelihood.maximum", "missing", "a trained model has one")?;
+        }
+        if let LikelihoodConfig::Dc {
+            space: SpaceName::Log,
+            lower: None,
+            ..
+        } = self.likelihood
+        {
+            impossible("likelihood.lower", "missing", "a trained model has one")?;
         }
         let c = &self.condition;
         if c.mean.len() != c.names.len() || c.scale.len() != c.names.len() {

@@ -125,9 +125,15 @@ pub enum LikelihoodConfig {
         /// Logistics in the mixture (K).
         #[serde(default = "five")]
         components: usize,
-        /// Unit in GeV in which the network speaks of means and scales.
+        /// What the logistics are distributions of: the pixel, or its logarithm.
+        #[serde(default, skip_serializing_if = "SpaceName::is_linear")]
+        space: SpaceName,
+        /// Unit in GeV in which the network speaks of means and scales; in logarithmic space the GeV whose logarithm is 0.
         #[serde(default = "one_f64")]
         unit: f64,
+        /// Smallest pixel in GeV, in logarithmic space; absent: the smallest of the training data.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lower: Option<f64>,
         /// Largest possible pixel in GeV; absent: no upper truncation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         upper: Option<f64>,
@@ -149,6 +155,23 @@ pub enum LikelihoodConfig {
     },
 }
 
+/// The variable of a mixture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpaceName {
+    /// The pixel; the paper's.
+    #[default]
+    Linear,
+    /// Its natural logarithm: the soft end of a spectrum falls as it should, and nothing is below the lower end.
+    Log,
+}
+
+impl SpaceName {
+    fn is_linear(&self) -> bool {
+        *self == SpaceName::Linear
+    }
+}
+
 fn one_f64() -> f64 {
     1.0
 }
@@ -163,7 +186,9 @@ impl Default for LikelihoodConfig {
     fn default() -> Self {
         LikelihoodConfig::Dc {
             components: 5,
+            space: SpaceName::Linear,
             unit: 1.0,
+            lower: None,
             upper: None,
         }
     }

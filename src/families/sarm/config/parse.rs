@@ -1,6 +1,6 @@
 //! Reading a configuration, and the model that it describes.
 
-use super::{Config, LikelihoodConfig, ModelConfig, StageConfig};
+use super::{Config, LikelihoodConfig, ModelConfig, SpaceName, StageConfig};
 use crate::conditions::ConditionConfig;
 use crate::data::{ImageSize, SparseImages};
 use crate::families::sarm::{Sarm, Statistics};
@@ -100,8 +100,18 @@ impl Config {
             height: images.height(),
             width: images.width(),
         })?;
-        if let LikelihoodConfig::Dd { maximum, .. } = &mut model.likelihood {
-            maximum.get_or_insert(f64::from(Statistics::largest_of(images)).max(1e-3));
+        match &mut model.likelihood {
+            LikelihoodConfig::Dd { maximum, .. } => {
+                maximum.get_or_insert(f64::from(Statistics::largest_of(images)).max(1e-3));
+            }
+            LikelihoodConfig::Dc {
+                space: SpaceName::Log,
+                lower,
+                ..
+            } => {
+                lower.get_or_insert(f64::from(Statistics::smallest_of(images)));
+            }
+            LikelihoodConfig::Dc { .. } => {}
         }
         model.condition = conditions;
         model.check()?;

@@ -9,7 +9,7 @@ pub mod mixture;
 mod total;
 
 pub use levels::Grid;
-pub use mixture::{Mixture, Support};
+pub use mixture::{Mixture, Rest, Space, Support};
 
 use crate::numeric::Elementary;
 

@@ -2,7 +2,7 @@
 //!
 //! What is left is kept by [`conditions::total`](crate::conditions::total).
 
-use super::mixture::SMALLEST;
+use super::mixture::{Rest, SMALLEST, Space};
 use super::{Mixture, Support};
 use crate::conditions::Budget;
 
@@ -10,26 +10,40 @@ impl Mixture {
     /// The distribution of a pixel of an image with this much to come: no more than that, and all of it with the
     /// weight of the first component, where that is no more than the range. What is all but nothing counts as all.
     ///
-    /// Where more is left than a pixel can be, all components are logistics, and a pixel has a density even if it leaves
-    /// nothing but rounding behind: so it was drawn. The same rule: [`limit`](Self::limit) for `kernels/sarm/mixture.cu`,
-    /// `Drawer::draw` of `kernels/sarm/sample.cu`, `log_density_dc` of `docs/loglikelihood.py`; docs/formats.md#totals states it.
+    /// In linear space, where more is left than a pixel can be, all components are logistics, and a pixel has a density
+    /// even if it leaves nothing but rounding behind: so it was drawn. In logarithmic space nothing below the lower end
+    /// is drawn, so what a pixel leaves is nothing or no less than that. The same rules: [`limit`](Self::limit) for
+    /// `kernels/sarm/mixture.cu`, `Drawer::draw` of `kernels/sarm/sample.cu`, `log_density_dc` of
+    /// `docs/loglikelihood.py`; docs/formats.md#totals states them.
     #[inline(always)]
     pub fn within(&self, budget: Option<Budget>) -> Self {
         let Some(budget) = budget else {
             return *self;
         };
         let remaining = f64::from(budget.remaining);
-        if remaining > self.support.upper {
-            return *self;
-        }
-        let least = f64::from(2.0 * SMALLEST) * self.support.unit;
-        let upper = self.support.upper.min(remaining.max(least));
+        let beyond = remaining > self.support.upper;
+        let (upper, rest) = match self.support.space {
+            Space::Linear if beyond => return *self,
+            Space::Linear => {
+                let least = f64::from(2.0 * SMALLEST) * self.support.unit;
+                (remaining.max(least), Rest::Offered(budget))
+            }
+            Space::Log { lower } if budget.remaining < 2.0 * lower as f32 => {
+                (lower, Rest::Certain(budget))
+            }
+            Space::Log { lower } => {
+                // A place less than what is left above the lower end, so that rounding takes nothing from it.
+                let most = (budget.remaining - lower as f32).next_down();
+                let rest = if beyond { Rest::Beyond(budget) } else { Rest::Offered(budget) };
+                (f64::from(most), rest)
+            }
+        };
         Self {
             support: Support {
-                upper,
+                upper: self.support.upper.min(upper),
                 ..self.support
             },
-            budget: Some(budget),
+            rest,
             ..*self
         }
     }
@@ -37,10 +51,11 @@ impl Mixture {
     /// What `kernels/sarm/mixture.cu` is told of a pixel of `x` GeV of an image with this much to come, GeV: 0 where it takes all
     /// that is left, infinite where what is left does not matter, and else what is left.
     pub fn limit(&self, budget: Option<Budget>, x: f32) -> f32 {
-        match self.within(budget).budget {
-            None => f32::INFINITY,
-            Some(budget) if budget.after(x).is_spent() => 0.0,
-            Some(budget) => budget.remaining,
+        match self.within(budget).rest {
+            Rest::Free | Rest::Beyond(_) => f32::INFINITY,
+            Rest::Certain(_) => 0.0,
+            Rest::Offered(budget) if budget.after(x).is_spent() => 0.0,
+            Rest::Offered(budget) => budget.remaining,
         }
     }
 }
