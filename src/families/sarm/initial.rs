@@ -2,13 +2,13 @@
 
 use super::config::{Channel, LikelihoodConfig, SpaceName};
 use super::running_sums::Ends;
-use super::{Sarm, StageTensor};
+use super::{Left, Sarm, StageTensor};
 use crate::data::SparseImages;
 use crate::random;
 use crate::random::Purpose;
 
-/// Where the logit of all that is left starts, by powers of the decades of what is left: the less, the likelier.
-const ALL_THAT_IS_LEFT: [f32; 3] = [-3.0, -2.0, 0.0];
+/// Where the logit of all that is left starts, and its slope in the logarithm of what is left: the less, the likelier.
+const ALL_THAT_IS_LEFT: (f32, f32) = (-2.5, -5.0);
 
 /// What the training images say about each pixel: the output biases start there, so that a fresh
 /// model is already the per-pixel independent one (but for the component that stands for all that is left of a total) and
@@ -119,7 +119,8 @@ impl Sarm {
                 | StageTensor::HiddenBias(_)
                 | StageTensor::GateBias
                 | StageTensor::ValueBias
-                | StageTensor::LevelsBias => continue,
+                | StageTensor::LevelsBias
+                | StageTensor::LeftWeight => continue,
             };
             let columns = spec.columns();
             for row in 0..spec.rows() {
@@ -147,6 +148,7 @@ impl Sarm {
         let gate = self.index(stage, StageTensor::GateBias);
         let value = self.index(stage, StageTensor::ValueBias);
         let values = self.stages[stage].values;
+        let left = self.left();
         for (place, pixel) in self.order[stage].clone().into_iter().enumerate() {
             let pixel = pixel as usize;
             let zero = statistics.zero_fraction(pixel);
@@ -166,24 +168,21 @@ impl Sarm {
                             SpaceName::Log => x.ln(),
                         }
                     };
-                    // In logarithmic space the first component is nothing but what is left, where there is a total.
-                    let first = match (space, &self.config.condition.total) {
-                        (SpaceName::Log, Some(_)) => 1,
-                        _ => 0,
-                    };
-                    for k in first..components {
-                        let share = 1.0 / (components - first) as f64;
-                        let place = (k - first) as f64 * share;
-                        let (low, high) = (at(place), at(place + share));
-                        bias[components + k] = at(place + 0.5 * share) as f32;
+                    for k in 0..components {
+                        let share = 1.0 / components as f64;
+                        let (low, high) = (at(k as f64 * share), at((k + 1) as f64 * share));
+                        bias[components + k] = at((k as f64 + 0.5) * share) as f32;
                         // A logistic of scale s has half its mass within 1.1 s of the mean.
                         let scale = ((high - low) / 2.2).max(1e-3);
                         bias[2 * components + k] = scale.ln() as f32;
                     }
-                    if first == 1 {
-                        for (order, start) in ALL_THAT_IS_LEFT.into_iter().enumerate() {
-                            bias[order * components] = start;
-                        }
+                    if let Some(left) = left {
+                        bias[0] = ALL_THAT_IS_LEFT.0;
+                        let index = self.index(stage, StageTensor::LeftWeight);
+                        // Of the pixel's numbers the first after its gate.
+                        let row = place * (1 + values) + 1;
+                        let slope = row * left.terms + Left::LOGARITHM;
+                        self.parameters[index][slope] = ALL_THAT_IS_LEFT.1;
                     }
                 }
                 LikelihoodConfig::Dd { .. } => {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is shared with the engines but the model itself and the likelihood's formulas.
 
+use crate::conditions::Budget;
 use crate::conditions::total::{is_spent, spend};
 use crate::families::sarm::likelihood;
 use crate::families::sarm::likelihood::levels;
@@ -95,6 +96,32 @@ pub fn forward(model: &Sarm, image: &[f32], condition: &[f32]) -> Option<Vec<Sta
     )
 }
 
+/// Gate and values of pixel `place` of stage `stage` of an image with this much to come.
+pub fn shown_what_is_left(
+    model: &Sarm,
+    stage: usize,
+    place: usize,
+    output: &StageOutput,
+    budget: Option<Budget>,
+) -> (f64, Vec<f64>) {
+    let mut numbers = vec![output.gates[place]];
+    numbers.extend_from_slice(&output.values[place]);
+    if let (Some(left), Some(budget)) = (model.left(), budget) {
+        let functions = left.functions(left.place::<f64>(budget.remaining));
+        let weight = model.parameter(stage, StageTensor::LeftWeight);
+        let weight = &weight[place * numbers.len() * left.terms..];
+        for (number, row) in numbers.iter_mut().zip(weight.chunks_exact(left.terms)) {
+            let sum: f64 = row
+                .iter()
+                .zip(functions)
+                .map(|(w, f)| f64::from(*w) * f)
+                .sum();
+            *number += sum;
+        }
+    }
+    (numbers[0], numbers.split_off(1))
+}
+
 /// Negative log-likelihood in nats of one image: a density per GeV for positive pixels.
 ///
 /// `image`: row-major, GeV. `None` for a pixel beyond the D+D grid.
@@ -108,12 +135,13 @@ pub fn nll(model: &Sarm, image: &[f32], condition: &[f32]) -> Option<f64> {
             if is_spent(budget) {
                 continue;
             }
+            let (gate, values) = shown_what_is_left(model, s, place, output, budget);
             let side = if x > 0.0 { 1.0 } else { -1.0 };
-            total += likelihood::gate(output.gates[place], side).0;
+            total += likelihood::gate(gate, side).0;
             if x == 0.0 {
                 continue;
             }
-            let values = &output.values[place];
+            let values = &values;
             total += match model.values() {
                 Values::Mixture(mixture) => mixture.within(budget).nll(f64::from(x), values),
                 Values::Levels(grid) => {

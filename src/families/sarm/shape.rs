@@ -30,6 +30,8 @@ pub struct StageShape {
     pub values: usize,
     /// Positive levels of D+D (N), 0 for D+C.
     pub levels: usize,
+    /// Functions of what is left of an image's total that a pixel's gate and values are shown; 0: none.
+    pub left: usize,
 }
 
 impl StageShape {
@@ -53,6 +55,7 @@ impl StageShape {
                         LikelihoodConfig::Dc { .. } => 0,
                         LikelihoodConfig::Dd { levels, .. } => levels,
                     },
+                    left: config.input.left,
                 };
                 earlier += pixels;
                 shape
@@ -117,11 +120,14 @@ impl StageShape {
             add(LevelsWeight, &[self.levels, p]);
             add(LevelsBias, &[self.levels]);
         }
+        if self.left > 0 {
+            add(LeftWeight, &[n, 1 + p, self.left]);
+        }
         list
     }
 
     fn tensor_count(&self) -> usize {
-        6 + 2 * self.layers + if self.levels > 0 { 2 } else { 0 }
+        6 + 2 * self.layers + 2 * usize::from(self.levels > 0) + usize::from(self.left > 0)
     }
 }
 
@@ -148,10 +154,13 @@ pub enum StageTensor {
     LevelsWeight,
     /// `[levels]`, D+D only
     LevelsBias,
+    /// `[pixels, 1 + values, functions of what is left]`, with a total only
+    LeftWeight,
 }
 
 impl StageTensor {
-    fn index(self, layers: usize) -> usize {
+    fn index(self, stage: &StageShape) -> usize {
+        let layers = stage.layers;
         match self {
             StageTensor::InputWeight => 0,
             StageTensor::InputBias => 1,
@@ -163,6 +172,7 @@ impl StageTensor {
             StageTensor::ValueBias => 5 + 2 * layers,
             StageTensor::LevelsWeight => 6 + 2 * layers,
             StageTensor::LevelsBias => 7 + 2 * layers,
+            StageTensor::LeftWeight => stage.tensor_count() - 1,
         }
     }
 }
@@ -181,6 +191,7 @@ impl fmt::Display for StageTensor {
             StageTensor::ValueBias => write!(f, "value.bias"),
             StageTensor::LevelsWeight => write!(f, "levels.weight"),
             StageTensor::LevelsBias => write!(f, "levels.bias"),
+            StageTensor::LeftWeight => write!(f, "left.weight"),
         }
     }
 }
@@ -188,7 +199,7 @@ impl fmt::Display for StageTensor {
 /// Place of a stage's tensor in the model's list.
 pub fn tensor_index(stages: &[StageShape], stage: usize, tensor: StageTensor) -> usize {
     let before: usize = stages[..stage].iter().map(StageShape::tensor_count).sum();
-    before + tensor.index(stages[stage].layers)
+    before + tensor.index(&stages[stage])
 }
 
 /// Name, shape and mask of one tensor.
@@ -232,7 +243,8 @@ impl TensorSpec {
     pub fn is_weight(&self) -> bool {
         use StageTensor::*;
         match self.tensor {
-            InputWeight | HiddenWeight(_) | GateWeight | ValueWeight | LevelsWeight => true,
+            InputWeight | HiddenWeight(_) | GateWeight | ValueWeight | LevelsWeight
+            | LeftWeight => true,
             InputBias | HiddenBias(_) | GateBias | ValueBias | LevelsBias => false,
         }
     }
@@ -254,9 +266,8 @@ impl TensorSpec {
             GateWeight => self.stage.units_read(row),
             ValueWeight => self.stage.units_read(row / self.stage.values),
             // No mask.
-            InputBias | HiddenBias(_) | GateBias | ValueBias | LevelsWeight | LevelsBias => {
-                self.columns()
-            }
+            InputBias | HiddenBias(_) | GateBias | ValueBias | LevelsWeight | LevelsBias
+            | LeftWeight => self.columns(),
         }
     }
 

@@ -5,7 +5,7 @@ use sarm::families::sarm::likelihood::{Grid, Mixture, Rest};
 use sarm::families::sarm::{Sarm, StageTensor, Values};
 
 use super::network::{self, Uncertain, linear};
-use super::values::{heads, quantile};
+use super::values::quantile;
 use crate::support::rounded::Network;
 
 /// A sum of steps that are 0 on average, each given what was before it, and their variance.
@@ -142,8 +142,8 @@ pub fn of_mixture(mixture: &Mixture, numbers: &[Uncertain]) -> f64 {
     let upper: f64 = support.end();
     let values: Vec<f64> = numbers.iter().map(|n| n.value).collect();
     let mut mean = 0.0;
-    for (i, share) in shares(&heads(mixture, numbers)).into_iter().enumerate() {
-        if let (0, Rest::Offered(_) | Rest::Beyond(_)) = (i, mixture.rest) {
+    for (i, share) in shares(&numbers[..k]).into_iter().enumerate() {
+        if let (0, Rest::Offered(_)) = (i, mixture.rest) {
             mean += surprise(share);
             continue;
         }

@@ -91,10 +91,14 @@ fn of_mixture(mixture: &Mixture, numbers: &[Uncertain], pick: f64, place: f64, x
     if let Rest::Certain(rest) = mixture.rest {
         return Admitted {
             several: false,
-            distance: if x == rest.remaining { 0.0 } else { f64::INFINITY },
+            distance: if x == rest.remaining {
+                0.0
+            } else {
+                f64::INFINITY
+            },
         };
     }
-    let edges = edges(&heads(mixture, numbers));
+    let edges = edges(&numbers[..k]);
     let mut several = false;
     let mut distance = f64::INFINITY;
     for i in 0..k {
@@ -103,44 +107,16 @@ fn of_mixture(mixture: &Mixture, numbers: &[Uncertain], pick: f64, place: f64, x
             continue;
         }
         several |= near;
-        match (i, mixture.rest) {
-            (0, Rest::Offered(rest)) => {
-                if x == rest.remaining {
-                    distance = 0.0;
-                }
-                continue;
+        if let (0, Rest::Offered(rest)) = (i, mixture.rest) {
+            if x == rest.remaining {
+                distance = 0.0;
             }
-            (0, Rest::Beyond(_)) => continue,
-            _ => {}
+            continue;
         }
         let of_value = within(mixture, numbers[k + i], numbers[2 * k + i], place, x);
         distance = distance.min(of_value);
     }
     Admitted { several, distance }
-}
-
-/// Logarithms of the components' weights, up to their normalisation: that of the first may depend on what is left.
-pub fn heads(mixture: &Mixture, numbers: &[Uncertain]) -> Vec<Uncertain> {
-    let k = mixture.components;
-    let values: Vec<f64> = numbers.iter().map(|n| n.value).collect();
-    let mut heads = numbers[..k].to_vec();
-    heads[0].value = mixture.first(&values);
-    match (mixture.support.space, mixture.rest) {
-        (Space::Log { .. }, Rest::Offered(rest)) => {
-            let decades = (f64::from(rest.remaining) / mixture.support.unit).log10();
-            let terms = [1.0, decades, decades * decades].into_iter().enumerate();
-            // As the numbers come from the same few, they may all move together. Then the sum in f32.
-            heads[0].spread = terms
-                .map(|(order, factor)| {
-                    let n = numbers[order * k];
-                    factor.abs() * (n.spread + 4.0 * EPSILON * n.value.abs())
-                })
-                .sum();
-        }
-        (_, Rest::Beyond(_)) => heads[0].spread = 0.0,
-        _ => {}
-    }
-    heads
 }
 
 /// How far `x` lies from the value that a component with this mean and logarithm of the scale exceeds with chance

@@ -4,7 +4,7 @@ use super::{InputConfig, LikelihoodConfig, MOST_CHANNELS, ModelConfig, SpaceName
 use crate::data::{ImageSize, MAX_PIXELS};
 use crate::families::sarm::likelihood::Grid;
 use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
-use crate::families::sarm::{StageShape, TensorSpec};
+use crate::families::sarm::{Left, StageShape, TensorSpec};
 use crate::family::{ConfigError, Mistakes, check_conditions, factor, impossible, within};
 
 /// The most units a layer may have and the most outputs a network may have for a pixel: far above any
@@ -141,6 +141,11 @@ impl ModelConfig {
                 total,
                 "it wants likelihood.kind = \"dc\" with 2 components or more, the first for all that is left",
             ),
+            None if self.input.left > 0 => impossible(
+                "input.left",
+                self.input.left,
+                "it shows what is left of the total, so it wants condition.total",
+            ),
             _ => Ok(()),
         }
     }
@@ -226,6 +231,7 @@ impl InputConfig {
             MOST_CHANNELS - 1,
         ));
         found.note(factor("input.unit", self.unit));
+        found.note(within("input.left", self.left, 0, Left::MOST));
         for (i, channel) in self.also.iter().enumerate() {
             found.note(factor(&format!("input.also[{i}].unit"), channel.unit));
             found.note(factor(&format!("input.also[{i}].scale"), channel.scale));

@@ -239,6 +239,10 @@ impl Default for Channel {
     }
 }
 
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// `[input]`: the inputs of the network for a pixel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -250,6 +254,9 @@ pub struct InputConfig {
     /// Further inputs for the same pixel.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Channel>,
+    /// Functions of what is left of the total that a pixel's gate and values are shown; 0: none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left: usize,
 }
 
 impl Default for InputConfig {
@@ -261,6 +268,7 @@ impl Default for InputConfig {
             transform,
             unit,
             also: Vec::new(),
+            left: 0,
         }
     }
 }

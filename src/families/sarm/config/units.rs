@@ -28,7 +28,9 @@ impl Config {
                 let far = beyond(input, FAR) && beyond(likelihood, FAR) && alike;
                 (far, Some(unit))
             }
-            LikelihoodConfig::Dc { .. } | LikelihoodConfig::Dd { .. } => (beyond(input, FAR_ALONE), None),
+            LikelihoodConfig::Dc { .. } | LikelihoodConfig::Dd { .. } => {
+                (beyond(input, FAR_ALONE), None)
+            }
         };
         let some = mean_sum.is_finite() && mean_sum > 0.0;
         if !(far && some) {

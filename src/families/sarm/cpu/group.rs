@@ -4,9 +4,10 @@ use crate::conditions::Budget;
 use crate::conditions::ConditionedImages;
 use crate::conditions::total::{is_spent, spend};
 use crate::families::sarm::likelihood::gate;
-use crate::families::sarm::{Sarm, StageShape, StageTensor, Values};
+use crate::families::sarm::{Left, Sarm, StageShape, StageTensor, Values};
 use crate::numeric::{Kernel, LANES, Vector, gelu_and_slope};
 
+use super::left::Places;
 use super::tile::{Packed, padded, start_from_bias};
 use super::weights::{PackedStage, Weights};
 
@@ -34,6 +35,8 @@ pub struct StageWork {
     pub gates: Vec<f32>,
     /// Per pixel and image: -1 zero, 1 positive, 0 no image or nothing left of its total.
     sides: Vec<f32>,
+    /// Per pixel and image: what is left before the pixel, where gates are shown it.
+    pub places: Places,
     /// Activations with the units of an image side by side, `[layer][image][padded units]`.
     pub by_image: Vec<Vec<f32>>,
     /// Derivatives by the last layer's activations, from the positive pixels.
@@ -97,6 +100,7 @@ impl Group {
                 by_image: vec![by_image.clone(); s.layers + 1],
                 last_by_image: by_image,
                 levels: vec![0.0; blocks * s.levels * (padded(s.values) + 1)],
+                places: Places::new(if s.left > 0 { lanes * s.pixels } else { 0 }),
                 ..StageWork::default()
             }
         };
@@ -201,7 +205,7 @@ impl Group {
                 next[s][place] += 1;
             }
             if let Some(budget) = data.conditions.budget(u64::from(*row)) {
-                self.spend(image, budget, &next);
+                self.spend(image, budget, &next, model.left());
             }
         }
         Ok(())
@@ -209,13 +213,18 @@ impl Group {
 
     /// Say of each positive pixel of `image` what was left before it, and that all pixels are certain once nothing is.
     /// `next`: the place behind this image's entry, for each pixel.
-    fn spend(&mut self, image: usize, budget: Budget, next: &[Vec<usize>]) {
+    fn spend(&mut self, image: usize, budget: Budget, next: &[Vec<usize>], left: Option<Left>) {
         let (block, lane) = (image / LANES, image % LANES);
+        let mut at = left.map(|left| left.place(budget.remaining));
         let mut budget = Some(budget);
         for (work, next) in self.stages.iter_mut().zip(next) {
             let pixels = work.ends.len() - 1;
             for (place, next) in next[..pixels].iter().enumerate() {
-                let side = &mut work.sides[(block * pixels + place) * LANES + lane];
+                let cell = (block * pixels + place) * LANES + lane;
+                if let Some(at) = at {
+                    work.places.set(cell, at);
+                }
+                let side = &mut work.sides[cell];
                 let positive = *side > 0.0;
                 if is_spent(budget) {
                     *side = 0.0;
@@ -224,6 +233,8 @@ impl Group {
                     let entry = &mut work.entries[next - 1];
                     entry.budget = budget;
                     spend(&mut budget, entry.x);
+                    let now = left.zip(budget);
+                    at = now.map(|(left, budget)| left.place(budget.remaining));
                 }
             }
         }
@@ -257,6 +268,7 @@ impl Kernel for Pass<'_> {
             stage.forward::<V>(&group.inputs, width);
             stage.gates::<V>(&mut group.nll);
             stage.values_forward::<V>();
+            stage.values_shown_what_is_left();
             stage.values_likelihood::<V>(&mut group.nll);
             if self.backward {
                 stage.values_backward::<V>();
@@ -381,6 +393,7 @@ impl StagePass<'_> {
             self.shape.units(),
             &mut self.work.gates,
         );
+        self.gates_shown_what_is_left::<V>();
         let blocks = self
             .work
             .gates

@@ -3,6 +3,7 @@
 mod draw;
 mod group;
 mod layer;
+mod left;
 mod naive;
 mod sampler;
 mod tile;

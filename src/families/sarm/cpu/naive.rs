@@ -14,7 +14,8 @@ use crate::family::{Sampler, SamplingPlan};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
 use super::draw::{ValueDraw, opens, sample_tiles, words};
-use super::tile::{Packed, start_from_bias};
+use super::left::LeftTables;
+use super::tile::{Packed, padded, start_from_bias};
 use super::weights::dense_layers;
 
 /// Images that one task draws together.
@@ -23,6 +24,7 @@ const TILE: usize = 2 * LANES;
 struct StageTables {
     /// Input layer, hidden layers, gate, values: whole matrices.
     matrices: Vec<(Packed, Vec<f32>)>,
+    left: Option<LeftTables>,
     draw: ValueDraw,
 }
 
@@ -63,6 +65,7 @@ impl NaiveSampler {
                             (packed, model.parameters[index + 1].clone())
                         })
                         .collect(),
+                    left: LeftTables::new(model, s),
                     draw: ValueDraw::new(model, s),
                 }
             })
@@ -137,14 +140,23 @@ impl Kernel for NaiveDrawing<'_> {
                     let (block, lane) = (image / LANES, image % LANES);
                     let number = self.first + image as u64;
                     let w = words(self.sampler.seed, number, place as u32);
-                    let logit = gates[(block * shape.pixels + pixel) * LANES + lane];
+                    let mut logit = gates[(block * shape.pixels + pixel) * LANES + lane];
+                    if let (Some(left), Some(tables), Some(budget)) =
+                        (model.left(), &tables.left, *budget)
+                    {
+                        logit = tables.gate(pixel, left.place(budget.remaining), logit);
+                    }
                     if !opens(sigmoid(logit), w[0][0], *budget) {
                         continue;
                     }
                     let p = shape.values;
-                    let numbers: Vec<f32> = (0..p)
+                    let mut numbers: Vec<f32> = (0..p)
                         .map(|v| values[(block * shape.pixels * p + pixel * p + v) * LANES + lane])
                         .collect();
+                    if let Some(tables) = &tables.left {
+                        numbers.resize(padded(p), 0.0);
+                        tables.values::<V>(pixel, *budget, &mut numbers);
+                    }
                     let x =
                         tables
                             .draw

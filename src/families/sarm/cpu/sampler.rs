@@ -15,12 +15,13 @@ use crate::conditions::Conditions;
 use crate::data::SparseImages;
 use crate::families::sarm::check::Told;
 use crate::families::sarm::config::Channel;
-use crate::families::sarm::{Sarm, StageShape, StageTensor};
+use crate::families::sarm::{Left, Sarm, StageShape, StageTensor};
 use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
 use super::draw::{ValueDraw, opens, sample_tiles, words};
+use super::left::{LeftTables, Places};
 use super::tile::{Packed, padded};
 use super::weights::dense_layers;
 
@@ -45,6 +46,7 @@ struct StageTables {
     /// Values of each pixel: `[unit read][padded values]`, and their biases.
     values: Vec<Vec<f32>>,
     value_bias: Vec<f32>,
+    left: Option<LeftTables>,
     draw: ValueDraw,
 }
 
@@ -152,6 +154,7 @@ impl StageTables {
             pushes,
             values,
             value_bias,
+            left: LeftTables::new(model, stage),
             draw: ValueDraw::new(model, stage),
         }
     }
@@ -167,6 +170,7 @@ pub struct BlockedSampler {
     channels: Vec<Channel>,
     seed: u64,
     told: Told,
+    left: Option<Left>,
 }
 
 impl BlockedSampler {
@@ -193,6 +197,7 @@ impl BlockedSampler {
             channels: model.config.input.channels(),
             seed: plan.seed,
             told,
+            left: model.left(),
         }
     }
 }
@@ -230,6 +235,8 @@ struct Buffers {
     gates: Vec<f32>,
     /// Of each image's total.
     budgets: Vec<Option<Budget>>,
+    /// What is left of it, as gates are shown it.
+    places: Places,
 }
 
 impl Buffers {
@@ -250,6 +257,7 @@ impl Buffers {
             hidden: vec![vec![0.0; lanes * most(StageShape::units)]; most(|s| s.layers) + 1],
             gates: vec![0.0; lanes * most(|s| s.pixels)],
             budgets: vec![None; lanes],
+            places: Places::new(lanes),
         }
     }
 }
@@ -282,6 +290,9 @@ impl Kernel for Drawing<'_> {
             let number = self.first + image as u64;
             let condition = self.conditions.row(number);
             self.buffers.budgets[image] = self.conditions.budget(number);
+            if let (Some(left), Some(budget)) = (sampler.left, self.buffers.budgets[image]) {
+                self.buffers.places.set(image, left.place(budget.remaining));
+            }
             for (c, v) in condition.iter().enumerate() {
                 let block = image / LANES;
                 self.buffers.inputs[(block * width + c) * LANES + image % LANES] = *v;
@@ -373,7 +384,11 @@ impl Drawing<'_> {
             let start = (lanes * shape.pixels + pixel) * LANES;
             let gate = &buffers.gates[start..start + LANES];
             // SAFETY: `gate` holds LANES numbers.
-            let zero = unsafe { sigmoid(V::load(gate.as_ptr())) }.to_array();
+            let mut gate = unsafe { V::load(gate.as_ptr()) };
+            if let Some(left) = &tables.left {
+                gate = left.gate(pixel, buffers.places.at(lanes * LANES), gate);
+            }
+            let zero = sigmoid(gate).to_array();
             let image = self.first + (lanes * LANES) as u64;
             let words = words(self.sampler.seed, image, place as u32);
             for lane in 0..LANES.min(self.images - lanes * LANES) {
@@ -395,15 +410,22 @@ impl Drawing<'_> {
         let mut numbers = vec![0.0f32; ENTRIES * stride];
         for group in open.chunks(ENTRIES) {
             tables.values_of::<V>(pixel, hidden, group, &mut numbers);
-            for (o, numbers) in group.iter().zip(numbers.chunks_exact(stride)) {
-                let budget = &mut buffers.budgets[o.block * LANES + o.lane];
+            for (o, numbers) in group.iter().zip(numbers.chunks_exact_mut(stride)) {
+                let image = o.block * LANES + o.lane;
+                let budget = &mut buffers.budgets[image];
+                if let Some(left) = &tables.left {
+                    left.values::<V>(pixel, *budget, numbers);
+                }
                 let x = tables
                     .draw
                     .draw::<V>(numbers, budget, o.words, &mut scratch);
-                drawn[o.block * LANES + o.lane].push((self.sampler.order[place], x));
+                drawn[image].push((self.sampler.order[place], x));
                 let inputs = &mut buffers.inputs[o.block * width * LANES + column + o.lane..];
                 for (to, channel) in inputs.iter_mut().step_by(LANES).zip(&self.sampler.channels) {
                     *to = channel.apply(x);
+                }
+                if let (Some(left), Some(budget)) = (self.sampler.left, *budget) {
+                    buffers.places.set(image, left.place(budget.remaining));
                 }
                 touched[o.block] = true;
             }

@@ -188,6 +188,9 @@ impl CpuTrainer {
                 add(StageTensor::LevelsWeight);
                 add(StageTensor::LevelsBias);
             }
+            if shape.left > 0 {
+                add(StageTensor::LeftWeight);
+            }
         }
         jobs
     }
@@ -294,6 +297,13 @@ impl Kernel for RowGradient<'_> {
                             }
                         }
                     }
+                }
+            }
+            StageTensor::LeftWeight => {
+                if let Some(left) = self.weights.left {
+                    let pixel = self.first / (1 + shape.values);
+                    let stage = self.job.stage;
+                    super::left::gradient::<V>(left, shape, stage, pixel, self.groups, &mut sums);
                 }
             }
             StageTensor::LevelsWeight | StageTensor::LevelsBias => {

@@ -1,6 +1,6 @@
 //! Parameters as the CPU engine holds them in training: padded rows, Adam's moments beside.
 
-use crate::families::sarm::{Sarm, StageShape, StageTensor, TensorSpec, shape};
+use crate::families::sarm::{Left, Sarm, StageShape, StageTensor, TensorSpec, shape};
 use crate::family::EngineError;
 use crate::family::TrainingState;
 use crate::nn::adam::AdamRule;
@@ -73,6 +73,8 @@ pub struct Weights {
     pub list: Vec<PaddedTensor>,
     /// Optimiser steps made.
     pub steps: u64,
+    /// What pixels are shown of what is left.
+    pub left: Option<Left>,
 }
 
 impl Weights {
@@ -87,6 +89,7 @@ impl Weights {
                 .map(|(spec, values)| PaddedTensor::new(spec, values))
                 .collect(),
             steps: 0,
+            left: model.left(),
         }
     }
 
@@ -108,6 +111,7 @@ impl Weights {
             stages: self.stages.clone(),
             list: self.list.iter().map(empty).collect(),
             steps: self.steps,
+            left: self.left,
         }
     }
 

@@ -108,12 +108,10 @@ impl Support {
 /// What an image's total says of a pixel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rest {
-    /// Nothing: all components are logistics.
+    /// Nothing, or more is left than a pixel can be: all components are logistics.
     Free,
     /// The first component takes all that is left.
     Offered(Budget),
-    /// More is left than a pixel can be: the first component has no weight.
-    Beyond(Budget),
     /// Too little for two pixels is left: this one takes all of it.
     Certain(Budget),
 }
@@ -197,76 +195,48 @@ impl Mixture {
             // Nothing is left: the pixel is too small to be told from rounding.
             Rest::Offered(budget) if budget.is_spent() => return T::of(0.0),
             Rest::Offered(budget) => budget.after(x.to_f64() as f32).is_spent(),
-            Rest::Free | Rest::Beyond(_) => false,
+            Rest::Free => false,
         };
         let y = self.support.variable(x);
         let (upper, origin) = (self.support.end::<T>(), T::of(self.support.origin()));
         let (logits, rest) = values.split_at(k);
         let (means, log_scales) = rest.split_at(k);
-        // ln w_k and ln(w_k TL_k) up to the weights' normalisation; K is at most MOST_COMPONENTS.
-        let mut heads = [T::of(NEVER); MOST_COMPONENTS];
-        let mut joint = heads;
-        let (heads, joint) = (&mut heads[..k], &mut joint[..k]);
-        heads.copy_from_slice(logits);
-        heads[0] = self.first(values);
+        // ln(w_k TL_k) up to the weights' normalisation; K is at most MOST_COMPONENTS.
+        let mut joint = [T::of(NEVER); MOST_COMPONENTS];
+        let joint = &mut joint[..k];
         let logistics = match (all, self.rest) {
             (true, _) => k..k,
             (false, Rest::Free) => 0..k,
             (false, _) => 1..k,
         };
         if all {
-            joint[0] = heads[0];
+            joint[0] = logits[0];
         }
         for i in logistics {
             let c = truncated_logistic(y, means[i] + origin, log_scales[i], upper);
-            joint[i] = heads[i] + c.log_density;
+            joint[i] = logits[i] + c.log_density;
             if !gradient.is_empty() {
                 gradient[k + i] = c.by_mean;
                 gradient[2 * k + i] = c.by_log_scale;
             }
         }
-        let log_weights = log_sum_exp(heads);
+        let log_weights = log_sum_exp(logits);
         let log_joint = log_sum_exp(joint);
         if !gradient.is_empty() {
             for i in 0..k {
                 let responsibility = (joint[i] - log_joint).exp();
-                gradient[i] = (heads[i] - log_weights).exp() - responsibility;
+                gradient[i] = (logits[i] - log_weights).exp() - responsibility;
                 gradient[k + i] = -responsibility * gradient[k + i];
                 gradient[2 * k + i] = -responsibility * gradient[2 * k + i];
             }
-            if let (Space::Log { .. }, Rest::Offered(budget)) = (self.support.space, self.rest) {
-                let decades = self.decades::<T>(budget);
-                gradient[k] = gradient[0] * decades;
-                gradient[2 * k] = gradient[k] * decades;
-            }
         }
         // All that is left has a probability, any other value a density.
-        let per_gev = if all { T::of(0.0) } else { self.support.log_slope(x) };
+        let per_gev = if all {
+            T::of(0.0)
+        } else {
+            self.support.log_slope(x)
+        };
         log_weights - log_joint + per_gev
-    }
-
-    /// ln of the weight of the first component, up to the weights' normalisation.
-    ///
-    /// In linear space that is its logit. In logarithmic space it may depend on how much is left: the component has no
-    /// other use for its mean and scale, and the logit is a polynomial of second order in the decades of what is left.
-    #[inline(always)]
-    pub fn first<T: Real>(&self, values: &[T]) -> T {
-        let k = self.components;
-        match (self.support.space, self.rest) {
-            (Space::Linear, _) | (_, Rest::Free | Rest::Certain(_)) => values[0],
-            (_, Rest::Beyond(_)) => T::of(NEVER),
-            (_, Rest::Offered(budget)) => {
-                let decades = self.decades::<T>(budget);
-                values[0] + decades * (values[k] + decades * values[2 * k])
-            }
-        }
-    }
-
-    /// Decades from the unit to what is left.
-    #[inline(always)]
-    fn decades<T: Real>(&self, budget: Budget) -> T {
-        let left = T::of(f64::from(budget.remaining));
-        (left * T::of(1.0 / self.support.unit)).ln() * T::of(std::f64::consts::LOG10_E)
     }
 
     /// Draw a pixel in GeV: `pick` chooses the component, `place` the quantile inside it, both in (0, 1).
@@ -279,17 +249,15 @@ impl Mixture {
         if let Rest::Certain(budget) = self.rest {
             return budget.remaining;
         }
-        let first = self.first(values);
-        let head = |i: usize| if i == 0 { first } else { values[i] };
-        let largest = (0..k).fold(f32::NEG_INFINITY, |m, i| m.max(head(i)));
+        let largest = values[..k].iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
         let mut total = 0.0;
-        for i in 0..k {
-            total += crate::numeric::exp(head(i) - largest);
+        for v in &values[..k] {
+            total += crate::numeric::exp(*v - largest);
         }
         // Summed again in the same order, so that the last component that adds to the total reaches it.
         let (wanted, mut reached, mut chosen) = (pick * total, 0.0, 0);
-        for i in 0..k {
-            let mass = crate::numeric::exp(head(i) - largest);
+        for (i, v) in values[..k].iter().enumerate() {
+            let mass = crate::numeric::exp(*v - largest);
             if mass > LEAST {
                 chosen = i;
             }
@@ -467,16 +435,7 @@ mod tests {
                 tolerance: 1e-4,
             }));
             let all = (-out_of.nll(f64::from(left), &v)).exp();
-            let first = match m.support.space {
-                Space::Linear => v[0],
-                // A polynomial in decades of what is left, from the unit on.
-                Space::Log { .. } => {
-                    let decades = (f64::from(left) / m.support.unit).log10();
-                    v[0] + v[3] * decades + v[6] * decades * decades
-                }
-            };
-            let others: f64 = v[1..3].iter().map(|l| l.exp()).sum();
-            let share = first.exp() / (first.exp() + others);
+            let share = v[0].exp() / v[..3].iter().map(|l| l.exp()).sum::<f64>();
             assert!((all - share).abs() < 1e-9, "{m:?}: {all}, not {share}");
             let less = integral(&out_of, &v, out_of.support.upper - 1.5e-4);
             // What lies within the tolerance of all is lost.
@@ -503,7 +462,8 @@ mod tests {
             for i in 0..20_000u64 {
                 let w = words(13, Purpose::Synthetic, i, 0);
                 // From one pixel of the lower end to a thousand of them, and beyond the range.
-                let remaining = lower * (1.0 + unit(w[0]) * [1.2, 30.0, 1000.0, 3e4][i as usize % 4]);
+                let remaining =
+                    lower * (1.0 + unit(w[0]) * [1.2, 30.0, 1000.0, 3e4][i as usize % 4]);
                 let budget = Budget {
                     remaining,
                     tolerance: 0.5 * lower,
@@ -511,14 +471,16 @@ mod tests {
                 let within = m.within(Some(budget));
                 let x = within.draw(&narrow, unit(w[1]), unit(w[2]));
                 let left = remaining - x;
-                assert!(x >= lower && (left == 0.0 || left >= lower), "{m:?}: {x} of {remaining}");
+                assert!(
+                    x >= lower && (left == 0.0 || left >= lower),
+                    "{m:?}: {x} of {remaining}"
+                );
                 let cost: f64 = within.nll(f64::from(x), &v);
                 assert!(cost.is_finite());
                 match within.rest {
                     Rest::Certain(_) => assert!(x == remaining && cost == 0.0),
-                    Rest::Beyond(_) => assert!(remaining > m.support.largest() && left > 0.0),
                     Rest::Offered(_) => assert!(remaining >= 2.0 * lower),
-                    Rest::Free => unreachable!(),
+                    Rest::Free => assert!(remaining > m.support.largest() && left > 0.0),
                 }
             }
         }

@@ -10,7 +10,7 @@ impl Mixture {
     /// The distribution of a pixel of an image with this much to come: no more than that, and all of it with the
     /// weight of the first component, where that is no more than the range. What is all but nothing counts as all.
     ///
-    /// In linear space, where more is left than a pixel can be, all components are logistics, and a pixel has a density
+    /// Where more is left than a pixel can be, all components are logistics. In linear space a pixel then has a density
     /// even if it leaves nothing but rounding behind: so it was drawn. In logarithmic space nothing below the lower end
     /// is drawn, so what a pixel leaves is nothing or no less than that. The same rules: [`limit`](Self::limit) for
     /// `kernels/sarm/mixture.cu`, `Drawer::draw` of `kernels/sarm/sample.cu`, `log_density_dc` of
@@ -34,7 +34,11 @@ impl Mixture {
             Space::Log { lower } => {
                 // A place less than what is left above the lower end, so that rounding takes nothing from it.
                 let most = (budget.remaining - lower as f32).next_down();
-                let rest = if beyond { Rest::Beyond(budget) } else { Rest::Offered(budget) };
+                let rest = if beyond {
+                    Rest::Free
+                } else {
+                    Rest::Offered(budget)
+                };
                 (f64::from(most), rest)
             }
         };
@@ -52,7 +56,7 @@ impl Mixture {
     /// that is left, infinite where what is left does not matter, and else what is left.
     pub fn limit(&self, budget: Option<Budget>, x: f32) -> f32 {
         match self.within(budget).rest {
-            Rest::Free | Rest::Beyond(_) => f32::INFINITY,
+            Rest::Free => f32::INFINITY,
             Rest::Certain(_) => 0.0,
             Rest::Offered(budget) if budget.after(x).is_spent() => 0.0,
             Rest::Offered(budget) => budget.remaining,
