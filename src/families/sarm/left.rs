@@ -46,8 +46,6 @@ impl Sarm {
 impl Left {
     /// The most functions that a model may have.
     pub const MOST: usize = 8;
-    /// Which of them is the logarithm itself.
-    pub const LOGARITHM: usize = 1;
 
     /// Where `remaining` GeV lie.
     #[inline(always)]

@@ -33,6 +33,23 @@ const FINEST: f64 = 0.04;
 const BENDS: [f64; 2] = [-1.0, 4.0];
 /// Images that [`Ends`] are measured on, at the most.
 const MEASURED: usize = 1 << 15;
+/// Which moments units start with what is missing of, and of what sign: every other one those that only grow.
+const MISSING: [(usize, f64); 12] = [
+    (0, 1.0),
+    (4, 1.0),
+    (3, 1.0),
+    (4, -1.0),
+    (0, 1.0),
+    (1, 1.0),
+    (3, 1.0),
+    (1, -1.0),
+    (0, 1.0),
+    (2, 1.0),
+    (3, 1.0),
+    (2, -1.0),
+];
+/// Where units of moments of either sign bend.
+const EITHER_SIDE: [f64; 2] = [-1.0, 1.0];
 /// Streams of random numbers apart from those of [`Sarm::initialise`].
 const STREAM: u32 = 1 << 31;
 
@@ -174,8 +191,14 @@ impl Sarm {
             if let Some(ends) = &statistics.ends
                 && unit % MISSING_EVERY == 0
             {
-                let moment = GROWING[unit / MISSING_EVERY % GROWING.len()];
-                let unit_of_it = (FINE * ends.left[moment]).max(FINEST * totals[0]);
+                let (moment, sign) = MISSING[unit / MISSING_EVERY % MISSING.len()];
+                let grows = GROWING.contains(&moment);
+                let least = if grows {
+                    FINEST * totals[0]
+                } else {
+                    1e-6 * totals[0]
+                };
+                let unit_of_it = sign * (FINE * ends.left[moment]).max(least);
                 row.fill(0.0);
                 for (weight, by) in row.iter_mut().zip(&ends.slopes) {
                     *weight = (by[moment] / unit_of_it) as f32;
@@ -184,7 +207,8 @@ impl Sarm {
                 for (shown, moments) in pixels.zip(&moments) {
                     shown[0] = (-moments[moment] / unit_of_it) as f32;
                 }
-                let bend = BENDS[0] + (BENDS[1] - BENDS[0]) * bend;
+                let range = if grows { BENDS } else { EITHER_SIDE };
+                let bend = range[0] + (range[1] - range[0]) * bend;
                 self.parameters[bias][unit] = (ends.mean[moment] / unit_of_it - bend) as f32;
                 continue;
             }
