@@ -57,6 +57,14 @@ impl Support {
         }
     }
 
+    /// The smallest pixel in GeV; 0 where a pixel may be as small as it likes.
+    pub fn lower(&self) -> f64 {
+        match self.space {
+            Space::Linear => 0.0,
+            Space::Log { lower } => lower,
+        }
+    }
+
     /// y of a pixel of `x` GeV.
     #[inline(always)]
     pub fn variable<T: Real>(&self, x: T) -> T {
