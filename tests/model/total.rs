@@ -58,7 +58,7 @@ fn the_likelihood_of_images_of_a_total_adds_up_to_one() {
     }
 }
 
-/// A place among those of an image with `remaining` GeV left, in single precision as it is everywhere.
+/// All images of a model, pixel by pixel in drawing order; what is left is in single precision, as it is everywhere.
 struct Tree<'a> {
     model: &'a Sarm,
     condition: &'a [f32],
@@ -128,7 +128,8 @@ fn with_a_lower_end_it_adds_up_to_one_too() {
         (2, 2, 30.0, 300, left),
         (3, 2, 30.0, 300, limited.as_str()),
         (4, 3, 30.0, 80, left),
-        (5, 3, 45.0, 80, limited.as_str()),
+        (5, 3, 30.0, 80, limited.as_str()),
+        (9, 3, 30.0, 80, limited.as_str()),
         // Two pixels of the lower end, and not quite; the last pixels' range is narrow.
         (6, 3, 1.2, 80, left),
         (7, 3, 0.9, 80, left),
@@ -144,10 +145,10 @@ fn with_a_lower_end_it_adds_up_to_one_too() {
         let [met, short] = tree.probability(&mut Vec::new(), budget.remaining);
         println!("{met} come to {total} GeV and {short} fall short: {seed}");
         assert!(
-            (met + short - 1.0).abs() < 2e-3,
+            (met + short - 1.0).abs() < 1e-3,
             "{seed}: {met} and {short}"
         );
-        assert!(met > 0.05 && short > 0.01, "{seed}: {met} and {short}");
+        assert!(met > 0.01 && short > 0.005, "{seed}: {met} and {short}");
     }
 }
 

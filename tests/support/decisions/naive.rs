@@ -184,7 +184,7 @@ pub fn draw(
                     }
                     _ => Vec::new(),
                 };
-                let shown = |number: usize, value: f32| {
+                let with_left = |number: usize, value: f32| {
                     let row = at * (1 + count) + number;
                     let terms = functions.iter().enumerate();
                     terms.fold(value, |sum, (k, f)| {
@@ -192,12 +192,12 @@ pub fn draw(
                         sum + left[row * functions.len() + k] * f
                     })
                 };
-                let zero = 1.0 / (1.0 + (-shown(0, stage.gates.apply(&x)[at])).exp());
+                let zero = 1.0 / (1.0 + (-with_left(0, stage.gates.apply(&x)[at])).exp());
                 let mut value = 0.0;
                 if unit(words[0]) >= zero && !is_spent(budget) {
                     let mut numbers = stage.values.apply(&x)[at * count..][..count].to_vec();
                     for (v, value) in numbers.iter_mut().enumerate() {
-                        *value = shown(1 + v, *value);
+                        *value = with_left(1 + v, *value);
                     }
                     let (mut pick, mut quantile) = (unit(words[1]), unit(words[2]));
                     if defect == Defect::Words {
