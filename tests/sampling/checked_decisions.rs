@@ -198,39 +198,52 @@ fn costs_are_what_is_expected_of_the_models_own_images_alone() {
         println!("{sigmas:.2?} sigma: {}", toml);
         let [own, others] = sigmas.map(|found| found.map(f64::abs));
         assert!(own.iter().all(|s| *s < 4.0), "{}: {own:?}", toml);
-        assert!(others.iter().all(|s| *s > 4.0), "{}: {others:?}", toml);
+        // With a total an image of more open gates ends earlier, and may cost as much.
+        let told_apart = match model.total() {
+            Some(_) => &others[1..],
+            None => &others[..],
+        };
+        assert!(told_apart.iter().all(|s| *s > 4.0), "{}: {others:?}", toml);
     }
 }
 
 #[test]
 fn a_mixtures_entropy_is_its_integral() {
-    let values: Vec<f64> = vec![0.3, -0.8, -4.0, 2.0, 0.4, -1.2];
-    let numbers: Vec<Uncertain> = values
-        .iter()
-        .map(|value| Uncertain {
-            value: *value,
-            spread: 0.0,
-        })
-        .collect();
-    for upper in [f64::INFINITY, 9.0] {
+    // Means inside the range, and far outside it: only a tail of the logistic is left.
+    let inside = [0.3, -0.8, -4.0, 2.0, 0.4, -1.2];
+    let outside = [0.3, -0.8, -40.0, 30.0, 0.4, -1.2];
+    let linear = [f64::INFINITY, 9.0].map(|upper| (inside, upper, Space::Linear));
+    let log = Space::Log { lower: 0.05 };
+    let logarithmic = [inside, outside].map(|values| (values, 60.0, log));
+    for (values, upper, space) in linear.into_iter().chain(logarithmic) {
+        let numbers = values.map(|value| Uncertain { value, spread: 0.0 });
         let mixture = Mixture {
             components: 2,
             support: Support {
                 unit: 1.5,
                 upper,
-                space: Space::Linear,
+                space,
             },
             rest: Rest::Free,
         };
         let steps = 400_000;
-        let step = upper.min(80.0) / f64::from(steps);
+        let step = mixture.support.end::<f64>().min(80.0) / f64::from(steps);
         let integral: f64 = (0..steps)
             .map(|i| {
-                let nll = mixture.nll((f64::from(i) + 0.5) * step, &values);
-                nll * (-nll).exp() * step
+                let y = (f64::from(i) + 0.5) * step;
+                let x = mixture.support.pixel(y);
+                let slope = match space {
+                    Space::Linear => 1.5,
+                    Space::Log { .. } => x,
+                };
+                let nll = mixture.nll(x, &values);
+                nll * (-nll).exp() * slope * step
             })
             .sum();
         let found = of_mixture(&mixture, &numbers);
-        assert!((found - integral).abs() < 1e-3, "{found}, not {integral}");
+        assert!(
+            (found - integral).abs() < 1e-3,
+            "{space:?}: {found}, not {integral}"
+        );
     }
 }

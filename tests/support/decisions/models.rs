@@ -81,7 +81,7 @@ pub const MODELS: &[(&str, usize, usize)] = &[
 /// pixels that are shown what is left of a total.
 pub const ON_THE_CPU: &[(&str, usize, usize)] = &[
     (
-        "stage = [{units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\nlower = 0.05\nunit = 2.0",
+        "stage = [{units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\nlower = 0.05\nunit = 2.0\nupper = 60.0\n[input]\nunit = 20.0",
         3,
         5,
     ),
