@@ -275,9 +275,11 @@ fn the_script_reads_packed_models_and_sparse_files() {
         let model = common::model(toml, 6, 7, 5, 0.4);
         save_packed(&lab.path("packed"), &model, None, &Default::default()).unwrap();
         lab.ok("unpack --quiet --model packed --out whole");
-        let given = match model.config.condition.names.is_empty() {
-            true => "",
-            false => " --given a=0.5,b=-1",
+        let condition = &model.config.condition;
+        let given = match (condition.names.is_empty(), &condition.total) {
+            (true, _) => "",
+            (_, None) => " --given a=0.5,b=-1",
+            (_, Some(_)) => " --given a=0.5,b=35",
         };
         for layout in ["dense", "sparse"] {
             lab.ok(&format!(
