@@ -323,7 +323,7 @@ fn summary(class: &ClassEvaluation, unit: &Unit) -> Vec<String> {
             .separation
             .map_or(String::new(), |s| format!("  separation {s:.6}"));
         lines.push(format!(
-            "W1 {:<13} {w1:>9.4} {error} {:<4} floor {floor:.4}{separation}",
+            "W1 {:<18} {w1:>9.4} {error} {:<4} floor {floor:.4}{separation}",
             o.observable.name, m.unit
         ));
     }
@@ -379,8 +379,10 @@ fn summary(class: &ClassEvaluation, unit: &Unit) -> Vec<String> {
     line(
         "pixel spectrum",
         images.map(|d| {
-            d?.pixel_spectrum_log_separation
-                .map(|v| format!("separation {v:.6}"))
+            let d = d?;
+            let chi2 = d.pixel_spectrum_log_chi2;
+            let chi2 = chi2.map_or(String::new(), |v| format!(", chi2 per bin {v:.2}"));
+            (d.pixel_spectrum_log_separation).map(|v| format!("separation {v:.6}{chi2}"))
         }),
         "pixel_spectrum_log_separation",
         reasons,

@@ -11,6 +11,7 @@ mod features;
 mod frechet;
 #[cfg(test)]
 mod golden;
+mod grid;
 mod histogram;
 mod images;
 mod kernel;
@@ -22,6 +23,7 @@ mod resample;
 mod response;
 mod separation;
 mod showers;
+mod soft;
 mod spread;
 mod ssim;
 mod vectors;
@@ -35,7 +37,7 @@ pub use histogram::{Binning, Comparison, Histogram, Ratio};
 pub use images::{ImageDistances, ImageEvaluation};
 pub use kernel::{Kpd, KpdUnbiased};
 pub use neighbours::Neighbours;
-pub use observable::{OBSERVABLES, Observable};
+pub use observable::{Label, OBSERVABLES, Observable};
 pub use response::{Given, GivenBin, GivenRatio, Response, Verdict};
 pub use separation::separation;
 pub use showers::{LayerMetrics, ShowerEvaluation, ShowerMetrics, evaluate_showers, readout_mev};
@@ -112,6 +114,14 @@ pub enum Unavailable {
     /// No pixel to fill a histogram with.
     #[error("a side has no nonzero pixel (its spectrum is empty)")]
     NoPixels,
+    /// No bin to compare the numbers of pixels in.
+    #[error(
+        "no bin of the spectrum has {least} pixels whose number varies from image to image (there is no spread to compare with)"
+    )]
+    Unvaried {
+        /// How many would do.
+        least: u64,
+    },
     /// Each pixel is zero in all images or in none.
     #[error("each pixel is zero in all images or in none (there is no spread to compare with)")]
     Decided,

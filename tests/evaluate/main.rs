@@ -6,3 +6,4 @@ mod support;
 mod classify;
 mod given;
 mod report;
+mod soft;

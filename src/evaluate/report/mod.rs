@@ -49,8 +49,9 @@ pub struct Meta {
 }
 
 /// The number of this program's `metrics.json`. Numbers of earlier formats mean the same in it; 2 came with `response`,
-/// `weights`, `fpd_jetnet`, `kpd_unbiased` and `learnt`.
-pub const FORMAT: u32 = 2;
+/// `weights`, `fpd_jetnet`, `kpd_unbiased` and `learnt`; 3 with `ln_pixel_intensity`, `count_below_..`,
+/// `pixel_spectrum_log_chi2`.
+pub const FORMAT: u32 = 3;
 
 fn first_format() -> u32 {
     1
