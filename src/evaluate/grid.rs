@@ -551,7 +551,7 @@ struct Groups {
 impl Groups {
     fn new(part: &Part<'_>, order: &[u32], most: usize) -> Self {
         let shift = part.grid.shift();
-        let cells = (part.grid.cells - 1 >> shift) + 1;
+        let cells = ((part.grid.cells - 1) >> shift) + 1;
         let count = part.members.len().min(most);
         let mut sums = vec![0.0; count * cells];
         for (rank, place) in order.iter().enumerate() {
