@@ -4,6 +4,7 @@ mod beside;
 mod calorimeter;
 mod classifiers;
 mod given;
+mod memorising;
 
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,8 @@ pub struct Evaluate {
     #[arg(long, value_name = "N", default_value_t = Resampling::default().bootstrap)]
     bootstrap: usize,
     #[command(flatten)]
+    training: memorising::Training,
+    #[command(flatten)]
     classifiers: classifiers::Classifiers,
     /// Random seed of the resampling and of the classifiers.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -101,7 +104,7 @@ impl Evaluate {
         self.generated = data::matching(&self.generated)?;
         check_directory(&self.out, self.force)?;
         super::output::probe(&self.out)?;
-        let (nll, training) = self.training()?;
+        let (nll, curve) = self.curve()?;
         // Reading and evaluating use the global pool.
         global.start_threads()?;
         let (of_truth, of_generated) = (
@@ -135,7 +138,12 @@ impl Evaluate {
             Some(size),
         )?;
         let sides = self.prepare(global, truth, generated)?;
-        let (truth, generated) = (sides.truth, sides.generated);
+        let (mut truth, generated) = (sides.truth, sides.generated);
+        let (file, duplicates) = (self.file.options(), &self.duplicates);
+        let training = (self.training).read(&mut truth, &self.select, file, duplicates, global)?;
+        let memorising = (training.as_ref())
+            .map(|training| training.compare(&truth, &generated, self.seed))
+            .transpose()?;
         global.say(format!(
             "comparing {} true with {} generated images",
             super::grouped(truth.images.len() as u64),
@@ -162,6 +170,7 @@ impl Evaluate {
             truth: self.select.typed(),
             generated: typed(&self.select_generated),
         };
+        meta.training = training.map(|training| training.files);
         meta.command = Some(command_line());
         let classifiers = (self.classifiers).judge(&truth, &generated, self.seed, global);
         let calorimeter = self.showers(&truth, &generated)?;
@@ -169,8 +178,9 @@ impl Evaluate {
             calorimeter,
             meta,
             nll,
-            training,
+            training: curve,
             classifiers,
+            memorising,
         };
         write_report(&evaluation, &extras, &self.out, self.force)?;
         for class in &evaluation.classes {
@@ -180,6 +190,9 @@ impl Evaluate {
         }
         for line in (extras.calorimeter.iter()).flat_map(calorimeter::summary) {
             global.say(format!("{:>10}  {line}", "showers"));
+        }
+        for (name, line) in (extras.memorising.iter()).flat_map(memorising::summary) {
+            global.say(format!("{name:>10}  {line}"));
         }
         for (name, line) in (extras.classifiers.iter()).flat_map(classifiers::summary) {
             global.say(format!("{name:>10}  {line}"));
@@ -246,7 +259,7 @@ impl Evaluate {
     /// The likelihoods that the model's checkpoint records, and the curve of the `metrics.csv` beside it.
     ///
     /// Without a model the images alone are judged.
-    fn training(&self) -> anyhow::Result<(Option<Nll>, Option<TrainingCurve>)> {
+    fn curve(&self) -> anyhow::Result<(Option<Nll>, Option<TrainingCurve>)> {
         let (path, record) = match &self.model {
             Some(path) => (path.clone(), pretrained::open(path)?.record),
             None => match self.named_model() {
@@ -323,7 +336,7 @@ fn summary(class: &ClassEvaluation, unit: &Unit) -> Vec<String> {
             .separation
             .map_or(String::new(), |s| format!("  separation {s:.6}"));
         lines.push(format!(
-            "W1 {:<13} {w1:>9.4} {error} {:<4} floor {floor:.4}{separation}",
+            "W1 {:<18} {w1:>9.4} {error} {:<4} floor {floor:.4}{separation}",
             o.observable.name, m.unit
         ));
     }
@@ -379,8 +392,10 @@ fn summary(class: &ClassEvaluation, unit: &Unit) -> Vec<String> {
     line(
         "pixel spectrum",
         images.map(|d| {
-            d?.pixel_spectrum_log_separation
-                .map(|v| format!("separation {v:.6}"))
+            let d = d?;
+            let chi2 = d.pixel_spectrum_log_chi2;
+            let chi2 = chi2.map_or(String::new(), |v| format!(", chi2 per bin {v:.2}"));
+            (d.pixel_spectrum_log_separation).map(|v| format!("separation {v:.6}{chi2}"))
         }),
         "pixel_spectrum_log_separation",
         reasons,

@@ -5,4 +5,6 @@ mod support;
 
 mod classify;
 mod given;
+mod memorising;
 mod report;
+mod soft;

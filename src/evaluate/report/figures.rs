@@ -123,8 +123,8 @@ pub(super) fn class_title(name: &str) -> &'static str {
 fn histogram(class: &ClassEvaluation, found: &ObservableEvaluation) -> Drawn {
     let (observable, m) = (&found.observable, &found.metrics);
     let symbol = observable.symbol;
-    let (x_title, y_title) = match (observable.name, m.unit.as_str()) {
-        ("multiplicity", _) => ("Nonzero pixels n".to_string(), "(1/N) dN/dn".to_string()),
+    let (x_title, y_title) = match (symbol, m.unit.as_str()) {
+        ("n", _) => (format!("{} n", observable.title), "(1/N) dN/dn".to_string()),
         (_, "") => (
             format!("{} {symbol}", observable.title),
             format!("(1/N) dN/d{symbol}"),
@@ -151,7 +151,8 @@ fn histogram(class: &ClassEvaluation, found: &ObservableEvaluation) -> Drawn {
         ..HistogramPlot::default()
     };
     let figure = histogram_page(&found.histogram, &plot);
-    drawn(observable.name, class.name, observable.title, false, figure)
+    let caption = observable.title.as_str();
+    drawn(&observable.name, class.name, caption, false, figure)
 }
 
 fn spectrum(

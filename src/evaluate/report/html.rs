@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::figures::{CALORIMETER, CLASSIFIERS, Drawn, class_title};
 use super::metrics::MetricsFile;
 use super::text::{escape, thousands};
-use super::{calorimeter, tables, verdicts};
+use super::{calorimeter, memorising, tables, verdicts};
 
 const STYLE: &str = include_str!("style.css");
 /// In the order of the page.
@@ -30,6 +30,9 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
     if metrics.calorimeter.is_some() {
         let _ = write!(out, "<a href=\"#{CALORIMETER}\">Calorimeter</a>");
     }
+    if metrics.memorising.is_some() {
+        out.push_str("<a href=\"#memorising\">Memorising</a>");
+    }
     if metrics.classifiers.is_some() {
         let _ = write!(out, "<a href=\"#{CLASSIFIERS}\">Classifiers</a>");
     }
@@ -52,6 +55,11 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
         let _ = writeln!(out, "<section id=\"{CALORIMETER}\"><h2>Calorimeter</h2>");
         calorimeter::write(&mut out, found);
         gallery(&mut out, figures, CALORIMETER);
+        out.push_str("</section>\n");
+    }
+    if let Some(found) = &metrics.memorising {
+        out.push_str("<section id=\"memorising\"><h2>Memorising</h2>\n");
+        memorising::write(&mut out, found, metrics.meta.training.as_ref(), &CLASSES);
         out.push_str("</section>\n");
     }
     if let Some(found) = &metrics.classifiers {

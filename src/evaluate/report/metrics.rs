@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Classifiers, Extras, Meta, Nll};
 use crate::evaluate::compare::Metrics;
 use crate::evaluate::{
-    Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Response, ShowerEvaluation,
-    Sides, WeightSummary,
+    Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Memorising, Response,
+    ShowerEvaluation, Sides, WeightSummary,
 };
 
 /// The file as a whole.
@@ -32,6 +32,9 @@ pub struct MetricsFile {
     /// Calorimeter showers, where a binning says that the images are some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calorimeter: Option<ShowerEvaluation>,
+    /// Whose images are nearest, where training images were named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memorising: Option<Memorising>,
     /// Per class (`all`, `signal`, `background`) and observable.
     #[serde(flatten)]
     pub classes: BTreeMap<String, BTreeMap<String, Metrics>>,
@@ -105,6 +108,7 @@ impl MetricsFile {
             response,
             classifiers: extras.classifiers.clone(),
             calorimeter: extras.calorimeter.clone(),
+            memorising: extras.memorising.clone(),
             classes,
         }
     }

@@ -5,6 +5,7 @@ mod classifiers;
 mod directory;
 mod figures;
 mod html;
+mod memorising;
 mod metrics;
 mod plot;
 mod responses;
@@ -21,7 +22,7 @@ pub use classifiers::{Classifiers, TwoSamples};
 pub use metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
 pub use plot::{Figure, brightness, loss_curves, overview, sample_page};
 
-use super::{Evaluation, ShowerEvaluation, Sides};
+use super::{Evaluation, Memorising, ShowerEvaluation, Sides};
 
 /// Where the compared images came from; stands in the report as it is given.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Meta {
     pub files: Sides<String>,
     /// Selections on them, as given; empty for none.
     pub selection: Sides<Vec<String>>,
+    /// The training images' files and the selection on them, where some were named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingFiles>,
     /// Images compared on each side.
     pub images: Sides<usize>,
     /// Seed of the resampling.
@@ -48,9 +52,19 @@ pub struct Meta {
     pub command: Option<String>,
 }
 
+/// Where training images came from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TrainingFiles {
+    /// Several joined by ", ".
+    pub files: String,
+    /// Selections on them, as given.
+    pub selection: Vec<String>,
+}
+
 /// The number of this program's `metrics.json`. Numbers of earlier formats mean the same in it; 2 came with `response`,
-/// `weights`, `fpd_jetnet`, `kpd_unbiased` and `learnt`.
-pub const FORMAT: u32 = 2;
+/// `weights`, `fpd_jetnet`, `kpd_unbiased` and `learnt`; 3 with `ln_pixel_intensity`, `count_below_..`,
+/// `pixel_spectrum_log_chi2` and `memorising`.
+pub const FORMAT: u32 = 3;
 
 fn first_format() -> u32 {
     1
@@ -139,6 +153,8 @@ pub struct Extras {
     pub classifiers: Option<Classifiers>,
     /// Calorimeter showers, where a binning says that the images are some.
     pub calorimeter: Option<ShowerEvaluation>,
+    /// Whose images are nearest, where training images were named.
+    pub memorising: Option<Memorising>,
 }
 
 /// Write `metrics.json`, `index.html` and `figures/` into `directory`.
