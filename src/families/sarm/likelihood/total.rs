@@ -28,10 +28,10 @@ impl Mixture {
                 let least = f64::from(2.0 * SMALLEST) * self.support.unit;
                 (remaining.max(least), Rest::Offered(budget))
             }
-            Space::Log { lower } if budget.remaining < 2.0 * lower as f32 => {
+            Space::Log { lower, .. } if budget.remaining < 2.0 * lower as f32 => {
                 (lower, Rest::Certain(budget))
             }
-            Space::Log { lower } => {
+            Space::Log { lower, .. } => {
                 // A place less than what is left above the lower end, so that rounding takes nothing from it.
                 let most = (budget.remaining - lower as f32).next_down();
                 let rest = if beyond {
