@@ -1,9 +1,11 @@
 //! The report of an evaluation: a directory with `metrics.json`, `index.html` and the figures.
 
+mod boosting;
 mod calorimeter;
 mod classifiers;
 mod directory;
 mod figures;
+mod headline;
 mod html;
 mod metrics;
 mod plot;
@@ -17,7 +19,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use boosting::{Boosted, BoostedTest, Feature, SingleTest};
 pub use classifiers::{Classifiers, TwoSamples};
+pub use headline::{Conclusion, Headline, Test, headlines};
 pub use metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
 pub use plot::{Figure, brightness, loss_curves, overview, sample_page};
 
@@ -135,6 +139,8 @@ pub struct Extras {
     pub nll: Option<Nll>,
     /// Training history, when known.
     pub training: Option<TrainingCurve>,
+    /// Boosted trees' verdicts, where asked for.
+    pub boosting: Option<Boosted>,
     /// Classifiers' verdicts, where asked for.
     pub classifiers: Option<Classifiers>,
     /// Calorimeter showers, where a binning says that the images are some.
