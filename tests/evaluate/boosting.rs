@@ -168,7 +168,7 @@ fn a_smeared_scale_is_found_whatever_a_network_says() {
 
 #[test]
 fn a_network_learns_from_sums() {
-    let (truth, generated) = (images(600, 3, 0.0), images(600, 4, 0.25));
+    let (truth, generated) = (images(400, 3, 0.0), images(400, 4, 0.25));
     for network in [Network::Dense, Network::Cnn] {
         let options = Options {
             epochs: 8,
