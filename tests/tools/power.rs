@@ -26,7 +26,9 @@ fn power(lab: &Lab, line: &str) -> Output {
 #[test]
 fn the_page_holds_what_the_reports_found() {
     let lab = Lab::empty();
-    write_images(&lab.path("data.h5"), 320, 7, 1, &[]);
+    // Sums that are nearly the same, so that few images show their smearing.
+    let hot: Vec<(usize, usize, f32)> = (0..320).map(|i| (i, 24, 500.0)).collect();
+    write_images(&lab.path("data.h5"), 320, 7, 1, &hot);
     let output = power(&lab, LINE);
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{told}");
@@ -50,7 +52,7 @@ fn the_page_holds_what_the_reports_found() {
         );
         areas.push((auc, error));
     }
-    // Sums that are half as wide again and more; equal samples are guessed.
+    // Equal samples are guessed.
     for pair in areas.chunks_exact(2) {
         assert!((pair[0].0 - 0.5).abs() < 4.0 * pair[0].1, "{areas:?}");
         assert!(pair[1].0 > pair[0].0 + 2.0 * pair[1].1, "{areas:?}");
@@ -82,6 +84,9 @@ fn the_page_holds_what_the_reports_found() {
         let output = power(&lab, &LINE.replace(change.0, change.1));
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains(&format!("study: error: {words}")), "{told}");
+        assert!(
+            told.starts_with("study: error: ") && told.contains(words),
+            "{told}"
+        );
     }
 }
