@@ -240,7 +240,7 @@ impl Image<'_> {
                 (eta[pixel % width], phi[pixel / width], f64::from(*value))
             })
         };
-        if !(total > 0.0) {
+        if total <= 0.0 {
             return [0.0; MOMENTS.len()];
         }
         let mut mean = [0.0; 2];

@@ -283,7 +283,7 @@ mod tests {
                     .collect()
             })
             .collect();
-        let label = |i: usize| f32::from(u8::from(columns[1][i] > 8.0 || i % 7 == 0));
+        let label = |i: usize| f32::from(u8::from(columns[1][i] > 8.0 || i.is_multiple_of(7)));
         let slopes: Vec<Slope> = (0..60).map(|i| [0.5 - label(i), 0.25]).collect();
         let growth = Growth {
             leaves: 2,
