@@ -123,8 +123,8 @@ def power(sarm, options, argv_shown):
         f"{GENERATED}\n\nTruth against other truth, as it is and with a smeared energy scale: every image of one side is multiplied by 1 + sigma N(0, 1), a new "
         f"number for each image. So it is known how much two samples differ, and the table says what `sarm evaluate` finds. Every metric is defined in {metrics_link(page)}.",
         str(table),
-        "An AUC of 0.5 is guessing; its error is that of the finite test sample. The first row of each size is what equal samples give. A difference that such a row does "
-        "not show is below what these tests see in so many images.",
+        "An AUC of 0.5 is guessing; its error is that of the finite test sample. Where nothing is smeared the samples are equal. `told apart` wants an AUC above 0.5 by more "
+        "than three errors: the smallest smearing that has it is what so many images show.",
         "## How this page was made",
         f"```\n{argv_shown}\n```",
         f"- Truth: `{shown(options.truth)}`, SHA-256 `{digest}`" + (f", rows {' '.join(options.select)}" if options.select else "") + ".\n"

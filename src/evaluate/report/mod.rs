@@ -53,7 +53,7 @@ pub struct Meta {
 }
 
 /// The number of this program's `metrics.json`. Numbers of earlier formats mean the same in it; 2 came with `response`,
-/// `weights`, `fpd_jetnet`, `kpd_unbiased` and `learnt`.
+/// `weights`, `fpd_jetnet`, `kpd_unbiased`, `learnt`, `boosting` and `headline`.
 pub const FORMAT: u32 = 2;
 
 fn first_format() -> u32 {
