@@ -129,3 +129,58 @@ impl Labelled<'_> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inputs of all images, `[images][channels * pixels]`.
+    fn shown(images: &SparseImages, repeats: f64) -> Vec<Vec<f32>> {
+        let rows: Vec<u32> = (0..images.len() as u32).collect();
+        let (negatives, positives) = rows.split_at(rows.len() / 2);
+        let both = Labelled {
+            classes: [(images, negatives), (images, positives)],
+        };
+        let scale = Scale::of(&both, repeats);
+        let (inputs, _) = both.batch(&rows, &scale).unwrap();
+        inputs.flatten_from(1).unwrap().to_vec2().unwrap()
+    }
+
+    #[test]
+    fn sums_and_counts_are_shown_by_their_widths() {
+        // ln(1 + sum) is 1 and 3, there are 1 and 2 pixels: both are one width away from their means.
+        let mut images = SparseImages::new(1, 4).unwrap();
+        let (low, high) = (1f32.exp() - 1.0, 3f32.exp() - 1.0);
+        images.push([(0, low)]);
+        images.push([(1, 0.25 * high), (3, 0.75 * high)]);
+        for (repeats, width) in [(1.0, 1.0), (2.0, 0.5)] {
+            let inputs = shown(&images, repeats);
+            for (input, sign) in inputs.iter().zip([-1.0, 1.0]) {
+                assert!(
+                    input[8..].iter().all(|v| (v - sign * width).abs() < 1e-5),
+                    "{input:?}"
+                );
+            }
+            assert!((inputs[0][0] - 0.2).abs() < 1e-6 && inputs[0][1..4] == [0.0; 3]);
+            assert_eq!(inputs[1][4..8], [0.0, 1.0, 0.0, 1.0]);
+        }
+    }
+
+    #[test]
+    fn equal_images_and_outliers_are_shown_as_small_numbers() {
+        let mut images = SparseImages::new(1, 4).unwrap();
+        (0..4).for_each(|_| images.push([(2, 7.3)]));
+        assert!(
+            shown(&images, 1.0)
+                .iter()
+                .all(|input| input[8..] == [0.0; 8])
+        );
+        // One of a thousand would be 30 widths away.
+        (0..1000).for_each(|_| images.push([(2, 7.3)]));
+        images.push([(0, f32::MAX), (1, f32::MAX), (2, f32::MAX)]);
+        let most = shown(&images, 1.0)
+            .into_iter()
+            .flat_map(|input| input[8..].to_vec());
+        assert_eq!(most.fold(0.0, f32::max), WIDTHS);
+    }
+}
