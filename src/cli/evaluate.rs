@@ -1,6 +1,7 @@
 //! `sarm evaluate`
 
 mod beside;
+mod boosting;
 mod calorimeter;
 mod classifiers;
 mod given;
@@ -14,7 +15,7 @@ use crate::checkpoint::Record;
 use crate::data;
 use crate::data::{DataError, Dataset, ReadOptions, Selection, Unit};
 use crate::evaluate::report::{
-    Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, write_report,
+    Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, headlines, write_report,
 };
 use crate::evaluate::{
     ClassEvaluation, EvaluateError, Options, Reasons, Resampling, ShowerEvaluation, Sides,
@@ -31,7 +32,8 @@ use crate::run::train::read_metrics;
 /// floor: the distance between two true samples of the same sizes. The report also has separation powers, average images,
 /// zero fractions, Fréchet and kernel physics distances (FPD, KPD), precision, recall, density and coverage, each with its
 /// value for one half of the truth against the other. Where the generated files hold their conditions, sum, pT, mass and
-/// number of pixels are also compared in bins of each. With --classifiers, which takes minutes, it also says how well a
+/// number of pixels are also compared in bins of each. Boosted trees on observables say how well the images can be told from true
+/// ones. With --classifiers, which takes minutes, it also says how well a
 /// classifier tells generated images from true ones, and how well a classifier trained on generated images separates true
 /// signal from true background.
 #[derive(clap::Args)]
@@ -85,9 +87,10 @@ pub struct Evaluate {
     bootstrap: usize,
     #[command(flatten)]
     training: memorising::Training,
+    boosting: boosting::Boosting,
     #[command(flatten)]
     classifiers: classifiers::Classifiers,
-    /// Random seed of the resampling and of the classifiers.
+    /// Random seed of the resampling, the boosted trees and the classifiers.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Overwrite the report in --out.
@@ -172,6 +175,7 @@ impl Evaluate {
         };
         meta.training = training.map(|training| training.files);
         meta.command = Some(command_line());
+        let boosting = (self.boosting).judge(&truth, &generated, &evaluation, self.seed);
         let classifiers = (self.classifiers).judge(&truth, &generated, self.seed, global);
         let calorimeter = self.showers(&truth, &generated)?;
         let extras = Extras {
@@ -179,6 +183,7 @@ impl Evaluate {
             meta,
             nll,
             training: curve,
+            boosting,
             classifiers,
             memorising,
         };
@@ -194,8 +199,23 @@ impl Evaluate {
         for (name, line) in (extras.memorising.iter()).flat_map(memorising::summary) {
             global.say(format!("{name:>10}  {line}"));
         }
-        for (name, line) in (extras.classifiers.iter()).flat_map(classifiers::summary) {
+        for (name, line) in (extras.boosting.iter()).flat_map(boosting::summary) {
             global.say(format!("{name:>10}  {line}"));
+        }
+        let headlines = headlines(extras.boosting.as_ref(), extras.classifiers.as_ref());
+        for (name, line) in
+            (extras.classifiers.iter()).flat_map(|c| classifiers::summary(c, &headlines))
+        {
+            global.say(format!("{name:>10}  {line}"));
+        }
+        for (name, headline) in &headlines {
+            let words = headline.conclusion.words();
+            let largest = headline.largest().replace('±', "+-");
+            global.say(
+                format!("{name:>10}  {words:<16} {largest}")
+                    .trim_end()
+                    .to_string(),
+            );
         }
         global.say(format!("report: {}", self.out.join("index.html").display()));
         if self.json {

@@ -18,7 +18,7 @@ use super::vectors::{FeatureDistances, Source, feature_distances};
 use super::weights::{self, Sample, WeightSummary};
 use super::{EvaluateError, Halves, Options, Reasons, Sides, Unavailable, value_or_reason};
 use crate::data::{Dataset, SparseImages, Unit};
-use crate::physics::{Geometry, ImageObservables, observables};
+use crate::physics::{Geometry, ImageObservables, Observables, observables};
 
 /// Names of the classes, and the value of `signal` that tells each.
 pub(super) const CLASSES: [(&str, Option<f32>); 3] = [
@@ -38,6 +38,8 @@ pub struct Evaluation {
     pub options: Options,
     /// Unit of the true pixels.
     pub unit: Unit,
+    /// Of every image.
+    pub observables: Sides<Observables>,
 }
 
 impl Evaluation {
@@ -191,6 +193,7 @@ pub fn evaluate(
         .collect();
     Ok(Evaluation {
         unit: truth.about.unit.clone(),
+        observables: rows,
         classes,
         geometry,
         options: options.clone(),

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boosting;
 mod classify;
 mod given;
 mod memorising;

@@ -382,6 +382,7 @@ fn a_report_is_whole_and_needs_nothing_else() {
             train: vec![160.0, 155.0, f64::NAN],
             validation: vec![161.0, 156.0, 154.0],
         }),
+        boosting: None,
         classifiers: None,
         ..Extras::default()
     };

@@ -1,9 +1,11 @@
 //! The report of an evaluation: a directory with `metrics.json`, `index.html` and the figures.
 
+mod boosting;
 mod calorimeter;
 mod classifiers;
 mod directory;
 mod figures;
+mod headline;
 mod html;
 mod memorising;
 mod metrics;
@@ -18,7 +20,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use boosting::{Boosted, BoostedTest, Feature, SingleTest};
 pub use classifiers::{Classifiers, TwoSamples};
+pub use headline::{Conclusion, Headline, Test, headlines};
 pub use metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
 pub use plot::{Figure, brightness, loss_curves, overview, sample_page};
 
@@ -63,7 +67,7 @@ pub struct TrainingFiles {
 
 /// The number of this program's `metrics.json`. Numbers of earlier formats mean the same in it; 2 came with `response`,
 /// `weights`, `fpd_jetnet`, `kpd_unbiased` and `learnt`; 3 with `ln_pixel_intensity`, `count_below_..`,
-/// `pixel_spectrum_log_chi2` and `memorising`.
+/// `pixel_spectrum_log_chi2`, `memorising`, `boosting` and `headline`.
 pub const FORMAT: u32 = 3;
 
 fn first_format() -> u32 {
@@ -149,6 +153,8 @@ pub struct Extras {
     pub nll: Option<Nll>,
     /// Training history, when known.
     pub training: Option<TrainingCurve>,
+    /// Boosted trees' verdicts, where asked for.
+    pub boosting: Option<Boosted>,
     /// Classifiers' verdicts, where asked for.
     pub classifiers: Option<Classifiers>,
     /// Calorimeter showers, where a binning says that the images are some.
