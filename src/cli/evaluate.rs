@@ -87,6 +87,7 @@ pub struct Evaluate {
     bootstrap: usize,
     #[command(flatten)]
     training: memorising::Training,
+    #[command(flatten)]
     boosting: boosting::Boosting,
     #[command(flatten)]
     classifiers: classifiers::Classifiers,
