@@ -30,10 +30,16 @@ pub fn gelu(z: f64) -> (f64, f64) {
     (z * s, s + z * s * (1.0 - s) * a * (1.0 + 3.0 * b * z * z))
 }
 
-/// The model with weights as the tensor cores see them, which bf16 holds exactly. D+D's shared map is not theirs.
+/// The model with weights as the tensor cores see them, which bf16 holds exactly. D+D's shared map and the weights of what is
+/// left are not theirs.
 pub fn representable(mut model: Sarm) -> Sarm {
     for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
-        if spec.is_weight() && !spec.name.ends_with("levels.weight") {
+        let theirs = spec.is_weight()
+            && !matches!(
+                spec.tensor,
+                StageTensor::LevelsWeight | StageTensor::LeftWeight
+            );
+        if theirs {
             for v in values {
                 *v = bf16::from_f32(*v).to_f32();
             }
@@ -93,6 +99,31 @@ impl Network<'_> {
             .collect()
     }
 
+    /// The functions of what is left that pixels are shown; none where they are not.
+    pub fn functions(&self, budget: Option<Budget>) -> Vec<f64> {
+        match (self.model.left(), budget) {
+            (Some(left), Some(budget)) => {
+                let functions = left.functions(left.place::<f64>(budget.remaining));
+                functions[..left.terms].to_vec()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the `functions` of what is left add to the numbers of pixel `place`: its gate, then its values.
+    pub fn left(&self, place: usize, functions: &[f64]) -> Vec<f64> {
+        let count = 1 + self.model.stages[self.stage].values;
+        if functions.is_empty() {
+            return vec![0.0; count];
+        }
+        (place * count..(place + 1) * count)
+            .map(|row| {
+                let terms = self.row(StageTensor::LeftWeight, row).iter().zip(functions);
+                terms.map(|(w, f)| f64::from(*w) * f).sum()
+            })
+            .collect()
+    }
+
     fn backward(&self, weight: StageTensor, delta: &[f64], below: &mut [f64]) {
         for (row, d) in delta.iter().enumerate().filter(|(_, d)| **d != 0.0) {
             for (w, b) in self.row(weight, row).iter().zip(below.iter_mut()) {
@@ -118,6 +149,29 @@ fn accumulate(
         gradients[bias][row] += d;
         for (k, x) in x.iter().enumerate().take(spec.read(row)) {
             gradients[weight][row * spec.columns() + k] += d * x;
+        }
+    }
+}
+
+/// A number of a pixel of a stage: its gate, then its values.
+struct Number {
+    place: usize,
+    number: usize,
+}
+
+impl Number {
+    /// Adds `delta functions^T` to its weights of what is left, where it has any.
+    fn accumulate(
+        &self,
+        network: &Network,
+        delta: f64,
+        functions: &[f64],
+        gradients: &mut [Vec<f64>],
+    ) {
+        let row = self.place * (1 + network.model.stages[network.stage].values) + self.number;
+        for (k, f) in functions.iter().enumerate() {
+            let weights = network.model.index(network.stage, StageTensor::LeftWeight);
+            gradients[weights][row * functions.len() + k] += delta * f;
         }
     }
 }
@@ -161,26 +215,41 @@ pub fn gradients(
                 if is_spent(budget) {
                     continue;
                 }
-                let (cost, slope) = gate(gates[place], if x > 0.0 { 1.0 } else { -1.0 });
+                let functions = network.functions(budget);
+                let added = network.left(place, &functions);
+                let side = if x > 0.0 { 1.0 } else { -1.0 };
+                let (cost, slope) = gate(gates[place] + added[0], side);
                 total += cost;
                 gate_delta[place] = round(scale * slope);
+                let of_left = Number { place, number: 0 };
+                of_left.accumulate(&network, gate_delta[place], &functions, &mut gradients);
                 if x == 0.0 {
                     continue;
                 }
                 let of_pixel = place * shape.values..(place + 1) * shape.values;
                 let mut slopes = vec![0.0; shape.values];
+                let values: Vec<f64> = (values[of_pixel.clone()].iter())
+                    .zip(&added[1..])
+                    .map(|(value, added)| value + added)
+                    .collect();
                 total += likelihood(
                     &network,
                     budget,
                     x,
-                    &values[of_pixel.clone()],
+                    &values,
                     &mut slopes,
                     scale,
                     &mut gradients,
                 );
                 spend(&mut budget, x);
-                for (to, slope) in value_delta[of_pixel].iter_mut().zip(slopes) {
-                    *to = round(scale * slope);
+                for (v, slope) in slopes.into_iter().enumerate() {
+                    value_delta[of_pixel.start + v] = round(scale * slope);
+                    let of_left = Number {
+                        place,
+                        number: 1 + v,
+                    };
+                    let delta = value_delta[of_pixel.start + v];
+                    of_left.accumulate(&network, delta, &functions, &mut gradients);
                 }
             }
             let gate_tensors = (StageTensor::GateWeight, StageTensor::GateBias);

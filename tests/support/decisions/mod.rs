@@ -18,9 +18,10 @@ use sarm::conditions::Conditions;
 use sarm::conditions::total::{is_spent, spend};
 use sarm::data::SparseImages;
 use sarm::families::sarm::Sarm;
+use sarm::family::End;
 use sarm::random::{Purpose, unit, words};
 
-use crate::support::rounded::representable;
+use crate::support::rounded::{Network, representable};
 
 /// Standard deviations within which a number may lie: of the several million that a run of the tests looks at, none
 /// is expected beyond.
@@ -110,7 +111,11 @@ pub fn check(drawn: &Drawn) -> Report {
 
 fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: &mut Report) {
     let wrong = |pixel: u16, what: String| format!("image {number}, pixel {pixel}: {what}");
-    let beyond = |x: &f32| !(*x >= 0.0 && f64::from(*x) <= model.values().end());
+    let (lower, upper) = (
+        model.values().end(End::Lower) as f32,
+        model.values().end(End::Upper),
+    );
+    let beyond = |x: &f32| !(*x == 0.0 || *x > 0.0 && *x >= lower && f64::from(*x) <= upper);
     if let Some(pixel) = image.iter().position(beyond) {
         let what = format!("{} GeV is beyond the range", image[pixel]);
         return report.wrong.push(wrong(pixel as u16, what));
@@ -120,9 +125,7 @@ fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: 
     let mut budget = model.budget(condition);
     for (stage, order) in model.order.iter().enumerate() {
         let numbers = network::numbers(model, stage, image, condition);
-        for (gate, (values, pixel)) in
-            (numbers.gates.iter()).zip(numbers.values.chunks(model.stages[stage].values).zip(order))
-        {
+        for (at, pixel) in order.iter().enumerate() {
             let words = words(drawn.seed, Purpose::Draw, number, place);
             place += 1;
             let x = image[usize::from(*pixel)];
@@ -133,7 +136,7 @@ fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: 
                 }
                 continue;
             }
-
+            let (gate, values) = numbers.of_pixel(&Network { model, stage }, at, budget);
             let zero = 1.0 / (1.0 + (-gate.value).exp());
             // The last term: exponential and reciprocal in f32, by a card's own approximations.
             let tolerance =
@@ -155,7 +158,7 @@ fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: 
             }
             if x > 0.0 {
                 let quantiles = [words[1], words[2]].map(|w| f64::from(unit(w)));
-                let found = values::admit(model, stage, values, quantiles, budget, x);
+                let found = values::admit(model, stage, &values, quantiles, budget, x);
                 spend(&mut budget, x);
                 report.values += 1;
                 report.several += usize::from(found.several);

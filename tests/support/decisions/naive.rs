@@ -36,6 +36,8 @@ pub enum Defect {
     Words,
     /// The upper half of the image number is lost.
     Number,
+    /// Pixels are not shown what is left.
+    Left,
 }
 
 fn narrow(x: f32) -> f32 {
@@ -138,7 +140,7 @@ pub fn draw(
         let channels = model.config.input.channels();
         let mut shown = vec![];
         let mut place = 0;
-        let mut budget = conditions.budget(number);
+        let mut budget = model.values().first(conditions.budget(number));
         for (s, (stage, order)) in stages.iter().zip(&model.order).enumerate() {
             for (at, pixel) in order.iter().enumerate() {
                 let row = conditions.row(number + u64::from(defect == Defect::Condition(s)));
@@ -174,21 +176,39 @@ pub fn draw(
                 };
                 let words = words(seed, Purpose::Draw, counted, counter);
                 place += 1;
-                let zero = 1.0 / (1.0 + (-stage.gates.apply(&x)[at]).exp());
+                let count = model.stages[s].values;
+                let functions = match (model.left(), budget) {
+                    (Some(left), Some(budget)) if defect != Defect::Left => {
+                        let functions = left.functions(left.place::<f32>(budget.remaining));
+                        functions[..left.terms].to_vec()
+                    }
+                    _ => Vec::new(),
+                };
+                let with_left = |number: usize, value: f32| {
+                    let row = at * (1 + count) + number;
+                    let terms = functions.iter().enumerate();
+                    terms.fold(value, |sum, (k, f)| {
+                        let left = model.parameter(s, StageTensor::LeftWeight);
+                        sum + left[row * functions.len() + k] * f
+                    })
+                };
+                let zero = 1.0 / (1.0 + (-with_left(0, stage.gates.apply(&x)[at])).exp());
                 let mut value = 0.0;
                 if unit(words[0]) >= zero && !is_spent(budget) {
-                    let count = model.stages[s].values;
-                    let numbers = &stage.values.apply(&x)[at * count..][..count];
+                    let mut numbers = stage.values.apply(&x)[at * count..][..count].to_vec();
+                    for (v, value) in numbers.iter_mut().enumerate() {
+                        *value = with_left(1 + v, *value);
+                    }
                     let (mut pick, mut quantile) = (unit(words[1]), unit(words[2]));
                     if defect == Defect::Words {
                         std::mem::swap(&mut pick, &mut quantile);
                     }
                     value = match (model.values(), &stage.levels) {
                         (Values::Mixture(mixture), _) => {
-                            mixture.within(budget).draw(numbers, pick, quantile)
+                            mixture.within(budget).draw(&numbers, pick, quantile)
                         }
                         (Values::Levels(grid), Some(map)) => {
-                            grid.value(levels::draw(&mut map.apply(numbers), pick))
+                            grid.value(levels::draw(&mut map.apply(&numbers), pick))
                         }
                         (Values::Levels(_), None) => unreachable!("D+D has a map"),
                     };

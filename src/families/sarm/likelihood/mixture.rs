@@ -84,12 +84,21 @@ pub struct Support {
 }
 
 impl Support {
-    /// The largest pixel in GeV as an f32 that is no larger: what is left of a total is compared with it.
+    /// The largest pixel in GeV as a finite f32 that is no larger: what is left of a total is compared with it, and in
+    /// logarithmic space nothing larger is drawn.
     pub fn largest(&self) -> f32 {
-        let nearest = self.upper as f32;
+        let nearest = (self.upper as f32).min(f32::MAX);
         match f64::from(nearest) > self.upper {
             true => nearest.next_down(),
             false => nearest,
+        }
+    }
+
+    /// The smallest pixel in GeV; 0 where a pixel may be as small as it likes.
+    pub fn lower(&self) -> f64 {
+        match self.space {
+            Space::Linear => 0.0,
+            Space::Log { lower } => lower,
         }
     }
 
@@ -527,6 +536,23 @@ mod tests {
                     Rest::Offered(_) => assert!(remaining >= 2.0 * lower),
                     Rest::Free => assert!(remaining > m.support.largest() && left > 0.0),
                 }
+            }
+        }
+    }
+
+    /// A mean that ran away is drawn as a number, and scored as one.
+    #[test]
+    fn draws_of_a_logarithm_are_finite() {
+        let (mut m, v) = logarithmic().swap_remove(0);
+        assert_eq!(m.support.upper, f64::INFINITY);
+        let mut narrow: Vec<f32> = v.iter().map(|x| *x as f32).collect();
+        for (lower, mean) in [(2e-3, 300.0), (5.0, 88.0), (5.0, 1e6), (1e-15, -1e6)] {
+            m.support.space = Space::Log { lower };
+            narrow[3..6].fill(mean);
+            for place in [1e-6, 0.5, 1.0 - 1e-6] {
+                let x = m.draw(&narrow, 0.4, place);
+                assert!(x.is_finite() && x >= lower as f32, "{lower} {mean}: {x}");
+                assert!(m.nll(x, &narrow).is_finite(), "{lower} {mean}: {x}");
             }
         }
     }
