@@ -30,10 +30,12 @@ pub fn gelu(z: f64) -> (f64, f64) {
     (z * s, s + z * s * (1.0 - s) * a * (1.0 + 3.0 * b * z * z))
 }
 
-/// The model with weights as the tensor cores see them, which bf16 holds exactly. D+D's shared map is not theirs.
+/// The model with weights as the tensor cores see them, which bf16 holds exactly. D+D's shared map and the weights of what
+/// is left are not theirs.
 pub fn representable(mut model: Sarm) -> Sarm {
     for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
-        if spec.is_weight() && !spec.name.ends_with("levels.weight") {
+        let of_others = ["levels.weight", "left.weight"];
+        if spec.is_weight() && !of_others.iter().any(|name| spec.name.ends_with(name)) {
             for v in values {
                 *v = bf16::from_f32(*v).to_f32();
             }
@@ -67,6 +69,56 @@ pub fn shown(model: &Sarm, image: &[f32], condition: &[f32]) -> Vec<f64> {
         shown.extend(channels.iter().map(|c| f64::from(c.apply(x))));
     }
     shown
+}
+
+/// What is left before a pixel, as its gate and values are shown it; of models that show nothing, nothing.
+pub struct Left<'a> {
+    /// Functions of it.
+    pub functions: Vec<f64>,
+    /// Of the pixel, a row for each number.
+    pub weights: &'a [f32],
+    /// Tensor of the weights, and the first of the pixel.
+    at: (usize, usize),
+}
+
+impl<'a> Left<'a> {
+    pub fn new(model: &'a Sarm, stage: usize, place: usize, budget: Option<Budget>) -> Self {
+        let (Some(left), Some(budget)) = (model.left(), budget) else {
+            return Self {
+                functions: Vec::new(),
+                weights: &[],
+                at: (0, 0),
+            };
+        };
+        let size = (1 + model.stages[stage].values) * left.terms;
+        let all = model.parameter(stage, StageTensor::LeftWeight);
+        Self {
+            functions: left.functions(left.place(budget.remaining))[..left.terms].to_vec(),
+            weights: &all[place * size..][..size],
+            at: (model.index(stage, StageTensor::LeftWeight), place * size),
+        }
+    }
+
+    /// The weights of number `number` of the pixel, its gate first.
+    pub fn row(&self, number: usize) -> &[f32] {
+        let terms = self.functions.len();
+        &self.weights[number * terms..(number + 1) * terms]
+    }
+
+    fn add_to(&self, numbers: &mut [f64]) {
+        for (i, number) in numbers.iter_mut().enumerate() {
+            let pairs = self.row(i).iter().zip(&self.functions);
+            *number += pairs.map(|(w, f)| f64::from(*w) * f).sum::<f64>();
+        }
+    }
+
+    fn accumulate(&self, number: usize, delta: f64, gradients: &mut [Vec<f64>]) {
+        let (tensor, first) = self.at;
+        let first = first + number * self.functions.len();
+        for (f, function) in self.functions.iter().enumerate() {
+            gradients[tensor][first + f] += delta * function;
+        }
+    }
 }
 
 /// The network of a stage.
@@ -161,26 +213,33 @@ pub fn gradients(
                 if is_spent(budget) {
                     continue;
                 }
-                let (cost, slope) = gate(gates[place], if x > 0.0 { 1.0 } else { -1.0 });
+                let of_pixel = place * shape.values..(place + 1) * shape.values;
+                let mut numbers = vec![gates[place]];
+                numbers.extend_from_slice(&values[of_pixel.clone()]);
+                let left = Left::new(model, stage, place, budget);
+                left.add_to(&mut numbers);
+                let (cost, slope) = gate(numbers[0], if x > 0.0 { 1.0 } else { -1.0 });
                 total += cost;
                 gate_delta[place] = round(scale * slope);
+                left.accumulate(0, gate_delta[place], &mut gradients);
                 if x == 0.0 {
                     continue;
                 }
-                let of_pixel = place * shape.values..(place + 1) * shape.values;
                 let mut slopes = vec![0.0; shape.values];
                 total += likelihood(
                     &network,
                     budget,
                     x,
-                    &values[of_pixel.clone()],
+                    &numbers[1..],
                     &mut slopes,
                     scale,
                     &mut gradients,
                 );
                 spend(&mut budget, x);
-                for (to, slope) in value_delta[of_pixel].iter_mut().zip(slopes) {
+                let of_values = value_delta[of_pixel].iter_mut().zip(slopes);
+                for (number, (to, slope)) in of_values.enumerate() {
                     *to = round(scale * slope);
+                    left.accumulate(1 + number, *to, &mut gradients);
                 }
             }
             let gate_tensors = (StageTensor::GateWeight, StageTensor::GateBias);

@@ -81,23 +81,23 @@ fn expected(model: &Sarm, image: &[f32], condition: &[f32]) -> Expected {
     let mut budget = model.budget(condition);
     for (stage, order) in model.order.iter().enumerate() {
         let numbers = network::numbers(model, stage, image, condition);
-        let values = numbers.values.chunks(model.stages[stage].values);
-        for ((gate, values), pixel) in numbers.gates.iter().zip(values).zip(order) {
+        for (place, pixel) in order.iter().enumerate() {
             let pixel = usize::from(*pixel);
             if is_spent(budget) {
                 zero[pixel] = 1.0;
                 continue;
             }
+            let (gate, values) = numbers.of_pixel(model, stage, place, budget);
             let chance = 1.0 / (1.0 + (-gate.value).exp());
             zero[pixel] = chance;
             cost += surprise(chance) + surprise(1.0 - chance);
             if image[pixel] > 0.0 {
                 cost += match model.values() {
-                    Values::Mixture(mixture) => of_mixture(&mixture.within(budget), values),
+                    Values::Mixture(mixture) => of_mixture(&mixture.within(budget), &values),
                     Values::Levels(grid) => {
                         let network = Network { model, stage };
                         let (map, bias) = (StageTensor::LevelsWeight, StageTensor::LevelsBias);
-                        of_levels(&grid, &linear(&network, map, bias, values))
+                        of_levels(&grid, &linear(&network, map, bias, &values))
                     }
                 };
                 spend(&mut budget, image[pixel]);

@@ -120,9 +120,7 @@ fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: 
     let mut budget = model.budget(condition);
     for (stage, order) in model.order.iter().enumerate() {
         let numbers = network::numbers(model, stage, image, condition);
-        for (gate, (values, pixel)) in
-            (numbers.gates.iter()).zip(numbers.values.chunks(model.stages[stage].values).zip(order))
-        {
+        for (at, pixel) in order.iter().enumerate() {
             let words = words(drawn.seed, Purpose::Draw, number, place);
             place += 1;
             let x = image[usize::from(*pixel)];
@@ -134,6 +132,7 @@ fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: 
                 continue;
             }
 
+            let (gate, values) = numbers.of_pixel(model, stage, at, budget);
             let zero = 1.0 / (1.0 + (-gate.value).exp());
             // The last term: exponential and reciprocal in f32, by a card's own approximations.
             let tolerance =
@@ -155,7 +154,7 @@ fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: 
             }
             if x > 0.0 {
                 let quantiles = [words[1], words[2]].map(|w| f64::from(unit(w)));
-                let found = values::admit(model, stage, values, quantiles, budget, x);
+                let found = values::admit(model, stage, &values, quantiles, budget, x);
                 spend(&mut budget, x);
                 report.values += 1;
                 report.several += usize::from(found.several);

@@ -10,6 +10,8 @@ use sarm::families::sarm::likelihood::levels;
 use sarm::families::sarm::{Sarm, StageTensor, TensorSpec, Values};
 use sarm::random::{Purpose, unit, words};
 
+use crate::support::rounded::Left;
+
 /// What it does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Defect {
@@ -174,21 +176,31 @@ pub fn draw(
                 };
                 let words = words(seed, Purpose::Draw, counted, counter);
                 place += 1;
-                let zero = 1.0 / (1.0 + (-stage.gates.apply(&x)[at]).exp());
+                let beside = |number: usize, mut sum: f32| {
+                    let left = Left::new(model, s, at, budget);
+                    for (w, f) in left.row(number).iter().zip(&left.functions) {
+                        sum += w * *f as f32;
+                    }
+                    sum
+                };
+                let gate = beside(0, stage.gates.apply(&x)[at]);
+                let zero = 1.0 / (1.0 + (-gate).exp());
                 let mut value = 0.0;
                 if unit(words[0]) >= zero && !is_spent(budget) {
                     let count = model.stages[s].values;
-                    let numbers = &stage.values.apply(&x)[at * count..][..count];
+                    let values = stage.values.apply(&x);
+                    let values = values[at * count..][..count].iter().enumerate();
+                    let numbers: Vec<f32> = values.map(|(i, v)| beside(1 + i, *v)).collect();
                     let (mut pick, mut quantile) = (unit(words[1]), unit(words[2]));
                     if defect == Defect::Words {
                         std::mem::swap(&mut pick, &mut quantile);
                     }
                     value = match (model.values(), &stage.levels) {
                         (Values::Mixture(mixture), _) => {
-                            mixture.within(budget).draw(numbers, pick, quantile)
+                            mixture.within(budget).draw(&numbers, pick, quantile)
                         }
                         (Values::Levels(grid), Some(map)) => {
-                            grid.value(levels::draw(&mut map.apply(numbers), pick))
+                            grid.value(levels::draw(&mut map.apply(&numbers), pick))
                         }
                         (Values::Levels(_), None) => unreachable!("D+D has a map"),
                     };
