@@ -153,6 +153,9 @@ template <class Memory> struct Drawer {
     DEVICE void step(uint32_t q) {
         const uint32_t pixel = block * stage.block + q;
         const uint32_t* const pushes = memory.pushes(block) + q * (stage.channels + stage.layers * stage.units) * 8 + lane() / 4;
+        // What the gate is shown of what is left, off the chain: known since the pixel before.
+        float shown = 0.0f;
+        if (stage.left) shown = LeftPlace(drawn.left, p.inverse_mean).add_to(0.0f, left_weights(pixel), p.left_terms);
         // Weights from far away are asked for before anybody waits for them.
         const uint2 left = *memory.pixel(pixel);
         const uint32_t ahead = left.y;
@@ -160,10 +163,6 @@ template <class Memory> struct Drawer {
         const uint4 first_weights = load_streamed(weights);
         // Not the first where there is no second: that would wait for it here.
         const uint4 second_weights = ahead < block ? load_streamed(weights + FRAGMENT) : make_uint4(0, 0, 0, 0);
-
-        // What the gate is shown of what is left, off the chain: known since the pixel before.
-        float shown = 0.0f;
-        if (stage.left) shown = LeftFunctions(drawn.left, p.inverse_mean).add_to(0.0f, left_weights(pixel), p.left_terms);
 
         const float2 gate = stage.units == 1 ? units<true>(q, pushes) : units<false>(q, pushes);
 
@@ -236,11 +235,11 @@ template <class Memory> struct Drawer {
 
     // Adds what is left to all numbers that are laid out. The four lanes of an image share them out.
     DEVICE void show_left(uint32_t pixel) const {
-        const LeftFunctions functions(drawn.left, p.inverse_mean);
+        const LeftPlace place(drawn.left, p.inverse_mean);
         const float* const weights = left_weights(pixel) + p.left_terms;
         for (uint32_t i = lane() / 8; i < p.numbers; i += 4) {
             float* const number = numbers_at(pixel, i) + mine();
-            *number = functions.add_to(*number, weights + i * p.left_terms, p.left_terms);
+            *number = place.add_to(*number, weights + i * p.left_terms, p.left_terms);
         }
         warp_barrier();
     }
