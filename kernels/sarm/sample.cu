@@ -236,10 +236,14 @@ template <class Memory> struct Drawer {
     // Adds what is left to all numbers that are laid out. The four lanes of an image share them out.
     DEVICE void show_left(uint32_t pixel) const {
         const LeftPlace place(drawn.left, p.inverse_mean);
-        const float* const weights = left_weights(pixel) + p.left_terms;
+        const float* weights = left_weights(pixel) + (1 + lane() / 8) * p.left_terms;
+        float* number = numbers_at(pixel, lane() / 8) + mine();
+        // Not unrolled: there are no registers to spare.
+#pragma unroll 1
         for (uint32_t i = lane() / 8; i < p.numbers; i += 4) {
-            float* const number = numbers_at(pixel, i) + mine();
-            *number = place.add_to(*number, weights + i * p.left_terms, p.left_terms);
+            *number = place.add_to(*number, weights, p.left_terms);
+            weights += 4 * p.left_terms;
+            number = numbers_at(pixel, i + 4) + mine();
         }
         warp_barrier();
     }

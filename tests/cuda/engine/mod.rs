@@ -357,7 +357,14 @@ fn large_batches_have_the_gradient_of_small_ones() {
 
 #[test]
 fn a_run_moves_between_devices_at_a_checkpoint() {
-    let (toml, h, w) = CONFIGS[4];
+    // D+D, and D+C that is shown what is left.
+    for config in [4, 8] {
+        moves_between_devices(config);
+    }
+}
+
+fn moves_between_devices(config: usize) {
+    let (toml, h, w) = CONFIGS[config];
     let model = model(toml, h, w, 4, 0.3);
     let data = data(&model, 41, 5, 0.3);
     let rows: Vec<u32> = (0..32).collect();
@@ -457,4 +464,24 @@ fn a_step_of_jets_has_18_launches_and_one_more_with_levels() {
             paper.name
         );
     }
+}
+
+/// The same network, so one more.
+#[test]
+fn what_is_left_takes_a_launch_more() {
+    let launches = [7, 8].map(|config| {
+        let device = OnPaper::h100();
+        let (toml, h, w) = CONFIGS[config];
+        let shown = toml.replace("left = 6", "left = 0");
+        [toml, &shown].map(|toml| {
+            let model = model(toml, h, w, 1, 0.3);
+            let data = data(&model, 41, 5, 0.3);
+            let engine = CudaEngine::new(Arc::clone(&device) as Arc<dyn Device>);
+            let mut trainer = engine.cuda_trainer(&model, &data).unwrap();
+            trainer.step(&[1, 2, 3], 1e-3.into()).unwrap();
+            device.recordings().last().unwrap().len()
+        })
+    });
+    assert_eq!(launches[0][0], launches[0][1]);
+    assert_eq!(launches[1][0], launches[1][1] + 1);
 }
