@@ -13,7 +13,7 @@ pub(crate) const LOG_SCALE: (f64, f64) = (-9.0, 9.0);
 pub(crate) const SMALLEST: f32 = 1e-6;
 
 /// The least width of a range of logarithms.
-const NARROWEST: f64 = 1e-4;
+pub(crate) const NARROWEST: f64 = 1e-4;
 
 /// Means further below zero, in scales, leave an exponential tail alone.
 pub(crate) const TAIL: f32 = -20.0;
