@@ -27,7 +27,7 @@
 //   load_streamed(const uint4*)           16 bytes of global memory that the kernel does not write, past the nearest cache
 //   atomic_add(uint32_t*, n)              gives the value before
 //   fast_exp, fast_exp2, fast_reciprocal  the card's own approximations; expf, logf, fmaf ... are the exact ones
-//   float_bits, float_of_bits, count_ones, divide_up
+//   float_bits, float_of_bits, count_ones, lowest_bit, highest_bit, divide_up
 //   uint2, uint4, float2, float4, make_...      vectors, for loads of 8 and 16 bytes; min, max
 #pragma once
 
@@ -177,3 +177,13 @@ DEVICE uint32_t lane() { return thread_index() % 32; }
 DEVICE uint32_t warp() { return thread_index() / 32; }
 
 HOST_DEVICE constexpr uint32_t divide_up(uint32_t n, uint32_t by) { return (n + by - 1) / by; }
+
+// The lowest bit that is set, of a word with one.
+DEVICE uint32_t lowest_bit(uint32_t word) { return count_ones((word & (0u - word)) - 1u); }
+
+// The highest bit that is set, of a word with one.
+DEVICE uint32_t highest_bit(uint32_t word) {
+#pragma unroll
+    for (uint32_t shift = 1; shift < 32; shift *= 2) word |= word >> shift;
+    return count_ones(word) - 1u;
+}

@@ -118,8 +118,11 @@ DEVICE void fill_delta(const Cells& cells, const StageCells& stage, const CellTi
 }
 
 // The gates of a tile, their derivatives and zeros for the rest, and the list of positive cells; returns how
-// many. All threads of the block; what is returned and shared is there for all of them.
-DEVICE uint32_t open_tile(const Cells& cells, const StageCells& stage, const CellTile& tile, CellsShared& shared) {
+// many. `gate_of(cell, logit)` is the logit of a cell's gate, where the network's own is `logit`.
+// All threads of the block; what is returned and shared is there for all of them.
+template <class GateOf>
+DEVICE uint32_t open_tile(const Cells& cells, const StageCells& stage, const CellTile& tile, CellsShared& shared,
+                          const GateOf& gate_of) {
     const uint32_t cell = thread_index();
     const bool exists = tile.image(cell) < cells.images && tile.pixel(cell) < stage.pixels;
     bool positive = false;
@@ -128,7 +131,7 @@ DEVICE uint32_t open_tile(const Cells& cells, const StageCells& stage, const Cel
         const float logit = stage.output[values_of(cells, stage, tile, cell) - 1];
         const uint32_t target = target_of(cells, stage, tile, cell);
         positive = target != 0 && target != CERTAIN;
-        if (target != CERTAIN) gate = gate_cost(logit, positive);
+        if (target != CERTAIN) gate = gate_cost(gate_of(cell, logit), positive);
     }
     shared.cost[cell] = gate.cost;
     shared.slope[cell] = gate.slope * cells.scale;

@@ -3,6 +3,7 @@
 
 #include "cells.cuh"
 #include "draw.cuh"
+#include "left.cuh"
 #include "limits.cuh"
 #include "masked_linear.cuh"
 #include "sample_network.cuh"
@@ -34,12 +35,17 @@ KERNEL(sarm_constants, SarmConstants, 32, 1) {
     tell(LOG_SCALE_LOW);
     tell(LOG_SCALE_HIGH);
     tell(SMALLEST);
+    tell(NARROWEST);
     tell(TAIL);
     tell(LEAST_MASS);
     tell(INPUT_RAW);
     tell(INPUT_LOG1P);
     tell(INPUT_SQRT);
     tell(PROBLEMS);
+    tell(MOST_LEFT);
+    tell(LEFT_SLOPE);
+    tell(LEFT_LOW);
+    tell(LEFT_HIGH);
     tell_tile(tell, SmallTile());
     tell_tile(tell, MediumTile());
     tell_tile(tell, LargeTile());

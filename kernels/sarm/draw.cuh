@@ -35,12 +35,36 @@ DEVICE float quantile_from_above(float mean, float log_scale, float upper, float
     return fmaf(scale, logf(fmaxf(1.0f - survival, 1e-37f)) - logf(survival), mean);
 }
 
+// The values that a pixel can take where `left` GeV are left of its image's total (infinite without one), as
+// `Mixture::within` of src/families/sarm/likelihood/total.rs has it. The variable y of the logistics runs from 0 on: it is
+// x / unit or, in logarithmic space, ln(x / unit), and there `unit` is the smallest pixel.
+struct MixtureRange {
+    float unit;    // GeV
+    float upper;   // largest y
+    float largest; // GeV, in logarithmic space
+    float origin;  // y where a mean of 0 lies
+    float all;     // GeV that the first component takes; infinite where it is a logistic like the others
+    bool logarithmic;
+    bool certain;  // too little for two pixels is left: this one takes all of it
+
+    DEVICE MixtureRange(float unit_, float upper_, float largest_, float origin_, bool logarithmic_, float left)
+        : unit(unit_), upper(upper_), largest(largest_), origin(origin_), logarithmic(logarithmic_), certain(false) {
+        all = left <= largest_ ? left : INFINITY;
+        if (!logarithmic) {
+            upper = fminf(upper_, fmaxf(left / unit_, 2.0f * SMALLEST));
+        } else if (left < INFINITY) {
+            certain = left < 2.0f * unit_;
+            const float most = most_beside(left, unit_);
+            largest = fminf(largest_, most);
+            upper = fminf(upper_, log_end(most / unit_));
+        }
+    }
+};
+
 // A positive pixel in GeV of a mixture of `components`: `pick` chooses the component, `place` its quantile.
-// `numbers(i)`: logits, means and log scales of the components, one after another. `upper` is in units, `left` in GeV: what the
-// first component takes; infinite where it is a logistic like the others.
+// `numbers(i)`: logits, means and log scales of the components, one after another. Not where the pixel is certain.
 template <class Numbers>
-DEVICE float draw_mixture(const Numbers& numbers, uint32_t components, float unit, float upper, float left, float pick,
-                          float place) {
+DEVICE float draw_mixture(const Numbers& numbers, uint32_t components, const MixtureRange& range, float pick, float place) {
     // Eight at a time, so that none waits for another's way from memory. Those that are not there have no mass.
     constexpr uint32_t BATCH = 8;
     const auto logits = [&](uint32_t first, float (&batch)[BATCH]) {
@@ -75,25 +99,17 @@ DEVICE float draw_mixture(const Numbers& numbers, uint32_t components, float uni
             reached += batch[i];
         }
     }
-    if (chosen == 0 && left < INFINITY) return left;
-    float mean = numbers(components + chosen);
+    if (chosen == 0 && range.all < INFINITY) return range.all;
+    const float upper = range.upper;
+    float mean = numbers(components + chosen) + range.origin;
     const float log_scale = fminf(fmaxf(numbers(2 * components + chosen), LOG_SCALE_LOW), LOG_SCALE_HIGH);
     // A mean past the middle of a limited range is drawn from the other end, where it is near zero.
     const bool mirrored = upper < INFINITY && mean > 0.5f * upper;
     if (mirrored) mean = upper - mean, place = 1.0f - place;
     float y = quantile_from_above(mean, log_scale, upper, place);
     if (mirrored) y = upper - y;
-    return fminf(fmaxf(y, SMALLEST), upper) * unit;
-}
-
-// The lowest bit that is set, of a word with one.
-DEVICE uint32_t lowest_bit(uint32_t word) { return count_ones((word & (0u - word)) - 1u); }
-
-// The highest bit that is set, of a word with one.
-DEVICE uint32_t highest_bit(uint32_t word) {
-#pragma unroll
-    for (uint32_t shift = 1; shift < 32; shift *= 2) word |= word >> shift;
-    return count_ones(word) - 1u;
+    if (range.logarithmic) return fmaxf(fminf(expf(fmaxf(y, 0.0f)) * range.unit, range.largest), range.unit);
+    return fminf(fmaxf(y, SMALLEST), upper) * range.unit;
 }
 
 // The level that the quantile `pick` falls on, of a softmax over levels; a whole warp for one pixel.

@@ -285,7 +285,8 @@ KERNEL(levels_likelihood, LevelsParams, CELLS, 2) {
     if (p.tile >= p.levels) load_map(p, stage, s, 0, p.levels);
     for (uint32_t t = block; t < stage.tiles; t += stage.blocks) {
         const CellTile tile(stage.cells, t);
-        const uint32_t entries = open_tile(p.cells, stage.cells, tile, s.cells);
+        const auto gate_of = [](uint32_t, float logit) { return logit; };
+        const uint32_t entries = open_tile(p.cells, stage.cells, tile, s.cells, gate_of);
         for (uint32_t first = 0; first < entries; first += p.entries) {
             softmaxes(p, stage, tile, s, first, min(p.entries, entries - first));
             block_barrier();

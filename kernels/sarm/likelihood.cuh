@@ -13,6 +13,16 @@ constexpr float LOG_SCALE_LOW = -9.0f, LOG_SCALE_HIGH = 9.0f;
 // The smallest pixel that is drawn, in units (SMALLEST there).
 constexpr float SMALLEST = 1e-6f;
 
+// The least width of a range of logarithms (NARROWEST there).
+constexpr float NARROWEST = 1e-4f;
+
+// In logarithmic space: the most that a pixel may take of `left` GeV so that another of `lower` fits. A place less, so that
+// rounding takes nothing from it.
+DEVICE float most_beside(float left, float lower) { return float_of_bits(float_bits(left - lower) - 1); }
+
+// y of a pixel `ratio` times the smallest, as the end of a range.
+DEVICE float log_end(float ratio) { return fmaxf(logf(ratio), NARROWEST); }
+
 struct GateCost {
     float cost;  // nats
     float slope; // by the logit
@@ -48,14 +58,17 @@ HOST_DEVICE Logistic truncated_logistic(MixturePixel pixel, float mean, float lo
     const float inverse = expf(-held);
     const bool below = mean < 0.0f, above = mean > pixel.upper;
     const float z = fabsf(pixel.y - mean) * inverse, a = fabsf(mean) * inverse;
-    const float distance = below ? pixel.y * inverse : above ? (pixel.upper - pixel.y) * inverse : z;
+    // The second of each pair: for a pixel that is itself outside, on the far side of the mean.
+    const float distance = below   ? fmaxf(pixel.y, 2.0f * mean - pixel.y) * inverse
+                           : above ? fmaxf(pixel.upper - pixel.y, pixel.upper + pixel.y - 2.0f * mean) * inverse
+                                   : z;
     const float right_of_mean = pixel.y < mean ? -1.0f : 1.0f;
 
     const float ez = expf(-z), ea = expf(-a);
     const float tz = ez / (1.0f + ez), ta = ea / (1.0f + ea);
     float ratio = (1.0f + ea) / ((1.0f + ez) * (1.0f + ez));
     float log_density = -distance - held;
-    float slope = (below || above ? 0.0f : right_of_mean) - 2.0f * right_of_mean * tz + (below ? ta : -ta);
+    float slope = (right_of_mean + (below ? -1.0f : above ? 1.0f : 0.0f)) - 2.0f * right_of_mean * tz + (below ? ta : -ta);
     float by_log_scale = distance - 1.0f - 2.0f * z * tz + a * ta;
     if (pixel.upper < INFINITY) {
         const float b = fabsf(pixel.upper - mean) * inverse, width = pixel.upper * inverse;

@@ -6,6 +6,7 @@
 // pixels' numbers, so that the products with the bulk of the weights are in nobody's way.
 #include "common/gelu.cuh"
 #include "draw.cuh"
+#include "left.cuh"
 #include "limits.cuh"
 #include "sample_network.cuh"
 
@@ -30,8 +31,13 @@ struct SampleParams {
     uint32_t value_tiles;     // of 16 numbers
     uint32_t components;      // D+C; 0: D+D
     uint32_t level_groups;    // D+D: 128 levels each
-    float unit, upper;        // D+C: GeV; in units
-    float largest;            // D+C: `upper` in GeV, rounded down
+    // D+C, as `MixtureRange` of draw.cuh has them.
+    float unit, upper;
+    float largest;            // `upper` in GeV, rounded down
+    float origin;
+    uint32_t logarithmic;
+    uint32_t left_terms;      // functions of what is left that pixels are shown
+    float inverse_mean;       // one over the mean total in GeV
     uint32_t padding;
     uint32_t input_kind[MOST_CHANNELS];
     float inverse_input_unit[MOST_CHANNELS];
@@ -39,7 +45,7 @@ struct SampleParams {
     TileLayout layout;
     SampleStage stages[MOST_STAGES];
 };
-static_assert(sizeof(SampleParams) == 224 + 88 * MOST_STAGES, "Params in src/families/sarm/cuda/ops/sample/mod.rs");
+static_assert(sizeof(SampleParams) == 240 + 96 * MOST_STAGES, "Params in src/families/sarm/cuda/ops/sample/mod.rs");
 
 // Of an image: how many nonzero pixels it has so far, and what is left of its total in GeV, the end of which is `done`.
 struct Drawn {
@@ -147,6 +153,9 @@ template <class Memory> struct Drawer {
     DEVICE void step(uint32_t q) {
         const uint32_t pixel = block * stage.block + q;
         const uint32_t* const pushes = memory.pushes(block) + q * (stage.channels + stage.layers * stage.units) * 8 + lane() / 4;
+        // What the gate is shown of what is left, off the chain: known since the pixel before.
+        float shown = 0.0f;
+        if (stage.left) shown = LeftPlace(drawn.left, p.inverse_mean).add_to(0.0f, left_weights(pixel), p.left_terms);
         // Weights from far away are asked for before anybody waits for them.
         const uint2 left = *memory.pixel(pixel);
         const uint32_t ahead = left.y;
@@ -164,7 +173,7 @@ template <class Memory> struct Drawer {
         add_blocks(numbers, pixel, 0, ahead, weights, first_weights, second_weights);
 
         const uint32_t* const random = memory.random(pixel) + warp() * 8 + mine();
-        const float zero = sigmoid(lane() / 4 % 2 != 0 ? gate.y : gate.x);
+        const float zero = sigmoid((lane() / 4 % 2 != 0 ? gate.y : gate.x) + shown);
         const bool open = image < p.images && unit(random[0]) >= zero && drawn.left > drawn.done;
         // Lane i < 8 speaks for image i % 4 * 2 + i / 4.
         const uint32_t opened = vote(open) & 0xFFu;
@@ -176,6 +185,7 @@ template <class Memory> struct Drawer {
             lay_out(numbers, pixel, tile);
         }
         warp_barrier();
+        if (stage.left) show_left(pixel);
         const float value = draw(pixel, opened, open, unit(random[TILES * 8]), unit(random[2 * TILES * 8]));
         if (open && lane() < 8) {
             const uint64_t at = static_cast<uint64_t>(image) * p.places + drawn.count;
@@ -185,8 +195,8 @@ template <class Memory> struct Drawer {
         if (open) drawn.count++, drawn.left -= value;
         bf16* at = column_at(memory.plane(stage, 0) + block * 16 * stage.channels + q);
         for (uint32_t c = 0; c < stage.channels; c++, at += 16) {
-            const float shown = open ? p.input_scale[c] * shown_value(value, p.input_kind[c], p.inverse_input_unit[c]) : 0.0f;
-            const float first = shuffle(shown, lane() % 4), second = shuffle(shown, lane() % 4 + 4);
+            const float of_value = open ? p.input_scale[c] * shown_value(value, p.input_kind[c], p.inverse_input_unit[c]) : 0.0f;
+            const float first = shuffle(of_value, lane() % 4), second = shuffle(of_value, lane() % 4 + 4);
             const uint32_t pair = pack_bf16(first, second);
             keep(at, pair);
             push(rows[0], pushes[c * 8], pair);
@@ -220,14 +230,31 @@ template <class Memory> struct Drawer {
         *reinterpret_cast<float2*>(at + 64) = make_float2(sum[2], sum[3]);
     }
 
+    // Weights of what is left for the numbers of a pixel, its gate's first.
+    DEVICE const float* left_weights(uint32_t pixel) const { return stage.left + pixel * (1 + p.numbers) * p.left_terms; }
+
+    // Adds what is left to all numbers that are laid out. The four lanes of an image share them out.
+    DEVICE void show_left(uint32_t pixel) const {
+        const LeftPlace place(drawn.left, p.inverse_mean);
+        const float* weights = left_weights(pixel) + (1 + lane() / 8) * p.left_terms;
+        float* number = numbers_at(pixel, lane() / 8) + mine();
+        // Not unrolled: there are no registers to spare.
+#pragma unroll 1
+        for (uint32_t i = lane() / 8; i < p.numbers; i += 4) {
+            *number = place.add_to(*number, weights, p.left_terms);
+            weights += 4 * p.left_terms;
+            number = numbers_at(pixel, i + 4) + mine();
+        }
+        warp_barrier();
+    }
+
     // GeV of my image's pixel, if it is open.
     DEVICE float draw(uint32_t pixel, uint32_t opened, bool open, float pick, float place) const {
         if (p.components > 0) {
             const auto number = [&](uint32_t i) { return numbers_at(pixel, i)[mine()]; };
-            const float upper = fminf(p.upper, fmaxf(drawn.left / p.unit, 2.0f * SMALLEST));
-            // As `Mixture::within` of src/families/sarm/likelihood/total.rs has it.
-            const float all = drawn.left <= p.largest ? drawn.left : INFINITY;
-            return open ? draw_mixture(number, p.components, p.unit, upper, all, pick, place) : 0.0f;
+            const MixtureRange range(p.unit, p.upper, p.largest, p.origin, p.logarithmic != 0, drawn.left);
+            if (range.certain) return open ? drawn.left : 0.0f;
+            return open ? draw_mixture(number, p.components, range, pick, place) : 0.0f;
         }
         float value = 0.0f;
         for (; opened != 0; opened &= opened - 1) {

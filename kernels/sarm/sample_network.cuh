@@ -18,6 +18,7 @@ struct SampleStage {
     const float* row_bias;   // [blocks][layers + 1][16]
     const float* value_bias; // [pixels][value tiles][16]
     const float4* map;       // D+D: as `draw_level` reads it
+    const float* left;       // [pixels][1 + numbers][functions] of what is left, the gate's first; NULL: none are shown it
     uint32_t pixels;
     uint32_t units;          // of a pixel, in each layer
     uint32_t layers;         // the input layer and the hidden ones
@@ -34,7 +35,7 @@ struct SampleStage {
         return static_cast<uint32_t>(static_cast<uint64_t>(n) * inverse_block >> 31);
     }
 };
-static_assert(sizeof(SampleStage) == 88, "Stage in src/families/sarm/cuda/ops/sample/mod.rs");
+static_assert(sizeof(SampleStage) == 96, "Stage in src/families/sarm/cuda/ops/sample/mod.rs");
 
 // Layers that a drawing warp keeps in registers, the input layer included: MOST_LAYERS in src/families/sarm/cuda/ops/sample/plan.rs
 constexpr uint32_t MOST_LAYERS = 8;

@@ -188,4 +188,15 @@ pub const CONFIGS: &[(&str, usize, usize)] = &[
         5,
         6,
     ),
+    // Logarithms of pixels; the second knows what is left of the total.
+    (
+        "stage = [{square = 2, layers = 1}, {units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\nspace = 'log'\ncomponents = 3\nunit = 2.0\nlower = 1e-3\nupper = 90.0",
+        5,
+        5,
+    ),
+    (
+        "stage = [{square = 3, units_per_pixel = 3, layers = 1}, {units_per_pixel = 2, layers = 2}]\n[likelihood]\nkind = 'dc'\nspace = 'log'\ncomponents = 4\nlower = 1e-3\n[input]\ntransform = 'log1p'\nleft = 6\n[condition]\nnames = ['signal', 'all']\ntotal = 'all'",
+        5,
+        6,
+    ),
 ];

@@ -30,16 +30,12 @@ pub fn gelu(z: f64) -> (f64, f64) {
     (z * s, s + z * s * (1.0 - s) * a * (1.0 + 3.0 * b * z * z))
 }
 
-/// The model with weights as the tensor cores see them, which bf16 holds exactly. D+D's shared map and the weights of what is
-/// left are not theirs.
+/// The model with weights as the tensor cores see them, which bf16 holds exactly. D+D's shared map and the weights of what
+/// is left are not theirs.
 pub fn representable(mut model: Sarm) -> Sarm {
     for (spec, values) in model.tensors.iter().zip(&mut model.parameters) {
-        let theirs = spec.is_weight()
-            && !matches!(
-                spec.tensor,
-                StageTensor::LevelsWeight | StageTensor::LeftWeight
-            );
-        if theirs {
+        let of_others = ["levels.weight", "left.weight"];
+        if spec.is_weight() && !of_others.iter().any(|name| spec.name.ends_with(name)) {
             for v in values {
                 *v = bf16::from_f32(*v).to_f32();
             }
@@ -75,6 +71,56 @@ pub fn shown(model: &Sarm, image: &[f32], condition: &[f32]) -> Vec<f64> {
     shown
 }
 
+/// What is left before a pixel, as its gate and values are shown it; of models that show nothing, nothing.
+pub struct Left<'a> {
+    /// Functions of it.
+    pub functions: Vec<f64>,
+    /// Of the pixel, a row for each number.
+    pub weights: &'a [f32],
+    /// Tensor of the weights, and the first of the pixel.
+    at: (usize, usize),
+}
+
+impl<'a> Left<'a> {
+    pub fn new(model: &'a Sarm, stage: usize, place: usize, budget: Option<Budget>) -> Self {
+        let (Some(left), Some(budget)) = (model.left(), budget) else {
+            return Self {
+                functions: Vec::new(),
+                weights: &[],
+                at: (0, 0),
+            };
+        };
+        let size = (1 + model.stages[stage].values) * left.terms;
+        let all = model.parameter(stage, StageTensor::LeftWeight);
+        Self {
+            functions: left.functions(left.place(budget.remaining))[..left.terms].to_vec(),
+            weights: &all[place * size..][..size],
+            at: (model.index(stage, StageTensor::LeftWeight), place * size),
+        }
+    }
+
+    /// The weights of number `number` of the pixel, its gate first.
+    pub fn row(&self, number: usize) -> &[f32] {
+        let terms = self.functions.len();
+        &self.weights[number * terms..(number + 1) * terms]
+    }
+
+    fn add_to(&self, numbers: &mut [f64]) {
+        for (i, number) in numbers.iter_mut().enumerate() {
+            let pairs = self.row(i).iter().zip(&self.functions);
+            *number += pairs.map(|(w, f)| f64::from(*w) * f).sum::<f64>();
+        }
+    }
+
+    fn accumulate(&self, number: usize, delta: f64, gradients: &mut [Vec<f64>]) {
+        let (tensor, first) = self.at;
+        let first = first + number * self.functions.len();
+        for (f, function) in self.functions.iter().enumerate() {
+            gradients[tensor][first + f] += delta * function;
+        }
+    }
+}
+
 /// The network of a stage.
 pub struct Network<'a> {
     pub model: &'a Sarm,
@@ -95,31 +141,6 @@ impl Network<'_> {
             .map(|(row, b)| {
                 let terms = self.row(weight, row).iter().zip(x);
                 terms.map(|(w, x)| f64::from(*w) * x).sum::<f64>() + f64::from(*b)
-            })
-            .collect()
-    }
-
-    /// The functions of what is left that pixels are shown; none where they are not.
-    pub fn functions(&self, budget: Option<Budget>) -> Vec<f64> {
-        match (self.model.left(), budget) {
-            (Some(left), Some(budget)) => {
-                let functions = left.functions(left.place::<f64>(budget.remaining));
-                functions[..left.terms].to_vec()
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// What the `functions` of what is left add to the numbers of pixel `place`: its gate, then its values.
-    pub fn left(&self, place: usize, functions: &[f64]) -> Vec<f64> {
-        let count = 1 + self.model.stages[self.stage].values;
-        if functions.is_empty() {
-            return vec![0.0; count];
-        }
-        (place * count..(place + 1) * count)
-            .map(|row| {
-                let terms = self.row(StageTensor::LeftWeight, row).iter().zip(functions);
-                terms.map(|(w, f)| f64::from(*w) * f).sum()
             })
             .collect()
     }
@@ -149,29 +170,6 @@ fn accumulate(
         gradients[bias][row] += d;
         for (k, x) in x.iter().enumerate().take(spec.read(row)) {
             gradients[weight][row * spec.columns() + k] += d * x;
-        }
-    }
-}
-
-/// A number of a pixel of a stage: its gate, then its values.
-struct Number {
-    place: usize,
-    number: usize,
-}
-
-impl Number {
-    /// Adds `delta functions^T` to its weights of what is left, where it has any.
-    fn accumulate(
-        &self,
-        network: &Network,
-        delta: f64,
-        functions: &[f64],
-        gradients: &mut [Vec<f64>],
-    ) {
-        let row = self.place * (1 + network.model.stages[network.stage].values) + self.number;
-        for (k, f) in functions.iter().enumerate() {
-            let weights = network.model.index(network.stage, StageTensor::LeftWeight);
-            gradients[weights][row * functions.len() + k] += delta * f;
         }
     }
 }
@@ -215,41 +213,33 @@ pub fn gradients(
                 if is_spent(budget) {
                     continue;
                 }
-                let functions = network.functions(budget);
-                let added = network.left(place, &functions);
-                let side = if x > 0.0 { 1.0 } else { -1.0 };
-                let (cost, slope) = gate(gates[place] + added[0], side);
+                let of_pixel = place * shape.values..(place + 1) * shape.values;
+                let mut numbers = vec![gates[place]];
+                numbers.extend_from_slice(&values[of_pixel.clone()]);
+                let left = Left::new(model, stage, place, budget);
+                left.add_to(&mut numbers);
+                let (cost, slope) = gate(numbers[0], if x > 0.0 { 1.0 } else { -1.0 });
                 total += cost;
                 gate_delta[place] = round(scale * slope);
-                let of_left = Number { place, number: 0 };
-                of_left.accumulate(&network, gate_delta[place], &functions, &mut gradients);
+                left.accumulate(0, gate_delta[place], &mut gradients);
                 if x == 0.0 {
                     continue;
                 }
-                let of_pixel = place * shape.values..(place + 1) * shape.values;
                 let mut slopes = vec![0.0; shape.values];
-                let values: Vec<f64> = (values[of_pixel.clone()].iter())
-                    .zip(&added[1..])
-                    .map(|(value, added)| value + added)
-                    .collect();
                 total += likelihood(
                     &network,
                     budget,
                     x,
-                    &values,
+                    &numbers[1..],
                     &mut slopes,
                     scale,
                     &mut gradients,
                 );
                 spend(&mut budget, x);
-                for (v, slope) in slopes.into_iter().enumerate() {
-                    value_delta[of_pixel.start + v] = round(scale * slope);
-                    let of_left = Number {
-                        place,
-                        number: 1 + v,
-                    };
-                    let delta = value_delta[of_pixel.start + v];
-                    of_left.accumulate(&network, delta, &functions, &mut gradients);
+                let of_values = value_delta[of_pixel].iter_mut().zip(slopes);
+                for (number, (to, slope)) in of_values.enumerate() {
+                    *to = round(scale * slope);
+                    left.accumulate(1 + number, *to, &mut gradients);
                 }
             }
             let gate_tensors = (StageTensor::GateWeight, StageTensor::GateBias);

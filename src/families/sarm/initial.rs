@@ -167,7 +167,7 @@ impl Sarm {
                         let x = f64::from(statistics.quantile(pixel, q).unwrap_or(1.0)) / unit;
                         match space {
                             SpaceName::Linear => x,
-                            SpaceName::Log => x.ln(),
+                            SpaceName::Log => x + (-(-x).exp_m1()).ln(),
                         }
                     };
                     for k in 0..components {

@@ -12,8 +12,6 @@ use crate::numeric::{Lanes, Real};
 /// Octaves below the mean total that the logarithm runs over: to what counts as nothing
 /// ([`Total`](crate::conditions::Total) says what that is).
 const OCTAVES: f64 = 19.0;
-/// The range of the logarithm: -1 at the end of the octaves, 1 at the mean total, more above it.
-const RANGE: (f64, f64) = (-1.0, 1.25);
 
 /// Which functions there are.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,17 +45,28 @@ impl Left {
     /// The most functions that a model may have.
     pub const MOST: usize = 8;
 
+    /// By which the natural logarithm of the share counts.
+    pub(crate) const SLOPE: f64 = 2.0 * std::f64::consts::LOG2_E / OCTAVES;
+    /// The range of the logarithm: -1 at the end of the octaves, 1 at the mean total, more above it.
+    pub(crate) const RANGE: (f64, f64) = (-1.0, 1.25);
+
+    /// One over the mean total in GeV, as kernels take it.
+    pub fn inverse_mean(&self) -> f32 {
+        (1.0 / self.mean) as f32
+    }
+
     /// Where `remaining` GeV lie.
     #[inline(always)]
     pub fn place<T: Real>(&self, remaining: f32) -> Place<T> {
         let share = T::of(f64::from(remaining)) * T::of(1.0 / self.mean);
         // Nothing, or less by rounding, has a place too.
         let some = share.larger(T::of(1e-30));
-        let scale = T::of(2.0 * std::f64::consts::LOG2_E / OCTAVES);
-        let logarithm = T::of(1.0) + some.ln() * scale;
+        let logarithm = T::of(1.0) + some.ln() * T::of(Self::SLOPE);
         Place {
             share,
-            logarithm: logarithm.larger(T::of(RANGE.0)).smaller(T::of(RANGE.1)),
+            logarithm: logarithm
+                .larger(T::of(Self::RANGE.0))
+                .smaller(T::of(Self::RANGE.1)),
         }
     }
 

@@ -158,9 +158,7 @@ impl Sarm {
                     upper: upper.unwrap_or(f64::INFINITY),
                     space: match space {
                         SpaceName::Linear => Space::Linear,
-                        SpaceName::Log => Space::Log {
-                            lower: lower.unwrap_or(unit),
-                        },
+                        SpaceName::Log => Space::log(unit, lower.unwrap_or(unit)),
                     },
                 },
                 rest: Rest::Free,

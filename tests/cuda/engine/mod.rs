@@ -9,15 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::devices::{OnPaper, emulated, under_test};
+use crate::sampled::plan as plan_of;
 use crate::support::common::{CONFIGS, around_the_range, data, model};
+use crate::support::decisions;
+use crate::support::decisions::models::MODELS;
 use crate::support::rounded::{representable, to_bf16};
-use sarm::conditions::ConditionedImages;
+use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::Dataset;
 use sarm::device::cuda::device::Device;
 use sarm::families::sarm::Engine;
 use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::cuda::CudaEngine;
-use sarm::families::sarm::{Config, Sarm};
+use sarm::families::sarm::likelihood::Space;
+use sarm::families::sarm::{Config, Sarm, Values};
 use sarm::family::{Trainer, TrainingState};
 use sarm::nn::adam::Rates;
 use sarm::run::train::TrainPlan;
@@ -67,6 +71,46 @@ fn all_that_is_left_counts_where_the_cpu_engine_counts_it() {
     let (want, found) = (score(&CpuEngine::new(1).unwrap()), score(&engine()));
     for (row, (want, found)) in want.into_iter().zip(found).enumerate() {
         assert!((want - found).abs() < 0.1, "{row}: {found}, not {want}");
+    }
+}
+
+/// Images as models with a lower end draw them: pixels that take what is left because it is too little for two, and others.
+#[test]
+fn what_is_certain_costs_nothing_on_either_engine() {
+    for (i, (toml, ..)) in MODELS.iter().enumerate() {
+        let model = representable(decisions::models::model(i));
+        let Values::Mixture(mixture) = model.values() else {
+            continue;
+        };
+        let (Space::Log { lower }, Some(total)) = (mixture.support.space, model.total()) else {
+            continue;
+        };
+        let plan = plan_of(&model);
+        let cpu = CpuEngine::new(1).unwrap();
+        let images = cpu.sampler(&model, &plan).unwrap().sample(0, 80).unwrap();
+        let rows = (0..80).flat_map(|i| plan.conditions.row(i).to_vec());
+        let conditions =
+            Conditions::new(plan.conditions.width(), rows.collect()).with_total(Some(total));
+        // Which leave less than two pixels before the last.
+        let certain = (0..80).filter(|image| {
+            let mut left = conditions.total(*image).unwrap();
+            let mut dense = vec![0.0; model.pixels()];
+            images.dense_into(*image as usize, &mut dense);
+            let drawn = model.order.iter().flatten().map(|p| dense[usize::from(*p)]);
+            drawn.filter(|x| *x > 0.0).any(|x| {
+                let few = left < 2.0 * lower as f32;
+                left -= x;
+                few
+            })
+        });
+        assert!(certain.count() > 5, "{toml}");
+        let data = Arc::new(ConditionedImages { images, conditions });
+        let want = cpu.score(&model, Arc::clone(&data)).unwrap();
+        let found = engine().score(&model, data).unwrap();
+        let difference = norm(found.iter().zip(&want).map(|(a, b)| a - b));
+        let size = norm(want.iter().copied());
+        println!("{:.2e} of the likelihood: {toml:?}", difference / size);
+        assert!(difference < 2e-3 * size, "{toml}: {difference:e} of {size}");
     }
 }
 
@@ -313,7 +357,14 @@ fn large_batches_have_the_gradient_of_small_ones() {
 
 #[test]
 fn a_run_moves_between_devices_at_a_checkpoint() {
-    let (toml, h, w) = CONFIGS[4];
+    // D+D, and D+C that is shown what is left.
+    for config in [4, 8] {
+        moves_between_devices(config);
+    }
+}
+
+fn moves_between_devices(config: usize) {
+    let (toml, h, w) = CONFIGS[config];
     let model = model(toml, h, w, 4, 0.3);
     let data = data(&model, 41, 5, 0.3);
     let rows: Vec<u32> = (0..32).collect();
@@ -413,4 +464,24 @@ fn a_step_of_jets_has_18_launches_and_one_more_with_levels() {
             paper.name
         );
     }
+}
+
+/// The same network, so one more.
+#[test]
+fn what_is_left_takes_a_launch_more() {
+    let launches = [7, 8].map(|config| {
+        let device = OnPaper::h100();
+        let (toml, h, w) = CONFIGS[config];
+        let shown = toml.replace("left = 6", "left = 0");
+        [toml, &shown].map(|toml| {
+            let model = model(toml, h, w, 1, 0.3);
+            let data = data(&model, 41, 5, 0.3);
+            let engine = CudaEngine::new(Arc::clone(&device) as Arc<dyn Device>);
+            let mut trainer = engine.cuda_trainer(&model, &data).unwrap();
+            trainer.step(&[1, 2, 3], 1e-3.into()).unwrap();
+            device.recordings().last().unwrap().len()
+        })
+    });
+    assert_eq!(launches[0][0], launches[0][1]);
+    assert_eq!(launches[1][0], launches[1][1] + 1);
 }

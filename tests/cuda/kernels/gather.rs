@@ -22,6 +22,8 @@ struct Shape {
     occupancy: f32,
     /// What is left of totals is known.
     limited: bool,
+    /// Before zeros too.
+    filled: bool,
 }
 
 /// Cases of `kernels/sarm/gather.cu`.
@@ -38,8 +40,13 @@ pub fn cases(size: Size) -> Vec<Case> {
                 step,
                 occupancy,
                 limited: conditions == 2,
+                filled: false,
             }
         };
+    let filled = |shape| Shape {
+        filled: true,
+        ..shape
+    };
     let shapes = match size {
         Size::Small => vec![
             shape(5, 1, [0, 1], 0, 3, None, 0.5),
@@ -47,6 +54,9 @@ pub fn cases(size: Size) -> Vec<Case> {
             shape(12, 40, [1, 3], 0, 4, Some(2), 1.0),
             shape(6, 625, [3, 1], 16, 5, Some(0), 0.1),
             shape(4, 9, [40, 4], 0, 2, Some(1), 0.0),
+            filled(shape(7, 70, [2, 1], 0, 6, Some(1), 0.1)),
+            filled(shape(5, 33, [2, 1], 0, 5, None, 0.9)),
+            filled(shape(3, 64, [2, 1], 0, 3, None, 0.0)),
         ],
         Size::Full => [128, 1024, 8192]
             .map(|batch| shape(20_000, 625, [2, 1], 0, batch, Some(1), 0.1))
@@ -63,7 +73,11 @@ fn case(shape: Shape) -> Case {
             shape.places,
             shape.channels,
             shape.conditions,
-            if shape.limited { "/limited" } else { "" }
+            match (shape.limited, shape.filled) {
+                (_, true) => "/filled",
+                (true, _) => "/limited",
+                _ => "",
+            }
         ),
         prepare: Box::new(move |device| prepare(device, &shape)),
     }
@@ -82,7 +96,11 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
             if a < shape.occupancy {
                 place.push(p as u16);
                 shown.extend((0..channels).map(|k| bf16::from_f32(b + k as f32)));
-                target.push(1 + (b * 1e6) as u32);
+                // GeV, where they are taken from what is left.
+                target.push(match shape.filled {
+                    true => (b * 3.0 + 0.1).to_bits(),
+                    false => 1 + (b * 1e6) as u32,
+                });
             }
         }
         start.push(place.len() as u64);
@@ -96,7 +114,26 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         .cycle()
         .take(steps * shape.batch)
         .collect();
-    let limit: Vec<f32> = (0..place.len()).map(|i| random(i, 1 << 21)[0]).collect();
+    let totals: Vec<f32> = (0..shape.images).map(|i| 100.0 + random(i, 1 << 22)[0]).collect();
+    let limit: Vec<f32> = match shape.filled {
+        false => (0..place.len()).map(|i| random(i, 1 << 21)[0]).collect(),
+        // What is left, of some pixels with the sign of those that take all of it.
+        true => (0..shape.images)
+            .flat_map(|image| {
+                let mut left = totals[image];
+                let entries = start[image] as usize..start[image + 1] as usize;
+                let before: Vec<f32> = entries
+                    .map(|i| {
+                        let sign = if i % 3 == 0 { -1.0 } else { 1.0 };
+                        let before = sign * left;
+                        left -= f32::from_bits(target[i]);
+                        before
+                    })
+                    .collect();
+                before
+            })
+            .collect(),
+    };
     // Some images never come to their end.
     let certain: Vec<u32> = (0..shape.images)
         .map(|image| {
@@ -135,6 +172,20 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         }
         shown_wanted.extend(s);
         target_wanted.extend(t);
+        if shape.filled {
+            let mut left = totals[row];
+            let mut entries = start[row] as usize..start[row + 1] as usize;
+            let mut next = entries.next();
+            for (p, l) in l.iter_mut().enumerate() {
+                match next.filter(|i| usize::from(place[*i]) == p) {
+                    Some(i) => {
+                        left -= f32::from_bits(target[i]);
+                        next = entries.next();
+                    }
+                    None => *l = f64::from(left),
+                }
+            }
+        }
         limit_wanted.extend(l);
     }
 
@@ -145,6 +196,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
     let conditions = Memory::from(device, &conditions).unwrap();
     let limits = Memory::from(device, &limit).unwrap();
     let certains = Memory::from(device, &certain).unwrap();
+    let totals = Memory::from(device, &totals).unwrap();
     let rows = Memory::from(device, &rows).unwrap();
     let cursor = shape.step.map(|s| Memory::from(device, &[s]).unwrap());
     let shown_out = Arc::new(poisoned::<bf16>(device, shape.batch * pitch));
@@ -162,6 +214,10 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
             target: targets.address(),
             limit: known(limits.address()),
             certain: known(certains.address()),
+            total: match shape.filled {
+                true => totals.address(),
+                false => Address::NULL,
+            },
             conditions: if c > 0 {
                 conditions.address()
             } else {
@@ -185,7 +241,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         outputs: vec![
             Output::exactly("shown", &shown_out, shown_wanted),
             Output::exactly("target", &target_out, target_wanted),
-            // As it was, where there is no positive pixel.
+            // As it was, where there is no positive pixel, unless it is filled.
             Output::exactly("limit", &limit_out, limit_wanted),
         ],
         demand: Demand {
@@ -194,7 +250,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
                 as f64,
         },
         memory: vec![
-            Box::new((starts, places, showns, targets, limits, certains)),
+            Box::new((starts, places, showns, targets, limits, certains, totals)),
             Box::new((conditions, rows, cursor)),
         ],
     }

@@ -363,7 +363,7 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape, size: Size) -> Prepared {
 }
 
 /// Parameters and moments after a step of Adam in `T`, by the rule's constants as f32 holds them.
-fn adam<T: Real>(
+pub fn adam<T: Real>(
     value: &[f32],
     first: &[f32],
     second: &[f32],

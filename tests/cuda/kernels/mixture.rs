@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::support::common;
 use sarm::conditions::Budget;
 use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::cuda::ops::mixture::MixtureLikelihood;
+use sarm::families::sarm::Left;
 use sarm::families::sarm::likelihood::{Mixture, Rest, Space, Support};
+use sarm::numeric::Real;
 
 use crate::kernels::case::{Case, Demand, Prepared, Size};
 use crate::kernels::likelihood::{
@@ -32,6 +35,10 @@ struct MixtureShape {
     gradient: bool,
     /// What is left of totals is known.
     limited: bool,
+    /// The smallest pixel of logarithmic space.
+    lower: Option<f64>,
+    /// Functions of what is left that pixels are shown.
+    left: usize,
 }
 
 /// Cases of `kernels/sarm/mixture.cu`.
@@ -48,6 +55,8 @@ pub fn cases(size: Size) -> Vec<Case> {
         numbers: Numbers::Ordinary,
         gradient: true,
         limited: false,
+        lower: None,
+        left: 0,
     };
     let unlimited = f64::INFINITY;
     let mut shapes = Vec::new();
@@ -86,6 +95,33 @@ pub fn cases(size: Size) -> Vec<Case> {
                 limited.unit = 2.5;
                 shapes.push(limited);
             }
+            for (upper, components, left) in [
+                (unlimited, 5, 0),
+                (500.0, 5, 0),
+                (500.0, 40, 0),
+                (unlimited, 2, 1),
+                (500.0, 5, 6),
+                (500.0, 40, 8),
+            ] {
+                for limited in [false, true] {
+                    let mut log = shape(7, &[(9, 0), (40, 8)], components, upper);
+                    log.lower = Some(0.2);
+                    log.unit = 1.5;
+                    log.limited = limited;
+                    log.left = if limited { left } else { 0 };
+                    if limited || left == 0 {
+                        shapes.push(log);
+                    }
+                }
+            }
+            // More stages than a launch takes, and scores alone.
+            let mut stages = shape(3, &[(2, 0); 18], 2, unlimited);
+            stages.limited = true;
+            stages.left = 3;
+            shapes.push(stages.clone());
+            stages.gradient = false;
+            stages.pixels.stages.truncate(2);
+            shapes.push(stages);
         }
         Size::Full => {
             for images in [128, 1024, 8192] {
@@ -99,7 +135,7 @@ pub fn cases(size: Size) -> Vec<Case> {
         .into_iter()
         .map(|shape| Case {
             name: format!(
-                "mixture/{}x{:?}/k{}{}{}{}{}{}",
+                "mixture/{}x{:?}/k{}{}{}{}{}{}{}{}",
                 shape.pixels.images,
                 shape.pixels.stages.iter().map(|s| s.0).collect::<Vec<_>>(),
                 shape.components,
@@ -111,6 +147,11 @@ pub fn cases(size: Size) -> Vec<Case> {
                 if shape.unit == 1.0 { "" } else { "/unit" },
                 if shape.gradient { "" } else { "/score" },
                 if shape.limited { "/limited" } else { "" },
+                if shape.lower.is_some() { "/log" } else { "" },
+                match shape.left {
+                    0 => String::new(),
+                    functions => format!("/left {functions}"),
+                },
                 match shape.numbers {
                     Numbers::Ordinary => String::new(),
                     other => format!("/{other:?}/{}", shape.pixels.occupancy),
@@ -130,7 +171,10 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
         support: Support {
             unit: shape.unit,
             upper: shape.upper,
-            space: Space::Linear,
+            space: match shape.lower {
+                None => Space::Linear,
+                Some(lower) => Space::Log { lower },
+            },
         },
         rest: Rest::Free,
     };
@@ -138,7 +182,10 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
     let pick = |dice: &mut Dice, from: &[f32]| from[(dice.unit() * from.len() as f32) as usize];
     let mut targets = pixels.targets(&mut dice, |dice| {
         let x = match shape.numbers {
-            Numbers::Ordinary => (dice.normal() * 1.5 + 1.0).exp().min(490.0),
+            Numbers::Ordinary => {
+                let x = (dice.normal() * 1.5 + 1.0).exp().min(490.0);
+                x.max(shape.lower.map_or(0.0, |lower| lower as f32))
+            }
             _ => pick(dice, &[1e-3, 0.02, 1.0, 250.0, 499.9, 500.0]),
         };
         x.to_bits()
@@ -153,6 +200,8 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
             let (remaining, tolerance) = match pick(&mut dice, &[1.0, 1.001, 1.5, 30.0, 0.0]) {
                 0.0 if shape.upper.is_finite() => (just_more, just_more - x),
                 0.0 => (x, 0.0),
+                // Of a zero as much as there may be.
+                part if *target == 0 => (part * dice.unit() * 20.0 + 1e-3, 0.0),
                 part => (x * part, 0.0),
             };
             *budget = Some(Budget {
@@ -169,7 +218,10 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
         row[0] = dice.normal() * 3.0;
         for i in 0..k {
             row[1 + i] = dice.normal() * 2.0;
-            row[1 + k + i] = dice.normal() * 6.0 + 2.0;
+            row[1 + k + i] = match shape.lower {
+                None => dice.normal() * 6.0 + 2.0,
+                Some(_) => dice.normal() * 2.0,
+            };
             row[1 + 2 * k + i] = dice.normal();
         }
         if shape.numbers == Numbers::Tails {
@@ -193,24 +245,42 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
         .map(|(budget, target)| mixture.limit(*budget, f32::from_bits(*target)))
         .collect();
     let limit = Memory::from(device, &limits).unwrap();
+    let left = (shape.left > 0).then(|| left(shape.left));
+    let mut weights = Vec::new();
+    for (count, _) in &pixels.stages {
+        let count = count * numbers * shape.left;
+        weights.push((0..count).map(|_| dice.normal()).collect::<Vec<f32>>());
+    }
+    let copies: Vec<Memory<f32>> = (weights.iter())
+        .map(|weights| Memory::from(device, weights).unwrap())
+        .collect();
+    let addresses: Vec<Address> = copies.iter().map(Memory::address).collect();
     let launches = MixtureLikelihood {
         mixture,
         limit: match shape.limited {
             true => limit.address(),
             false => Address::NULL,
         },
+        left: left.map(|left| (left, &addresses[..])),
         batch: buffers.batch,
         stages: &buffers.stages,
     }
     .launches();
     let mut results = Vec::new();
     if size == Size::Small {
+        let shown = Shown {
+            pixels,
+            numbers,
+            left,
+            limits: &limits,
+            weights: &weights,
+        };
         let exact_of = |outputs: &[Vec<f64>]| {
             answer(
                 pixels,
                 numbers,
                 &targets,
-                outputs,
+                &shown.beside(outputs),
                 |v| v,
                 |at, target, row, g| {
                     let mixture = mixture.within(budgets[at.target]);
@@ -224,7 +294,7 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
             pixels,
             numbers,
             &targets,
-            &outputs,
+            &shown.beside(&outputs),
             as_bf16,
             |at, target, row, g| {
                 let mixture = mixture.within(budgets[at.target]);
@@ -246,6 +316,54 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
             matrix_operations: 0.0,
             bytes: pixels.bytes(numbers),
         },
-        memory: vec![buffers.keep(), Box::new(limit)],
+        memory: vec![buffers.keep(), Box::new((limit, copies))],
+    }
+}
+
+/// The first `functions` of what is left, of totals of 40 GeV.
+pub fn left(functions: usize) -> Left {
+    let toml = format!(
+        "[likelihood]\nkind = 'dc'\ncomponents = 2\n[input]\nleft = {functions}\n[condition]\nnames = ['all']\ntotal = 'all'"
+    );
+    common::model(&toml, 2, 2, 0, 0.3).left().unwrap()
+}
+
+/// What pixels are shown of what is left.
+struct Shown<'a> {
+    pixels: &'a Pixels,
+    numbers: usize,
+    left: Option<Left>,
+    /// `[images, places]`, of which the size counts.
+    limits: &'a [f32],
+    /// Of each stage `[pixels, numbers, functions]`.
+    weights: &'a [Vec<f32>],
+}
+
+impl Shown<'_> {
+    /// The numbers of all stages with what they are shown.
+    fn beside<T: Real>(&self, outputs: &[Vec<T>]) -> Vec<Vec<T>> {
+        let mut outputs = outputs.to_vec();
+        let Some(left) = self.left else {
+            return outputs;
+        };
+        let mut first = 0;
+        for (s, (count, _)) in self.pixels.stages.iter().enumerate() {
+            let pitch = self.pixels.pitch(s, self.numbers);
+            for image in 0..self.pixels.images {
+                for pixel in 0..*count {
+                    let limit = self.limits[image * self.pixels.places() + first + pixel];
+                    let functions = left.functions(left.place::<T>(limit.abs()));
+                    for number in 0..self.numbers {
+                        let at = pixel * self.numbers + number;
+                        let weights = &self.weights[s][at * left.terms..][..left.terms];
+                        for (w, f) in weights.iter().zip(functions) {
+                            outputs[s][image * pitch + at] += T::of(f64::from(*w)) * f;
+                        }
+                    }
+                }
+            }
+            first += count;
+        }
+        outputs
     }
 }

@@ -19,6 +19,7 @@ pub mod compact;
 pub mod constants;
 pub mod contract;
 pub mod gather;
+pub mod left;
 pub mod levels;
 pub mod likelihood;
 pub mod linear;
@@ -48,6 +49,7 @@ pub fn table(size: Size) -> Vec<Case> {
         contract::cases(size),
         gather::cases(size),
         mixture::cases(size),
+        left::cases(size),
         levels::cases(size),
         linear::cases(size),
         rates::cases(size),

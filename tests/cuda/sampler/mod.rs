@@ -43,8 +43,8 @@ fn every_decision_is_the_references() {
     }
 }
 
-/// Models for what does not depend on the model: D+C and D+D, one and more stages, conditions.
-const SOME: [usize; 4] = [1, 2, 4, 8];
+/// Models for what does not depend on the model: D+C and D+D, one and more stages, conditions, what is left of a total.
+const SOME: [usize; 5] = [1, 2, 4, 8, 15];
 
 /// Images in each of the comparisons below.
 const COUNT: usize = 70;
@@ -304,7 +304,7 @@ fn likelihoods_and_zeros_are_the_models_own() {
     let mut zeros = 0;
     // Not number 6, whose pixels know no end and are inputs as they are: a single image costs hundreds of nats. Nor the
     // mixture of 20, for the time that its entropy takes.
-    for i in [1, 2, 3, 5, 7, 8, 9] {
+    for i in [1, 2, 3, 5, 7, 8, 9, 13, 15] {
         let drawn = drawn(i);
         let n = drawn.images.len();
         let given = drawn.plan.conditions.width();

@@ -87,7 +87,7 @@ fn expected(model: &Sarm, image: &[f32], condition: &[f32]) -> Expected {
                 zero[pixel] = 1.0;
                 continue;
             }
-            let (gate, values) = numbers.of_pixel(&Network { model, stage }, place, budget);
+            let (gate, values) = numbers.of_pixel(model, stage, place, budget);
             let chance = 1.0 / (1.0 + (-gate.value).exp());
             zero[pixel] = chance;
             cost += surprise(chance) + surprise(1.0 - chance);

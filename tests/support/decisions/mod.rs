@@ -18,10 +18,9 @@ use sarm::conditions::Conditions;
 use sarm::conditions::total::{is_spent, spend};
 use sarm::data::SparseImages;
 use sarm::families::sarm::Sarm;
-use sarm::family::End;
 use sarm::random::{Purpose, unit, words};
 
-use crate::support::rounded::{Network, representable};
+use crate::support::rounded::representable;
 
 /// Standard deviations within which a number may lie: of the several million that a run of the tests looks at, none
 /// is expected beyond.
@@ -111,11 +110,7 @@ pub fn check(drawn: &Drawn) -> Report {
 
 fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: &mut Report) {
     let wrong = |pixel: u16, what: String| format!("image {number}, pixel {pixel}: {what}");
-    let (lower, upper) = (
-        model.values().end(End::Lower) as f32,
-        model.values().end(End::Upper),
-    );
-    let beyond = |x: &f32| !(*x == 0.0 || *x > 0.0 && *x >= lower && f64::from(*x) <= upper);
+    let beyond = |x: &f32| !(*x >= 0.0 && f64::from(*x) <= model.values().end());
     if let Some(pixel) = image.iter().position(beyond) {
         let what = format!("{} GeV is beyond the range", image[pixel]);
         return report.wrong.push(wrong(pixel as u16, what));
@@ -136,7 +131,8 @@ fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: 
                 }
                 continue;
             }
-            let (gate, values) = numbers.of_pixel(&Network { model, stage }, at, budget);
+
+            let (gate, values) = numbers.of_pixel(model, stage, at, budget);
             let zero = 1.0 / (1.0 + (-gate.value).exp());
             // The last term: exponential and reciprocal in f32, by a card's own approximations.
             let tolerance =

@@ -75,6 +75,28 @@ pub const MODELS: &[(&str, usize, usize)] = &[
         5,
         6,
     ),
+    // Logarithms of pixels: with an upper end, none, and with a total, of which two stages are shown what is left.
+    (
+        "stage = [{units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\nspace = 'log'\ncomponents = 3\nlower = 0.3\nupper = 40.0",
+        3,
+        6,
+    ),
+    (
+        "stage = [{square = 2, units_per_pixel = 3, layers = 1}, {layers = 2}]\n[likelihood]\nkind = 'dc'\nspace = 'log'\ncomponents = 6\nlower = 0.5\n[input]\ntransform = 'log1p'\n[condition]\nnames = ['all']\ntotal = 'all'",
+        5,
+        5,
+    ),
+    (
+        "stage = [{square = 3, units_per_pixel = 5, layers = 1}, {units_per_pixel = 2, layers = 2}]\n[likelihood]\nkind = 'dc'\nspace = 'log'\ncomponents = 4\nunit = 2.0\nlower = 0.4\nupper = 30.0\n[input]\nunit = 30.0\nleft = 6\n[condition]\nnames = ['a', 'all']\ntotal = 'all'",
+        5,
+        6,
+    ),
+    // The same beside pixels themselves, with all functions that there are and numbers that fill two tiles.
+    (
+        "stage = [{units_per_pixel = 3, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 7\n[input]\ntransform = 'sqrt'\nleft = 8\n[condition]\nnames = ['all']\ntotal = 'all'",
+        4,
+        6,
+    ),
 ];
 
 /// Models that the CPU alone draws so far, of which [`model`] makes numbers from `MODELS.len()` on: logistics of the logarithm, and

@@ -10,6 +10,8 @@ use sarm::families::sarm::likelihood::levels;
 use sarm::families::sarm::{Sarm, StageTensor, TensorSpec, Values};
 use sarm::random::{Purpose, unit, words};
 
+use crate::support::rounded::Left;
+
 /// What it does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Defect {
@@ -36,8 +38,6 @@ pub enum Defect {
     Words,
     /// The upper half of the image number is lost.
     Number,
-    /// Pixels are not shown what is left.
-    Left,
 }
 
 fn narrow(x: f32) -> f32 {
@@ -140,7 +140,7 @@ pub fn draw(
         let channels = model.config.input.channels();
         let mut shown = vec![];
         let mut place = 0;
-        let mut budget = model.values().first(conditions.budget(number));
+        let mut budget = conditions.budget(number);
         for (s, (stage, order)) in stages.iter().zip(&model.order).enumerate() {
             for (at, pixel) in order.iter().enumerate() {
                 let row = conditions.row(number + u64::from(defect == Defect::Condition(s)));
@@ -176,29 +176,21 @@ pub fn draw(
                 };
                 let words = words(seed, Purpose::Draw, counted, counter);
                 place += 1;
-                let count = model.stages[s].values;
-                let functions = match (model.left(), budget) {
-                    (Some(left), Some(budget)) if defect != Defect::Left => {
-                        let functions = left.functions(left.place::<f32>(budget.remaining));
-                        functions[..left.terms].to_vec()
+                let beside = |number: usize, mut sum: f32| {
+                    let left = Left::new(model, s, at, budget);
+                    for (w, f) in left.row(number).iter().zip(&left.functions) {
+                        sum += w * *f as f32;
                     }
-                    _ => Vec::new(),
+                    sum
                 };
-                let with_left = |number: usize, value: f32| {
-                    let row = at * (1 + count) + number;
-                    let terms = functions.iter().enumerate();
-                    terms.fold(value, |sum, (k, f)| {
-                        let left = model.parameter(s, StageTensor::LeftWeight);
-                        sum + left[row * functions.len() + k] * f
-                    })
-                };
-                let zero = 1.0 / (1.0 + (-with_left(0, stage.gates.apply(&x)[at])).exp());
+                let gate = beside(0, stage.gates.apply(&x)[at]);
+                let zero = 1.0 / (1.0 + (-gate).exp());
                 let mut value = 0.0;
                 if unit(words[0]) >= zero && !is_spent(budget) {
-                    let mut numbers = stage.values.apply(&x)[at * count..][..count].to_vec();
-                    for (v, value) in numbers.iter_mut().enumerate() {
-                        *value = with_left(1 + v, *value);
-                    }
+                    let count = model.stages[s].values;
+                    let values = stage.values.apply(&x);
+                    let values = values[at * count..][..count].iter().enumerate();
+                    let numbers: Vec<f32> = values.map(|(i, v)| beside(1 + i, *v)).collect();
                     let (mut pick, mut quantile) = (unit(words[1]), unit(words[2]));
                     if defect == Defect::Words {
                         std::mem::swap(&mut pick, &mut quantile);

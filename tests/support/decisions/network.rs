@@ -5,7 +5,7 @@ use sarm::conditions::Budget;
 use sarm::families::sarm::{Sarm, StageTensor};
 
 use super::MARGIN;
-use crate::support::rounded::{Network, gelu, shown, tensors, to_bf16};
+use crate::support::rounded::{Left, Network, gelu, shown, tensors, to_bf16};
 
 /// Half of f32's last place.
 const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
@@ -158,5 +158,39 @@ pub fn numbers(model: &Sarm, stage: usize, image: &[f32], condition: &[f32]) -> 
             StageTensor::ValueBias,
             &x,
         ),
+    }
+}
+
+impl Numbers {
+    /// Gate and values of pixel `place`, shown what is left before it. `stage` of `model` gave these numbers.
+    pub fn of_pixel(
+        &self,
+        model: &Sarm,
+        stage: usize,
+        place: usize,
+        budget: Option<Budget>,
+    ) -> (Uncertain, Vec<Uncertain>) {
+        let count = model.stages[stage].values;
+        let values = &self.values[place * count..][..count];
+        let left = Left::new(model, stage, place, budget);
+        let mut numbers: Vec<Uncertain> = [&[self.gates[place]], values].concat();
+        for (i, number) in numbers.iter_mut().enumerate() {
+            let (mut highest, mut spread) = (number.value.abs(), 0.0);
+            for (order, (w, f)) in left.row(i).iter().zip(&left.functions).enumerate() {
+                let term = f64::from(*w) * f;
+                number.value += term;
+                highest = highest.max(number.value.abs());
+                // The logarithm is off by some places; a polynomial of this order moves by its square as much, and more
+                // beyond the end.
+                let steep = (order * order) as f64 * f.abs().max(1.0);
+                spread += f64::from(w.abs()) * 4.0 * ROUNDING * (1.0 + steep);
+            }
+            let rounding = ROUNDING * ((left.functions.len() + 1) as f64).sqrt() * highest;
+            if !left.functions.is_empty() {
+                number.spread = number.spread.hypot(spread).hypot(rounding);
+            }
+        }
+        let values = numbers.split_off(1);
+        (numbers[0], values)
     }
 }

@@ -34,7 +34,8 @@ pub struct Batch {
     pub(super) trained: bool,
     pub(super) shown: Memory<bf16>,
     pub(super) target: Memory<u32>,
-    /// What was left before each positive pixel, as resident; of models that know totals.
+    /// What was left before each positive pixel, as resident, or before every pixel where they are shown it; of models that
+    /// know totals.
     pub(super) limit: Option<Memory<f32>>,
     pub(super) stages: Vec<StageBuffers>,
     /// Costs `[parts, images]`, nats.

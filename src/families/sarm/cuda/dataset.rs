@@ -39,6 +39,8 @@ struct Totals {
     limit: Memory<f32>,
     /// Place of each image from which on nothing is left.
     certain: Memory<u32>,
+    /// GeV left at first, of models that show pixels what is left.
+    first: Option<Memory<f32>>,
 }
 
 impl ResidentImages {
@@ -53,7 +55,7 @@ impl ResidentImages {
             nonzeros,
             conditions,
             channels,
-            model.total().is_some(),
+            [model.total().is_some(), model.left().is_some()],
         )
     }
 
@@ -62,11 +64,12 @@ impl ResidentImages {
         nonzeros: usize,
         conditions: usize,
         channels: usize,
-        limited: bool,
+        [limited, shown]: [bool; 2],
     ) -> u64 {
         let more = if limited { 4 } else { 0 };
+        let first = if shown { 4 } else { 0 };
         let of_pixel = 2 + 2 * channels + 4 + more;
-        (8 * (images + 1) + of_pixel * nonzeros + (2 * conditions + more) * images) as u64
+        (8 * (images + 1) + of_pixel * nonzeros + (2 * conditions + more + first) * images) as u64
     }
 
     /// Copy the images `rows` of `data`, which are `model`'s, to the device.
@@ -97,7 +100,7 @@ impl ResidentImages {
         start.push(0u64);
         let (mut place, mut shown, mut target) = (Vec::new(), Vec::new(), Vec::new());
         let mut conditions = Vec::new();
-        let (mut limit, mut certain) = (Vec::new(), Vec::new());
+        let (mut limit, mut certain, mut at_first) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows.clone() {
             let (pixels, numbers) = data.images.image(row);
             for (pixel, x) in pixels.iter().zip(numbers) {
@@ -118,7 +121,8 @@ impl ResidentImages {
             }
             start.push(place.len() as u64);
             let mut budget = data.conditions.budget(row as u64);
-            if budget.is_some() {
+            if let Some(before) = budget {
+                at_first.push(before.remaining);
                 let of_image = &place[place.len() - pixels.len()..];
                 let mut drawn: Vec<usize> = (0..pixels.len()).collect();
                 drawn.sort_unstable_by_key(|i| of_image[*i]);
@@ -152,6 +156,10 @@ impl ResidentImages {
                 Some(_) => Some(Totals {
                     limit: Memory::from(device, &limit)?,
                     certain: Memory::from(device, &certain)?,
+                    first: match model.left() {
+                        Some(_) => Some(Memory::from(device, &at_first)?),
+                        None => None,
+                    },
                 }),
                 None => None,
             },
@@ -167,7 +175,10 @@ impl ResidentImages {
             nonzeros,
             self.condition_count,
             self.channels,
-            self.totals.is_some(),
+            [
+                self.totals.is_some(),
+                self.totals.as_ref().is_some_and(|t| t.first.is_some()),
+            ],
         )
     }
 
@@ -196,6 +207,9 @@ impl ResidentImages {
             target: self.target.address(),
             limit: (self.totals.as_ref()).map_or(Address::NULL, |t| t.limit.address()),
             certain: (self.totals.as_ref()).map_or(Address::NULL, |t| t.certain.address()),
+            total: (self.totals.as_ref())
+                .and_then(|t| t.first.as_ref())
+                .map_or(Address::NULL, Memory::address),
             conditions: match self.condition_count {
                 0 => Address::NULL,
                 _ => self.conditions.address(),

@@ -14,7 +14,7 @@ use crate::device::cuda::ops::compact::Compact;
 use crate::device::cuda::room::{check_limit, check_room};
 use crate::families::sarm::check::Told;
 use crate::families::sarm::config::Channel;
-use crate::families::sarm::{Sarm, Values};
+use crate::families::sarm::{Left, Sarm, Values};
 use crate::family::EngineError;
 use crate::family::SamplingPlan;
 
@@ -29,6 +29,15 @@ struct StageMemory {
     row_bias: Memory<f32>,
     value_bias: Memory<f32>,
     map: Option<Memory<f32>>,
+    left: Option<Memory<f32>>,
+}
+
+/// A copy of `numbers` on the device, where there are any.
+fn some(device: &Arc<dyn Device>, numbers: &[f32]) -> Result<Option<Memory<f32>>, EngineError> {
+    match numbers.is_empty() {
+        true => Ok(None),
+        false => Ok(Some(Memory::from(device, numbers)?)),
+    }
 }
 
 impl StageMemory {
@@ -40,10 +49,8 @@ impl StageMemory {
             pushes: Memory::from(device, &packed.pushes)?,
             row_bias: Memory::from(device, &packed.row_bias)?,
             value_bias: Memory::from(device, &packed.value_bias)?,
-            map: match packed.map.is_empty() {
-                true => None,
-                false => Some(Memory::from(device, &packed.map)?),
-            },
+            map: some(device, &packed.map)?,
+            left: some(device, &packed.left)?,
         })
     }
 
@@ -56,6 +63,7 @@ impl StageMemory {
             row_bias: self.row_bias.address(),
             value_bias: self.value_bias.address(),
             map: self.map.as_ref().map_or(Address::NULL, Memory::address),
+            left: self.left.as_ref().map_or(Address::NULL, Memory::address),
         }
     }
 }
@@ -136,6 +144,7 @@ pub struct Drawing {
     plan: SamplePlan,
     grid: Option<Memory<f32>>,
     values: Values,
+    left: Option<Left>,
     channels: Vec<Channel>,
     order: Memory<u16>,
     told: Told,
@@ -228,6 +237,7 @@ impl Drawing {
             plan: sample_plan,
             grid,
             values,
+            left: model.left(),
             channels: model.config.input.channels(),
             order: Memory::from(device, &model.order.concat())?,
             told,
@@ -338,6 +348,7 @@ impl Drawing {
                     ValueKind::Levels(grid.as_ref().map_or(Address::NULL, Memory::address))
                 }
             },
+            left: self.left,
             channels: &self.channels,
             order: self.order.address(),
             conditions: shown.conditions.address(),

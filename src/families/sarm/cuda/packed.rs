@@ -32,6 +32,8 @@ pub struct PackedStage {
     pub value_bias: Vec<f32>,
     /// D+D: `[latents + 1, groups, 32, 4]`, the bias first; lane l has the levels from 4 groups l on.
     pub map: Vec<f32>,
+    /// `[pixels, 1 + values, functions]`: weights of what is left; empty where pixels are not shown it.
+    pub left: Vec<f32>,
 }
 
 /// Two bfloat16 in a word, as a lane holds them.
@@ -121,6 +123,10 @@ impl PackedStage {
             row_bias: Vec::new(),
             value_bias: Vec::new(),
             map: packed_map(model, stage),
+            left: match model.left() {
+                Some(_) => model.parameter(stage, StageTensor::LeftWeight).to_vec(),
+                None => Vec::new(),
+            },
         };
         for block in 0..blocks.count() {
             for (m, maker) in makers.iter().enumerate() {
@@ -196,7 +202,8 @@ impl PackedStage {
             0 => 0,
             groups => ((shape.values + 1) * groups * LEVEL_GROUP) as u64,
         };
-        512 * (rows + values) + 4 * (pushes + biases + map)
+        let left = (shape.pixels * (1 + shape.values) * shape.left) as u64;
+        512 * (rows + values) + 4 * (pushes + biases + map + left)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where a model's parameters lie on the device, and how a checkpoint's tensors get there and back.
 //!
 //! All of them are one arena of float32 masters with two more of the same layout for Adam's moments.
-//! Weight matrices come first and have a bfloat16 shadow, which is what the tensor cores read; biases
-//! and D+D's shared map follow. A pixel's gate and values are neighbouring rows of one output matrix,
+//! Weight matrices come first and have a bfloat16 shadow, which is what the tensor cores read; biases,
+//! D+D's shared map and the weights of what is left follow. A pixel's gate and values are neighbouring rows of one output matrix,
 //! so that one product makes them and one kernel reads them.
 
 use std::sync::Arc;
@@ -60,6 +60,8 @@ pub struct StageLayout {
     pub map: usize,
     /// D+D: first element of the map's bias.
     pub map_bias: usize,
+    /// First element of the weights of what is left `[pixels, 1 + values, functions]`, where pixels are shown it.
+    pub left: usize,
 }
 
 impl StageLayout {
@@ -122,6 +124,7 @@ impl Layout {
                     ),
                     map: 0,
                     map_bias: 0,
+                    left: 0,
                 }
             })
             .collect();
@@ -146,6 +149,8 @@ impl Layout {
             }
             stage.map = take(stage.shape.levels * stage.shape.values);
             stage.map_bias = take(stage.shape.levels);
+            let shape = &stage.shape;
+            stage.left = take(shape.pixels * (1 + shape.values) * shape.left);
         }
         Self {
             stages,
@@ -194,6 +199,9 @@ impl Layout {
             if stage.shape.levels > 0 {
                 whole(StageTensor::LevelsWeight, stage.map);
                 whole(StageTensor::LevelsBias, stage.map_bias);
+            }
+            if stage.shape.left > 0 {
+                whole(StageTensor::LeftWeight, stage.left);
             }
             let gate = model.index(s, StageTensor::GateBias);
             let value = model.index(s, StageTensor::ValueBias);

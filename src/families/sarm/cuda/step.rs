@@ -7,6 +7,7 @@ use super::dataset::ResidentImages;
 use super::ops::cells;
 use super::ops::cells::StageOutput;
 use super::ops::gather::Gather;
+use super::ops::left::{LeftChange, LeftUpdate};
 use super::ops::levels::{LevelsLikelihood, LevelsStage, LevelsUpdate, MapUpdate, Moments};
 use super::ops::linear::{
     AdamArenas, ForwardProblem, ForwardResult, InputProblem, Layer, Matrix as Operand, Scratch,
@@ -206,18 +207,20 @@ impl Batch {
         })
     }
 
-    fn likelihood(&self, around: &Around, images: usize) -> Vec<Launch> {
-        let layout = &around.parameters.layout;
-        let batch = cells::Batch {
+    /// What the likelihood is taken of.
+    fn cells(&self, around: &Around, images: usize) -> cells::Batch {
+        cells::Batch {
             target: self.target.address(),
             nll: self.nll.address(),
             places: around.model.pixels(),
             images,
-        };
-        let outputs: Vec<StageOutput> = layout
-            .stages
-            .iter()
-            .zip(&self.stages)
+        }
+    }
+
+    /// What the networks gave, stage by stage.
+    fn outputs(&self, around: &Around) -> Vec<StageOutput> {
+        let stages = around.parameters.layout.stages.iter().zip(&self.stages);
+        stages
             .map(|(stage, buffers)| StageOutput {
                 output: buffers.output.address(),
                 delta: address_of(&buffers.output_delta),
@@ -225,7 +228,13 @@ impl Batch {
                 first_place: stage.shape.earlier,
                 pixels: stage.shape.pixels,
             })
-            .collect();
+            .collect()
+    }
+
+    fn likelihood(&self, around: &Around, images: usize) -> Vec<Launch> {
+        let layout = &around.parameters.layout;
+        let batch = self.cells(around, images);
+        let outputs = self.outputs(around);
         match &self.likelihood {
             Likelihood::Levels { plan, widths } => {
                 let stages: Vec<LevelsStage> = layout
@@ -249,13 +258,19 @@ impl Batch {
                 }
                 .launches()
             }
-            Likelihood::Mixture(mixture) => MixtureLikelihood {
-                mixture: *mixture,
-                limit: address_of(&self.limit),
-                batch,
-                stages: &outputs,
+            Likelihood::Mixture(mixture) => {
+                let weights: Vec<Address> = (layout.stages.iter())
+                    .map(|stage| around.parameters.value(stage.left))
+                    .collect();
+                MixtureLikelihood {
+                    mixture: *mixture,
+                    limit: address_of(&self.limit),
+                    left: around.model.left().map(|left| (left, &weights[..])),
+                    batch,
+                    stages: &outputs,
+                }
+                .launches()
             }
-            .launches(),
         }
     }
 
@@ -356,19 +371,14 @@ impl Batch {
                 .iter()
                 .zip(&self.stages)
                 .map(|(stage, buffers)| {
-                    let all = |element: usize| Moments {
-                        value: parameters.value(element),
-                        first: parameters.moments(element)[0],
-                        second: parameters.moments(element)[1],
-                    };
                     let update = match goal {
                         Goal::Step => MapUpdate::Adam {
-                            map: all(stage.map),
-                            bias: all(stage.map_bias),
+                            map: moments(parameters, stage.map),
+                            bias: moments(parameters, stage.map_bias),
                         },
                         Goal::Gradient(arena) => MapUpdate::Store {
-                            map: Address(arena.0 + 4 * stage.map as u64),
-                            bias: Address(arena.0 + 4 * stage.map_bias as u64),
+                            map: element(arena, stage.map),
+                            bias: element(arena, stage.map_bias),
                         },
                     };
                     (address_of(&buffers.sums), update)
@@ -385,8 +395,48 @@ impl Batch {
                 .launches(),
             );
         }
+        if let Some(left) = around.model.left() {
+            let outputs = self.outputs(around).into_iter();
+            let stages: Vec<(StageOutput, LeftChange)> = outputs
+                .zip(&parameters.layout.stages)
+                .map(|(output, stage)| {
+                    let change = match goal {
+                        Goal::Step => LeftChange::Adam(moments(parameters, stage.left)),
+                        Goal::Gradient(arena) => LeftChange::Store(element(arena, stage.left)),
+                    };
+                    (output, change)
+                })
+                .collect();
+            launches.extend(
+                LeftUpdate {
+                    left,
+                    batch: self.cells(around, images),
+                    limit: address_of(&self.limit),
+                    numbers: 1 + around.model.config.likelihood.values(),
+                    stages: &stages,
+                    rates: chunk.rates.address(),
+                    cursor: chunk.cursor.address(),
+                }
+                .launches(),
+            );
+        }
         Ok(launches)
     }
+}
+
+/// Master number `element` with its moments.
+fn moments(parameters: &Parameters, element: usize) -> Moments {
+    let [first, second] = parameters.moments(element);
+    Moments {
+        value: parameters.value(element),
+        first,
+        second,
+    }
+}
+
+/// f32 number `element` of an arena.
+fn element(arena: Address, element: usize) -> Address {
+    Address(arena.0 + 4 * element as u64)
 }
 
 fn address_of<T: bytemuck::Pod>(memory: &Option<Memory<T>>) -> Address {

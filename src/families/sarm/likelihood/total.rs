@@ -45,10 +45,10 @@ impl Mixture {
                 let least = f64::from(2.0 * SMALLEST) * self.support.unit;
                 (remaining.max(least), Rest::Offered(budget))
             }
-            Space::Log { lower } if budget.remaining < 2.0 * lower as f32 => {
+            Space::Log { lower, .. } if budget.remaining < 2.0 * lower as f32 => {
                 (lower, Rest::Certain(budget))
             }
-            Space::Log { lower } => {
+            Space::Log { lower, .. } => {
                 // A place less than what is left above the lower end, so that rounding takes nothing from it.
                 let most = (budget.remaining - lower as f32).next_down();
                 let rest = if beyond {
@@ -69,14 +69,13 @@ impl Mixture {
         }
     }
 
-    /// What `kernels/sarm/mixture.cu` is told of a pixel of `x` GeV of an image with this much to come, GeV: 0 where it takes all
-    /// that is left, infinite where what is left does not matter, and else what is left.
+    /// What `kernels/sarm/mixture.cu` is told of a pixel of `x` GeV of an image with this much to come: what is left before it in
+    /// GeV, infinite without a total, and negative where the pixel takes all of it though it need not.
     pub fn limit(&self, budget: Option<Budget>, x: f32) -> f32 {
+        let remaining = budget.map_or(f32::INFINITY, |budget| budget.remaining);
         match self.within(budget).rest {
-            Rest::Free => f32::INFINITY,
-            Rest::Certain(_) => 0.0,
-            Rest::Offered(budget) if budget.after(x).is_spent() => 0.0,
-            Rest::Offered(budget) => budget.remaining,
+            Rest::Offered(budget) if budget.after(x).is_spent() => -remaining,
+            _ => remaining,
         }
     }
 }

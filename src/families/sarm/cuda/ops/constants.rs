@@ -6,6 +6,7 @@ use super::linear::{PROBLEMS, Tile};
 use super::sample::{MOST_LAYERS, WORKERS, input_kind};
 use super::{MOST_STAGES, cells, gather};
 use crate::device::cuda::device::{Address, Launch};
+use crate::families::sarm::Left;
 use crate::families::sarm::config::{MOST_CHANNELS, Transform};
 use crate::families::sarm::likelihood::{LEAST, mixture};
 
@@ -30,12 +31,17 @@ pub fn constants() -> Vec<(&'static str, f64)> {
         ("lowest ln s", mixture::LOG_SCALE.0),
         ("highest ln s", mixture::LOG_SCALE.1),
         ("SMALLEST", mixture::SMALLEST.into()),
+        ("NARROWEST", (mixture::NARROWEST as f32).into()),
         ("TAIL", mixture::TAIL.into()),
         ("LEAST", LEAST.into()),
         ("raw input", input_kind(Transform::Raw).into()),
         ("log1p input", input_kind(Transform::Log1p).into()),
         ("sqrt input", input_kind(Transform::Sqrt).into()),
         ("PROBLEMS", PROBLEMS as f64),
+        ("functions of what is left", Left::MOST as f64),
+        ("slope of its logarithm", (Left::SLOPE as f32).into()),
+        ("its lowest logarithm", Left::RANGE.0),
+        ("its highest logarithm", Left::RANGE.1),
     ];
     for tile in Tile::ALL {
         list.extend([

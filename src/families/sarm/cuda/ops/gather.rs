@@ -15,10 +15,14 @@ pub struct Resident {
     pub shown: Address,
     /// 32 bits a positive pixel, not 0: GeV as f32 (D+C), level + 1 as u32 (D+D).
     pub target: Address,
-    /// f32 a positive pixel: [`Mixture::limit`](crate::families::sarm::likelihood::Mixture::limit). NULL where no total is known.
+    /// f32 a positive pixel: [`Mixture::limit`](crate::families::sarm::likelihood::Mixture::limit), of which the size is what is
+    /// left before it. NULL where no total is known.
     pub limit: Address,
     /// u32 `[images]`, with `limit`: the place from which on nothing is left. A positive pixel there counts as none.
     pub certain: Address,
+    /// f32 `[images]`, with `limit`: GeV left before the first pixel. NULL where nobody asks what is left before a zero; else
+    /// targets are GeV.
+    pub total: Address,
     /// bf16 `[images, conditions]`; NULL without conditions.
     pub conditions: Address,
     /// Conditions of an image.
@@ -46,7 +50,8 @@ pub struct Gather {
     pub pitch: usize,
     /// Out: 32 bits `[batch, places]`, 0 for a pixel that is zero, all ones from `certain` on.
     pub target: Address,
-    /// Out, where totals are known: f32 `[batch, places]`, the limit of each positive pixel; others are not written.
+    /// Out, where totals are known: f32 `[batch, places]`, the limit of each positive pixel. Others are not written or, with
+    /// `total`, are GeV left before the pixel.
     pub limit: Address,
 }
 
@@ -60,6 +65,7 @@ struct Params {
     target: Address,
     limit: Address,
     certain: Address,
+    total: Address,
     conditions: Address,
     rows: Address,
     cursor: Address,
@@ -93,6 +99,7 @@ impl Gather {
         assert!(self.shown.0.is_multiple_of(16) && self.target.0.is_multiple_of(4));
         assert!((data.limit == Address::NULL) == (self.limit == Address::NULL));
         assert!((data.limit == Address::NULL) == (data.certain == Address::NULL));
+        assert!(data.total == Address::NULL || data.limit != Address::NULL);
         assert!(data.limit.0.is_multiple_of(4) && self.limit.0.is_multiple_of(4));
         assert!(data.condition_count == 0 || data.conditions != Address::NULL);
         let parameter = Params {
@@ -102,6 +109,7 @@ impl Gather {
             target: data.target,
             limit: data.limit,
             certain: data.certain,
+            total: data.total,
             conditions: data.conditions,
             rows: self.rows,
             cursor: self.cursor,
@@ -127,6 +135,6 @@ mod tests {
 
     #[test]
     fn parameter_is_as_large_as_the_kernel_says() {
-        assert_eq!(size_of::<Params>(), 120);
+        assert_eq!(size_of::<Params>(), 128);
     }
 }

@@ -4,6 +4,7 @@
 pub mod cells;
 pub mod constants;
 pub mod gather;
+pub mod left;
 pub mod levels;
 pub mod linear;
 pub mod mask;

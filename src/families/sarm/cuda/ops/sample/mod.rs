@@ -9,7 +9,8 @@ use bytemuck::{Pod, Zeroable};
 use super::MOST_STAGES;
 use crate::device::cuda::device::{Address, Launch};
 use crate::families::sarm::config::{Channel, MOST_CHANNELS, Transform};
-use crate::families::sarm::likelihood::Mixture;
+use crate::families::sarm::Left;
+use crate::families::sarm::likelihood::{Mixture, Space, Support};
 use plan::Layout;
 pub(super) use plan::WORKERS;
 
@@ -30,6 +31,8 @@ pub struct StageWeights {
     pub value_bias: Address,
     /// D+D: f32 `[latents + 1, groups, 32, 4]`, the bias first. NULL: D+C.
     pub map: Address,
+    /// f32 `[pixels, 1 + values, functions]`: weights of what is left of a total. NULL: pixels are not shown it.
+    pub left: Address,
 }
 
 /// How values are drawn.
@@ -48,6 +51,8 @@ pub struct Sample<'a> {
     pub stages: &'a [StageWeights],
     /// How they are drawn.
     pub values: ValueKind,
+    /// Functions of what is left of a total, where pixels are shown it.
+    pub left: Option<Left>,
     /// What the network is shown of a pixel.
     pub channels: &'a [Channel],
     /// u16 `[places]`: row-major pixel of each place.
@@ -86,6 +91,7 @@ struct Stage {
     row_bias: Address,
     value_bias: Address,
     map: Address,
+    left: Address,
     pixels: u32,
     units: u32,
     layers: u32,
@@ -125,12 +131,46 @@ struct Params {
     unit: f32,
     upper: f32,
     largest: f32,
+    origin: f32,
+    logarithmic: u32,
+    left_terms: u32,
+    inverse_mean: f32,
     padding: u32,
     input_kind: [u32; MOST_CHANNELS],
     inverse_input_unit: [f32; MOST_CHANNELS],
     input_scale: [f32; MOST_CHANNELS],
     layout: Layout,
     stages: [Stage; MOST_STAGES],
+}
+
+/// What a mixture's values can be, as `MixtureRange` of `kernels/sarm/draw.cuh` takes it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Range {
+    /// GeV where y is 1; in logarithmic space the smallest pixel, where it is 0.
+    unit: f32,
+    upper: f32,
+    largest: f32,
+    origin: f32,
+    logarithmic: u32,
+}
+
+impl Range {
+    fn of(support: &Support) -> Self {
+        let (unit, upper) = match support.space {
+            Space::Linear => {
+                let unit = support.unit as f32;
+                (unit, support.upper as f32 / unit)
+            }
+            Space::Log { lower } => (lower as f32, support.end()),
+        };
+        Self {
+            unit,
+            upper,
+            largest: support.largest(),
+            origin: support.origin() as f32,
+            logarithmic: matches!(support.space, Space::Log { .. }).into(),
+        }
+    }
 }
 
 /// A transform as `kernels/sarm/draw.cuh` counts them.
@@ -160,21 +200,15 @@ impl Sample<'_> {
         assert!(self.totals.0.is_multiple_of(8));
         assert!((1..=MOST_CHANNELS).contains(&self.channels.len()));
         assert!(self.slot_pixel.0.is_multiple_of(2) && self.slot_value.0.is_multiple_of(4));
-        let (components, unit, upper, largest, grid) = match self.values {
+        let (components, range, grid) = match self.values {
             ValueKind::Mixture(m) => {
                 assert!(m.components >= 1 && numbers == 3 * m.components);
-                let upper = m.support.upper as f32 / m.support.unit as f32;
-                let unit = m.support.unit as f32;
-                (
-                    m.components,
-                    unit,
-                    upper,
-                    m.support.largest(),
-                    Address::NULL,
-                )
+                (m.components, Range::of(&m.support), Address::NULL)
             }
-            ValueKind::Levels(grid) => (0, 1.0, 0.0, 0.0, grid),
+            ValueKind::Levels(grid) => (0, Range::default(), grid),
         };
+        let shown = self.stages.iter().all(|s| (s.left != Address::NULL) == self.left.is_some());
+        assert!(shown && (self.left.is_none() || self.totals != Address::NULL));
         let mut parameter = Params {
             order: self.order,
             conditions: self.conditions,
@@ -196,9 +230,13 @@ impl Sample<'_> {
             value_tiles: plan.value_tiles as u32,
             components: components as u32,
             level_groups: plan.level_groups as u32,
-            unit,
-            upper,
-            largest,
+            unit: range.unit,
+            upper: range.upper,
+            largest: range.largest,
+            origin: range.origin,
+            logarithmic: range.logarithmic,
+            left_terms: self.left.map_or(0, |left| left.terms as u32),
+            inverse_mean: self.left.map_or(0.0, |left| left.inverse_mean()),
             padding: 0,
             input_kind: [0; MOST_CHANNELS],
             inverse_input_unit: [0.0; MOST_CHANNELS],
@@ -223,6 +261,7 @@ impl Sample<'_> {
                 row_bias: stage.row_bias,
                 value_bias: stage.value_bias,
                 map: stage.map,
+                left: stage.left,
                 pixels: shape.pixels as u32,
                 units: shape.units_per_pixel as u32,
                 layers: blocks.layers() as u32,
@@ -252,7 +291,7 @@ mod tests {
 
     #[test]
     fn parameters_are_as_large_as_the_kernel_says() {
-        assert_eq!(size_of::<Stage>(), 88);
-        assert_eq!(size_of::<Params>(), 224 + 88 * MOST_STAGES);
+        assert_eq!(size_of::<Stage>(), 96);
+        assert_eq!(size_of::<Params>(), 240 + 96 * MOST_STAGES);
     }
 }
