@@ -213,7 +213,7 @@ fn a_mixtures_entropy_is_its_integral() {
     let inside = [0.3, -0.8, -4.0, 2.0, 0.4, -1.2];
     let outside = [0.3, -0.8, -40.0, 30.0, 0.4, -1.2];
     let linear = [f64::INFINITY, 9.0].map(|upper| (inside, upper, Space::Linear));
-    let log = Space::Log { lower: 0.05 };
+    let log = Space::log(1.5, 0.05);
     let logarithmic = [inside, outside].map(|values| (values, 60.0, log));
     for (values, upper, space) in linear.into_iter().chain(logarithmic) {
         let numbers = values.map(|value| Uncertain { value, spread: 0.0 });
@@ -234,7 +234,7 @@ fn a_mixtures_entropy_is_its_integral() {
                 let x = mixture.support.pixel(y);
                 let slope = match space {
                     Space::Linear => 1.5,
-                    Space::Log { .. } => x,
+                    Space::Log { .. } => 1.5 * -(-x / 1.5).exp_m1(),
                 };
                 let nll = mixture.nll(x, &values);
                 nll * (-nll).exp() * slope * step
