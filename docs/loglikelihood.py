@@ -77,7 +77,7 @@ gelu = lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**
 
 
 def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, space="linear", lower=0, **_):
-    """ln f of a mixture of logistics truncated to (0, upper), or (lower, upper) of ln x. x: (m,) GeV, value: (m, 3K).
+    """ln f of a mixture of logistics truncated to (0, upper), or to (lower, upper) in ln(e^(x / unit) - 1). x: (m,) GeV, value: (m, 3K).
 
     left: (m,) GeV that were left of the image's total, infinite without a total; takes_all: x is all of it, which counts if
     it is within the range: the same rules as `Mixture::within` of src/families/sarm/likelihood/total.rs."""
@@ -85,9 +85,11 @@ def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, space="linear"
     scale = np.exp(np.clip(log_scale, -9, 9))
     shared = np.isfinite(left) & (left <= upper)  # the first component is all that is left
     if space == "log":  # a pixel leaves nothing or no less than the smallest one
-        certain, mean, slope = left < 2 * lower, mean + np.log(unit / lower), x
+        bend = lambda x: np.log(-np.expm1(-x / unit))
+        certain, floor, slope = left < 2 * lower, lower / unit + bend(lower), unit * np.exp(bend(x))
         most = np.maximum(np.minimum(upper, left - lower), lower)
-        y, end = np.log(x / lower), np.maximum(np.log(most / lower), 1e-4)
+        y, mean = x / unit + bend(x) - floor, mean - floor
+        end = np.maximum(most / unit + bend(most) - floor, 1e-4)
     else:
         certain, slope = np.zeros(len(x), bool), unit
         y, end = x / unit, np.minimum(upper, np.maximum(left, 1e-30)) / unit

@@ -82,7 +82,7 @@ fn what_is_certain_costs_nothing_on_either_engine() {
         let Values::Mixture(mixture) = model.values() else {
             continue;
         };
-        let (Space::Log { lower }, Some(total)) = (mixture.support.space, model.total()) else {
+        let (Space::Log { lower, .. }, Some(total)) = (mixture.support.space, model.total()) else {
             continue;
         };
         let plan = plan_of(&model);

@@ -17,36 +17,12 @@ pub struct Uncertain {
     pub spread: f64,
 }
 
-/// The numbers of a stage, before what is left is added to them.
+/// The numbers of a stage.
 pub struct Numbers {
     /// One a pixel.
     pub gates: Vec<Uncertain>,
     /// All of a pixel's together.
     pub values: Vec<Uncertain>,
-}
-
-impl Numbers {
-    /// Gate and values of the pixel at `place` of `network`'s stage, of an image with as much left.
-    pub fn of_pixel(
-        &self,
-        network: &Network,
-        place: usize,
-        budget: Option<Budget>,
-    ) -> (Uncertain, Vec<Uncertain>) {
-        let count = network.model.stages[network.stage].values;
-        let (gate, values) = (self.gates[place], &self.values[place * count..][..count]);
-        let functions = network.functions(budget);
-        if functions.is_empty() {
-            return (gate, values.to_vec());
-        }
-        let row = |number| network.row(StageTensor::LeftWeight, place * (1 + count) + number);
-        let shown = |number, v| shown_what_is_left(v, row(number), &functions);
-        let values = values.iter().enumerate();
-        (
-            shown(0, gate),
-            values.map(|(v, value)| shown(1 + v, *value)).collect(),
-        )
-    }
 }
 
 /// Stored as bf16. Most numbers lie so far from where the rounding tips that nothing is left of their spread.
@@ -112,23 +88,6 @@ fn activation(z: Uncertain) -> Uncertain {
         value,
         spread: spread.hypot(evaluation),
     })
-}
-
-/// A number that a sampler adds what is left to, in f32: as many fused steps as there are functions, whose own rounding counts.
-fn shown_what_is_left(number: Uncertain, weights: &[f32], functions: &[f64]) -> Uncertain {
-    let mut value = number.value;
-    let mut off = 0.0;
-    for (weight, f) in weights.iter().zip(functions) {
-        let term = f64::from(*weight) * f;
-        value += term;
-        // Each addition rounds. The functions come from a logarithm and up to seven steps of a recurrence, each of which
-        // doubles what was off at the most; all are of size 1.
-        off += ROUNDING * value.abs() + 64.0 * ROUNDING * f64::from(weight.abs());
-    }
-    Uncertain {
-        value,
-        spread: number.spread.hypot(off),
-    }
 }
 
 /// What `stage` of `model`, whose weights bf16 holds exactly, gives for the pixels of `image` (row-major, GeV).

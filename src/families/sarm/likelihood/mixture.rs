@@ -98,7 +98,7 @@ impl Support {
     pub fn lower(&self) -> f64 {
         match self.space {
             Space::Linear => 0.0,
-            Space::Log { lower } => lower,
+            Space::Log { lower, .. } => lower,
         }
     }
 
@@ -547,7 +547,7 @@ mod tests {
         assert_eq!(m.support.upper, f64::INFINITY);
         let mut narrow: Vec<f32> = v.iter().map(|x| *x as f32).collect();
         for (lower, mean) in [(2e-3, 300.0), (5.0, 88.0), (5.0, 1e6), (1e-15, -1e6)] {
-            m.support.space = Space::Log { lower };
+            m.support.space = Space::log(m.support.unit, lower);
             narrow[3..6].fill(mean);
             for place in [1e-6, 0.5, 1.0 - 1e-6] {
                 let x = m.draw(&narrow, 0.4, place);
