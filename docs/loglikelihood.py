@@ -131,12 +131,13 @@ def log_likelihood(config, parameters, images, conditions):
     channels = [config["input"], *config["input"].get("also", [])]
     inputs = np.stack([c.get("scale", 1.0) * transforms[c["transform"]](inputs / c["unit"]) for c in channels], axis=2)
 
-    # What is left of the total before each pixel, and the amount that counts as nothing in single precision.
-    condition, drawn = config["condition"], np.zeros(len(images))
-    sums, left, nothing = images.sum(axis=1), np.full(len(images), np.inf), -np.inf
+    # What is left of the total, and the amount that counts as nothing, in single precision as for whoever draws images.
+    condition, left, nothing = config["condition"], np.full(len(images), np.inf), -np.inf
     if "total" in condition:
-        i, left = condition["names"].index(condition["total"]), sums
-        nothing = (2.0**-19 * max(1, images.shape[1] / 625) ** 0.5 * sums + 2.0**-21 * (abs(condition["mean"][i]) + condition["scale"][i]))[:, None]
+        i = condition["names"].index(condition["total"])
+        mean, scale = np.array(condition["mean"], "f4")[i], np.array(condition["scale"], "f4")[i]
+        left = mean + scale * conditions[:, i].astype("f4")
+        nothing = (2.0**-19 * max(1, images.shape[1] / 625) ** 0.5 * np.maximum(left, 0.0) + 2.0**-21 * (abs(mean) + scale))[:, None]
 
     total, seen = np.zeros(len(images)), conditions
     for s, (stage, order) in enumerate(zip(config["stage"], pixel_order(config))):
@@ -155,8 +156,9 @@ def log_likelihood(config, parameters, images, conditions):
         reads = np.broadcast_to(unit <= pixel[:, None, None], (*get("value.bias").shape, len(unit)))
         value = np.tensordot(h, masked(get("value.weight"), reads), (1, 2)) + get("value.bias")
 
-        after = left[:, None] - drawn[:, None] - np.cumsum(images[:, order], axis=1)
-        before, drawn = after + images[:, order], drawn + images[:, order].sum(axis=1)
+        steps = np.concatenate([left[:, None], images[:, order]], axis=1).astype("f4")
+        steps = np.subtract.accumulate(steps, axis=1)  # pixel by pixel
+        before, after, left = steps[:, :-1].astype(float), steps[:, 1:], steps[:, -1]
         if functions := config["input"].get("left", 0):
             shown = functions_of_what_is_left(before, condition["mean"][i], functions)
             weight = get("left.weight").reshape(len(order), -1, functions)
@@ -216,7 +218,7 @@ def main(model, data, conditions=None):
             column = lambda name, at: file[at][:].reshape(-1) / gev.get(name, 1.0)
             given = [np.zeros(len(images)) if name == total else column(name, at) for name, at in zip(names, stored)]
     if "total" in config["condition"]:  # not read, but the sum of the pixels
-        given[names.index(config["condition"]["total"])] = images.sum(axis=(1, 2), dtype=float)
+        given[names.index(config["condition"]["total"])] = images.sum(axis=(1, 2), dtype=float).astype("f4").astype(float)
     given = [np.log(g) if name in config["condition"].get("log", []) else g for name, g in zip(names, given)]
     given = (np.reshape(given, (len(names), len(images))).T - mean) / scale if names else np.empty((len(images), 0))
     for first in range(0, len(images), 500):
