@@ -77,7 +77,7 @@ fn gradients_are_derivatives() {
                     let moved = f64::from(shifted.parameters[t][place]);
                     (reference_mean(&shifted, &data), moved)
                 };
-                let (high, low) = (at(5e-4), at(-5e-4));
+                let (high, low) = (at(1e-4), at(-1e-4));
                 let want = (high.0 - low.0) / (high.1 - low.1);
                 let got = f64::from(gradients[t][place]);
                 assert!(
