@@ -114,7 +114,9 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape) -> Prepared {
         .cycle()
         .take(steps * shape.batch)
         .collect();
-    let totals: Vec<f32> = (0..shape.images).map(|i| 100.0 + random(i, 1 << 22)[0]).collect();
+    let totals: Vec<f32> = (0..shape.images)
+        .map(|i| 100.0 + random(i, 1 << 22)[0])
+        .collect();
     let limit: Vec<f32> = match shape.filled {
         false => (0..place.len()).map(|i| random(i, 1 << 21)[0]).collect(),
         // What is left, of some pixels with the sign of those that take all of it.

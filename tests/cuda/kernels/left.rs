@@ -112,9 +112,8 @@ fn prepare(device: &Arc<dyn Device>, shape: &Shape, size: Size) -> Prepared {
         .map(|(count, _)| count * numbers * shape.functions)
         .collect();
     // Parameters and moments as of some steps already made; or nothing.
-    let mut random = |len: usize| -> Vec<f32> {
-        (0..len).map(|_| (dice.unit() + 0.1) * 1e-2).collect()
-    };
+    let mut random =
+        |len: usize| -> Vec<f32> { (0..len).map(|_| (dice.unit() + 0.1) * 1e-2).collect() };
     let before: Vec<[Vec<f32>; 3]> = (sizes.iter())
         .map(|len| std::array::from_fn(|_| random(*len)))
         .collect();

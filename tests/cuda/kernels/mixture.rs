@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::support::common;
 use sarm::conditions::Budget;
 use sarm::device::cuda::device::{Address, Device, Memory};
-use sarm::families::sarm::cuda::ops::mixture::MixtureLikelihood;
 use sarm::families::sarm::Left;
+use sarm::families::sarm::cuda::ops::mixture::MixtureLikelihood;
 use sarm::families::sarm::likelihood::{Mixture, Rest, Space, Support};
 use sarm::numeric::Real;
 

@@ -6,8 +6,8 @@ use super::MOST_STAGES;
 use super::cells::{Batch, CELLS, Cells, SHARED, StageCells, StageOutput, parts, tiles};
 use crate::device::cuda::device::{Address, Launch};
 use crate::families::sarm::Left;
-use crate::families::sarm::likelihood::{Mixture, Space};
 use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
+use crate::families::sarm::likelihood::{Mixture, Space};
 
 /// The cost of a batch under D+C, all stages of a model.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +64,11 @@ impl MixtureLikelihood<'_> {
         let shown = self.left.map_or(&[][..], |(_, weights)| weights);
         assert!(self.left.is_none() || self.limit != Address::NULL);
         assert!(self.left.is_none() || shown.len() == self.stages.len());
-        assert!(shown.iter().all(|w| w.0.is_multiple_of(4) && *w != Address::NULL));
+        assert!(
+            shown
+                .iter()
+                .all(|w| w.0.is_multiple_of(4) && *w != Address::NULL)
+        );
         let mut shown = shown.iter();
         let kernel = match self.left {
             Some(_) => "mixture_likelihood_left",
@@ -91,7 +95,11 @@ impl MixtureLikelihood<'_> {
                 stages: Zeroable::zeroed(),
                 left: Zeroable::zeroed(),
             };
-            for (to, weights) in parameter.left.iter_mut().zip(shown.by_ref().take(group.len())) {
+            for (to, weights) in parameter
+                .left
+                .iter_mut()
+                .zip(shown.by_ref().take(group.len()))
+            {
                 *to = *weights;
             }
             let mut blocks = 0;
@@ -100,10 +108,8 @@ impl MixtureLikelihood<'_> {
                 first_part += parts(stage.pixels);
                 blocks += tiles(stage.pixels, self.batch.images);
             }
-            launches.push(
-                Launch::new(kernel, blocks, CELLS as u32, &parameter)
-                    .with_shared(SHARED),
-            );
+            launches
+                .push(Launch::new(kernel, blocks, CELLS as u32, &parameter).with_shared(SHARED));
         }
         launches
     }

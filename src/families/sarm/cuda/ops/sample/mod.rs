@@ -8,8 +8,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::MOST_STAGES;
 use crate::device::cuda::device::{Address, Launch};
-use crate::families::sarm::config::{Channel, MOST_CHANNELS, Transform};
 use crate::families::sarm::Left;
+use crate::families::sarm::config::{Channel, MOST_CHANNELS, Transform};
 use crate::families::sarm::likelihood::{Mixture, Space, Support};
 use plan::Layout;
 pub(super) use plan::WORKERS;
@@ -207,7 +207,10 @@ impl Sample<'_> {
             }
             ValueKind::Levels(grid) => (0, Range::default(), grid),
         };
-        let shown = self.stages.iter().all(|s| (s.left != Address::NULL) == self.left.is_some());
+        let shown = self
+            .stages
+            .iter()
+            .all(|s| (s.left != Address::NULL) == self.left.is_some());
         assert!(shown && (self.left.is_none() || self.totals != Address::NULL));
         let mut parameter = Params {
             order: self.order,
