@@ -124,6 +124,7 @@ mod tests {
             channels: 2,
             values: 7,
             levels: 0,
+            left: 0,
         };
         let masks = [
             ("input.weight", Mask::input(10, 3, 2)),

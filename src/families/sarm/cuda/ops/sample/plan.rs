@@ -225,6 +225,7 @@ mod tests {
                 channels: 1,
                 values: 15,
                 levels: 0,
+                left: 0,
             },
         }
     }
