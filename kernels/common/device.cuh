@@ -25,6 +25,7 @@
 //   copy_async_commit(), copy_async_wait<n>()   close a group; wait until at most n closed groups are under way.
 //                                         No copy may be under way when a thread ends
 //   load_streamed(const uint4*)           16 bytes of global memory that the kernel does not write, past the nearest cache
+//   prefetch(address)                     asks for 32 bytes of global memory that are soon to be read
 //   atomic_add(uint32_t*, n)              gives the value before
 //   fast_exp, fast_exp2, fast_reciprocal  the card's own approximations; expf, logf, fmaf ... are the exact ones
 //   float_bits, float_of_bits, count_ones, lowest_bit, highest_bit, divide_up
@@ -151,6 +152,10 @@ DEVICE uint4 load_streamed(const uint4* from) {
     asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
         : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(__cvta_generic_to_global(from)));
     return v;
+}
+
+DEVICE void prefetch(const void* from) {
+    asm volatile("prefetch.global.L1 [%0];" ::"l"(__cvta_generic_to_global(from)));
 }
 
 DEVICE uint32_t atomic_add(uint32_t* to, uint32_t n) { return atomicAdd(to, n); }

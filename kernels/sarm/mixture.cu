@@ -119,6 +119,7 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Cell
         float logit[per_lane], joint[per_lane];
         Logistic logistic[per_lane] = {};
         float largest_logit = NONE, largest_joint = NONE;
+#pragma unroll
         for (int i = 0; i < per_lane; ++i) {
             const uint32_t c = first_component + i * 32;
             logit[i] = joint[i] = NONE;
@@ -139,6 +140,7 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Cell
         largest_logit = group_max(largest_logit, p.lanes);
         largest_joint = group_max(largest_joint, p.lanes);
         float weights = 0.0f, joints = 0.0f;
+#pragma unroll
         for (int i = 0; i < per_lane; ++i) {
             const bool there = exists && first_component + i * 32 < k;
             logit[i] = there ? expf(logit[i] - largest_logit) : 0.0f;
@@ -156,6 +158,7 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Cell
         }
         if (!stage.delta) continue;
         const float inverse_weights = 1.0f / weights, inverse_joints = 1.0f / joints;
+#pragma unroll
         for (int i = 0; i < per_lane; ++i) {
             const uint32_t c = first_component + i * 32;
             if (c >= k) continue;

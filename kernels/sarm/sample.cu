@@ -153,9 +153,13 @@ template <class Memory> struct Drawer {
     DEVICE void step(uint32_t q) {
         const uint32_t pixel = block * stage.block + q;
         const uint32_t* const pushes = memory.pushes(block) + q * (stage.channels + stage.layers * stage.units) * 8 + lane() / 4;
-        // What the gate is shown of what is left, off the chain: known since the pixel before.
+        // What the gate is shown of what is left, known since the pixel before; and the weights for the next.
         float shown = 0.0f;
-        if (stage.left) shown = LeftPlace(drawn.left, p.inverse_mean).add_to(0.0f, left_weights(pixel), p.left_terms);
+        if (stage.left) {
+            shown = LeftPlace(drawn.left, p.inverse_mean).add_to(0.0f, left_weights(pixel), p.left_terms);
+            const uint32_t ahead = lane() * 8;
+            if (pixel + 1 < stage.pixels && ahead < (1 + p.numbers) * p.left_terms) prefetch(left_weights(pixel + 1) + ahead);
+        }
         // Weights from far away are asked for before anybody waits for them.
         const uint2 left = *memory.pixel(pixel);
         const uint32_t ahead = left.y;

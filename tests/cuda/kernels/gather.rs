@@ -59,8 +59,12 @@ pub fn cases(size: Size) -> Vec<Case> {
             filled(shape(3, 64, [2, 1], 0, 3, None, 0.0)),
         ],
         Size::Full => [128, 1024, 8192]
-            .map(|batch| shape(20_000, 625, [2, 1], 0, batch, Some(1), 0.1))
-            .into(),
+            .into_iter()
+            .flat_map(|batch| {
+                let jets = || shape(20_000, 625, [2, 1], 0, batch, Some(1), 0.1);
+                [jets(), filled(jets())]
+            })
+            .collect(),
     };
     shapes.into_iter().map(case).collect()
 }

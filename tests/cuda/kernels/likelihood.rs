@@ -273,7 +273,7 @@ impl Buffers {
     }
 
     pub fn keep(self) -> Box<dyn Any> {
-        Box::new(self.operands)
+        Box::new((self.operands, self.nll, self.delta))
     }
 }
 

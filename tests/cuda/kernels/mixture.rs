@@ -127,6 +127,10 @@ pub fn cases(size: Size) -> Vec<Case> {
             for images in [128, 1024, 8192] {
                 let mut jets = shape(images, &[], 5, unlimited);
                 jets.pixels = Pixels::jets(images);
+                shapes.push(jets.clone());
+                jets.lower = Some(0.2);
+                jets.limited = true;
+                jets.left = 6;
                 shapes.push(jets);
             }
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sarm::bench::PAPER;
 use sarm::data::SparseImages;
 use sarm::device::cuda::device::Device;
-use sarm::families::sarm::Sarm;
 use sarm::families::sarm::cuda::drawing::{Drawing, Rows, Slots};
+use sarm::families::sarm::{Sarm, StageTensor};
 use sarm::family::SamplingPlan;
 
 use crate::kernels::case::{Case, Demand, Number, Output, Prepared, Size};
@@ -133,6 +133,9 @@ const SMALL: [Shape; 18] = {
     ]
 };
 
+/// The paper's jets beside what this takes.
+const LEFT: &str = "stage = [{square = 3, units_per_pixel = 5, layers = 5}, {layers = 5}]\n[likelihood]\nkind = 'dc'\nspace = 'log'\nunit = 0.02\nlower = 0.01\n[input]\nleft = 6\n[condition]\nnames = ['all']\ntotal = 'all'";
+
 /// Cases of `kernels/sarm/sample.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
     match size {
@@ -159,6 +162,27 @@ pub fn cases(size: Size) -> Vec<Case> {
                     launched(device, &model, drawing, images, paper.occupancy).0
                 }),
             })
+            .chain([Case {
+                name: "sample/jets-dc, what is left".into(),
+                prepare: Box::new(|device| {
+                    let mut model = model(LEFT, 25, 25, 7, 0.1);
+                    // Else every fifth pixel would take all that is left.
+                    for stage in 0..model.stages.len() {
+                        let values = model.index(stage, StageTensor::ValueBias);
+                        let left = model.index(stage, StageTensor::LeftWeight);
+                        let all = model.parameters[values].iter_mut().step_by(15);
+                        all.for_each(|logit| *logit -= 9.0);
+                        model.parameters[left].iter_mut().for_each(|w| *w *= 0.1);
+                    }
+                    let plan = SamplingPlan {
+                        conditions: conditions(&model, 200, 9),
+                        ..SamplingPlan::default()
+                    };
+                    let drawing = Drawing::new(device, &model, &plan).unwrap();
+                    let images = WAVES * drawing.wave();
+                    launched(device, &model, drawing, images, 0.1).0
+                }),
+            }])
             .collect(),
     }
 }
