@@ -76,21 +76,40 @@ log_sum_exp = lambda x: np.logaddexp.reduce(x, axis=1)
 gelu = lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, **_):
-    """ln f of a mixture of logistics truncated to (0, upper). x: (m,) GeV, value: (m, 3K).
+def log_density_dc(x, value, left, takes_all, unit, upper=np.inf, space="linear", lower=0, **_):
+    """ln f of a mixture of logistics truncated to (0, upper), or to (lower, upper) in ln(e^(x / unit) - 1). x: (m,) GeV, value: (m, 3K).
 
     left: (m,) GeV that were left of the image's total, infinite without a total; takes_all: x is all of it, which counts if
-    it is within the range: the same rule as `Mixture::within` of src/families/sarm/likelihood/total.rs."""
+    it is within the range: the same rules as `Mixture::within` of src/families/sarm/likelihood/total.rs."""
     logits, mean, log_scale = np.split(value, 3, axis=1)
     scale = np.exp(np.clip(log_scale, -9, 9))
     shared = np.isfinite(left) & (left <= upper)  # the first component is all that is left
-    upper = np.minimum(upper, np.maximum(left, 1e-30))[:, None]
-    z, low, high = ((end / unit - mean) / scale for end in (x[:, None], 0, upper))
-    log_mass = -softplus(-high) - softplus(low) + np.log(-np.expm1(-upper / unit / scale))
+    if space == "log":  # a pixel leaves nothing or no less than the smallest one
+        bend = lambda x: np.log(-np.expm1(-x / unit))
+        certain, floor, slope = left < 2 * lower, lower / unit + bend(lower), unit * np.exp(bend(x))
+        most = np.maximum(np.minimum(upper, left - lower), lower)
+        y, mean = x / unit + bend(x) - floor, mean - floor
+        end = np.maximum(most / unit + bend(most) - floor, 1e-4)
+    else:
+        certain, slope = np.zeros(len(x), bool), unit
+        y, end = x / unit, np.minimum(upper, np.maximum(left, 1e-30)) / unit
+    y, end = y[:, None], end[:, None]
+    z, low, high = (y - mean) / scale, -mean / scale, (end - mean) / scale
+    log_mass = -softplus(-high) - softplus(low) + np.log(-np.expm1(-end / scale))
     terms = logits - z - 2 * softplus(-z) - np.log(scale) - log_mass
     terms[shared, 0] = -np.inf
-    density = log_sum_exp(terms) - np.log(unit)
-    return np.where(takes_all & shared, logits[:, 0], density) - log_sum_exp(logits)
+    density = log_sum_exp(terms) - np.log(slope)
+    return np.where(certain, 0, np.where(takes_all & shared, logits[:, 0], density) - log_sum_exp(logits))
+
+
+def functions_of_what_is_left(left, mean, count):
+    """(.., count): the share of the mean total, then Chebyshev polynomials in a logarithm. left: (..) GeV."""
+    share = left / mean
+    t = np.clip(1 + 2 / 19 * np.log2(np.maximum(share, 1e-30)), -1, 1.25)
+    functions = [share, t, 2 * t**2 - 1]
+    while len(functions) < count:
+        functions.append(2 * t * functions[-1] - functions[-2])
+    return np.stack(functions[:count], axis=-1)
 
 
 def grid(x, levels, power, maximum, **_):
@@ -138,6 +157,11 @@ def log_likelihood(config, parameters, images, conditions):
 
         after = left[:, None] - drawn[:, None] - np.cumsum(images[:, order], axis=1)
         before, drawn = after + images[:, order], drawn + images[:, order].sum(axis=1)
+        if functions := config["input"].get("left", 0):
+            shown = functions_of_what_is_left(before, condition["mean"][i], functions)
+            weight = get("left.weight").reshape(len(order), -1, functions)
+            more = np.einsum("mif,ivf->miv", shown, weight)
+            gate, value = gate + more[:, :, 0], value + more[:, :, 1:]
         image, place = np.nonzero(images[:, order])
         x, value = images[:, order][image, place], value[image, place]
         if likelihood["kind"] == "dc":
@@ -152,11 +176,12 @@ def log_likelihood(config, parameters, images, conditions):
         total -= np.where(before <= nothing, 0, gate_cost).sum(axis=1)
         # Once nothing is left all is certain; what is too small to be distinguished from rounding counts as nothing.
         np.add.at(total, image, np.where((before <= nothing)[image, place], 0, log_f))
-    # Beyond the range there is no probability; a rounding above its upper end is not beyond it.
+    # Beyond the range there is no probability; a rounding beyond its end is none.
     if likelihood["kind"] == "dd":
         beyond = np.isinf(grid(images, **likelihood)[0])
     else:
         beyond = images > likelihood.get("upper", np.inf) * (1 + 2.0**-21)
+        beyond |= (images > 0) & (images < likelihood.get("lower", 0) * (1 - 2.0**-21))
     return np.where(beyond.any(axis=1), -np.inf, total)
 
 

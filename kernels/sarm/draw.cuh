@@ -37,28 +37,29 @@ DEVICE float quantile_from_above(float mean, float log_scale, float upper, float
 
 // The values that a pixel can take where `left` GeV are left of its image's total (infinite without one), as
 // `Mixture::within` of src/families/sarm/likelihood/total.rs has it. The variable y of the logistics runs from 0 on: it is
-// x / unit or, in logarithmic space, ln(x / unit), and there `unit` is the smallest pixel.
+// x / unit or, in logarithmic space, ln(e^(x / unit) - 1), less that of the smallest pixel.
 struct MixtureRange {
     float unit;    // GeV
     float upper;   // largest y
     float largest; // GeV, in logarithmic space
     float origin;  // y where a mean of 0 lies
     float all;     // GeV that the first component takes; infinite where it is a logistic like the others
-    bool logarithmic;
+    float lower;   // GeV, the smallest pixel in logarithmic space; else 0
     bool certain;  // too little for two pixels is left: this one takes all of it
 
-    DEVICE MixtureRange(float unit_, float upper_, float largest_, float origin_, bool logarithmic_, float left)
-        : unit(unit_), upper(upper_), largest(largest_), origin(origin_), logarithmic(logarithmic_), certain(false) {
+    DEVICE MixtureRange(float unit_, float upper_, float largest_, float origin_, float lower_, float left)
+        : unit(unit_), upper(upper_), largest(largest_), origin(origin_), lower(lower_), certain(false) {
         all = left <= largest_ ? left : INFINITY;
-        if (!logarithmic) {
+        if (!logarithmic()) {
             upper = fminf(upper_, fmaxf(left / unit_, 2.0f * SMALLEST));
         } else if (left < INFINITY) {
-            certain = left < 2.0f * unit_;
-            const float most = most_beside(left, unit_);
+            certain = left < 2.0f * lower_;
+            const float most = most_beside(left, lower_);
             largest = fminf(largest_, most);
-            upper = fminf(upper_, log_end(most / unit_));
+            upper = fminf(upper_, log_end(most / unit_, origin_));
         }
     }
+    DEVICE bool logarithmic() const { return lower > 0.0f; }
 };
 
 // A positive pixel in GeV of a mixture of `components`: `pick` chooses the component, `place` its quantile.
@@ -108,7 +109,10 @@ DEVICE float draw_mixture(const Numbers& numbers, uint32_t components, const Mix
     if (mirrored) mean = upper - mean, place = 1.0f - place;
     float y = quantile_from_above(mean, log_scale, upper, place);
     if (mirrored) y = upper - y;
-    if (range.logarithmic) return fmaxf(fminf(expf(fmaxf(y, 0.0f)) * range.unit, range.largest), range.unit);
+    if (range.logarithmic()) {
+        const float x = bent_exp(fmaxf(y, 0.0f) - range.origin) * range.unit;
+        return fmaxf(fminf(x, range.largest), range.lower);
+    }
     return fminf(fmaxf(y, SMALLEST), upper) * range.unit;
 }
 

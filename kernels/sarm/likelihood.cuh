@@ -20,8 +20,15 @@ constexpr float NARROWEST = 1e-4f;
 // rounding takes nothing from it.
 DEVICE float most_beside(float left, float lower) { return float_of_bits(float_bits(left - lower) - 1); }
 
-// y of a pixel `ratio` times the smallest, as the end of a range.
-DEVICE float log_end(float ratio) { return fmaxf(logf(ratio), NARROWEST); }
+// ln(1 - e^-r) for r > 0, what a logarithm bends by.
+DEVICE float log_of_missing(float r) { return logf(-expm1f(-r)); }
+
+// ln(e^r - 1), the variable of logarithmic space (`Space::Log` there), and its inverse.
+DEVICE float bent_log(float r) { return r + log_of_missing(r); }
+DEVICE float bent_exp(float y) { return fmaxf(y, 0.0f) + log1pf(expf(-fabsf(y))); }
+
+// y of a pixel of `r` units as the end of a range, a mean of 0 lying at `origin`.
+DEVICE float log_end(float r, float origin) { return fmaxf(bent_log(r) + origin, NARROWEST); }
 
 struct GateCost {
     float cost;  // nats

@@ -11,9 +11,9 @@ struct MixtureParams {
     // [images, places] of positive pixels: `Mixture::limit`; with `left_terms` the size of all others' too. NULL: no total is
     // known.
     const float* limit;
-    // The variable y of the logistics is x times this or, in logarithmic space, the logarithm of that.
+    // The variable y of the logistics is x times this or, in logarithmic space, the bent logarithm of that.
     float inverse_unit;
-    float log_unit;      // of one unit in GeV; not in logarithmic space
+    float log_unit;      // of one unit in GeV
     float upper;         // largest y; infinite without upper truncation
     float largest;       // the same in GeV, rounded down
     float lower;         // GeV of the smallest pixel in logarithmic space; else 0
@@ -42,7 +42,7 @@ struct PixelRange {
         const bool offered = left <= p.largest;
         if (p.lower > 0.0f) {
             certain = left < 2.0f * p.lower;
-            upper = fminf(p.upper, log_end(most_beside(left, p.lower) * p.inverse_unit));
+            upper = fminf(p.upper, log_end(most_beside(left, p.lower) * p.inverse_unit, p.origin));
         } else if (offered) {
             upper = fminf(p.upper, fmaxf(left * p.inverse_unit, 2.0f * SMALLEST));
         }
@@ -97,7 +97,11 @@ DEVICE void mixtures(const MixtureParams& p, const StageCells& stage, const Cell
         if (exists) {
             const float x = float_of_bits(target_of(p.cells, stage, tile, cell));
             pixel.y = x * p.inverse_unit;
-            if (p.lower > 0.0f) pixel.y = logf(pixel.y), log_unit = logf(x);
+            if (p.lower > 0.0f) {
+                const float bend = log_of_missing(pixel.y);
+                pixel.y += bend + p.origin;
+                log_unit += bend;
+            }
         }
         uint32_t from = 0, to = k;
         if (exists && p.limit) {

@@ -35,7 +35,7 @@ struct SampleParams {
     float unit, upper;
     float largest;            // `upper` in GeV, rounded down
     float origin;
-    uint32_t logarithmic;
+    float lower;              // D+C: the smallest pixel in logarithmic space, GeV; else 0
     uint32_t left_terms;      // functions of what is left that pixels are shown
     float inverse_mean;       // one over the mean total in GeV
     uint32_t padding;
@@ -256,7 +256,7 @@ template <class Memory> struct Drawer {
     DEVICE float draw(uint32_t pixel, uint32_t opened, bool open, float pick, float place) const {
         if (p.components > 0) {
             const auto number = [&](uint32_t i) { return numbers_at(pixel, i)[mine()]; };
-            const MixtureRange range(p.unit, p.upper, p.largest, p.origin, p.logarithmic != 0, drawn.left);
+            const MixtureRange range(p.unit, p.upper, p.largest, p.origin, p.lower, drawn.left);
             if (range.certain) return open ? drawn.left : 0.0f;
             return open ? draw_mixture(number, p.components, range, pick, place) : 0.0f;
         }

@@ -6,7 +6,7 @@ import re
 from .config import StudyError, flat, put, read_toml, remove, value_text
 from .page import (
     GENERATED, OBSERVABLES, Table, by_class, conditioned, configurations, decimals, grouped, heading, how_it_was_made,
-    likelihood_and_speed, metrics_link, nll, test_nll, truth_floors,
+    likelihood_and_speed, metrics_link, nll, soft_observables, test_nll, truth_floors,
 )
 from .runs import Job, tell
 
@@ -105,18 +105,19 @@ def compare(kind, runner, jobs, page, argv):
         f"{GENERATED}\n\n{about} Each variant was trained once, so differences as small as those between two seeds mean nothing. Every metric is defined in {metrics_link(page)}.",
         conditioned(results),
     ]
+    columns = {o: (heading(o), digits) for o, (_, _, digits) in OBSERVABLES.items()} | soft_observables(results)
     for cls, rows in by_class(results, classes):
         table = Table("model", "what it is", "parameters", "NLL, held out", "NLL, test",
-                      *(f"W1 {heading(o)}" for o in OBSERVABLES), words=2)
+                      *(f"W1 {name}" for name, _ in columns.values()), words=2)
         for r in rows:
             distances = (
                 table.of(r.metrics["all"].get(o), "w1", lambda x: decimals(x, digits), "w1_error")
-                for o, (_, _, digits) in OBSERVABLES.items()
+                for o, (_, digits) in columns.items()
             )
             table.row(r.job.name, r.job.note, grouped(r.info["unmasked_parameters"]), nll(table, r, "validation"), test_nll(table, r), *distances)
         floor = lambda r: tuple(
             table.of(r.metrics["all"].get(o), "w1_floor", lambda x: decimals(x, digits), "w1_floor_std")
-            for o, (_, _, digits) in OBSERVABLES.items()
+            for o, (_, digits) in columns.items()
         )
         for label, (row,) in truth_floors(table, rows, [cls], floor):
             table.row(label, "", "", "", "", *row)

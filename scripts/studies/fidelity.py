@@ -5,7 +5,7 @@ import shutil
 from .config import read_toml
 from .page import (
     GENERATED, OBSERVABLES, Table, by_class, conditioned, configurations, decimals, figures, grouped, heading, how_it_was_made,
-    likelihood_and_speed, metrics_link, truth_floors,
+    likelihood_and_speed, metrics_link, soft_observables, truth_floors,
 )
 from .runs import ROOT, tell
 
@@ -60,6 +60,31 @@ def w1(results, classes, paper):
     )
 
 
+def soft_pixels(results, classes):
+    observables = soft_observables(results)
+    columns = [name for name, _ in observables.values()]
+    table, floors = Table("class", "model", *columns, words=2), Table("class", "model", *columns, words=2)
+    for cls, rows in by_class(results, classes):
+        for r in rows:
+            places = [r.metrics["all"].get(o) for o in observables]
+            form = lambda digits: lambda x: decimals(x, digits)
+            digits = [d for _, d in observables.values()]
+            table.row(cls.name, r.job.name, *(table.of(p, "w1", form(d), "w1_error") for p, d in zip(places, digits)))
+            floors.row(cls.name, r.job.name, *(
+                decimals(p["w1"] / p["w1_floor"], 2) if p and p.get("w1") is not None and p.get("w1_floor") else
+                floors.missing("W1 or its floor is not available, or the floor is 0") for p in places
+            ))
+        floor = lambda r: tuple(
+            table.of(r.metrics["all"].get(o), "w1_floor", lambda x: decimals(x, d), "w1_floor_std") for o, (_, d) in observables.items()
+        )
+        for label, (row,) in truth_floors(table, rows, [cls], floor):
+            table.row(cls.name, label, *row)
+    return (
+        f"## Soft pixels\n\nW1 of the natural logarithm of the nonzero pixels, of all images together, and of the number of an image's nonzero pixels below a "
+        f"threshold, with its error; images are resampled, not pixels.\n\n{table}\nThe same in units of the floor.\n\n{floors}"
+    )
+
+
 def means(results, classes):
     observables = ("jet_mass", "jet_pt", "tau_21")
     table = Table("class", "images", *(f"{heading(o)}, {w}" for o in observables for w in ("mean", "width")), words=2)
@@ -86,25 +111,27 @@ def with_halves(table, results, classes, place_of, cells):
 
 def images(results, classes):
     table = Table("class", "model", "SSIM", "MSE / GeV²", "largest difference / GeV", "zeros, true / %", "zeros, generated / %",
-                  "chi² of zero fractions", "separation, pixel spectrum", "the same, logarithmic", words=2)
+                  "chi² of zero fractions", "separation, pixel spectrum", "the same, logarithmic", "chi² of the logarithmic spectrum", words=2)
 
     def cells(table, place, result):
         numbers = [("mean_image_ssim", 5), ("mean_image_mse", 3), ("mean_image_max_abs_difference", 3)]
         row = [table.of(place, k, lambda x: decimals(x, n) if n == 5 else figures(x)) for k, n in numbers]
         zeros = (place or {}).get("sparsity") if result else None
         row += [decimals(100 * zeros[side], 2) for side in ("truth", "generated")] if zeros else ["", ""]
-        return row + [table.of(place, k, figures) for k in ("zero_fraction_chi2", "pixel_spectrum_separation", "pixel_spectrum_log_separation")]
+        return row + [table.of(place, k, figures) for k in ("zero_fraction_chi2", "pixel_spectrum_separation", "pixel_spectrum_log_separation",
+                                                          "pixel_spectrum_log_chi2")]
 
     with_halves(table, results, classes, lambda r: r.metrics.get("images", {}).get("all"), cells)
     return f"## Average images, zeros, pixels\n\nSSIM and MSE are those of the average images.\n\n{table}"
 
 
 def separation(results, classes):
-    table = Table("class", "model", *(OBSERVABLES[o][0] for o in OBSERVABLES), words=2)
+    names = {o: v[0] for o, v in {**OBSERVABLES, **soft_observables(results)}.items()}
+    table = Table("class", "model", *names.values(), words=2)
     for cls, rows in by_class(results, classes):
         for r in rows:
-            table.row(cls.name, r.job.name, *(table.of(r.metrics["all"].get(o), "separation", figures) for o in OBSERVABLES))
-        halves = [(rows[0].metrics["all"].get(o) or {}).get("halves") for o in OBSERVABLES]
+            table.row(cls.name, r.job.name, *(table.of(r.metrics["all"].get(o), "separation", figures) for o in names))
+        halves = [(rows[0].metrics["all"].get(o) or {}).get("halves") for o in names]
         table.row(cls.name, "halves of truth", *(table.of(h, "separation", figures) for h in halves))
     return f"## Separation power\n\n0 for equal histograms, 1 for histograms that share no bin.\n\n{table}"
 
@@ -183,6 +210,7 @@ def fidelity(runner, jobs, page, argv):
         w1(results, classes, papers(runner.test.size)),
         means(results, classes),
         images(results, classes),
+        soft_pixels(results, classes),
         separation(results, classes),
         features(results, classes),
         two_sample(results, classes),

@@ -13,6 +13,16 @@ OBSERVABLES = {
     "tau_21": ("tau_21", "", 5),
 }
 
+COUNT_BELOW = "count_below_"
+
+
+def soft_observables(results):
+    """Observables of soft pixels: name, decimals of distances. Which thresholds there are depends on the truth."""
+    counts = {k.removeprefix(COUNT_BELOW) for r in results for k in r.metrics["all"] if k.startswith(COUNT_BELOW)}
+    units = [r.metrics["all"].get("intensity", {}).get("unit", "GeV") for r in results]
+    named = {f"{COUNT_BELOW}{t}": (f"counts below {t} {units[0]}", 4) for t in sorted(counts, key=float)}
+    return {"ln_pixel_intensity": ("ln intensity", 5), **named}
+
 
 def heading(observable):
     label, unit, _ = OBSERVABLES[observable]

@@ -92,13 +92,19 @@ impl PaperConfig {
     }
 }
 
-/// Unmasked weights: of the hidden layers and gates, and of the values.
+/// Unmasked weights: of the hidden layers and gates, and of the values, those of what is left among them.
 pub fn unmasked_weights(model: &Sarm) -> [f64; 2] {
     let (mut always, mut values) = (0.0, 0.0);
     for t in model.tensors.iter().filter(|t| t.is_weight()) {
         match t.tensor {
             StageTensor::ValueWeight => values += t.unmasked() as f64,
             StageTensor::LevelsWeight => {}
+            // A row of each pixel's is its gate's.
+            StageTensor::LeftWeight => {
+                let of_gates = (t.stage.pixels * t.stage.left) as f64;
+                always += of_gates;
+                values += t.unmasked() as f64 - of_gates;
+            }
             _ => always += t.unmasked() as f64,
         }
     }
@@ -132,8 +138,12 @@ impl MultiplyAdds {
     pub fn naive(model: &Sarm) -> f64 {
         let weights = model.tensors.iter().filter(|t| t.is_weight());
         weights
-            .filter(|t| t.tensor != StageTensor::LevelsWeight)
-            .map(|t| t.stage.pixels as f64 * t.size() as f64)
+            .map(|t| match t.tensor {
+                StageTensor::LevelsWeight => 0.0,
+                // Of the pixel that is drawn alone.
+                StageTensor::LeftWeight => t.size() as f64,
+                _ => t.stage.pixels as f64 * t.size() as f64,
+            })
             .sum()
     }
 

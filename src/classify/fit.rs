@@ -5,7 +5,7 @@ use std::time::Instant;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::input::Labelled;
+use super::input::{Labelled, Scale};
 use super::network::Classifier;
 use super::{ClassifyError, Options, Stream, score};
 use crate::nn::adam::candle::Adam;
@@ -61,9 +61,6 @@ fn yes() -> bool {
     true
 }
 
-/// Errors of an AUC above 0.5 that are no chance.
-const ERRORS: f64 = 3.0;
-
 /// What is said of a classifier that has learnt nothing ..
 const NOTHING: &str = "the classifier has learnt nothing (its loss is ln 2)";
 /// .. and what follows.
@@ -73,7 +70,7 @@ impl Learnt {
     /// Also by the AUC of the test.
     pub(super) fn with(self, test: score::Auc) -> Self {
         Self {
-            learnt: self.learnt || above_chance(test),
+            learnt: self.learnt || test.above_chance(),
             ..self
         }
     }
@@ -84,18 +81,13 @@ impl Learnt {
     }
 }
 
-fn above_chance(auc: score::Auc) -> bool {
-    auc.value - ERRORS * auc.error > 0.5 && auc.value > 0.5
-}
-
 /// Mean binary cross entropy of logits in nats, stable for any of them.
-fn cross_entropy(logits: &[f32], labels: &[bool]) -> f64 {
-    let each = logits.iter().zip(labels).map(|(logit, label)| {
-        let logit = f64::from(*logit);
+pub(super) fn cross_entropy(logits: impl IntoIterator<Item = f64>, labels: &[bool]) -> f64 {
+    let each = logits.into_iter().zip(labels).map(|(logit, label)| {
         let missed = if *label { -logit } else { logit };
         missed.max(0.0) + (-missed.abs()).exp().ln_1p()
     });
-    each.sum::<f64>() / logits.len().max(1) as f64
+    each.sum::<f64>() / labels.len().max(1) as f64
 }
 
 /// Which training it is.
@@ -221,7 +213,7 @@ impl Training<'_> {
             };
             let mut sum = 0.0;
             for places in shuffled(train, run, options, epoch).chunks(options.batch) {
-                let (x, y) = train.batch(places)?;
+                let (x, y) = train.batch(places, &classifier.scale)?;
                 let loss = loss(&classifier.logits(&x)?, &y)?;
                 sum += f64::from(loss.to_scalar::<f32>()?) * places.len() as f64;
                 adam.step(&loss.backward()?)?;
@@ -235,7 +227,7 @@ impl Training<'_> {
             // A score that is no number has no place in a ranking.
             let found = score::auc(&scores, &labels).ok_or_else(diverged)?;
             let auc = found.value;
-            least = least.min(cross_entropy(&scores, &labels));
+            least = least.min(cross_entropy(scores.iter().map(|s| f64::from(*s)), &labels));
             let silent = scores.iter().all(|s| *s == scores[0]);
             let told_apart = best.as_ref().is_some_and(|b| b.told_apart);
             if silent && !last && !told_apart {
@@ -252,7 +244,7 @@ impl Training<'_> {
                     epoch,
                     auc,
                     told_apart: auc - found.error > 0.5,
-                    above_chance: above_chance(found),
+                    above_chance: found.above_chance(),
                     parameters: kept.collect::<Result<_>>()?,
                 });
             }
@@ -305,11 +297,13 @@ fn start(
 ) -> std::result::Result<Classifier, ClassifyError> {
     let size = train.size();
     let found = Classifier::new(options.network, size, options.seed, run.number, attempt)?;
-    let classifier = found.ok_or(ClassifyError::TooSmall {
+    let mut classifier = found.ok_or(ClassifyError::TooSmall {
         height: size.height,
         width: size.width,
     })?;
-    let scores = classifier.logits(&train.batch(&few(train, run, options))?.0)?;
+    classifier.scale = Scale::of(train, options.network.repeats(size.height * size.width));
+    let scores =
+        classifier.logits(&train.batch(&few(train, run, options), &classifier.scale)?.0)?;
     if let Some(bias) = classifier.parameters.last() {
         bias.set(&(bias.as_tensor() - scores.mean(0)?.reshape(1)?)?)?;
     }
@@ -326,7 +320,9 @@ fn few(train: &Labelled, run: Run, options: &Options) -> Vec<u32> {
 /// Whether most of a few training images score differently.
 fn answers(classifier: &Classifier, train: &Labelled, run: Run, options: &Options) -> Result<bool> {
     let few = few(train, run, options);
-    let scores = classifier.logits(&train.batch(&few)?.0)?.to_vec1::<f32>()?;
+    let scores = classifier
+        .logits(&train.batch(&few, &classifier.scale)?.0)?
+        .to_vec1::<f32>()?;
     let different = scores.iter().filter(|s| **s != scores[0]).count();
     Ok(different > few.len() / 2)
 }
@@ -338,7 +334,7 @@ fn scores(classifier: &Classifier, images: &Labelled) -> Result<Vec<f32>> {
     for places in places.chunks(SCORED) {
         scores.extend(
             classifier
-                .logits(&images.batch(places)?.0)?
+                .logits(&images.batch(places, &classifier.scale)?.0)?
                 .to_vec1::<f32>()?,
         );
     }
@@ -370,11 +366,11 @@ mod tests {
     #[test]
     fn the_cross_entropy_of_guessing_is_ln_2() {
         let labels = [true, false];
-        assert_eq!(cross_entropy(&[0.0, 0.0], &labels), std::f64::consts::LN_2);
+        assert_eq!(cross_entropy([0.0, 0.0], &labels), std::f64::consts::LN_2);
         // -ln of 1 / (1 + e^-2), for either.
-        let found = cross_entropy(&[2.0, -2.0], &labels);
+        let found = cross_entropy([2.0, -2.0], &labels);
         assert!((found - 0.126_928_011).abs() < 1e-8, "{found}");
-        assert_eq!(cross_entropy(&[-500.0, -500.0], &labels), 250.0);
+        assert_eq!(cross_entropy([-500.0, -500.0], &labels), 250.0);
     }
 
     #[test]

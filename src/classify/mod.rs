@@ -2,15 +2,18 @@
 //!
 //! [`two_sample`] trains a classifier to tell truth from generated images: the area under its ROC curve is 0.5 if it
 //! cannot. [`transfer`] trains one to tell signal from background on generated images and tests it on truth. Each test is
-//! also made with truth in place of the generated images. `docs/metrics.md` defines conventions and keys.
+//! also made with truth in place of the generated images. [`boosted`] tells truth from generated images by observables
+//! instead of pixels, with boosted trees, in seconds. `docs/metrics.md` defines conventions and keys.
 //!
 //! Networks run on candle, on the CPU. A result depends on images, options and seed, not on the number of threads; it
 //! depends on the machine's instruction set, which decides how matrix products are summed.
 
+mod boosting;
 mod calibrate;
 mod fit;
 mod input;
 mod network;
+mod observables;
 mod score;
 mod transfer;
 mod two_sample;
@@ -19,6 +22,7 @@ pub use calibrate::{EDGE, Isotonic};
 pub use fit::{Epoch, Learnt, Progress};
 pub use input::CHANNELS;
 pub use network::Network;
+pub use observables::{BOOSTED, Boosting, By, Judged, Single, Used, boosted};
 pub use score::{Auc, Jsd, RocPoint, auc, false_positive_at, jsd, roc};
 pub use transfer::{Transfer, Transferred, transfer};
 pub use two_sample::{Separation, TwoSample, two_sample};
@@ -135,6 +139,15 @@ pub enum ClassifyError {
         /// Which training.
         training: &'static str,
     },
+    /// Observables that say nothing.
+    #[error(
+        "nearly all of the {count} images of a side have the same observables (there is nothing to tell them apart by); check \
+         the files and their selections"
+    )]
+    Alike {
+        /// Images of a side.
+        count: usize,
+    },
     /// Images that the network has no place for.
     #[error(
         "images of {height} x {width} pixels are too small for the convolutional classifier (it needs 13 x 13); use the \
@@ -203,7 +216,7 @@ impl Options {
 pub struct Sizes {
     /// To learn from.
     pub train: usize,
-    /// To choose the best epoch and to calibrate.
+    /// To choose the best epoch, or the number of trees, and to calibrate.
     pub validation: usize,
     /// To judge by.
     pub test: usize,

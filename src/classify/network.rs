@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::Stream;
+use super::input::Scale;
 use crate::nn::layers::{Convolution, Linear, Pool, Size, WINDOW_PIXELS};
 use crate::random::{Purpose, unit_f64, words};
 
@@ -17,6 +18,17 @@ pub enum Network {
     /// On all pixels at once: three layers of 512 units with ReLU, as CaloChallenge's low-level classifier
     /// (arXiv 2410.21611).
     Dense,
+}
+
+impl Network {
+    /// What a number that is the same at all `pixels` is divided by: a unit of the dense network has a weight for each of
+    /// them, and all of these weights move together.
+    pub(super) fn repeats(self, pixels: usize) -> f64 {
+        match self {
+            Self::Cnn => 1.0,
+            Self::Dense => (pixels as f64).sqrt(),
+        }
+    }
 }
 
 /// Filters of the convolutions but the last.
@@ -52,6 +64,8 @@ pub(super) struct Classifier {
     layers: Vec<Layer>,
     /// Weights and bias of each layer that has some, in order.
     pub parameters: Vec<Var>,
+    /// How it is shown images.
+    pub scale: Scale,
 }
 
 impl Classifier {
@@ -81,6 +95,7 @@ impl Classifier {
         let mut classifier = Self {
             layers,
             parameters: Vec::new(),
+            scale: Scale::default(),
         };
         let shapes: Vec<_> = classifier
             .layers

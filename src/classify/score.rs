@@ -14,6 +14,16 @@ pub struct Auc {
     pub error: f64,
 }
 
+/// Errors of an AUC above 0.5 that are no chance.
+const ERRORS: f64 = 3.0;
+
+impl Auc {
+    /// Whether equal samples do not have it by chance: it is above 0.5 by more than three errors.
+    pub fn above_chance(self) -> bool {
+        self.value - ERRORS * self.error > 0.5 && self.value > 0.5
+    }
+}
+
 /// Groups of equal scores in ascending order, as numbers of (negatives, positives); the totals with them.
 ///
 /// `None` when a class is empty, the lengths differ or a score is not a number.

@@ -2,7 +2,7 @@
 
 mod side;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -153,12 +153,23 @@ fn table(sides: &[Side]) -> String {
         "average image, largest difference of a pixel",
         lines.collect(),
     );
-    let classes: BTreeSet<&String> = sides.iter().flat_map(|s| s.auc.keys()).collect();
-    let lines = classes.into_iter().map(|class| {
-        let cell = |s: &Side| s.auc.get(class).map(|[v, e]| format!("{v:.3} +- {e:.3}"));
-        (class.clone(), of(&cell))
-    });
-    rows.section("two-sample AUC", lines.collect());
+    type Areas = fn(&Side) -> &BTreeMap<String, [f64; 2]>;
+    let tests: [(&str, Areas); 2] = [
+        ("two-sample AUC, boosted trees", |s| &s.boosting),
+        ("two-sample AUC, network", |s| &s.auc),
+    ];
+    for (title, areas) in tests {
+        let classes: BTreeSet<&String> = sides.iter().flat_map(|s| areas(s).keys()).collect();
+        let lines = classes.into_iter().map(|class| {
+            let cell = |s: &Side| {
+                areas(s)
+                    .get(class)
+                    .map(|[v, e]| format!("{v:.3} +- {e:.3}"))
+            };
+            (class.clone(), of(&cell))
+        });
+        rows.section(title, lines.collect());
+    }
     aligned(&rows.0)
 }
 

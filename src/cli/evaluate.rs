@@ -1,9 +1,11 @@
 //! `sarm evaluate`
 
 mod beside;
+mod boosting;
 mod calorimeter;
 mod classifiers;
 mod given;
+mod memorising;
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,7 @@ use crate::checkpoint::Record;
 use crate::data;
 use crate::data::{DataError, Dataset, ReadOptions, Selection, Unit};
 use crate::evaluate::report::{
-    Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, write_report,
+    Extras, Meta, MetricsFile, Nll, TrainingCurve, check_directory, headlines, write_report,
 };
 use crate::evaluate::{
     ClassEvaluation, EvaluateError, Options, Reasons, Resampling, ShowerEvaluation, Sides,
@@ -30,7 +32,8 @@ use crate::run::train::read_metrics;
 /// floor: the distance between two true samples of the same sizes. The report also has separation powers, average images,
 /// zero fractions, Fréchet and kernel physics distances (FPD, KPD), precision, recall, density and coverage, each with its
 /// value for one half of the truth against the other. Where the generated files hold their conditions, sum, pT, mass and
-/// number of pixels are also compared in bins of each. With --classifiers, which takes minutes, it also says how well a
+/// number of pixels are also compared in bins of each. Boosted trees on observables say how well the images can be told from true
+/// ones. With --classifiers, which takes minutes, it also says how well a
 /// classifier tells generated images from true ones, and how well a classifier trained on generated images separates true
 /// signal from true background.
 #[derive(clap::Args)]
@@ -83,8 +86,12 @@ pub struct Evaluate {
     #[arg(long, value_name = "N", default_value_t = Resampling::default().bootstrap)]
     bootstrap: usize,
     #[command(flatten)]
+    training: memorising::Training,
+    #[command(flatten)]
+    boosting: boosting::Boosting,
+    #[command(flatten)]
     classifiers: classifiers::Classifiers,
-    /// Random seed of the resampling and of the classifiers.
+    /// Random seed of the resampling, the boosted trees and the classifiers.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Overwrite the report in --out.
@@ -101,7 +108,7 @@ impl Evaluate {
         self.generated = data::matching(&self.generated)?;
         check_directory(&self.out, self.force)?;
         super::output::probe(&self.out)?;
-        let (nll, training) = self.training()?;
+        let (nll, curve) = self.curve()?;
         // Reading and evaluating use the global pool.
         global.start_threads()?;
         let (of_truth, of_generated) = (
@@ -135,7 +142,12 @@ impl Evaluate {
             Some(size),
         )?;
         let sides = self.prepare(global, truth, generated)?;
-        let (truth, generated) = (sides.truth, sides.generated);
+        let (mut truth, generated) = (sides.truth, sides.generated);
+        let (file, duplicates) = (self.file.options(), &self.duplicates);
+        let training = (self.training).read(&mut truth, &self.select, file, duplicates, global)?;
+        let memorising = (training.as_ref())
+            .map(|training| training.compare(&truth, &generated, self.seed))
+            .transpose()?;
         global.say(format!(
             "comparing {} true with {} generated images",
             super::grouped(truth.images.len() as u64),
@@ -162,15 +174,19 @@ impl Evaluate {
             truth: self.select.typed(),
             generated: typed(&self.select_generated),
         };
+        meta.training = training.map(|training| training.files);
         meta.command = Some(command_line());
+        let boosting = (self.boosting).judge(&truth, &generated, &evaluation, self.seed);
         let classifiers = (self.classifiers).judge(&truth, &generated, self.seed, global);
         let calorimeter = self.showers(&truth, &generated)?;
         let extras = Extras {
             calorimeter,
             meta,
             nll,
-            training,
+            training: curve,
+            boosting,
             classifiers,
+            memorising,
         };
         write_report(&evaluation, &extras, &self.out, self.force)?;
         for class in &evaluation.classes {
@@ -181,8 +197,26 @@ impl Evaluate {
         for line in (extras.calorimeter.iter()).flat_map(calorimeter::summary) {
             global.say(format!("{:>10}  {line}", "showers"));
         }
-        for (name, line) in (extras.classifiers.iter()).flat_map(classifiers::summary) {
+        for (name, line) in (extras.memorising.iter()).flat_map(memorising::summary) {
             global.say(format!("{name:>10}  {line}"));
+        }
+        for (name, line) in (extras.boosting.iter()).flat_map(boosting::summary) {
+            global.say(format!("{name:>10}  {line}"));
+        }
+        let headlines = headlines(extras.boosting.as_ref(), extras.classifiers.as_ref());
+        for (name, line) in
+            (extras.classifiers.iter()).flat_map(|c| classifiers::summary(c, &headlines))
+        {
+            global.say(format!("{name:>10}  {line}"));
+        }
+        for (name, headline) in &headlines {
+            let words = headline.conclusion.words();
+            let largest = headline.largest().replace('±', "+-");
+            global.say(
+                format!("{name:>10}  {words:<16} {largest}")
+                    .trim_end()
+                    .to_string(),
+            );
         }
         global.say(format!("report: {}", self.out.join("index.html").display()));
         if self.json {
@@ -246,7 +280,7 @@ impl Evaluate {
     /// The likelihoods that the model's checkpoint records, and the curve of the `metrics.csv` beside it.
     ///
     /// Without a model the images alone are judged.
-    fn training(&self) -> anyhow::Result<(Option<Nll>, Option<TrainingCurve>)> {
+    fn curve(&self) -> anyhow::Result<(Option<Nll>, Option<TrainingCurve>)> {
         let (path, record) = match &self.model {
             Some(path) => (path.clone(), pretrained::open(path)?.record),
             None => match self.named_model() {
@@ -323,7 +357,7 @@ fn summary(class: &ClassEvaluation, unit: &Unit) -> Vec<String> {
             .separation
             .map_or(String::new(), |s| format!("  separation {s:.6}"));
         lines.push(format!(
-            "W1 {:<13} {w1:>9.4} {error} {:<4} floor {floor:.4}{separation}",
+            "W1 {:<18} {w1:>9.4} {error} {:<4} floor {floor:.4}{separation}",
             o.observable.name, m.unit
         ));
     }
@@ -379,8 +413,10 @@ fn summary(class: &ClassEvaluation, unit: &Unit) -> Vec<String> {
     line(
         "pixel spectrum",
         images.map(|d| {
-            d?.pixel_spectrum_log_separation
-                .map(|v| format!("separation {v:.6}"))
+            let d = d?;
+            let chi2 = d.pixel_spectrum_log_chi2;
+            let chi2 = chi2.map_or(String::new(), |v| format!(", chi2 per bin {v:.2}"));
+            (d.pixel_spectrum_log_separation).map(|v| format!("separation {v:.6}{chi2}"))
         }),
         "pixel_spectrum_log_separation",
         reasons,

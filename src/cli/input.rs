@@ -195,6 +195,23 @@ pub(super) struct Duplicates {
 }
 
 impl Duplicates {
+    /// Look at whether training images and true ones are different ones.
+    ///
+    /// # Errors
+    /// Images of the truth among the training images, unless that is allowed.
+    pub fn apart(&self, training: &Dataset, truth: &Dataset) -> anyhow::Result<()> {
+        let Some(twice) = training.in_common(truth) else {
+            return Ok(());
+        };
+        if !self.allow_duplicates {
+            anyhow::bail!(
+                "{twice}, so that a model of the training images has seen the truth; select other rows with --select and --select-training, or pass --allow-duplicates"
+            );
+        }
+        log::warn!("{twice}, so that a model of the training images has seen the truth");
+        Ok(())
+    }
+
     /// Look at `dataset` before work on it starts.
     ///
     /// # Errors

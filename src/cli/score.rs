@@ -8,6 +8,7 @@ use super::input::{FileArguments, Select};
 use super::{Global, command_line, grouped, output, print_json, refuse_input};
 use crate::data::{self, Provenance};
 use crate::device::Task;
+use crate::family::End;
 use crate::prior::Prior;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::conditions::Given;
@@ -168,7 +169,7 @@ impl Summary {
         let variance = finite().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
         Self {
             images: all.len(),
-            images_beyond_range: scores.beyond.as_ref().map_or(0, |b| b.images),
+            images_beyond_range: scores.images_beyond,
             mean_log_likelihood: mean,
             error_of_mean: (variance / n).sqrt(),
             mean_log_prior: mean_of_finite(scores.log_prior.as_deref().unwrap_or_default()),
@@ -180,16 +181,24 @@ impl Summary {
     /// The figures in a line, and conditions that the model knows nothing of.
     fn tell(&self, global: &Global, scores: &Scores) {
         let images = grouped(self.images as u64);
-        if let Some(beyond) = &scores.beyond {
+        for beyond in &scores.beyond {
             let (found, unit) = (&beyond.found, &scores.about.unit);
+            let end = found.side.written(found.end);
+            let remedy = match found.side {
+                End::Upper => format!("train with a higher {} to score them, too", found.key),
+                End::Lower => format!(
+                    "pass --threshold {end} to set such pixels to zero, or train with a lower {}",
+                    found.key
+                ),
+            };
             log::warn!(
-                "{} of {images} images have pixels beyond {} at {:.4} {unit}, which the model gives no probability (log_likelihood -inf; the largest pixel has {} {unit}, in row {}); train with a higher {} to score them, too",
-                grouped(beyond.images as u64),
+                "{} of {images} images have pixels {} {} at {end} {unit}, which the model gives no probability (log_likelihood -inf; the {} pixel has {} {unit}, in row {}); {remedy}",
+                grouped(found.images as u64),
+                found.side.beyond(),
                 found.what,
-                found.end,
-                found.largest,
+                found.side.farthest(),
+                found.farthest,
                 beyond.row,
-                found.key,
             );
         }
         let impossible = (scores.log_prior.iter().flatten())

@@ -126,7 +126,7 @@ impl PixelRange {
 }
 
 /// The number of an image's content; equal ones have equal numbers.
-fn digest((index, value): (&[u16], &[f32])) -> u64 {
+pub(super) fn digest((index, value): (&[u16], &[f32])) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (i, v) in index.iter().zip(value) {
         hasher.write_u64(u64::from(*i) << 32 | u64::from(v.to_bits()));

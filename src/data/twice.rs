@@ -1,8 +1,9 @@
 //! The same images in more than one file of a data set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
+use super::inspect::digest;
 use super::{Dataset, Origin, grouped};
 
 /// Images with fewer nonzero pixels may be equal by chance.
@@ -100,6 +101,42 @@ impl Dataset {
         found
     }
 
+    /// That images of `other` are images of this data set too, where they are so many that it is no chance.
+    pub fn in_common(&self, other: &Dataset) -> Option<Twice> {
+        let mut known: HashMap<u64, usize> = HashMap::with_capacity(self.images.len());
+        for (i, image) in self.images.iter().enumerate() {
+            if image.0.len() >= LEAST_PIXELS {
+                known.entry(digest(image)).or_insert(i);
+            }
+        }
+        let mut first = None;
+        let mut images = 0;
+        for (j, image) in other.images.iter().enumerate() {
+            let same = known.get(&digest(image));
+            // Numbers may be equal by chance.
+            if let Some(i) = same.filter(|i| self.images.image(**i) == image) {
+                first = first.or(Some([*i, j]));
+                images += 1;
+            }
+        }
+        let [i, j] = first?;
+        let place = |data: &Dataset, image: usize| {
+            let mut end = 0;
+            let origin = data.origins.iter().find(|origin| {
+                end += origin.images;
+                image < end
+            });
+            let path = origin.map(|o| o.path.clone()).unwrap_or_default();
+            (path, data.rows.get(image).copied().unwrap_or(image as u64))
+        };
+        let ((a, row_a), (b, row_b)) = (place(self, i), place(other, j));
+        enough(images, [self.images.len(), other.images.len()]).then_some(Twice {
+            files: [a, b],
+            images,
+            how: Known::Equal([row_a, row_b]),
+        })
+    }
+
     fn same_images(&self, files: &[Part], repeated: &[[usize; 2]]) -> Vec<Twice> {
         let file = |image: usize| files.partition_point(|f| f.start <= image) - 1;
         let mut pairs: BTreeMap<[usize; 2], Equal> = BTreeMap::new();
@@ -115,10 +152,7 @@ impl Dataset {
                 equal.telling += usize::from(self.images.image(pair[0]).0.len() >= LEAST_PIXELS);
             }
         }
-        let many = |of: &[usize; 2], count: usize| {
-            let smaller = of.map(|f| files[f].rows.len());
-            count >= LEAST_EQUAL && count * PART >= smaller[0].min(smaller[1])
-        };
+        let many = |of: &[usize; 2], count: usize| enough(count, of.map(|f| files[f].rows.len()));
         (pairs.into_iter())
             .filter(|(of, equal)| many(of, equal.telling))
             .map(|(of, equal)| Twice {
@@ -128,6 +162,11 @@ impl Dataset {
             })
             .collect()
     }
+}
+
+/// Whether so many equal images of samples of these sizes are no chance.
+fn enough(equal: usize, sizes: [usize; 2]) -> bool {
+    equal >= LEAST_EQUAL && equal * PART >= sizes[0].min(sizes[1])
 }
 
 /// Images of two files that are equal.

@@ -3,21 +3,22 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::distance;
-use super::distance::{Batched, Distance, Resampling};
+use super::distance::{self, Batched, Distance, Resampling};
 use super::features::Points;
+use super::grid::{Apart, Found};
 use super::histogram::Comparison;
 use super::images::ImageEvaluation;
-use super::observable::{OBSERVABLES, Observable};
+use super::observable::{Label, OBSERVABLES, Observable};
 use super::resample::{Use, class_stream, halves};
 use super::response::{Response, Responses};
 use super::separation::separation;
+use super::soft::Soft;
 use super::spread::Spread;
 use super::vectors::{FeatureDistances, Source, feature_distances};
 use super::weights::{self, Sample, WeightSummary};
 use super::{EvaluateError, Halves, Options, Reasons, Sides, Unavailable, value_or_reason};
 use crate::data::{Dataset, SparseImages, Unit};
-use crate::physics::{Geometry, ImageObservables, observables};
+use crate::physics::{Geometry, ImageObservables, Observables, observables};
 
 /// Names of the classes, and the value of `signal` that tells each.
 pub(super) const CLASSES: [(&str, Option<f32>); 3] = [
@@ -37,6 +38,8 @@ pub struct Evaluation {
     pub options: Options,
     /// Unit of the true pixels.
     pub unit: Unit,
+    /// Of every image.
+    pub observables: Sides<Observables>,
 }
 
 impl Evaluation {
@@ -72,7 +75,7 @@ pub struct ClassEvaluation {
     pub counts: Sides<usize>,
     /// Their weights, where a side has some.
     pub weights: Option<Sides<WeightSummary>>,
-    /// In the order of [`OBSERVABLES`].
+    /// In the order of [`OBSERVABLES`], then the logarithm of the pixels and the counts of soft ones.
     pub observables: Vec<ObservableEvaluation>,
     /// Average images, sparsity, pixel spectra.
     pub images: ImageEvaluation,
@@ -90,7 +93,7 @@ pub struct ClassEvaluation {
 #[derive(Debug, Clone)]
 pub struct ObservableEvaluation {
     /// Which.
-    pub observable: Observable,
+    pub observable: Label,
     /// Its metrics.
     pub metrics: Metrics,
     /// Its histograms.
@@ -184,11 +187,13 @@ pub fn evaluate(
         generated: observables(b, &geometry)?,
     };
     let tables = rows.map(|o| o.rows());
+    let soft = Soft::new(&data.map(|d| &d.images), &truth.about.unit);
     let classes = (groups.par_iter())
-        .map(|group| class(group, &data, &tables, &responses, options))
+        .map(|group| class(group, &data, &tables, &soft, &responses, options))
         .collect();
     Ok(Evaluation {
         unit: truth.about.unit.clone(),
+        observables: rows,
         classes,
         geometry,
         options: options.clone(),
@@ -273,6 +278,7 @@ fn class(
     group: &Group,
     data: &Sides<&Dataset>,
     rows: &Sides<&[ImageObservables]>,
+    soft: &Soft,
     responses: &Responses<'_>,
     options: &Options,
 ) -> ClassEvaluation {
@@ -311,14 +317,22 @@ fn class(
         feature_distances(&points, of.halves, source)
     };
     let images = || ImageEvaluation::new(&data.map(|d| &d.images), members, weights, of.halves);
-    let ((observables, responses), ((features, feature_halves), images)) = rayon::join(
+    let soft = || soft.of_class(*number, members, weights, of.halves, options.resampling);
+    let ((observables, responses), ((features, feature_halves), (images, soft))) = rayon::join(
         || {
             rayon::join(observables, || {
                 responses.of_class(*number, rows, members, weights, options.resampling)
             })
         },
-        || rayon::join(vectors, images),
+        || rayon::join(vectors, || rayon::join(images, soft)),
     );
+    let mut observables: Vec<ObservableEvaluation> = observables;
+    // The spectrum is that of the first, the logarithm of the pixels.
+    let images = match soft.first() {
+        Some((_, found)) => images.with_chi2([found.whole.chi2.clone(), found.halves.chi2.clone()]),
+        None => images,
+    };
+    observables.extend((soft.into_iter()).map(|(label, found)| of_grid(label, found)));
     let sample = |data: &Dataset, members: &[usize]| {
         data.images
             .gather(members.iter().copied().take(options.samples))
@@ -388,28 +402,21 @@ impl Class<'_> {
         let half_histogram = Comparison::weighted(&edges, first, second);
         let seed = self.resampling.seed;
         let apart = |a: Sample<'_>, b: Sample<'_>, histogram: &Comparison, usage: Use| {
-            let mut reasons = Reasons::new();
             let few = a.len().min(b.len()) < 2;
             let why = |other| match few {
                 true => Unavailable::few(2, a.len(), b.len()),
                 false => other,
             };
             let w1 = (!few).then(|| distance::jetnet(a, b, seed, stream, usage));
-            let w1 = w1.flatten().ok_or(why(Unavailable::Cancelled));
             let found = (!few).then(|| separation(&histogram.truth, &histogram.generated));
             let unable = match histogram.negative() {
                 true => Unavailable::NegativeBin,
                 false => Unavailable::Cancelled,
             };
-            ObservableDistances {
-                w1_jetnet: value_or_reason(&mut reasons, "w1_jetnet", w1),
-                separation: value_or_reason(
-                    &mut reasons,
-                    "separation",
-                    found.flatten().ok_or(why(unable)),
-                ),
-                reasons,
-            }
+            ObservableDistances::new(
+                w1.flatten().ok_or(why(Unavailable::Cancelled)),
+                found.flatten().ok_or(why(unable)),
+            )
         };
         let distances = apart(truth, generated, &histogram, Use::Jetnet);
         let halves = Halves {
@@ -417,36 +424,93 @@ impl Class<'_> {
             found: apart(first, second, &half_histogram, Use::JetnetHalves),
         };
         let found = distance::between(truth, generated, &self.resampling, stream);
+        let few = truth.len() < 2 || generated.len() < 2;
+        let why = Unavailable::few(2, truth.len(), generated.len());
+        let spreads = Sides {
+            truth: Spread::of(truth),
+            generated: Spread::of(generated),
+        };
         ObservableEvaluation {
-            observable: *observable,
-            metrics: metrics(observable, truth, generated, found, distances, halves),
+            observable: observable.into(),
+            metrics: metrics(
+                observable.unit,
+                [truth.len(), generated.len()],
+                &spreads,
+                found.filter(|_| !few).ok_or(why),
+                distances,
+                halves,
+            ),
             histogram,
         }
     }
 }
 
+impl ObservableDistances {
+    fn new(w1: Result<Batched, Unavailable>, separation: Result<f64, Unavailable>) -> Self {
+        let mut reasons = Reasons::new();
+        Self {
+            w1_jetnet: value_or_reason(&mut reasons, "w1_jetnet", w1),
+            separation: value_or_reason(&mut reasons, "separation", separation),
+            reasons,
+        }
+    }
+}
+
+/// What was found on a grid, as of any observable.
+fn of_grid(label: Label, found: Found) -> ObservableEvaluation {
+    let Found {
+        distance,
+        spreads,
+        histogram,
+        whole,
+        halves,
+    } = found;
+    let distances = |apart: &Apart| {
+        let [no_w1, no_separation] = apart.why.clone();
+        ObservableDistances::new(
+            apart.jetnet.ok_or(no_w1),
+            apart.separation.ok_or(no_separation),
+        )
+    };
+    let few = whole.images[0].min(whole.images[1]) < 2;
+    ObservableEvaluation {
+        observable: label,
+        metrics: metrics(
+            "",
+            whole.images,
+            &spreads,
+            distance
+                .filter(|_| !few)
+                .ok_or_else(|| whole.why[0].clone()),
+            distances(&whole),
+            Halves {
+                sizes: halves.images,
+                found: distances(&halves),
+            },
+        ),
+        histogram,
+    }
+}
+
 fn metrics(
-    observable: &Observable,
-    truth: Sample<'_>,
-    generated: Sample<'_>,
-    found: Option<Distance>,
+    unit: &str,
+    images: [usize; 2],
+    spreads: &Sides<Spread>,
+    found: Result<Distance, Unavailable>,
     mut distances: ObservableDistances,
     halves: Halves<ObservableDistances>,
 ) -> Metrics {
-    let few = truth.len() < 2 || generated.len() < 2;
-    let why = Unavailable::few(2, truth.len(), generated.len());
-    let found = value_or_reason(
-        &mut distances.reasons,
-        "w1",
-        found.filter(|_| !few).ok_or(why),
-    );
-    let (t, g) = (Spread::of(truth), Spread::of(generated));
-    for (side, key) in [(&t, "truth_std"), (&g, "generated_std")] {
+    let found = value_or_reason(&mut distances.reasons, "w1", found);
+    let Sides {
+        truth: t,
+        generated: g,
+    } = spreads;
+    for (side, key) in [(t, "truth_std"), (g, "generated_std")] {
         let width = side.std.ok_or(Unavailable::NoWidth);
         value_or_reason(&mut distances.reasons, key, width);
     }
     Metrics {
-        unit: observable.unit.to_string(),
+        unit: unit.to_string(),
         w1: found.map(|d| d.w1),
         w1_error: found.and_then(|d| d.error),
         w1_floor: found.and_then(|d| d.floor).map(|f| f.mean),
@@ -462,7 +526,7 @@ fn metrics(
         generated_mean_error: g.mean_error,
         generated_std: g.std,
         generated_std_error: g.std_error,
-        truth_count: truth.len(),
-        generated_count: generated.len(),
+        truth_count: images[0],
+        generated_count: images[1],
     }
 }

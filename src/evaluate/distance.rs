@@ -124,7 +124,7 @@ pub struct Batched {
 }
 
 /// JetNet's number of batches and their size.
-const JETNET: (usize, usize) = (5, 50_000);
+pub(super) const JETNET: (usize, usize) = (5, 50_000);
 
 /// W1 of `b` from `a` as JetNet reports it; `None` as in [`between`]. Events are drawn evenly and take their weights along.
 pub(super) fn jetnet(
@@ -135,18 +135,68 @@ pub(super) fn jetnet(
     usage: Use,
 ) -> Option<Batched> {
     let (batches, batch) = JETNET;
-    let found = Merged::new(a, b)?.drawn(batches, [batch; 2], seed, stream, usage);
-    if found.len() < batches {
-        return None;
+    Batched::of(&Merged::new(a, b)?.drawn(batches, [batch; 2], seed, stream, usage))
+}
+
+impl Batched {
+    /// Of the distances of all batches; `None` where some are missing.
+    pub(super) fn of(found: &[f64]) -> Option<Self> {
+        let (batches, batch) = JETNET;
+        if found.len() < batches {
+            return None;
+        }
+        let mean = found.iter().sum::<f64>() / batches as f64;
+        let squares: f64 = found.iter().map(|w| (w - mean).powi(2)).sum();
+        Some(Self {
+            mean,
+            std: (squares / batches as f64).sqrt(),
+            batches,
+            batch,
+        })
     }
-    let mean = found.iter().sum::<f64>() / batches as f64;
-    let squares: f64 = found.iter().map(|w| (w - mean).powi(2)).sum();
-    Some(Batched {
-        mean,
-        std: (squares / batches as f64).sqrt(),
-        batches,
-        batch,
-    })
+}
+
+/// Two disjoint parts of the truth, and what takes their distance to the sizes that are compared.
+pub(super) struct Split {
+    pub(super) sizes: [usize; 2],
+    pub(super) scale: f64,
+}
+
+impl Split {
+    /// Of `total` true events; `effective` are the effective numbers of true and generated ones.
+    pub(super) fn new(total: usize, effective: [f64; 2]) -> Self {
+        // Parts of the truth have effective events in proportion to their events.
+        let dilution = total as f64 / effective[0];
+        let wanted = (effective[1] * dilution).round() as usize;
+        let second = wanted.clamp(1, (total / 2).max(1));
+        Self::of([total - second, second], effective)
+    }
+
+    /// Of parts of these sizes.
+    pub(super) fn of(sizes: [usize; 2], effective: [f64; 2]) -> Self {
+        let dilution = (sizes[0] + sizes[1]) as f64 / effective[0];
+        let inverse = |n: usize| 1.0 / n as f64;
+        let compared = 1.0 / effective[0] + 1.0 / effective[1];
+        let parts = (inverse(sizes[0]) + inverse(sizes[1])) * dilution;
+        Self {
+            sizes,
+            scale: (compared / parts).sqrt(),
+        }
+    }
+
+    /// The floor that these distances, scaled already, are; `None` of none.
+    pub(super) fn floor(&self, distances: &[f64]) -> Option<Floor> {
+        if distances.is_empty() {
+            return None;
+        }
+        let (mean, std) = moments(distances);
+        Some(Floor {
+            mean,
+            std,
+            sizes: self.sizes,
+            scale: self.scale,
+        })
+    }
 }
 
 /// Both samples in one ascending list.
@@ -296,20 +346,14 @@ fn floor(
     stream: u32,
 ) -> Option<Floor> {
     let total = truth.len();
-    // Parts of the truth have effective events in proportion to their events.
-    let dilution = total as f64 / truth.effective();
-    let wanted = (generated.effective() * dilution).round() as usize;
-    let second = wanted.clamp(1, (total / 2).max(1));
-    let first = total - second;
+    let split = Split::new(total, [truth.effective(), generated.effective()]);
+    let ([first, second], scale) = (split.sizes, split.scale);
     let (values, weights) = sorted(truth);
-    let inverse = |n: usize| 1.0 / n as f64;
-    let compared = 1.0 / truth.effective() + 1.0 / generated.effective();
-    let scale = (compared / ((inverse(first) + inverse(second)) * dilution)).sqrt();
     let distances: Vec<Option<f64>> = (0..splits)
         .into_par_iter()
-        .map(|split| {
+        .map(|replica| {
             // The first `second` places of a shuffle are a random subset.
-            let mut random = Random::new(seed, stream, Use::Floor, split);
+            let mut random = Random::new(seed, stream, Use::Floor, replica);
             let mut ranks: Vec<u32> = (0..total as u32).collect();
             let mut chosen = vec![false; total];
             for k in 0..second {
@@ -332,16 +376,7 @@ fn floor(
         })
         .collect();
     let distances: Vec<f64> = distances.into_iter().flatten().collect();
-    if distances.is_empty() {
-        return None;
-    }
-    let (mean, std) = moments(&distances);
-    Some(Floor {
-        mean,
-        std,
-        sizes: [first, second],
-        scale,
-    })
+    split.floor(&distances)
 }
 
 /// W1 of the chosen events from the others, of ascending weighted values; `None` where the weights of one part do not add up

@@ -199,7 +199,7 @@ pub enum Binning {
 }
 
 const BINS: usize = 50;
-const TAIL: f64 = 0.002;
+pub(super) const TAIL: f64 = 0.002;
 
 impl Binning {
     /// Edges for these samples; at least two, ascending and finite whatever the samples are.
@@ -226,8 +226,7 @@ impl Binning {
         }
         if self == Self::Whole {
             let (low, high) = (low.floor(), high.ceil());
-            let step = ((high - low + 1.0) / BINS as f64).ceil().max(1.0);
-            let bins = ((high - low + 1.0) / step).ceil() as usize;
+            let (bins, step) = bins_of_whole(high - low + 1.0);
             return (0..=bins).map(|i| low - 0.5 + i as f64 * step).collect();
         }
         let spread = high - low;
@@ -237,6 +236,12 @@ impl Binning {
         }
         linspace(low, high, BINS + 1)
     }
+}
+
+/// Bins for so many whole numbers in a row: how many, and how many numbers each holds.
+pub(super) fn bins_of_whole(numbers: f64) -> (usize, f64) {
+    let step = (numbers / BINS as f64).ceil().max(1.0);
+    ((numbers / step).ceil() as usize, step)
 }
 
 /// `count` numbers from `low` to `high`, both included, equally far apart.

@@ -58,6 +58,10 @@ pub struct ImageDistances {
     pub pixel_spectrum_separation: Option<f64>,
     /// The same, bins equal in the logarithm.
     pub pixel_spectrum_log_separation: Option<f64>,
+    /// Mean of the squared difference of the pixels per image in units of its variance, over logarithmic bins; 1 is expected
+    /// of truth.
+    #[serde(default)]
+    pub pixel_spectrum_log_chi2: Option<f64>,
     /// Why one of them is absent.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub reasons: Reasons,
@@ -126,6 +130,19 @@ impl ImageEvaluation {
             spectrum,
             log_spectrum,
         }
+    }
+
+    /// Put down the chi-square of the logarithmic spectra: generated from truth, and the truth's halves.
+    pub(super) fn with_chi2(mut self, chi2: [Result<f64, Unavailable>; 2]) -> Self {
+        let halves = self.halves.as_mut().map(|halves| &mut halves.found);
+        let places = [Some(&mut self.distances), halves];
+        for (place, chi2) in places.into_iter().zip(chi2) {
+            if let Some(place) = place {
+                let key = "pixel_spectrum_log_chi2";
+                place.pixel_spectrum_log_chi2 = value_or_reason(&mut place.reasons, key, chi2);
+            }
+        }
+        self
     }
 }
 
@@ -217,6 +234,7 @@ impl ImageDistances {
             zero_fraction_chi2: value_or_reason(&mut reasons, "zero_fraction_chi2", chi2),
             pixel_spectrum_separation,
             pixel_spectrum_log_separation,
+            pixel_spectrum_log_chi2: None,
             reasons,
         }
     }

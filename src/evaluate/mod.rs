@@ -11,9 +11,11 @@ mod features;
 mod frechet;
 #[cfg(test)]
 mod golden;
+mod grid;
 mod histogram;
 mod images;
 mod kernel;
+mod memorising;
 mod neighbours;
 mod observable;
 #[cfg(feature = "report")]
@@ -22,6 +24,7 @@ mod resample;
 mod response;
 mod separation;
 mod showers;
+mod soft;
 mod spread;
 mod ssim;
 mod vectors;
@@ -34,8 +37,9 @@ pub use frechet::{Fpd, FpdJetnet};
 pub use histogram::{Binning, Comparison, Histogram, Ratio};
 pub use images::{ImageDistances, ImageEvaluation};
 pub use kernel::{Kpd, KpdUnbiased};
+pub use memorising::{Memorising, Memory, Nearest, memorising};
 pub use neighbours::Neighbours;
-pub use observable::{OBSERVABLES, Observable};
+pub use observable::{Label, OBSERVABLES, Observable};
 pub use response::{Given, GivenBin, GivenRatio, Response, Verdict};
 pub use separation::separation;
 pub use showers::{LayerMetrics, ShowerEvaluation, ShowerMetrics, evaluate_showers, readout_mev};
@@ -93,6 +97,17 @@ pub enum Unavailable {
         /// How many there are.
         counts: [usize; 2],
     },
+    /// Not enough of training, true or generated images.
+    #[error(
+        "wants {wants} images of each (there are {} training, {} true and {} generated ones)",
+        counts[0], counts[1], counts[2]
+    )]
+    FewOfThree {
+        /// How many would do.
+        wants: usize,
+        /// How many there are.
+        counts: [usize; 3],
+    },
     /// All feature vectors of the truth are equal.
     #[error("every feature is constant in the truth (nothing to scale by)")]
     Constant,
@@ -112,6 +127,14 @@ pub enum Unavailable {
     /// No pixel to fill a histogram with.
     #[error("a side has no nonzero pixel (its spectrum is empty)")]
     NoPixels,
+    /// No bin to compare the numbers of pixels in.
+    #[error(
+        "no bin of the spectrum has {least} pixels whose number varies from image to image (there is no spread to compare with)"
+    )]
+    Unvaried {
+        /// How many would do.
+        least: u64,
+    },
     /// Each pixel is zero in all images or in none.
     #[error("each pixel is zero in all images or in none (there is no spread to compare with)")]
     Decided,
@@ -208,6 +231,27 @@ pub enum EvaluateError {
         generated_height: usize,
         /// Columns of the generated images.
         generated_width: usize,
+    },
+    /// Images of another size than the true ones.
+    #[error(
+        "the {side} images have {} x {} pixels (the true ones have {} x {})",
+        size[0], size[1], truth[0], truth[1]
+    )]
+    Unlike {
+        /// "training" or "generated".
+        side: &'static str,
+        /// Rows and columns there.
+        size: [usize; 2],
+        /// Rows and columns of the true images.
+        truth: [usize; 2],
+    },
+    /// Too few training images.
+    #[error("there are {count} training images (at least {wants} are wanted); choose more rows")]
+    Untrained {
+        /// Images there.
+        count: usize,
+        /// How many would do.
+        wants: usize,
     },
     /// Too few events for any statement.
     #[error("{side} has too few images (there are {count}, and either side needs at least 2)")]

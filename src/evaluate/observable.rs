@@ -18,7 +18,70 @@ pub struct Observable {
     pub(super) pick: fn(&ImageObservables) -> f32,
 }
 
-/// What is compared, in the order of tables.
+/// What an observable is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// Its key in files.
+    pub name: String,
+    /// For readers.
+    pub title: String,
+    /// Symbol for axes.
+    pub symbol: &'static str,
+}
+
+/// Key of the logarithm of the nonzero pixels.
+const LN_PIXEL: &str = "ln_pixel_intensity";
+/// How keys of counted soft pixels start; the threshold follows.
+const COUNT_BELOW: &str = "count_below_";
+
+impl From<&Observable> for Label {
+    fn from(observable: &Observable) -> Self {
+        Self {
+            name: observable.name.to_string(),
+            title: observable.title.to_string(),
+            symbol: observable.symbol,
+        }
+    }
+}
+
+impl Label {
+    pub(super) fn ln_pixel_intensity() -> Self {
+        Self {
+            name: LN_PIXEL.to_string(),
+            title: "Nonzero pixels, logarithm".to_string(),
+            symbol: "ln I",
+        }
+    }
+
+    /// Of the number of nonzero pixels below a threshold in this unit.
+    pub(super) fn count_below(threshold: f64, unit: &str) -> Self {
+        Self {
+            name: format!("{COUNT_BELOW}{threshold}"),
+            title: format!("Nonzero pixels below {threshold} {unit}"),
+            symbol: "n",
+        }
+    }
+
+    /// Of these keys of a file those that are an observable's, in the order of tables.
+    #[cfg(feature = "report")]
+    pub(super) fn of_keys<'a>(
+        keys: impl Iterator<Item = &'a str> + Clone,
+        unit: &str,
+    ) -> Vec<Self> {
+        let known = |name: &str| keys.clone().any(|key| key == name);
+        let mut labels: Vec<Self> = (OBSERVABLES.iter().map(Self::from))
+            .chain([Self::ln_pixel_intensity()])
+            .filter(|label| known(&label.name))
+            .collect();
+        let thresholds = keys.filter_map(|key| key.strip_prefix(COUNT_BELOW)?.parse().ok());
+        let mut thresholds: Vec<f64> = thresholds.collect();
+        thresholds.sort_by(f64::total_cmp);
+        labels.extend(thresholds.iter().map(|t| Self::count_below(*t, unit)));
+        labels
+    }
+}
+
+/// What is compared of the quantities that an image has one of, in the order of tables.
 pub const OBSERVABLES: [Observable; 7] = [
     Observable {
         name: "jet_pt",

@@ -1,5 +1,6 @@
 //! Why a model could not be trained, drawn from or scored.
 
+use super::model::End;
 use crate::device::DeviceError;
 
 /// Why an engine could not do its work.
@@ -7,7 +8,13 @@ use crate::device::DeviceError;
 pub enum EngineError {
     /// A pixel that the likelihood gives no probability to.
     #[error(
-        "image {image}, pixel ({row}, {column}) holds {value} (the model's range ends at {end:.4}); train with a higher maximum"
+        "image {image}, pixel ({row}, {column}) holds {value} (the model's range {} {}); {}",
+        if *side == End::Lower { "begins at" } else { "ends at" },
+        side.written(*end),
+        match side {
+            End::Lower => "set such pixels to zero, or train with a lower likelihood.lower",
+            End::Upper => "train with a higher maximum",
+        }
     )]
     Beyond {
         /// Number of the image among those that were given.
@@ -18,7 +25,9 @@ pub enum EngineError {
         column: usize,
         /// What it holds.
         value: f32,
-        /// The largest that has a probability.
+        /// Which end of the model's range it lies beyond.
+        side: End,
+        /// The smallest or largest pixel that has a probability.
         end: f64,
     },
     /// Images or conditions that are not of the model.

@@ -19,7 +19,7 @@ pub(crate) use config::{Mistakes, check_conditions, factor, impossible, positive
 pub use document::{Document, Source};
 pub use error::EngineError;
 pub use model::{
-    Beyond, Configuration, Demand, Family, Lower, Model, Scorer, TensorInfo, open_sampler,
+    Beyond, Configuration, Demand, End, Family, Lower, Model, Scorer, TensorInfo, open_sampler,
 };
 pub use sampler::{DrawConditions, Sampler, SamplingPlan};
 pub use setting::Setting;

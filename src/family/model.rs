@@ -155,9 +155,14 @@ pub trait Model: Any + Send + Sync + std::fmt::Debug {
     /// Its tensors packed: small enough to ship, rounded.
     fn packed(&self) -> Vec<Named<'_>>;
 
-    /// The first of `images` that it gives no probability to, and how many pixels there are; `None` when all are
+    /// Pixels of `images` that it gives no probability to: those above its range, those below it. None where all are
     /// possible.
-    fn beyond(&self, images: &SparseImages) -> Option<Beyond>;
+    fn beyond(&self, images: &SparseImages) -> Vec<Beyond>;
+
+    /// What of `images`, which it was completed for, it cannot do as it is meant to, in a sentence.
+    fn unsuited(&self, _images: &SparseImages) -> Option<String> {
+        None
+    }
 
     /// Set the parameters that training on the images `rows` of `data` starts from.
     fn initialise(&mut self, data: &ConditionedImages, rows: &[u32], training: &TrainConfig);
@@ -202,23 +207,62 @@ pub trait Scorer {
     ) -> Result<Vec<f64>, EngineError>;
 }
 
-/// Pixels that a model gives no probability to.
+/// An end of the range of pixels that a model gives a probability to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The smallest pixel.
+    Lower,
+    /// The largest.
+    Upper,
+}
+
+/// Pixels that a model gives no probability to, beyond one end of its range.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Beyond {
     /// How many.
     pub count: usize,
-    /// Where the model's range ends, GeV.
+    /// In how many images.
+    pub images: usize,
+    /// Which end.
+    pub side: End,
+    /// Where it is, GeV.
     pub end: f64,
     /// What ends there, in words.
     pub what: &'static str,
     /// The key of the configuration that moves it.
     pub key: &'static str,
-    /// The largest of them, GeV.
-    pub largest: f32,
+    /// The farthest of them, GeV: the smallest below the range, the largest above it.
+    pub farthest: f32,
     /// Its image, counted from 0.
     pub image: usize,
     /// Its row-major place.
     pub pixel: usize,
+}
+
+impl End {
+    /// Where `end` is, as users read and type it. The lower end is as small as the smallest pixel, to all its digits.
+    pub fn written(self, end: f64) -> String {
+        match self {
+            End::Upper => format!("{end:.4}"),
+            End::Lower => (end as f32).to_string(),
+        }
+    }
+
+    /// What is beyond it lies there.
+    pub fn beyond(self) -> &'static str {
+        match self {
+            End::Upper => "beyond",
+            End::Lower => "below",
+        }
+    }
+
+    /// What the farthest pixel beyond it is.
+    pub fn farthest(self) -> &'static str {
+        match self {
+            End::Upper => "largest",
+            End::Lower => "smallest",
+        }
+    }
 }
 
 /// The devices that `choice` names with a sampler of `model` on them.

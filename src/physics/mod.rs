@@ -9,6 +9,8 @@ pub mod calorimeter;
 mod geometry;
 mod observables;
 mod subjets;
+mod table;
 
 pub use geometry::{DEFAULT_RANGE, Geometry, GeometryError, MAX_RANGE};
 pub use observables::{ImageObservables, Observables, observables};
+pub use table::{Quantity, Table};

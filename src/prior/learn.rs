@@ -24,7 +24,7 @@ const PASSES: (usize, usize) = (4, 200);
 /// Passes without a better likelihood after which it ends.
 const PATIENCE: usize = 10;
 /// Steps of a density given other numbers, all of which are made: it gains most from the last, smallest ones.
-const STEPS_GIVEN_NUMBERS: usize = 1500;
+const STEPS_GIVEN_NUMBERS: usize = 6000;
 const BATCH: usize = 256;
 const MOST_THREADS: usize = 8;
 /// A value that more than this fraction of the images share is a peak that pieces smear.

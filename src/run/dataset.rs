@@ -5,36 +5,14 @@ use std::collections::BTreeMap;
 use crate::checkpoint::Record;
 use crate::conditions::{ConditionConfig, Conditions};
 use crate::data::{About, DataError, Dataset, FileOptions, Unit};
-use crate::family::{Beyond, Model};
+use crate::family::{Beyond, End, Model};
 
 /// Why images and their columns cannot be learnt from or scored.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DatasetError {
     /// Pixels that the model gives no probability to.
-    #[error(
-        "{count} {} beyond {what} at {end:.4} {unit} (the largest holds {largest} {unit}: image {image}, row {row}, column {column}); {remedy}",
-        if *count == 1 { "pixel lies" } else { "pixels lie" }
-    )]
-    Beyond {
-        /// How many.
-        count: usize,
-        /// What ends there.
-        what: &'static str,
-        /// Unit of the pixels.
-        unit: Unit,
-        /// Where the range ends.
-        end: f64,
-        /// The largest pixel.
-        largest: f32,
-        /// Its image's row in the file.
-        image: u64,
-        /// Its row in the image.
-        row: usize,
-        /// Its column in the image.
-        column: usize,
-        /// What to do.
-        remedy: String,
-    },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(". Also, "))]
+    Beyond(Vec<PixelsBeyond>),
     /// No column for a condition.
     #[error("the data have no per-row data set '{name}' to condition on; they have: {has}")]
     NoColumn {
@@ -81,22 +59,61 @@ pub enum DatasetError {
     },
 }
 
+/// Pixels beyond one end of a model's range.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error(
+    "{} {} {} {} at {} {unit} (the {} holds {} {unit}: image {image}, row {row}, column {column}); {remedy}",
+    found.count,
+    if found.count == 1 { "pixel lies" } else { "pixels lie" },
+    found.side.beyond(),
+    found.what,
+    found.side.written(found.end),
+    found.side.farthest(),
+    found.farthest
+)]
+pub struct PixelsBeyond {
+    /// How many, which end, the farthest of them.
+    pub found: Beyond,
+    /// Unit of the pixels.
+    pub unit: Unit,
+    /// The row in the file of the farthest one's image.
+    pub image: u64,
+    /// Its row in the image.
+    pub row: usize,
+    /// Its column in the image.
+    pub column: usize,
+    /// What to do.
+    pub remedy: String,
+}
+
 impl DatasetError {
-    /// Of `found` among the images of `dataset`; `remedy` ends the message.
-    pub(super) fn beyond(found: &Beyond, dataset: &Dataset, remedy: String) -> Self {
+    /// Of what training met among the images of `dataset`.
+    pub(super) fn beyond(found: &[Beyond], dataset: &Dataset) -> Self {
         let width = dataset.images.width();
-        let row = dataset.rows.get(found.image).copied();
-        Self::Beyond {
-            count: found.count,
-            what: found.what,
-            unit: dataset.about.unit.clone(),
-            end: found.end,
-            largest: found.largest,
-            image: row.unwrap_or(found.image as u64),
-            row: found.pixel / width,
-            column: found.pixel % width,
-            remedy,
-        }
+        let of_end = |found: &Beyond| {
+            let row = dataset.rows.get(found.image).copied();
+            let remedy = match found.side {
+                End::Upper => format!("raise {} or leave it out", found.key),
+                // With a threshold nothing would be left.
+                End::Lower if found.count == dataset.images.nonzeros() => {
+                    format!("lower {} or leave it out", found.key)
+                }
+                End::Lower => format!(
+                    "lower {} or leave it out, or set them to zero with --threshold {}",
+                    found.key,
+                    found.side.written(found.end)
+                ),
+            };
+            PixelsBeyond {
+                found: *found,
+                unit: dataset.about.unit.clone(),
+                image: row.unwrap_or(found.image as u64),
+                row: found.pixel / width,
+                column: found.pixel % width,
+                remedy,
+            }
+        };
+        Self::Beyond(found.iter().map(of_end).collect())
     }
 }
 

@@ -38,22 +38,22 @@ pub struct Scores {
     pub log_prior: Option<Vec<f64>>,
     /// Row of each image in its file.
     pub rows: Vec<u64>,
-    /// Images with pixels that the model gives no probability to: their log-likelihood is minus infinity.
-    pub beyond: Option<BeyondImages>,
+    /// How many images have pixels that the model gives no probability to: their log-likelihood is minus infinity.
+    pub images_beyond: usize,
+    /// Those pixels, for each end of the model's range that some lie beyond.
+    pub beyond: Vec<BeyondImages>,
     /// What the files say of the images.
     pub about: About,
     /// Time that the likelihoods took.
     pub took: Duration,
 }
 
-/// Images with pixels beyond a model's range.
+/// Images with pixels beyond one end of a model's range.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BeyondImages {
-    /// How many images.
-    pub images: usize,
-    /// Where the range ends, and the largest pixel.
+    /// How many, where the range ends, and the farthest pixel.
     pub found: Beyond,
-    /// Row in its file of the image with the largest.
+    /// Row in its file of the image with the farthest.
     pub row: u64,
 }
 
@@ -141,6 +141,7 @@ pub fn score_dataset(
         _ => None,
     };
     let (inside, beyond) = split(model, &dataset);
+    let images_beyond = dataset.images.len() - inside.len();
     let (rows, about) = (dataset.rows, dataset.about);
     let data = match inside.len() == dataset.images.len() {
         true => ConditionedImages {
@@ -170,6 +171,7 @@ pub fn score_dataset(
         log_likelihood,
         log_prior,
         rows,
+        images_beyond,
         beyond,
         about,
         took: started.elapsed(),
@@ -177,28 +179,28 @@ pub fn score_dataset(
 }
 
 /// The images of `dataset` whose pixels all lie in `model`'s range, and what there is of others.
-fn split(model: &dyn Model, dataset: &Dataset) -> (Vec<usize>, Option<BeyondImages>) {
+fn split(model: &dyn Model, dataset: &Dataset) -> (Vec<usize>, Vec<BeyondImages>) {
     let all = dataset.images.len();
-    let Some(found) = model.beyond(&dataset.images) else {
-        return ((0..all).collect(), None);
-    };
+    let found = model.beyond(&dataset.images);
+    if found.is_empty() {
+        return ((0..all).collect(), Vec::new());
+    }
     let mut inside = Vec::with_capacity(all);
     // Few images are beyond: halves without any are taken as a whole. The last range is the one that comes first.
     let mut ranges = vec![(0, all)];
     while let Some((start, end)) = ranges.pop() {
         let some = dataset.images.gather(start..end);
-        if model.beyond(&some).is_none() {
+        if model.beyond(&some).is_empty() {
             inside.extend(start..end);
         } else if end - start > 1 {
             let middle = start + (end - start) / 2;
             ranges.extend([(middle, end), (start, middle)]);
         }
     }
-    let row = dataset.rows.get(found.image).copied();
-    let beyond = BeyondImages {
-        images: all - inside.len(),
-        row: row.unwrap_or(found.image as u64),
+    let row = |found: &Beyond| dataset.rows.get(found.image).copied();
+    let beyond = found.into_iter().map(|found| BeyondImages {
+        row: row(&found).unwrap_or(found.image as u64),
         found,
-    };
-    (inside, Some(beyond))
+    });
+    (inside, beyond.collect())
 }

@@ -260,6 +260,149 @@ fn pixels_beyond_the_model() {
 }
 
 #[test]
+fn pixels_below_the_lower_end() {
+    let lab = Lab::new();
+    let log = DC.replace("components = 2", "components = 2\nspace = 'log'");
+    let with = |more: &str| log.replace("space = 'log'", &format!("space = 'log'\n{more}"));
+    lab.file("log.toml", &log);
+    let floor = [(0, 0, 0.5), (3, 7, 1e-3), (3, 8, 2e-3), (9, 5, 4e-3)];
+    write_images(&lab.path("near.h5"), 30, 7, 1, &floor);
+    lab.file("low.toml", with("lower = 0.003"));
+    lab.refuses(
+        "train --data near.h5 --config low.toml --out out",
+        &[
+            "2 pixels lie below likelihood.lower at 0.003 GeV",
+            "the smallest holds 0.001 GeV: image 3, row 1, column 0",
+            "lower likelihood.lower or leave it out, or set them to zero with --threshold 0.003",
+        ],
+    );
+    // Both ends are told at once.
+    lab.file("both.toml", with("lower = 0.003\nupper = 5.0"));
+    lab.refuses(
+        "train --data near.h5 --config both.toml --out out",
+        &[
+            "beyond likelihood.upper at 5.0000 GeV",
+            "2 pixels lie below likelihood.lower",
+        ],
+    );
+    // What it says to do does it.
+    lab.ok("train --quiet --data near.h5 --config low.toml --threshold 0.003 --out cut");
+    // Nothing would be left with a threshold of 1000 GeV.
+    lab.file("high.toml", with("lower = 1000.0"));
+    let error = lab.fails("train --data near.h5 --config high.toml --out out");
+    assert!(error.contains("pixels lie below likelihood.lower at 1000 GeV"));
+    assert!(
+        error.contains("lower likelihood.lower or leave it out") && !error.contains("--threshold"),
+        "{error}"
+    );
+
+    // Left out, the lower end is the smallest pixel.
+    lab.ok("train --quiet --data near.h5 --config log.toml --out run");
+    let info = lab.json("info --json run/model.safetensors");
+    let lower = info["config"]["likelihood"]["lower"].as_f64().unwrap();
+    assert_eq!(lower as f32, 1e-3);
+    // Scored are the others; the image is named by its row in the file.
+    let score = "score --model cut/model.safetensors --data near.h5";
+    let output = lab.ok(score);
+    let said = String::from_utf8(output.stderr).unwrap();
+    for part in [
+        "1 of 30 images have pixels below likelihood.lower at 0.003 GeV",
+        "log_likelihood -inf",
+        "the smallest pixel has 0.001 GeV, in row 3",
+        "pass --threshold 0.003 to set such pixels to zero",
+        "\n29 images: mean log-likelihood",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let scores: Vec<f64> = lines.lines().map(|line| line.parse().unwrap()).collect();
+    for (row, score) in scores.iter().enumerate() {
+        assert_eq!(*score == f64::NEG_INFINITY, row == 3, "{row}");
+    }
+    let summary = lab.json(&format!("{score} --json --out s.h5"));
+    assert_eq!(summary["images_beyond_range"], 1);
+    let cut = lab.ok(&format!("{score} --threshold 0.003"));
+    let said = String::from_utf8(cut.stderr).unwrap();
+    assert!(
+        !said.contains("have pixels below") && said.contains("30 images: mean"),
+        "{said}"
+    );
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = std::process::Command::new(h5::python())
+        .arg(root.join("docs/loglikelihood.py"))
+        .args([lab.path("cut/model.safetensors"), lab.path("near.h5")])
+        .output()
+        .unwrap();
+    let by_python = String::from_utf8(python.stdout).unwrap();
+    let by_python: Vec<f64> = by_python.lines().map(|l| l.parse().unwrap()).collect();
+    assert_eq!(by_python.len(), scores.len());
+    for (is, was) in scores.iter().zip(&by_python) {
+        assert!(
+            is == was || (is - was).abs() < 1e-4 * was.abs(),
+            "{is} {was}"
+        );
+    }
+    // Single precision's next number below the end is still the end.
+    write_images(&lab.path("end.h5"), 3, 7, 1, &[(1, 3, 1e-3f32.next_down())]);
+    let said = lab.ok("score --model run/model.safetensors --data end.h5");
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(!said.contains("-inf"), "{said}");
+
+    for (text, words) in [
+        (
+            DC.replace("components = 2", "components = 2\nlower = 0.1"),
+            ["likelihood.lower", "likelihood.space = \"log\""],
+        ),
+        (
+            with("lower = 5.0\nupper = 10.0"),
+            ["likelihood.lower", "less than half of likelihood.upper, 10"],
+        ),
+        (with("lower = 0.0"), ["likelihood.lower", "positive"]),
+        (with("lower = -1.0"), ["likelihood.lower", "positive"]),
+        (
+            DC.replace("components = 2", "components = 2\nspace = 'ln'"),
+            ["space", "linear"],
+        ),
+        (
+            DD.replace("levels = 20", "levels = 20\nspace = 'log'"),
+            ["space", "likelihood"],
+        ),
+        // The smallest pixel of the data.
+        (with("upper = 0.0015"), ["likelihood.lower", "half of"]),
+    ] {
+        lab.file("bad.toml", text);
+        lab.refuses("train --data near.h5 --config bad.toml --out out", &words);
+    }
+}
+
+/// With a total, pixels smaller than what counts as nothing of it are told of.
+#[test]
+fn pixels_that_count_as_nothing() {
+    let lab = Lab::empty();
+    let toml = DC.replace("components = 2", "components = 2\nspace = 'log'")
+        + "[condition]\nnames = ['all']\ntotal = 'all'\n";
+    lab.file("log.toml", toml);
+    let crumbs = [(3, 7, 1e-6), (4, 8, 2e-6)];
+    write_images(&lab.path("data.h5"), 60, 7, 1, &crumbs);
+    let train = "train --data data.h5 --config log.toml --epochs 1";
+    let said = String::from_utf8(lab.ok(&format!("{train} --out a")).stderr).unwrap();
+    for part in [
+        "2 of ",
+        "nonzero pixels are no larger than ",
+        "counts as nothing of a total of ",
+        "; pass --threshold ",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // What it says to do does it.
+    let (_, threshold) = said.split_once("pass --threshold ").unwrap();
+    let threshold = threshold.split_whitespace().next().unwrap();
+    let again = lab.ok(&format!("{train} --threshold {threshold} --out b"));
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(!said.contains("counts as nothing"), "{said}");
+}
+
+#[test]
 fn nothing_selected() {
     let lab = Lab::trained(DC);
     lab.refuses(

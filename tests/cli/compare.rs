@@ -26,6 +26,7 @@ fn runs_and_reports_stand_side_by_side() {
     assert_eq!(row("jet_pt")[1], "-");
     assert!(row("jet_pt")[0].parse::<f64>().unwrap() > 0.0);
     assert!(text.contains("average image"), "{text}");
+    assert!(text.contains("two-sample AUC, boosted trees"), "{text}");
     let svg = std::fs::read_to_string(lab.path("losses.svg")).unwrap();
     assert!(svg.contains(">other<"), "the legend names the runs");
 
@@ -37,6 +38,7 @@ fn runs_and_reports_stand_side_by_side() {
     );
     assert_eq!(told[1]["losses"].as_array().unwrap().len(), 3);
     assert!(told[0]["floors"]["all"]["jet_pt"].is_f64());
+    assert!(told[0]["boosting"]["all"][0].is_f64());
 }
 
 #[test]

@@ -17,10 +17,12 @@ fn sarm() -> Command {
     Command::new(env!("CARGO_BIN_EXE_sarm"))
 }
 
-const MODELS: [&str; 2] = [
+const MODELS: [&str; 3] = [
     "stage = [{square = 3, units_per_pixel = 5, layers = 1}, {layers = 2}]\n[likelihood]\nkind = 'dc'\n\
      [input]\nalso = [{transform = 'log1p', unit = 0.1, scale = 0.5}]\n[condition]\nnames = ['a', 'b']",
     "stage = [{units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dd'\nlatents = 3\nlevels = 7",
+    "stage = [{square = 3, units_per_pixel = 2, layers = 1}, {layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 2\n\
+     space = 'log'\nlower = 0.01\n[input]\nleft = 5\n[condition]\nnames = ['a', 'b']\ntotal = 'b'",
 ];
 
 /// A distribution of the conditions `a`, a label, and `b`.
@@ -273,9 +275,11 @@ fn the_script_reads_packed_models_and_sparse_files() {
         let model = common::model(toml, 6, 7, 5, 0.4);
         save_packed(&lab.path("packed"), &model, None, &Default::default()).unwrap();
         lab.ok("unpack --quiet --model packed --out whole");
-        let given = match model.config.condition.names.is_empty() {
-            true => "",
-            false => " --given a=0.5,b=-1",
+        let condition = &model.config.condition;
+        let given = match (condition.names.is_empty(), &condition.total) {
+            (true, _) => "",
+            (_, None) => " --given a=0.5,b=-1",
+            (_, Some(_)) => " --given a=0.5,b=35",
         };
         for layout in ["dense", "sparse"] {
             lab.ok(&format!(

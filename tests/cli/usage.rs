@@ -23,7 +23,7 @@ const VERBS: [(&str, &str); 11] = [
     ),
     (
         "evaluate",
-        "--truth --images --shape --scale --scale-generated --threshold --class --weights --allow-duplicates --condition --classifiers --classifier-images --classifier-network --select --generated --select-generated --out --model --range --bootstrap --seed --force --json",
+        "--truth --images --shape --scale --scale-generated --threshold --class --weights --allow-duplicates --condition --skip-boosting --classifiers --classifier-images --classifier-network --select --generated --select-generated --training --select-training --out --model --range --bootstrap --seed --force --json",
     ),
     (
         "score",

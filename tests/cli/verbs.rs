@@ -66,8 +66,11 @@ fn the_main_path() {
     }
     let count = drawings.count();
     assert_eq!(page.matches("<figure").count(), count);
-    // Generated without conditions, so of no known class: the figures of all images, and the training curve.
-    assert_eq!(count, 13 + 1, "{figures:?}");
+    // Generated without conditions, so of no known class: the figures of all images, what boosted trees use of them, and the
+    // training curve.
+    let used = metrics["boosting"]["all"]["features"].as_array().unwrap();
+    assert!((1..=10).contains(&used.len()));
+    assert_eq!(count, 13 + used.len() + 1, "{figures:?}");
     lab.ok("evaluate --quiet --force --truth data.h5 --generated g.h5 --out report --bootstrap 5");
     assert_eq!(
         lab.names("."),
@@ -259,6 +262,17 @@ fn classifiers_judge_where_asked_for() {
     for key in ["two_sample", "transfer", "reasons"] {
         assert!(told.get(key).is_none(), "{key}");
     }
+    // Boosted trees judge by default.
+    for class in ["all", "signal", "background"] {
+        let test = &told["boosting"][class];
+        assert!(
+            test["auc"].is_f64() && test["observable"]["auc"].is_f64(),
+            "{test}"
+        );
+        assert!(told["headline"][class]["auc"].is_f64());
+    }
+    let told = lab.json(&format!("{evaluate} --quiet --skip-boosting"));
+    assert!(told.get("boosting").is_none() && told.get("headline").is_none());
     let output = lab.ok(&format!(
         "{evaluate} --classifiers --classifier-network dense --classifier-images 100"
     ));
@@ -269,6 +283,7 @@ fn classifiers_judge_where_asked_for() {
         "{lines}"
     );
     assert!(lines.contains("two-sample       AUC"), "{lines}");
+    assert!(lines.contains("boosted trees    AUC"), "{lines}");
     for class in ["all", "signal", "background"] {
         let test = &told["two_sample"][class];
         assert_eq!(test["options"]["network"], "dense");
@@ -291,6 +306,7 @@ fn classifiers_judge_where_asked_for() {
     let page = fs::read_to_string(lab.path("report/index.html")).unwrap();
     for part in [
         "id=\"classifiers\"",
+        "id=\"boosting\"",
         "Trained on truth: AUC",
         "150 true images",
     ] {

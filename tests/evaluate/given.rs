@@ -75,7 +75,11 @@ fn sum(found: &Evaluation) -> &Given {
 
 fn verdict_of_all(found: &Evaluation) -> Verdict {
     let all = found.classes[0].observables.iter();
-    let m = &all.last().unwrap().metrics;
+    let m = &all
+        .clone()
+        .find(|o| o.observable.name == "intensity")
+        .unwrap()
+        .metrics;
     Verdict::of(m.w1.unwrap(), m.w1_floor.unwrap(), m.w1_floor_std.unwrap())
 }
 
@@ -161,7 +165,7 @@ fn right_sums_of_the_wrong_images_are_found() {
     let kept = &metrics.response["all"]["energy"].quantities;
     assert_eq!((kept.len(), kept[0].verdict), (4, Some(Verdict::Far)));
     let json: serde_json::Value = serde_json::from_str(&read("metrics.json")).unwrap();
-    assert_eq!(json["meta"]["format"], 2);
+    assert_eq!(json["meta"]["format"], 3);
     let quantity = &json["response"]["all"]["energy"]["quantities"][0];
     assert_eq!(
         (&quantity["quantity"], &quantity["verdict"]),
@@ -231,7 +235,11 @@ fn plain() -> Options {
 fn means_are_those_of_the_weighted_events() {
     let (truth, generated) = weighted(1500);
     let found = evaluate(&truth, &generated, &plain()).unwrap();
-    let m = &found.classes[0].observables.last().unwrap().metrics;
+    let mut observables = found.classes[0].observables.iter();
+    let m = &observables
+        .find(|o| o.observable.name == "intensity")
+        .unwrap()
+        .metrics;
     let weights: Vec<f64> = (truth.weights.iter().flatten())
         .map(|w| f64::from(*w))
         .collect();
@@ -300,7 +308,7 @@ fn an_event_of_weight_two_is_two_events() {
         );
     };
     for (x, y) in a.observables.iter().zip(&b.observables) {
-        let name = x.observable.name;
+        let name = &x.observable.name;
         let (x, y) = (&x.metrics, &y.metrics);
         close(x.w1.unwrap(), y.w1.unwrap(), name);
         close(x.truth_mean, y.truth_mean, name);

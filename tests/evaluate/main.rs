@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boosting;
 mod classify;
 mod given;
+mod memorising;
 mod report;
+mod soft;

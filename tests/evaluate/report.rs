@@ -12,7 +12,7 @@ use sarm::evaluate::{
 use sarm::random::{Purpose, unit, words};
 
 /// Images that look a little like jets: a hot centre, a second spot, a soft halo.
-fn toy(count: usize, seed: u64, scale: f32) -> Dataset {
+pub(super) fn toy(count: usize, seed: u64, scale: f32) -> Dataset {
     let mut next = 0;
     let mut random = move || {
         next += 1;
@@ -40,7 +40,7 @@ fn toy(count: usize, seed: u64, scale: f32) -> Dataset {
     }
 }
 
-fn quick() -> Options {
+pub(super) fn quick() -> Options {
     Options {
         resampling: Resampling {
             bootstrap: 40,
@@ -57,7 +57,7 @@ fn evaluation_names(evaluation: &Evaluation) -> Vec<String> {
     names
 }
 
-fn json(evaluation: &Evaluation) -> serde_json::Value {
+pub(super) fn json(evaluation: &Evaluation) -> serde_json::Value {
     let extras = Extras {
         meta: Meta::of(evaluation),
         ..Extras::default()
@@ -277,7 +277,13 @@ fn degenerate_images_give_numbers_and_a_report() {
                     .all(|why| why.starts_with("the fit of JetNet")),
                 "{missing:?}"
             ),
-            6 => assert!(missing.is_empty(), "{missing:?}"),
+            // Halves of images that all have one pixel of one value.
+            6 => assert!(
+                missing
+                    .iter()
+                    .all(|why| why.starts_with("no bin of the spectrum")),
+                "{missing:?}"
+            ),
             _ => assert!(!missing.is_empty()),
         }
         for reason in missing {
@@ -376,8 +382,9 @@ fn a_report_is_whole_and_needs_nothing_else() {
             train: vec![160.0, 155.0, f64::NAN],
             validation: vec![161.0, 156.0, 154.0],
         }),
+        boosting: None,
         classifiers: None,
-        calorimeter: None,
+        ..Extras::default()
     };
     let home = tempfile::tempdir().unwrap();
     let place = home.path().join("report");

@@ -279,6 +279,51 @@ fn python_example_reads_channels() {
     }
 }
 
+/// Logistics of the logarithm and outputs that are shown what is left, each alone and both.
+#[test]
+fn python_example_knows_a_lower_end_and_what_is_left() {
+    let likelihood = "stage = [{square = 3, units_per_pixel = 2, layers = 1}, {layers = 2}]\n\
+        [likelihood]\nkind = 'dc'\ncomponents = 3\n";
+    let log = "space = 'log'\nlower = 1e-3\nunit = 2.0\nupper = 60.0\n";
+    let total = "[condition]\nnames = ['a', 'all']\ntotal = 'all'\n";
+    for toml in [
+        format!("{likelihood}{log}"),
+        format!("{likelihood}{log}{total}"),
+        format!("{likelihood}upper = 60.0\n[input]\nleft = 1\n{total}"),
+        format!("{likelihood}{log}[input]\nleft = 2\n{total}"),
+        format!("{likelihood}{log}[input]\nleft = 7\n{total}"),
+    ] {
+        let model = common::model(&toml, 4, 5, 17, 0.4);
+        python_example_says_what_the_reference_says(&model, &common::data(&model, 60, 3, 0.3));
+    }
+}
+
+/// What is left around two pixels of the lower end, and around the range's upper end.
+#[test]
+fn python_example_knows_the_last_two_pixels() {
+    let toml = "stage = [{units_per_pixel = 3, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\n\
+        lower = 0.5\nupper = 20.0\n[input]\nleft = 3\n[condition]\nnames = ['all']\ntotal = 'all'";
+    let model = common::model(toml, 1, 3, 1, 0.6);
+    let mut images = SparseImages::new(1, 3).unwrap();
+    let mut told = Vec::new();
+    for image in [
+        [0.75f32, 0.0, 0.0],
+        [0.0, 0.5, 0.0],
+        [0.6, 0.7, 0.0],
+        [0.0, 0.7, 0.6],
+        [0.6, 0.0, 19.0],
+        [19.0, 18.5, 0.6],
+        [0.0, 0.0, 20.0],
+        [0.0, 0.0, 0.0],
+    ] {
+        images.push_dense(&image);
+        told.push(model.standardise(0, image.iter().sum()));
+    }
+    let conditions = Conditions::new(1, told).with_total(model.total());
+    let data = ConditionedImages { images, conditions };
+    python_example_says_what_the_reference_says(&model, &data);
+}
+
 /// As tests/model/total.rs has it.
 #[test]
 fn python_example_knows_where_all_that_is_left_counts() {

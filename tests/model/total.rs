@@ -4,11 +4,13 @@ use crate::support::common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::support::program::{Lab, column};
+use crate::support::program::{Lab, column, write_images};
+use sarm::conditions::Conditions;
 use sarm::data::{WriteOptions, write};
 use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::reference;
-use sarm::families::sarm::{Engine, Sarm};
+use sarm::families::sarm::{Engine, Sarm, StageTensor};
+use sarm::family::{End, SamplingPlan};
 
 /// A model of 1 x 2 pixels that is told their sum, and the condition under which it is `total`.
 fn pair(seed: u64, total: f32) -> (Sarm, [f32; 1]) {
@@ -53,6 +55,170 @@ fn the_likelihood_of_images_of_a_total_adds_up_to_one() {
         let sum = met + short;
         assert!((sum - 1.0).abs() < 2e-3, "{seed}: {met} and {short}");
         assert!(met > 0.05 && short > 0.05, "{seed}: {met} and {short}");
+    }
+}
+
+/// All images of a model, pixel by pixel in drawing order; what is left is in single precision, as it is everywhere.
+struct Tree<'a> {
+    model: &'a Sarm,
+    condition: &'a [f32],
+    /// Midpoints of each pixel's range in ln x.
+    pieces: usize,
+}
+
+impl Tree<'_> {
+    /// The probability of all images that begin with `drawn`, in drawing order: of those that come to the total, and of those
+    /// that fall short of it.
+    fn probability(&self, drawn: &mut Vec<f32>, remaining: f32) -> [f64; 2] {
+        let order: Vec<usize> = (self.model.order.concat().iter())
+            .map(|pixel| usize::from(*pixel))
+            .collect();
+        if drawn.len() == order.len() {
+            let mut image = vec![0.0; order.len()];
+            for (pixel, x) in order.iter().zip(drawn) {
+                image[*pixel] = *x;
+            }
+            let p = (-reference::nll(self.model, &image, self.condition).unwrap()).exp();
+            return if remaining == 0.0 { [p, 0.0] } else { [0.0, p] };
+        }
+        let mut sum = [0.0; 2];
+        let mut add = |x: f32, weight: f64| {
+            drawn.push(x);
+            let of_rest = self.probability(drawn, remaining - x);
+            drawn.pop();
+            for (sum, p) in sum.iter_mut().zip(of_rest) {
+                *sum += weight * p;
+            }
+        };
+        add(0.0, 1.0);
+        if remaining == 0.0 {
+            return sum;
+        }
+        let values = self.model.values();
+        let [lower, upper] = [End::Lower, End::Upper].map(|end| values.end(end));
+        if f64::from(remaining) <= upper {
+            add(remaining, 1.0);
+        }
+        let most = upper.min(f64::from(remaining) - lower);
+        if most > lower {
+            let step = (most / lower).ln() / self.pieces as f64;
+            for i in 0..self.pieces {
+                let x = lower * ((i as f64 + 0.5) * step).exp();
+                add(x as f32, x * step);
+            }
+        }
+        sum
+    }
+}
+
+/// Logistics of ln x between the lower end and what is left above it, outputs that are shown what is left: over all images of
+/// two and three pixels the likelihood integrates to one.
+#[test]
+fn with_a_lower_end_it_adds_up_to_one_too() {
+    let toml = |more: &str| {
+        format!(
+            "order = {{kind = 'random', seed = 3}}\nstage = [{{units_per_pixel = 3, layers = 1}}]\n[likelihood]\nkind = 'dc'\n\
+            components = 3\nspace = 'log'\nunit = 2.0\nlower = 0.5\n{more}\n[condition]\nnames = ['all']\ntotal = 'all'"
+        )
+    };
+    let left = "[input]\nleft = 4";
+    let limited = format!("upper = 20.0\n{left}");
+    for (seed, width, total, pieces, more) in [
+        (1, 2, 30.0f32, 300, ""),
+        (2, 2, 30.0, 300, left),
+        (3, 2, 30.0, 300, limited.as_str()),
+        (4, 3, 30.0, 80, left),
+        (5, 3, 30.0, 80, limited.as_str()),
+        (9, 3, 30.0, 80, limited.as_str()),
+        // Two pixels of the lower end, and not quite; the last pixels' range is narrow.
+        (6, 3, 1.2, 80, left),
+        (7, 3, 0.9, 80, left),
+    ] {
+        let model = common::model(&toml(more), 1, width, seed, 0.6);
+        let condition = [model.standardise(0, total)];
+        let budget = model.budget(&condition).unwrap();
+        let tree = Tree {
+            model: &model,
+            condition: &condition,
+            pieces,
+        };
+        let [met, short] = tree.probability(&mut Vec::new(), budget.remaining);
+        println!("{met} come to {total} GeV and {short} fall short: {seed}");
+        assert!(
+            (met + short - 1.0).abs() < 1e-3,
+            "{seed}: {met} and {short}"
+        );
+        assert!(met > 0.01 && short > 0.005, "{seed}: {met} and {short}");
+    }
+}
+
+/// Rules for the last two pixels, by hand: what is left below two pixels of the lower end is taken with certainty.
+#[test]
+fn what_is_left_below_two_pixels_is_taken_with_certainty() {
+    let toml = "stage = [{units_per_pixel = 3, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\n\
+        unit = 2.0\nlower = 0.5\n[input]\nleft = 2\n[condition]\nnames = ['all']\ntotal = 'all'";
+    let model = common::model(toml, 1, 2, 3, 0.6);
+    let first = usize::from(model.order[0][0]);
+    let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
+    for total in [0.75f32, 0.99, 1.01, 30.0] {
+        let condition = [model.standardise(0, total)];
+        let budget = model.budget(&condition);
+        let mut image = [0.0; 2];
+        image[first] = budget.unwrap().remaining;
+        let outputs = reference::forward(&model, &image, &condition).unwrap();
+        // What is left is shown by hand, too: its share of the mean and its logarithm.
+        let shown = |number: usize, output: f64| {
+            let share = f64::from(budget.unwrap().remaining) / 40.0;
+            let functions = [share, (1.0 + share.log2() * 2.0 / 19.0).clamp(-1.0, 1.25)];
+            let left = model.parameter(0, StageTensor::LeftWeight);
+            let weights = &left[2 * number..2 * number + 2];
+            let terms = weights.iter().zip(functions);
+            output + terms.map(|(w, f)| f64::from(*w) * f).sum::<f64>()
+        };
+        let logits = [0, 1, 2].map(|k| shown(1 + k, outputs[0].values[0][k]).exp());
+        let share = match total < 1.0 {
+            true => 1.0,
+            false => logits[0] / logits.iter().sum::<f64>(),
+        };
+        let open = sigmoid(-shown(0, outputs[0].gates[0]));
+        let nll = reference::nll(&model, &image, &condition).unwrap();
+        assert!((nll + (open * share).ln()).abs() < 1e-6, "{total}: {nll}");
+    }
+}
+
+/// A total below the smallest pixel is nothing, but for rounding.
+#[test]
+fn a_total_below_the_lower_end_is_nothing() {
+    let toml = "stage = [{units_per_pixel = 3, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 2\nspace = 'log'\n\
+        lower = 0.5\n[condition]\nnames = ['all']\ntotal = 'all'";
+    let model = common::model(toml, 3, 3, 3, 0.9);
+    let draw = |total: f32, naive: bool| {
+        let conditions = Conditions::new(1, vec![model.standardise(0, total)]);
+        let plan = SamplingPlan {
+            conditions: conditions.with_total(model.total()),
+            naive,
+            ..SamplingPlan::default()
+        };
+        let engine = CpuEngine::new(1).unwrap();
+        let mut sampler = engine.sampler(&model, &plan).unwrap();
+        sampler.sample(0, 200).unwrap()
+    };
+    for naive in [false, true] {
+        for total in [0.0f32, 0.1, 0.49, 0.4999] {
+            assert_eq!(draw(total, naive).nonzeros(), 0, "{total}");
+        }
+        // Single precision cannot tell these from the lower end.
+        for total in [0.49999, 0.5, 0.500_01, 0.9] {
+            let images = draw(total, naive);
+            assert!(images.nonzeros() > 100, "{total}");
+            let (_, _, values) = images.csr();
+            assert!(
+                values
+                    .iter()
+                    .all(|x| *x >= 0.5 && (*x - total).abs() < 1e-4),
+                "{total}"
+            );
+        }
     }
 }
 
@@ -230,6 +396,110 @@ fn images_come_to_the_total_that_is_given() {
     );
 }
 
+const FROM_A_LOWER_END: &str = "
+stage = [{square = 3, units_per_pixel = 2, layers = 1}, {layers = 1}]
+[likelihood]
+kind = 'dc'
+components = 3
+space = 'log'
+unit = 3.0
+[input]
+unit = 30.0
+left = 4
+[condition]
+names = ['signal', 'all']
+total = 'all'
+[train]
+epochs = 6
+batch = 32
+learning_rate = 1e-2
+validation = 0.1
+";
+
+/// Thousands of images of a trained model: no pixel below the smallest of the data, and what does not come to its total fell short
+/// of it by no less than that.
+#[test]
+fn no_pixel_is_below_the_lower_end_and_totals_are_kept() {
+    let lab = Lab::empty();
+    write_images(&lab.path("data.h5"), 1000, 7, 1, &[]);
+    lab.file("config.toml", FROM_A_LOWER_END);
+    lab.ok("train --quiet --data data.h5 --config config.toml --out run --set input.left=5 --threads 2");
+    let smallest = |name: &str| {
+        let images = lab.read(name).images;
+        images.csr().2.iter().fold(f32::INFINITY, |m, x| m.min(*x))
+    };
+    // The lower end is filled in from the data.
+    let info = lab.json("info --json run/model.safetensors");
+    let likelihood = &info["config"]["likelihood"];
+    let lower = likelihood["lower"].as_f64().unwrap() as f32;
+    assert_eq!(lower, smallest("data.h5"));
+    assert_eq!(likelihood["space"], "log");
+    assert_eq!(info["config"]["input"]["left"], 5);
+    let tensors = info["tensors"].as_array().unwrap();
+    let shown: Vec<_> = (tensors.iter())
+        .filter(|t| t["name"].as_str().unwrap().ends_with("left.weight"))
+        .map(|t| t["shape"].clone())
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            serde_json::json!([9, 10, 5]),
+            serde_json::json!([40, 10, 5])
+        ]
+    );
+
+    let generate = "generate --quiet --model run/model.safetensors";
+    lab.ok(&format!("{generate} --count 6000 --out drawn.h5"));
+    let drawn = lab.read("drawn.h5");
+    assert!(smallest("drawn.h5") >= lower);
+    let (mut met, mut short) = (0, 0);
+    for (sum, told) in drawn
+        .images
+        .totals()
+        .iter()
+        .zip(&drawn.columns["given_all"])
+    {
+        match (told - sum).abs() < 1e-5 * told {
+            true => met += 1,
+            false => {
+                assert!(*sum < told - 0.99 * lower, "{sum} of {told}");
+                short += 1;
+            }
+        }
+    }
+    println!("{met} of {} come to their totals", met + short);
+    assert!(met > 20 * short, "{met} and {short}");
+    // An image that was drawn has a likelihood; so have those that it learnt from.
+    for file in ["drawn.h5", "data.h5"] {
+        lab.ok(&format!(
+            "score --quiet --model run/model.safetensors --data {file} --out s.h5 --force"
+        ));
+        let scores = column(&lab.path("s.h5"), "log_likelihood");
+        assert!(scores.iter().all(|score| score.is_finite()), "{file}");
+    }
+    // Two shards and any number of threads are the whole.
+    lab.ok(&format!(
+        "{generate} --first 100 --count 50 --threads 1 --out shard.h5"
+    ));
+    assert_eq!(lab.read("shard.h5").images, drawn.images.gather(100..150));
+    // Packed and unpacked it is what it was, but for what packing rounds.
+    lab.ok("pack --model run/model.safetensors --out packed.safetensors");
+    lab.ok("unpack --model packed.safetensors --out unpacked.safetensors");
+    for file in ["packed", "unpacked"] {
+        lab.ok(&format!(
+            "generate --quiet --model {file}.safetensors --count 200 --out {file}.h5"
+        ));
+    }
+    assert_eq!(lab.read("packed.h5").images, lab.read("unpacked.h5").images);
+    assert!(smallest("packed.h5") >= lower);
+    // Killed after two epochs and resumed it is the same model.
+    let train = "train --quiet --data data.h5 --config config.toml --set input.left=5";
+    lab.ok(&format!("{train} --epochs 2 --out again --threads 1"));
+    lab.ok(&format!("{train} --epochs 6 --out again --resume"));
+    let model = |run: &str| common::read_model(&lab.path(&format!("{run}/model.safetensors")));
+    assert_eq!(model("again").parameters, model("run").parameters);
+}
+
 #[test]
 fn totals_that_make_no_sense_are_refused() {
     let lab = Lab::new();
@@ -245,6 +515,18 @@ fn totals_that_make_no_sense_are_refused() {
         (
             "[likelihood]\nkind = 'dc'\ncomponents = 1\n[condition]\nnames = ['all']\ntotal = 'all'",
             ["condition.total", "2 components or more"],
+        ),
+        (
+            "[input]\nleft = 2\n[condition]\nnames = ['signal']",
+            ["input.left", "wants condition.total"],
+        ),
+        (
+            "[input]\nleft = 9\n[condition]\nnames = ['all']\ntotal = 'all'",
+            ["input.left", "8"],
+        ),
+        (
+            "[input]\nleft = 1\n[condition]\nnames = ['all']\ntotal = 'all'\nmean = [0.0]\nscale = [1.0]",
+            ["condition.mean", "must be positive"],
         ),
     ] {
         lab.file("bad.toml", toml);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::support::common::{conditions, model};
+use sarm::conditions::total::{is_spent, spend};
 use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::SparseImages;
 use sarm::families::sarm::cpu::CpuEngine;
@@ -23,6 +24,19 @@ fn draw(model: &Sarm, seed: u64, count: usize, conditions: &Conditions) -> Spars
     let engine = CpuEngine::new(2).unwrap();
     let mut sampler = engine.sampler(model, &plan).unwrap();
     sampler.sample(0, count).unwrap()
+}
+
+/// The same conditions, a total being no lower than two standard deviations below its mean.
+fn with_positive_totals(conditions: &Conditions) -> Conditions {
+    let Some(total) = conditions.rule().copied() else {
+        return conditions.clone();
+    };
+    let rows = (0..conditions.rows() as u64).flat_map(|row| {
+        let mut row = conditions.row(row).to_vec();
+        row[total.condition] = row[total.condition].max(-2.0);
+        row
+    });
+    Conditions::new(conditions.width(), rows.collect()).with_total(Some(total))
 }
 
 /// Networks without and with earlier stages, orders that mix rows, both likelihoods.
@@ -45,6 +59,25 @@ const MODELS: [(&str, usize, usize); 4] = [
     ),
 ];
 
+/// Logistics of the logarithm; pixels that are shown what is left of a total; both.
+const LEFT: [(&str, usize, usize); 3] = [
+    (
+        "stage = [{units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 2\nspace = 'log'\nlower = 0.05\nupper = 50.0",
+        4,
+        4,
+    ),
+    (
+        "stage = [{square = 2, units_per_pixel = 4, layers = 1}, {layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nunit = 4.0\n[input]\nunit = 20.0\nleft = 3\n[condition]\nnames = ['signal', 'all']\ntotal = 'all'",
+        4,
+        5,
+    ),
+    (
+        "order = {kind = 'random', seed = 8}\nstage = [{square = 2, units_per_pixel = 3, layers = 1}, {layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\nlower = 0.5\nunit = 4.0\nupper = 30.0\n[input]\nunit = 20.0\nleft = 5\n[condition]\nnames = ['all']\ntotal = 'all'",
+        4,
+        4,
+    ),
+];
+
 /// A pixel opens with the chance its own network gives it, image by image.
 ///
 /// Given the pixels before, a zero is a coin of chance g, so `zeros - sum g` is a martingale of
@@ -52,7 +85,7 @@ const MODELS: [(&str, usize, usize); 4] = [
 #[test]
 fn zeros_occur_as_often_as_the_gates_say() {
     let count = 100_000;
-    for (i, (toml, height, width)) in MODELS.iter().enumerate() {
+    for (i, (toml, height, width)) in MODELS.iter().chain(&LEFT).enumerate() {
         let model = model(toml, *height, *width, 40 + i as u64, 0.4);
         let conditions = conditions(&model, 7, 3);
         let images = draw(&model, 5, count, &conditions);
@@ -62,9 +95,17 @@ fn zeros_occur_as_often_as_the_gates_say() {
         for n in 0..count {
             images.dense_into(n, &mut image);
             let outputs = reference::forward(&model, &image, conditions.row(n as u64)).unwrap();
-            for (order, output) in model.order.iter().zip(&outputs) {
-                for (pixel, logit) in order.iter().zip(&output.gates) {
+            let mut budget = model.budget(conditions.row(n as u64));
+            for (stage, (order, output)) in model.order.iter().zip(&outputs).enumerate() {
+                for (place, pixel) in order.iter().enumerate() {
                     let pixel = *pixel as usize;
+                    if is_spent(budget) {
+                        assert_eq!(image[pixel], 0.0, "{toml}: nothing was left");
+                        continue;
+                    }
+                    let shown = reference::shown_what_is_left;
+                    let logit = shown(&model, stage, place, output, budget).0;
+                    spend(&mut budget, image[pixel]);
                     let zero = 1.0 / (1.0 + (-logit).exp());
                     surplus[pixel] += f64::from(u8::from(image[pixel] == 0.0)) - zero;
                     variance[pixel] += zero * (1.0 - zero);
@@ -89,7 +130,7 @@ fn the_mean_gradient_vanishes_over_drawn_images() {
     const BATCHES: usize = 100;
     const BATCH: usize = 500;
     let worst = |model: &Sarm, from: &Sarm| {
-        let conditions = conditions(model, BATCHES * BATCH, 3);
+        let conditions = with_positive_totals(&conditions(model, BATCHES * BATCH, 3));
         let images = draw(from, 6, BATCHES * BATCH, &conditions);
         let data = Arc::new(ConditionedImages { images, conditions });
         let engine = CpuEngine::new(2).unwrap();
@@ -115,7 +156,7 @@ fn the_mean_gradient_vanishes_over_drawn_images() {
             })
             .fold(0.0, f64::max)
     };
-    for (i, (toml, height, width)) in MODELS.iter().enumerate() {
+    for (i, (toml, height, width)) in MODELS.iter().chain(&LEFT).enumerate() {
         let right = model(toml, *height, *width, 40 + i as u64, 0.4);
         let mut wrong = right.clone();
         for parameters in &mut wrong.parameters {

@@ -134,6 +134,30 @@ pub fn small_toml(
     )
 }
 
+/// Those of [`CONFIGS`], then those that the CPU alone knows so far: logistics of the logarithm, and pixels that are shown what
+/// is left of a total.
+pub fn configs() -> impl Iterator<Item = &'static (&'static str, usize, usize)> {
+    CONFIGS.iter().chain(ON_THE_CPU)
+}
+
+const ON_THE_CPU: &[(&str, usize, usize)] = &[
+    (
+        "stage = [{square = 3, units_per_pixel = 2, layers = 1}, {layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\nlower = 1e-9\nunit = 3.0",
+        5,
+        6,
+    ),
+    (
+        "stage = [{square = 3, units_per_pixel = 3, layers = 1}, {units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nunit = 2.0\nupper = 90.0\n[input]\nleft = 4\n[condition]\nnames = ['signal', 'all']\ntotal = 'all'",
+        5,
+        6,
+    ),
+    (
+        "order = {kind = 'random', seed = 2}\nstage = [{square = 2, units_per_pixel = 4, layers = 1}, {units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\nlower = 1e-4\nunit = 2.0\n[input]\nunit = 20.0\nleft = 8\n[condition]\nnames = ['all', 'signal']\ntotal = 'all'",
+        5,
+        6,
+    ),
+];
+
 /// Configurations that between them reach every branch of the engines.
 pub const CONFIGS: &[(&str, usize, usize)] = &[
     ("", 5, 5),

@@ -5,5 +5,6 @@ mod support;
 
 mod anomaly;
 mod gpu_check;
+mod power;
 mod simulate;
 mod study;

@@ -106,13 +106,20 @@ fn fidelity_tells_what_the_program_wrote_and_trains_once() {
     }
     for class in CLASSES {
         let found = rows(&page, &[class, "small"]);
-        assert_eq!(found.len(), 5, "means, images, separation, features, speed");
+        assert_eq!(
+            found.len(),
+            7,
+            "means, images, soft pixels, separation, features, speed"
+        );
         let m = &metrics[class];
         let mass = &m["all"]["jet_mass"];
         let mean = ["generated_mean", "generated_mean_error"].map(|k| mass[k].as_f64().unwrap());
         assert_eq!(found[0][2], format!("{:.2} ± {:.2}", mean[0], mean[1]));
         let ssim = m["images"]["all"]["mean_image_ssim"].as_f64().unwrap();
         assert_eq!(found[1][2], format!("{ssim:.5}").replace('-', "\u{2212}"));
+        let ln = cell(m, "ln_pixel_intensity", ["w1", "w1_error"], 5);
+        assert_eq!(found[2][2], ln);
+        assert!(page.contains("| ln intensity | counts below "), "{page}");
         let near = &m["features"]["all"]["neighbours"];
         assert_eq!(near["count"], 150);
         for (i, key) in ["precision", "recall", "density", "coverage"]
@@ -120,24 +127,24 @@ fn fidelity_tells_what_the_program_wrote_and_trains_once() {
             .enumerate()
         {
             assert_eq!(
-                found[3][4 + i],
+                found[5][4 + i],
                 format!("{:.4}", near[key].as_f64().unwrap())
             );
         }
         // 150 true images are too few for it: the page says why.
-        assert_eq!(found[3][2], "not available (1)");
+        assert_eq!(found[5][2], "not available (1)");
         let reason = m["features"]["all"]["reasons"]["fpd"].as_str().unwrap();
         assert!(page.contains(&format!("(1) {reason}")), "{reason}");
         assert_eq!(
-            found[4][5],
+            found[6][5],
             format!("{:.3}", m["nll"]["validation"].as_f64().unwrap())
         );
         let score = json(&lab, &format!("study/small/{class}/score.json"));
         let nll = -score["printed"]["mean_log_likelihood"].as_f64().unwrap();
         assert!(
-            found[4][6].starts_with(&format!("{nll:.3} ± ")),
+            found[6][6].starts_with(&format!("{nll:.3} ± ")),
             "{}",
-            found[4][6]
+            found[6][6]
         );
         for figure in ["jet_pt", "training"] {
             let name = format!("figures/page/small-{class}-{figure}.svg");

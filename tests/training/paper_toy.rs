@@ -141,8 +141,8 @@ impl Model for Toy {
     fn packed(&self) -> Vec<Named<'_>> {
         Vec::new()
     }
-    fn beyond(&self, _: &SparseImages) -> Option<Beyond> {
-        None
+    fn beyond(&self, _: &SparseImages) -> Vec<Beyond> {
+        Vec::new()
     }
     fn initialise(&mut self, _: &ConditionedImages, _: &[u32], _: &TrainConfig) {}
     fn trainer(

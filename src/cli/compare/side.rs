@@ -36,8 +36,10 @@ pub struct Side {
     pub average_image: BTreeMap<String, f64>,
     /// Files and selections of the truth that it was compared with.
     pub truth: Option<String>,
-    /// AUC of the two-sample test and its error, by class.
+    /// AUC of the network's two-sample test and its error, by class.
     pub auc: BTreeMap<String, [f64; 2]>,
+    /// AUC of the boosted trees and its error, by class.
+    pub boosting: BTreeMap<String, [f64; 2]>,
 }
 
 impl Side {
@@ -137,6 +139,12 @@ impl Side {
                 Some((name.clone(), floors))
             });
             self.floors.insert(class.clone(), floors.collect());
+        }
+        for (class, test) in report.boosting.iter().flat_map(|b| &b.classes) {
+            if let Some(test) = test {
+                let found = [test.auc, test.auc_error];
+                self.boosting.insert(class.clone(), found);
+            }
         }
         for (class, test) in report
             .classifiers

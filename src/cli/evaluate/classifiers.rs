@@ -1,5 +1,7 @@
 //! The classifiers of `sarm evaluate`.
 
+use std::collections::BTreeMap;
+
 use crate::classify::{LEAST, Network, Options, Separation, Transferred};
 use crate::cli::Global;
 use crate::data::Dataset;
@@ -66,12 +68,10 @@ impl Classifiers {
 }
 
 /// The lines of all tests, each with what it is about. Truth in brackets: in the place of the generated images.
-pub(super) fn summary(found: &report::Classifiers) -> Vec<(&str, String)> {
-    let missing = |why: Option<&String>| {
-        why.map_or("not available".to_string(), |w| {
-            format!("not available: {w}")
-        })
-    };
+pub(super) fn summary<'a>(
+    found: &'a report::Classifiers,
+    headlines: &BTreeMap<String, report::Headline>,
+) -> Vec<(&'a str, String)> {
     let mut lines = Vec::new();
     for (name, test) in &found.two_sample.classes {
         let text = match test {
@@ -83,7 +83,8 @@ pub(super) fn summary(found: &report::Classifiers) -> Vec<(&str, String)> {
             }
         };
         lines.push((name.as_str(), format!("two-sample       {text}")));
-        let nothing = test.as_ref().and_then(|t| t.generated.learnt.remark());
+        let nothing = (test.as_ref().zip(headlines.get(name)))
+            .and_then(|(test, headline)| headline.remark(test.generated.learnt));
         lines.extend(nothing.map(|remark| (name.as_str(), remark)));
     }
     let text = match &found.transfer {
@@ -105,6 +106,13 @@ pub(super) fn summary(found: &report::Classifiers) -> Vec<(&str, String)> {
         }
     }
     lines
+}
+
+/// That a test has not been made, and why.
+pub(super) fn missing(why: Option<&String>) -> String {
+    why.map_or("not available".to_string(), |w| {
+        format!("not available: {w}")
+    })
 }
 
 fn separation(found: &Separation) -> String {

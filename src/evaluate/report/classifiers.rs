@@ -115,10 +115,10 @@ impl Classifiers {
     }
 }
 
-/// These images; of weighted ones, a choice that stands for them.
+/// The images of these rows; of weighted ones, a choice that stands for them.
 ///
 /// # Errors
-/// Weights below 0, for which no choice of images stands.
+/// As [`chosen`].
 fn images<'a>(
     data: &'a Dataset,
     rows: &[usize],
@@ -126,15 +126,31 @@ fn images<'a>(
     stream: u32,
     side: usize,
 ) -> Result<Cow<'a, SparseImages>, Unavailable> {
+    let rows = chosen(data, rows, seed, stream, side)?;
+    if rows.len() == data.images.len() {
+        return Ok(Cow::Borrowed(&data.images));
+    }
+    Ok(Cow::Owned(data.images.gather(rows.iter().copied())))
+}
+
+/// These rows; of weighted images, a choice that stands for them.
+///
+/// # Errors
+/// Weights below 0, for which no choice of images stands.
+pub(super) fn chosen<'a>(
+    data: &Dataset,
+    rows: &'a [usize],
+    seed: u64,
+    stream: u32,
+    side: usize,
+) -> Result<Cow<'a, [usize]>, Unavailable> {
     // Numbers of earlier choices of the same streams are neighbours'.
     const FIRST: usize = 16;
     match of_members(data, rows) {
-        None if rows.len() == data.images.len() => Ok(Cow::Borrowed(&data.images)),
-        None => Ok(Cow::Owned(data.images.gather(rows.iter().copied()))),
+        None => Ok(Cow::Borrowed(rows)),
         Some(weights) => {
             let places = kept(rows.len(), Some(&weights), seed, stream, FIRST + side)?;
-            let chosen = places.into_iter().map(|place| rows[place]);
-            Ok(Cow::Owned(data.images.gather(chosen)))
+            Ok(places.into_iter().map(|place| rows[place]).collect())
         }
     }
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Extras;
+use super::boosting::Feature;
 use super::calorimeter;
 use super::plot::{
     Figure, HistogramPlot, Scale, extrapolation, histogram_page, map_page, profile, roc_curves,
@@ -16,6 +17,9 @@ use crate::evaluate::{Given, OBSERVABLES, Response};
 /// The section of classifiers, in the place of a class.
 pub(super) const CLASSIFIERS: &str = "classifiers";
 
+/// The section of boosted trees, in the place of a class.
+pub(super) const BOOSTING: &str = "boosting";
+
 /// The section of calorimeter showers, in the place of a class.
 pub(super) const CALORIMETER: &str = "calorimeter";
 
@@ -23,7 +27,7 @@ pub(super) const CALORIMETER: &str = "calorimeter";
 pub(super) struct Drawn {
     /// File name without its ending.
     pub(super) name: String,
-    /// Class it belongs to, [`CALORIMETER`] or [`CLASSIFIERS`]; empty for the model's own.
+    /// Class it belongs to, [`BOOSTING`], [`CALORIMETER`] or [`CLASSIFIERS`]; empty for the model's own.
     pub(super) class: &'static str,
     pub(super) caption: String,
     /// Whether it takes the page's whole width.
@@ -72,6 +76,11 @@ pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
                     figure.draw(),
                 )
             }));
+        }
+    }
+    for (class, test) in extras.boosting.iter().flat_map(|b| &b.classes) {
+        for feature in test.iter().flat_map(|test| &test.features) {
+            jobs.push(Box::new(move || used(class, feature)));
         }
     }
     if let Some(transfer) = (extras.classifiers.as_ref()).and_then(|c| c.transfer.as_ref()) {
@@ -123,8 +132,8 @@ pub(super) fn class_title(name: &str) -> &'static str {
 fn histogram(class: &ClassEvaluation, found: &ObservableEvaluation) -> Drawn {
     let (observable, m) = (&found.observable, &found.metrics);
     let symbol = observable.symbol;
-    let (x_title, y_title) = match (observable.name, m.unit.as_str()) {
-        ("multiplicity", _) => ("Nonzero pixels n".to_string(), "(1/N) dN/dn".to_string()),
+    let (x_title, y_title) = match (symbol, m.unit.as_str()) {
+        ("n", _) => (format!("{} n", observable.title), "(1/N) dN/dn".to_string()),
         (_, "") => (
             format!("{} {symbol}", observable.title),
             format!("(1/N) dN/d{symbol}"),
@@ -151,7 +160,26 @@ fn histogram(class: &ClassEvaluation, found: &ObservableEvaluation) -> Drawn {
         ..HistogramPlot::default()
     };
     let figure = histogram_page(&found.histogram, &plot);
-    drawn(observable.name, class.name, observable.title, false, figure)
+    let caption = observable.title.as_str();
+    drawn(&observable.name, class.name, caption, false, figure)
+}
+
+/// What boosted trees use of a class.
+fn used(class: &str, feature: &Feature) -> Drawn {
+    let unit = match feature.unit.as_str() {
+        "" => String::new(),
+        unit => format!(" [{unit}]"),
+    };
+    let plot = HistogramPlot {
+        title: class_title(class),
+        x_title: &format!("{}{unit}", feature.title),
+        y_title: "(1/N) dN/dx",
+        notes: vec![format!("{:.1} % of the trees' gain", 100.0 * feature.gain)],
+        ..HistogramPlot::default()
+    };
+    let figure = histogram_page(&feature.comparison(), &plot);
+    let name = format!("{class}-{}", feature.name);
+    drawn(&name, BOOSTING, feature.title.as_str(), false, figure)
 }
 
 fn spectrum(

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::figures::{CALORIMETER, CLASSIFIERS, Drawn, class_title};
+use super::figures::{BOOSTING, CALORIMETER, CLASSIFIERS, Drawn, class_title};
 use super::metrics::MetricsFile;
 use super::text::{escape, thousands};
-use super::{calorimeter, tables, verdicts};
+use super::{calorimeter, memorising, tables, verdicts};
 
 const STYLE: &str = include_str!("style.css");
 /// In the order of the page.
@@ -22,6 +22,7 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
     );
     out.push_str("<body><main>\n<h1>Generated images against truth</h1>\n");
     head(&mut out, metrics);
+    verdicts::headlines(&mut out, &metrics.headline, &CLASSES);
     let classes = || CLASSES.iter().filter(|c| metrics.classes.contains_key(**c));
     out.push_str("<nav>");
     for class in classes() {
@@ -29,6 +30,12 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
     }
     if metrics.calorimeter.is_some() {
         let _ = write!(out, "<a href=\"#{CALORIMETER}\">Calorimeter</a>");
+    }
+    if metrics.memorising.is_some() {
+        out.push_str("<a href=\"#memorising\">Memorising</a>");
+    }
+    if metrics.boosting.is_some() {
+        let _ = write!(out, "<a href=\"#{BOOSTING}\">Boosted trees</a>");
     }
     if metrics.classifiers.is_some() {
         let _ = write!(out, "<a href=\"#{CLASSIFIERS}\">Classifiers</a>");
@@ -54,9 +61,23 @@ pub(super) fn page(metrics: &MetricsFile, figures: &[Drawn]) -> String {
         gallery(&mut out, figures, CALORIMETER);
         out.push_str("</section>\n");
     }
+    if let Some(found) = &metrics.memorising {
+        out.push_str("<section id=\"memorising\"><h2>Memorising</h2>\n");
+        memorising::write(&mut out, found, metrics.meta.training.as_ref(), &CLASSES);
+        out.push_str("</section>\n");
+    }
+    if let Some(found) = &metrics.boosting {
+        let _ = writeln!(
+            out,
+            "<section id=\"{BOOSTING}\"><h2>Boosted trees on observables</h2>"
+        );
+        verdicts::boosting(&mut out, found, &CLASSES);
+        gallery(&mut out, figures, BOOSTING);
+        out.push_str("</section>\n");
+    }
     if let Some(found) = &metrics.classifiers {
         let _ = writeln!(out, "<section id=\"{CLASSIFIERS}\"><h2>Classifiers</h2>");
-        verdicts::write(&mut out, found, &CLASSES);
+        verdicts::write(&mut out, found, &metrics.headline, &CLASSES);
         gallery(&mut out, figures, CLASSIFIERS);
         out.push_str("</section>\n");
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Classifiers, Extras, Meta, Nll};
+use super::{Boosted, Classifiers, Extras, Headline, Meta, Nll, headlines};
 use crate::evaluate::compare::Metrics;
 use crate::evaluate::{
-    Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Response, ShowerEvaluation,
-    Sides, WeightSummary,
+    Evaluation, FEATURES, FeatureDistances, Halves, ImageDistances, Memorising, Response,
+    ShowerEvaluation, Sides, WeightSummary,
 };
 
 /// The file as a whole.
@@ -26,12 +26,21 @@ pub struct MetricsFile {
     /// Per class and condition what comes out for what was asked for; absent where no conditions are compared.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub response: BTreeMap<String, BTreeMap<String, Response>>,
+    /// Per class what all two-sample tests say together; absent where none was asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headline: BTreeMap<String, Headline>,
+    /// Boosted trees' verdicts, where asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boosting: Option<Boosted>,
     /// Classifiers' verdicts, where asked for: keys `two_sample`, `transfer`, `reasons`.
     #[serde(flatten)]
     pub classifiers: Option<Classifiers>,
     /// Calorimeter showers, where a binning says that the images are some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calorimeter: Option<ShowerEvaluation>,
+    /// Whose images are nearest, where training images were named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memorising: Option<Memorising>,
     /// Per class (`all`, `signal`, `background`) and observable.
     #[serde(flatten)]
     pub classes: BTreeMap<String, BTreeMap<String, Metrics>>,
@@ -103,8 +112,11 @@ impl MetricsFile {
             images,
             features,
             response,
+            headline: headlines(extras.boosting.as_ref(), extras.classifiers.as_ref()),
+            boosting: extras.boosting.clone(),
             classifiers: extras.classifiers.clone(),
             calorimeter: extras.calorimeter.clone(),
+            memorising: extras.memorising.clone(),
             classes,
         }
     }

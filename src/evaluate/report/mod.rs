@@ -1,10 +1,13 @@
 //! The report of an evaluation: a directory with `metrics.json`, `index.html` and the figures.
 
+mod boosting;
 mod calorimeter;
 mod classifiers;
 mod directory;
 mod figures;
+mod headline;
 mod html;
+mod memorising;
 mod metrics;
 mod plot;
 mod responses;
@@ -17,11 +20,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use boosting::{Boosted, BoostedTest, Feature, SingleTest};
 pub use classifiers::{Classifiers, TwoSamples};
+pub use headline::{Conclusion, Headline, Test, headlines};
 pub use metrics::{FeatureMetrics, ImageMetrics, MetricsFile};
 pub use plot::{Figure, brightness, loss_curves, overview, sample_page};
 
-use super::{Evaluation, ShowerEvaluation, Sides};
+use super::{Evaluation, Memorising, ShowerEvaluation, Sides};
 
 /// Where the compared images came from; stands in the report as it is given.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -35,6 +40,9 @@ pub struct Meta {
     pub files: Sides<String>,
     /// Selections on them, as given; empty for none.
     pub selection: Sides<Vec<String>>,
+    /// The training images' files and the selection on them, where some were named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingFiles>,
     /// Images compared on each side.
     pub images: Sides<usize>,
     /// Seed of the resampling.
@@ -48,9 +56,19 @@ pub struct Meta {
     pub command: Option<String>,
 }
 
+/// Where training images came from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TrainingFiles {
+    /// Several joined by ", ".
+    pub files: String,
+    /// Selections on them, as given.
+    pub selection: Vec<String>,
+}
+
 /// The number of this program's `metrics.json`. Numbers of earlier formats mean the same in it; 2 came with `response`,
-/// `weights`, `fpd_jetnet`, `kpd_unbiased` and `learnt`.
-pub const FORMAT: u32 = 2;
+/// `weights`, `fpd_jetnet`, `kpd_unbiased` and `learnt`; 3 with `ln_pixel_intensity`, `count_below_..`,
+/// `pixel_spectrum_log_chi2`, `memorising`, `boosting` and `headline`.
+pub const FORMAT: u32 = 3;
 
 fn first_format() -> u32 {
     1
@@ -135,10 +153,14 @@ pub struct Extras {
     pub nll: Option<Nll>,
     /// Training history, when known.
     pub training: Option<TrainingCurve>,
+    /// Boosted trees' verdicts, where asked for.
+    pub boosting: Option<Boosted>,
     /// Classifiers' verdicts, where asked for.
     pub classifiers: Option<Classifiers>,
     /// Calorimeter showers, where a binning says that the images are some.
     pub calorimeter: Option<ShowerEvaluation>,
+    /// Whose images are nearest, where training images were named.
+    pub memorising: Option<Memorising>,
 }
 
 /// Write `metrics.json`, `index.html` and `figures/` into `directory`.

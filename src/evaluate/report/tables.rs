@@ -9,8 +9,8 @@ use super::responses::tag;
 use super::text::{escape, number, thousands, value_with_error};
 use crate::evaluate::compare::Metrics;
 use crate::evaluate::{
-    FeatureDistances, ImageDistances, Neighbours, OBSERVABLES, Observable, Reasons, Response,
-    Sides, Verdict, WeightSummary,
+    FeatureDistances, ImageDistances, Label, Neighbours, Reasons, Response, Sides, Verdict,
+    WeightSummary,
 };
 
 /// All tables of one class.
@@ -18,8 +18,10 @@ pub(super) fn write(out: &mut String, metrics: &MetricsFile, class: &str) {
     let Some(observables) = metrics.classes.get(class) else {
         return;
     };
+    let unit = observables.get("intensity").map_or("GeV", |m| &m.unit);
+    let labels = Label::of_keys(observables.keys().map(String::as_str), unit);
     let found =
-        || (OBSERVABLES.iter()).filter_map(|o| observables.get(o.name).map(|metrics| (o, metrics)));
+        || (labels.iter()).filter_map(|l| observables.get(&l.name).map(|metrics| (l, metrics)));
     let response = metrics.response.get(class);
     distances(out, found(), response);
     if let Some(images) = metrics.images.get(class) {
@@ -40,7 +42,6 @@ pub(super) fn write(out: &mut String, metrics: &MetricsFile, class: &str) {
         responses::write(out, found);
     }
     means_and_widths(out, found());
-    let unit = observables.get("intensity").map_or("GeV", |m| &m.unit);
     if let (Some(images), Some(features)) = (metrics.images.get(class), metrics.features.get(class))
     {
         quantities(out, images, features, unit);
@@ -48,12 +49,16 @@ pub(super) fn write(out: &mut String, metrics: &MetricsFile, class: &str) {
 }
 
 /// An observable's name, symbol and unit.
-fn named(observable: &Observable, m: &Metrics) -> String {
+fn named(observable: &Label, m: &Metrics) -> String {
     let unit = match m.unit.as_str() {
         "" => String::new(),
         unit => format!(" [{}]", escape(unit)),
     };
-    format!("{} <i>{}</i>{unit}", observable.title, observable.symbol)
+    format!(
+        "{} <i>{}</i>{unit}",
+        escape(&observable.title),
+        observable.symbol
+    )
 }
 
 /// How much the events of either side tell.
@@ -100,7 +105,7 @@ fn worse(found: Option<&BTreeMap<String, Response>>, name: &str, m: &Metrics) ->
 
 fn distances<'a>(
     out: &mut String,
-    rows: impl Iterator<Item = (&'a Observable, &'a Metrics)>,
+    rows: impl Iterator<Item = (&'a Label, &'a Metrics)>,
     response: Option<&BTreeMap<String, Response>>,
 ) {
     out.push_str(
@@ -122,7 +127,7 @@ fn distances<'a>(
             named(observable, m),
             number(m.w1, m.w1_error),
             number(m.w1_floor, m.w1_floor_std),
-            worse(response, observable.name, m),
+            worse(response, &observable.name, m),
             escape(reason),
         );
         let both = [&m.distances, &m.halves.found];
@@ -142,10 +147,7 @@ fn distances<'a>(
     out.push_str("</tbody></table></div>\n");
 }
 
-fn means_and_widths<'a>(
-    out: &mut String,
-    rows: impl Iterator<Item = (&'a Observable, &'a Metrics)>,
-) {
+fn means_and_widths<'a>(out: &mut String, rows: impl Iterator<Item = (&'a Label, &'a Metrics)>) {
     out.push_str(
         "<h3>Mean and width</h3><p class=\"note\">Mean and standard deviation with their statistical \
          errors, as in table 2 of arXiv 2009.04842.</p>\n<div class=\"scroll\"><table><thead><tr>\
@@ -222,7 +224,7 @@ impl Row {
 
 fn image_rows(sides: [Option<&ImageDistances>; 2]) -> Vec<Row> {
     type Pick = fn(&ImageDistances) -> Option<f64>;
-    let plain: [(&str, &str, &str, Pick); 8] = [
+    let plain: [(&str, &str, &str, Pick); 9] = [
         ("Average image: largest difference", "GeV", "", |d| {
             Some(d.mean_image_max_abs_difference)
         }),
@@ -255,6 +257,12 @@ fn image_rows(sides: [Option<&ImageDistances>; 2]) -> Vec<Row> {
             "logarithmic bins",
             "pixel_spectrum_log_separation",
             |d| d.pixel_spectrum_log_separation,
+        ),
+        (
+            "Pixel intensities: χ² per bin",
+            "logarithmic bins; 1 is expected of truth",
+            "pixel_spectrum_log_chi2",
+            |d| d.pixel_spectrum_log_chi2,
         ),
     ];
     let mut rows: Vec<Row> = (plain.into_iter())

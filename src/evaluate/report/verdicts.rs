@@ -1,14 +1,79 @@
-//! The tables of classifiers in `index.html`.
+//! The tables of two-sample tests and classifiers in `index.html`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::Classifiers;
 use super::figures::class_title;
+use super::headline::ranking;
 use super::text::{escape, thousands, value_with_error};
-use crate::classify::{Learnt, Separation, Sizes, Transferred};
+use super::{Boosted, Classifiers, Conclusion, Headline};
+use crate::classify::{Separation, Sizes, Transferred};
 
-/// Both tests; `classes` in the order of the page.
-pub(super) fn write(out: &mut String, found: &Classifiers, classes: &[&str]) {
+/// What all tests of each class say together; `classes` in the order of the page.
+pub(super) fn headlines(out: &mut String, found: &BTreeMap<String, Headline>, classes: &[&str]) {
+    if found.is_empty() {
+        return;
+    }
+    out.push_str("<dl class=\"meta\">");
+    for (class, headline) in classes.iter().filter_map(|c| found.get(*c).map(|h| (c, h))) {
+        let style = match headline.conclusion {
+            Conclusion::ToldApart => "far",
+            Conclusion::NotToldApart => "good",
+            Conclusion::NoTest => "none",
+        };
+        let _ = write!(
+            out,
+            "<dt>{}</dt><dd><span class=\"tag {style}\">{}</span> {}</dd>",
+            class_title(class),
+            headline.conclusion.words(),
+            headline.largest()
+        );
+    }
+    out.push_str(
+        "</dl>\n<p class=\"note\">The largest <b>AUC</b> of all two-sample tests that were made: how often the test calls the true \
+         one of a true and a generated image true, 0.5 where it cannot tell. <b>told apart</b>: it is above 0.5 by more than \
+         three errors. What is not told apart may differ by less than these tests see in so many images.</p>\n",
+    );
+}
+
+/// The tests of boosted trees.
+pub(super) fn boosting(out: &mut String, found: &Boosted, classes: &[&str]) {
+    out.push_str(
+        "<p class=\"note\">Boosted trees learn to tell generated images from truth by observables. <b>AUC</b>: area under \
+         their ROC curve on images that they have not seen. <b>Best observable</b>: the one that tells most by itself, chosen on \
+         the training images. The figures show the observables that the trees gain most from, most gain first.</p>\n\
+         <div class=\"scroll\"><table><thead><tr><th>Images</th><th>AUC</th><th>AUC of the best observable</th>\
+         <th>Which</th><th>Images of a side: trained, chosen, tested</th><th>Trees</th></tr></thead><tbody>\n",
+    );
+    for class in classes {
+        let title = class_title(class);
+        match found.classes.get(*class) {
+            None => {}
+            Some(None) => missing(out, title, "", 4, found.reasons.get(*class)),
+            Some(Some(test)) => {
+                let single = &test.observable;
+                let _ = writeln!(
+                    out,
+                    "<tr><td>{title}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                    value_with_error(test.auc, Some(test.auc_error)),
+                    value_with_error(single.auc, Some(single.auc_error)),
+                    escape(&ranking(&single.title, single.by)),
+                    sizes(test.images),
+                    test.trees
+                );
+            }
+        }
+    }
+    out.push_str("</tbody></table></div>\n");
+}
+
+/// Both tests of networks; `classes` in the order of the page.
+pub(super) fn write(
+    out: &mut String,
+    found: &Classifiers,
+    headlines: &BTreeMap<String, Headline>,
+    classes: &[&str],
+) {
     out.push_str(
         "<h3>Truth from generated images</h3><p class=\"note\">A classifier learns to tell generated images from \
          truth. <b>AUC</b>: area under its ROC curve on images that it has not seen, 0.5 where it cannot tell, \
@@ -25,7 +90,9 @@ pub(super) fn write(out: &mut String, found: &Classifiers, classes: &[&str]) {
             Some(None) => missing(out, title, "", 4, tests.reasons.get(*class)),
             Some(Some(test)) => {
                 separation(out, title, "Generated", &test.generated);
-                remark(out, title, 4, test.generated.learnt);
+                let learnt = test.generated.learnt;
+                let said = headlines.get(*class).and_then(|h| h.remark(learnt));
+                remark(out, title, 4, said);
                 match &test.truth {
                     Some(truth) => separation(out, title, "Truth", truth),
                     None => missing(out, title, "Truth", 4, test.truth_reason.as_ref()),
@@ -47,7 +114,7 @@ pub(super) fn write(out: &mut String, found: &Classifiers, classes: &[&str]) {
                 ("Truth", &test.truth),
             ] {
                 transferred(out, title, found, test.images);
-                remark(out, title, 3, found.learnt);
+                remark(out, title, 3, found.learnt.remark());
             }
         }
         None => {
@@ -67,8 +134,8 @@ fn missing(out: &mut String, title: &str, side: &str, columns: usize, reason: Op
 }
 
 /// That an AUC of 0.5 is that of a network which has not learnt, in a row of its own.
-fn remark(out: &mut String, title: &str, columns: usize, learnt: Learnt) {
-    if let Some(remark) = learnt.remark() {
+fn remark(out: &mut String, title: &str, columns: usize, remark: Option<String>) {
+    if let Some(remark) = remark {
         let _ = writeln!(
             out,
             "<tr><td>{title}</td><td></td><td colspan=\"{columns}\"><span class=\"tag none\">{}</span></td></tr>",

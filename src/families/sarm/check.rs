@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Sarm;
 use crate::conditions::{ConditionedImages, Conditions, Total};
-use crate::family::{DrawConditions, EngineError, SamplingPlan};
+use crate::family::{DrawConditions, End, EngineError, SamplingPlan};
 
 /// Standard deviations from its mean beyond which a condition is taken for a mistake.
 const FARTHEST: f32 = 1e4;
@@ -159,11 +159,14 @@ pub fn check_images(model: &Sarm, data: &ConditionedImages) -> Result<(), Engine
 /// Pixel number `pixel` of image `image` lies beyond `model`'s range.
 pub(super) fn beyond(model: &Sarm, image: usize, pixel: usize, value: f32) -> EngineError {
     let width = model.config.image.width;
+    let values = model.values();
+    let side = values.excludes(value).unwrap_or(End::Upper);
     EngineError::Beyond {
         image,
         row: pixel / width,
         column: pixel % width,
         value,
-        end: model.values().end(),
+        side,
+        end: values.end(side),
     }
 }

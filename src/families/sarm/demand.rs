@@ -19,7 +19,11 @@ fn of_model(model: &ModelConfig, batch: usize, on_card: bool) -> Demand {
         false => {
             // Activations and their derivatives, both ways round, of the images of a batch.
             let stages = StageShape::all(model, &model.stage_pixels());
-            let of_stage = |s: &StageShape| (3 * (s.layers + 1) + 1) * s.units() + 2 * s.pixels;
+            let of_stage = |s: &StageShape| {
+                // A gate and its side; where each image stands, where gates are shown what is left.
+                let of_pixel = if s.left > 0 { 4 } else { 2 };
+                (3 * (s.layers + 1) + 1) * s.units() + of_pixel * s.pixels
+            };
             let inputs = stages.last().map_or(0, StageShape::inputs);
             let numbers = 2 * inputs + stages.iter().map(of_stage).sum::<usize>();
             let of_batch = 4 * numbers as u64 * batch as u64;
@@ -117,6 +121,7 @@ mod tests {
             "[[stage]]\nunits_per_pixel = 3\nlayers = 2",
             "[[stage]]\nsquare = 9\nunits_per_pixel = 8\n[[stage]]\nlayers = 1",
             "[likelihood]\nkind = 'dd'\nlatents = 16\nlevels = 100",
+            "[likelihood]\nkind = 'dc'\nspace = 'log'\n[input]\nleft = 8\n[condition]\nnames = ['all']\ntotal = 'all'",
         ] {
             let config = Config::parse(text).unwrap();
             let whole = of_training(&config, CALORIMETER, false).unwrap();

@@ -160,8 +160,12 @@ impl Model for Sarm {
         self.packed_tensors()
     }
 
-    fn beyond(&self, images: &SparseImages) -> Option<Beyond> {
+    fn beyond(&self, images: &SparseImages) -> Vec<Beyond> {
         self.values().beyond(images)
+    }
+
+    fn unsuited(&self, images: &SparseImages) -> Option<String> {
+        self.pixels_that_count_as_nothing(images)
     }
 
     fn initialise(&mut self, data: &ConditionedImages, rows: &[u32], training: &TrainConfig) {

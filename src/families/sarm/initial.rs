@@ -2,13 +2,15 @@
 
 use super::config::{Channel, LikelihoodConfig, SpaceName};
 use super::running_sums::Ends;
-use super::{Left, Sarm, StageTensor};
+use super::{Sarm, StageTensor};
 use crate::data::SparseImages;
 use crate::random;
 use crate::random::Purpose;
 
-/// Where the logit of all that is left starts, and its slope in the logarithm of what is left: the less, the likelier.
-const ALL_THAT_IS_LEFT: (f32, f32) = (-2.5, -5.0);
+/// Where the logit of all that is left starts, and its slopes in the first two functions of what is left (its share and its
+/// logarithm): likely at the smallest pixels, and never where many are to come. A weight of 1e-4 at each of a hundred pixels
+/// ends one image in a hundred long before its time, and costs too little likelihood to be unlearnt.
+const ALL_THAT_IS_LEFT: (f32, [f32; 2]) = (-3.0, [-20.0, -6.0]);
 
 /// What the training images say about each pixel: the output biases start there, so that a fresh
 /// model is already the per-pixel independent one (but for the component that stands for all that is left of a total) and
@@ -165,7 +167,7 @@ impl Sarm {
                         let x = f64::from(statistics.quantile(pixel, q).unwrap_or(1.0)) / unit;
                         match space {
                             SpaceName::Linear => x,
-                            SpaceName::Log => x.ln(),
+                            SpaceName::Log => x + (-(-x).exp_m1()).ln(),
                         }
                     };
                     for k in 0..components {
@@ -180,9 +182,11 @@ impl Sarm {
                         bias[0] = ALL_THAT_IS_LEFT.0;
                         let index = self.index(stage, StageTensor::LeftWeight);
                         // Of the pixel's numbers the first after its gate.
-                        let row = place * (1 + values) + 1;
-                        let slope = row * left.terms + Left::LOGARITHM;
-                        self.parameters[index][slope] = ALL_THAT_IS_LEFT.1;
+                        let row = (place * (1 + values) + 1) * left.terms;
+                        let weights = &mut self.parameters[index][row..row + left.terms];
+                        for (weight, slope) in weights.iter_mut().zip(ALL_THAT_IS_LEFT.1) {
+                            *weight = slope;
+                        }
                     }
                 }
                 LikelihoodConfig::Dd { .. } => {

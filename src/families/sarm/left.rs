@@ -44,8 +44,6 @@ impl Sarm {
 impl Left {
     /// The most functions that a model may have.
     pub const MOST: usize = 8;
-    /// Which of them is the logarithm itself.
-    pub const LOGARITHM: usize = 1;
 
     /// By which the natural logarithm of the share counts.
     pub(crate) const SLOPE: f64 = 2.0 * std::f64::consts::LOG2_E / OCTAVES;

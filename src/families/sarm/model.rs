@@ -5,7 +5,7 @@ use super::likelihood::{Grid, Mixture, Rest, Space, Support};
 use super::{StageShape, StageTensor, TensorSpec, order, shape};
 use crate::conditions::{Budget, Conditions, Total};
 use crate::data::SparseImages;
-use crate::family::{Beyond, ConfigError};
+use crate::family::{Beyond, ConfigError, End};
 
 /// A model: its configuration, what follows from it, and its parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,14 +108,38 @@ impl Sarm {
     /// # Panics
     /// Where `condition` ends before the total.
     pub fn budget(&self, condition: &[f32]) -> Option<Budget> {
-        Conditions::new(condition.len(), condition.to_vec())
-            .with_total(self.total())
-            .budget(0)
+        let conditions =
+            Conditions::new(condition.len(), condition.to_vec()).with_total(self.total());
+        self.values().first(conditions.budget(0))
     }
 
     /// Weights and biases that are not masked.
     pub fn unmasked(&self) -> usize {
         self.tensors.iter().map(TensorSpec::unmasked).sum()
+    }
+
+    /// That pixels of `images` are smaller than what counts as nothing of a total, where some are and the model has a lower
+    /// end to keep them from.
+    pub(super) fn pixels_that_count_as_nothing(&self, images: &SparseImages) -> Option<String> {
+        let total = self.total()?;
+        let Values::Mixture(mixture) = self.values() else {
+            return None;
+        };
+        let nothing = total.budget(total.mean).tolerance;
+        let lower = mixture.support.lower();
+        if lower == 0.0 || lower as f32 > nothing {
+            return None;
+        }
+        let values = images.csr().2;
+        let count = values.iter().filter(|x| **x <= nothing).count();
+        (count > 0).then(|| {
+            format!(
+                "{count} of {} nonzero pixels are no larger than {nothing:.1e}, which counts as nothing of a total of {:.4e} (sums in single precision are as wrong as that, so no image is drawn that ends with such a pixel); pass --threshold {:e} to set them to zero",
+                values.len(),
+                total.mean,
+                rounded_up(nothing),
+            )
+        })
     }
 
     /// The distribution of positive pixels.
@@ -134,9 +158,7 @@ impl Sarm {
                     upper: upper.unwrap_or(f64::INFINITY),
                     space: match space {
                         SpaceName::Linear => Space::Linear,
-                        SpaceName::Log => Space::Log {
-                            lower: lower.unwrap_or(unit),
-                        },
+                        SpaceName::Log => Space::log(unit, lower.unwrap_or(unit)),
                     },
                 },
                 rest: Rest::Free,
@@ -152,48 +174,99 @@ impl Sarm {
 }
 
 impl Values {
-    /// Where the range ends, GeV.
-    pub fn end(&self) -> f64 {
+    /// What an image may spend at first of the total that its conditions say, where they say one.
+    #[inline]
+    pub fn first(&self, total: Option<Budget>) -> Option<Budget> {
         match self {
-            Values::Levels(grid) => grid.end(),
-            Values::Mixture(mixture) => mixture.support.upper,
+            Values::Mixture(mixture) => mixture.support.first(total),
+            Values::Levels(_) => total,
         }
     }
 
-    /// Pixels of `images` beyond the range; `None` when there are none.
-    pub fn beyond(&self, images: &SparseImages) -> Option<Beyond> {
-        let end = self.end();
-        let (what, key) = match self {
-            Values::Mixture(_) => ("likelihood.upper", "likelihood.upper"),
-            Values::Levels(_) => ("the grid's end", "likelihood.maximum"),
-        };
-        let outside = |x: f32| match self {
+    /// Where the range ends, GeV.
+    pub fn end(&self, side: End) -> f64 {
+        match (self, side) {
+            (Values::Levels(grid), End::Upper) => grid.end(),
+            (Values::Mixture(mixture), End::Upper) => mixture.support.upper,
+            (Values::Mixture(mixture), End::Lower) => mixture.support.lower(),
+            (Values::Levels(_), End::Lower) => 0.0,
+        }
+    }
+
+    /// The end of the range that a positive pixel of `x` GeV lies beyond, where it lies beyond one.
+    #[inline]
+    pub fn excludes(&self, x: f32) -> Option<End> {
+        // What was drawn at the very end may stand a rounding beyond it.
+        const ROUNDING: f32 = 4.0 * f32::EPSILON;
+        let (above, below) = match self {
             // Rounding at the grid's very end is the grid's own affair; a power a pixel costs too much.
-            Values::Levels(grid) => f64::from(x) > 0.999 * end && grid.level(x).is_none(),
-            // What was drawn at the very end may stand a rounding above it.
-            Values::Mixture(_) => x > end as f32 * (1.0 + 4.0 * f32::EPSILON),
+            Values::Levels(grid) => (
+                f64::from(x) > 0.999 * grid.end() && grid.level(x).is_none(),
+                false,
+            ),
+            Values::Mixture(mixture) => (
+                x > mixture.support.upper as f32 * (1.0 + ROUNDING),
+                x < mixture.support.lower() as f32 * (1.0 - ROUNDING),
+            ),
         };
-        let mut found: Option<Beyond> = None;
+        match (above, below) {
+            (true, _) => Some(End::Upper),
+            (_, true) => Some(End::Lower),
+            _ => None,
+        }
+    }
+
+    /// Pixels of `images` beyond the range: above it, then below it.
+    pub fn beyond(&self, images: &SparseImages) -> Vec<Beyond> {
+        let mut found: [Option<Beyond>; 2] = [None, None];
+        let mut seen_in = [None, None];
         for (image, (pixels, values)) in images.iter().enumerate() {
-            for (pixel, x) in pixels.iter().zip(values).filter(|(_, x)| outside(**x)) {
-                let so_far = found.get_or_insert(Beyond {
+            for (pixel, x) in pixels.iter().zip(values) {
+                let Some(side) = self.excludes(*x) else {
+                    continue;
+                };
+                let place = usize::from(side == End::Lower);
+                let so_far = found[place].get_or_insert(Beyond {
                     count: 0,
-                    end,
-                    what,
-                    key,
-                    largest: 0.0,
+                    images: 0,
+                    side,
+                    end: self.end(side),
+                    what: match (self, side) {
+                        (Values::Levels(_), _) => "the grid's end",
+                        (_, End::Upper) => "likelihood.upper",
+                        (_, End::Lower) => "likelihood.lower",
+                    },
+                    key: match (self, side) {
+                        (Values::Levels(_), _) => "likelihood.maximum",
+                        (_, End::Upper) => "likelihood.upper",
+                        (_, End::Lower) => "likelihood.lower",
+                    },
+                    farthest: *x,
                     image,
-                    pixel: 0,
+                    pixel: usize::from(*pixel),
                 });
                 so_far.count += 1;
-                if *x > so_far.largest {
-                    (so_far.largest, so_far.image) = (*x, image);
+                so_far.images += usize::from(seen_in[place].replace(image) != Some(image));
+                let farther = match side {
+                    End::Upper => *x > so_far.farthest,
+                    End::Lower => *x < so_far.farthest,
+                };
+                if farther {
+                    (so_far.farthest, so_far.image) = (*x, image);
                     so_far.pixel = usize::from(*pixel);
                 }
             }
         }
-        found
+        found.into_iter().flatten().collect()
     }
+}
+
+/// To one digit, upwards.
+fn rounded_up(x: f32) -> f64 {
+    let x = f64::from(x);
+    let unit = 10f64.powi(x.log10().floor() as i32);
+    let up = (x / unit).ceil() * unit;
+    format!("{up:.0e}").parse().unwrap_or(up)
 }
 
 impl Channel {

@@ -43,12 +43,15 @@ fn linear(
 
 /// What the network shows itself of an image: the condition, then its pixels in drawing order, all channels of each.
 ///
-/// `image`: row-major, GeV; D+D replaces pixels by their levels. `None` for a pixel beyond the grid.
+/// `image`: row-major, GeV; D+D replaces pixels by their levels. `None` for a pixel beyond the range.
 fn inputs(model: &Sarm, image: &[f32], condition: &[f32]) -> Option<Vec<f64>> {
     let mut x: Vec<f64> = condition.iter().map(|c| f64::from(*c)).collect();
     let channels = model.config.input.channels();
     for pixel in model.order.iter().flatten() {
         let mut v = image[*pixel as usize];
+        if v > 0.0 && model.values().excludes(v).is_some() {
+            return None;
+        }
         if let (Values::Levels(grid), true) = (model.values(), v > 0.0) {
             v = grid.value(grid.level(v)?);
         }
@@ -57,7 +60,7 @@ fn inputs(model: &Sarm, image: &[f32], condition: &[f32]) -> Option<Vec<f64>> {
     Some(x)
 }
 
-/// One full forward pass. `None` for a pixel beyond the D+D grid.
+/// One full forward pass. `None` for a pixel beyond the range.
 pub fn forward(model: &Sarm, image: &[f32], condition: &[f32]) -> Option<Vec<StageOutput>> {
     let x = inputs(model, image, condition)?;
     Some(
@@ -124,7 +127,7 @@ pub fn shown_what_is_left(
 
 /// Negative log-likelihood in nats of one image: a density per GeV for positive pixels.
 ///
-/// `image`: row-major, GeV. `None` for a pixel beyond the D+D grid.
+/// `image`: row-major, GeV. `None` for a pixel beyond the range.
 pub fn nll(model: &Sarm, image: &[f32], condition: &[f32]) -> Option<f64> {
     let outputs = forward(model, image, condition)?;
     let mut total = 0.0;

@@ -17,7 +17,7 @@ use crate::random;
 use crate::random::Purpose;
 
 /// Moments of a pixel at (x, y), both from -1 to 1 over the image.
-const MOMENTS: usize = 5;
+const MOMENTS: usize = 6;
 /// The part of the image, from its centre, that the moments are scaled to.
 const CORE: f64 = 0.25;
 /// Those that only grow with every pixel: the total, and what energy and mass add to it.
@@ -33,15 +33,36 @@ const FINEST: f64 = 0.04;
 const BENDS: [f64; 2] = [-1.0, 4.0];
 /// Images that [`Ends`] are measured on, at the most.
 const MEASURED: usize = 1 << 15;
+/// Which moments units start with what is missing of, and of what sign: every other one those that only grow.
+const MISSING: [(usize, f64); 12] = [
+    (0, 1.0),
+    (4, 1.0),
+    (3, 1.0),
+    (4, -1.0),
+    (0, 1.0),
+    (1, 1.0),
+    (3, 1.0),
+    (5, 1.0),
+    (0, 1.0),
+    (1, -1.0),
+    (3, 1.0),
+    (2, 1.0),
+];
+/// What units of moments of either sign take for one, in half widths of the core of what the conditions do not say.
+const CORES: f64 = 2.0;
+/// But never less than this part of an average image's total.
+const FINEST_SIGNED: f64 = 2e-3;
+/// Where such units bend.
+const EITHER_SIDE: [f64; 2] = [-1.5, 1.5];
 /// Streams of random numbers apart from those of [`Sarm::initialise`].
 const STREAM: u32 = 1 << 31;
 
-/// 1, x, y, x^2 + y^2 and x y in units of [`CORE`]: the sums over pixels times these are, near the centre, the total
-/// transverse momentum, its two first moments (Pz and Py), and what energy and mass add in second order.
+/// 1, x, y, x^2 + y^2, x y and x^2 in units of [`CORE`]: the sums over pixels times these are, near the centre, the total
+/// transverse momentum, its two first moments (Pz and Py), what energy and mass add in second order, and how it lies.
 fn moments(pixel: usize, height: usize, width: usize) -> [f64; MOMENTS] {
     let along = |i: usize, n: usize| (2.0 * (i as f64 + 0.5) / n as f64 - 1.0) / CORE;
     let (x, y) = (along(pixel % width, width), along(pixel / width, height));
-    [1.0, x, y, x * x + y * y, x * y]
+    [1.0, x, y, x * x + y * y, x * y, x * x]
 }
 
 /// What the moments of whole images come to: linear in the conditions, by least squares.
@@ -53,6 +74,8 @@ pub(super) struct Ends {
     slopes: Vec<[f64; MOMENTS]>,
     /// Standard deviation of what is left.
     left: [f64; MOMENTS],
+    /// Half of the width that holds the middle two thirds of it: of distributions with long tails much less.
+    core: [f64; MOMENTS],
 }
 
 impl Ends {
@@ -101,17 +124,27 @@ impl Ends {
         }
         let solved = solve(equations);
         let mut squares = [0.0; MOMENTS];
+        let mut all_left: [Vec<f64>; MOMENTS] = Default::default();
         for row in rows {
             let mut left = sums(*row);
             for (a, by) in known(*row).zip(&solved) {
                 left.iter_mut().zip(by).for_each(|(l, b)| *l -= a * b);
             }
             squares.iter_mut().zip(left).for_each(|(s, l)| *s += l * l);
+            all_left
+                .iter_mut()
+                .zip(left)
+                .for_each(|(all, l)| all.push(l));
         }
         Self {
             mean: solved[0],
             slopes: solved[1..].to_vec(),
             left: squares.map(|s| (s / rows.len().max(1) as f64).sqrt()),
+            core: all_left.map(|mut all| {
+                all.sort_unstable_by(f64::total_cmp);
+                let at = |part: usize| all.get(part * all.len() / 6).copied().unwrap_or(0.0);
+                (at(5) - at(1)) / 2.0
+            }),
         }
     }
 }
@@ -174,8 +207,12 @@ impl Sarm {
             if let Some(ends) = &statistics.ends
                 && unit % MISSING_EVERY == 0
             {
-                let moment = GROWING[unit / MISSING_EVERY % GROWING.len()];
-                let unit_of_it = (FINE * ends.left[moment]).max(FINEST * totals[0]);
+                let (moment, sign) = MISSING[unit / MISSING_EVERY % MISSING.len()];
+                let grows = GROWING.contains(&moment);
+                let unit_of_it = match grows {
+                    true => (FINE * ends.left[moment]).max(FINEST * totals[0]),
+                    false => sign * (CORES * ends.core[moment]).max(FINEST_SIGNED * totals[0]),
+                };
                 row.fill(0.0);
                 for (weight, by) in row.iter_mut().zip(&ends.slopes) {
                     *weight = (by[moment] / unit_of_it) as f32;
@@ -184,7 +221,8 @@ impl Sarm {
                 for (shown, moments) in pixels.zip(&moments) {
                     shown[0] = (-moments[moment] / unit_of_it) as f32;
                 }
-                let bend = BENDS[0] + (BENDS[1] - BENDS[0]) * bend;
+                let range = if grows { BENDS } else { EITHER_SIDE };
+                let bend = range[0] + (range[1] - range[0]) * bend;
                 self.parameters[bias][unit] = (ends.mean[moment] / unit_of_it - bend) as f32;
                 continue;
             }

@@ -249,9 +249,12 @@ pub(super) fn complete(
         }
     }
     let model = config.complete(&dataset.images, conditions)?;
-    if let Some(found) = model.beyond(&dataset.images) {
-        let remedy = format!("raise {} or leave it out", found.key);
-        return Err(DatasetError::beyond(&found, dataset, remedy).into());
+    let found = model.beyond(&dataset.images);
+    if !found.is_empty() {
+        return Err(DatasetError::beyond(&found, dataset).into());
+    }
+    if let Some(unsuited) = model.unsuited(&dataset.images) {
+        log::warn!("{unsuited}");
     }
     Ok(model)
 }

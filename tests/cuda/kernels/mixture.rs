@@ -177,7 +177,7 @@ fn mixture(device: &Arc<dyn Device>, shape: &MixtureShape, size: Size) -> Prepar
             upper: shape.upper,
             space: match shape.lower {
                 None => Space::Linear,
-                Some(lower) => Space::Log { lower },
+                Some(lower) => Space::log(shape.unit, lower),
             },
         },
         rest: Rest::Free,

@@ -18,6 +18,7 @@ use sarm::conditions::Conditions;
 use sarm::conditions::total::{is_spent, spend};
 use sarm::data::SparseImages;
 use sarm::families::sarm::Sarm;
+use sarm::family::End;
 use sarm::random::{Purpose, unit, words};
 
 use crate::support::rounded::representable;
@@ -110,7 +111,7 @@ pub fn check(drawn: &Drawn) -> Report {
 
 fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: &mut Report) {
     let wrong = |pixel: u16, what: String| format!("image {number}, pixel {pixel}: {what}");
-    let beyond = |x: &f32| !(*x >= 0.0 && f64::from(*x) <= model.values().end());
+    let beyond = |x: &f32| !(*x >= 0.0 && f64::from(*x) <= model.values().end(End::Upper));
     if let Some(pixel) = image.iter().position(beyond) {
         let what = format!("{} GeV is beyond the range", image[pixel]);
         return report.wrong.push(wrong(pixel as u16, what));

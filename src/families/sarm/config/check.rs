@@ -135,7 +135,8 @@ impl ModelConfig {
     fn check_total(&self) -> Result<(), ConfigError> {
         let several =
             matches!(self.likelihood, LikelihoodConfig::Dc { components, .. } if components > 1);
-        match &self.condition.total {
+        let c = &self.condition;
+        match &c.total {
             Some(total) if !several => impossible(
                 "condition.total",
                 total,
@@ -146,6 +147,21 @@ impl ModelConfig {
                 self.input.left,
                 "it shows what is left of the total, so it wants condition.total",
             ),
+            Some(total) if self.input.left > 0 => {
+                // Measured later, where it is not there.
+                let i = c.names.iter().position(|name| name == total);
+                let mean = i.and_then(|i| c.mean.get(i)).copied().unwrap_or(1.0);
+                match mean >= 1e-15 {
+                    true => Ok(()),
+                    false => impossible(
+                        "condition.mean",
+                        mean,
+                        format!(
+                            "what is left of '{total}' is shown as a part of its mean (input.left), which must be positive"
+                        ),
+                    ),
+                }
+            }
             _ => Ok(()),
         }
     }

@@ -125,7 +125,7 @@ impl Group {
         }
     }
 
-    /// Take in the images `rows` of `data`. The error is a pixel beyond the grid: (row, pixel, value).
+    /// Take in the images `rows` of `data`. The error is a pixel beyond the model's range: (row, pixel, value).
     pub fn gather(
         &mut self,
         shared: &Shared,
@@ -186,9 +186,14 @@ impl Group {
                 let (s, place) = (s as usize, place as usize);
                 let mut shown = *x;
                 let mut level = 0;
-                if let Values::Levels(grid) = shared.values {
-                    level = grid.level(*x).ok_or((*row as usize, *pixel as usize, *x))?;
-                    shown = grid.value(level);
+                let beyond = (*row as usize, *pixel as usize, *x);
+                match shared.values {
+                    Values::Levels(grid) => {
+                        level = grid.level(*x).ok_or(beyond)?;
+                        shown = grid.value(level);
+                    }
+                    values if values.excludes(*x).is_some() => return Err(beyond),
+                    Values::Mixture(_) => {}
                 }
                 let column = conditions + channels.len() * (model.stages[s].earlier + place);
                 for (c, channel) in channels.iter().enumerate() {
@@ -204,7 +209,7 @@ impl Group {
                 };
                 next[s][place] += 1;
             }
-            if let Some(budget) = data.conditions.budget(u64::from(*row)) {
+            if let Some(budget) = shared.values.first(data.conditions.budget(u64::from(*row))) {
                 self.spend(image, budget, &next, model.left());
             }
         }

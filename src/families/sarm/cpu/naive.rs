@@ -122,10 +122,11 @@ impl Kernel for NaiveDrawing<'_> {
         let mut inputs = vec![0.0f32; blocks * width * LANES];
         let mut drawn = vec![Vec::new(); self.images];
         let mut budgets = vec![None; self.images];
+        let range = model.values();
         for image in 0..self.images {
             let number = self.first + image as u64;
             let condition = self.conditions.row(number);
-            budgets[image] = self.conditions.budget(number);
+            budgets[image] = range.first(self.conditions.budget(number));
             for (c, v) in condition.iter().enumerate() {
                 inputs[(image / LANES * width + c) * LANES + image % LANES] = *v;
             }

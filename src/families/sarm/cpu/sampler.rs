@@ -15,7 +15,7 @@ use crate::conditions::Conditions;
 use crate::data::SparseImages;
 use crate::families::sarm::check::Told;
 use crate::families::sarm::config::Channel;
-use crate::families::sarm::{Left, Sarm, StageShape, StageTensor};
+use crate::families::sarm::{Left, Sarm, StageShape, StageTensor, Values};
 use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
@@ -170,6 +170,7 @@ pub struct BlockedSampler {
     channels: Vec<Channel>,
     seed: u64,
     told: Told,
+    values: Values,
     left: Option<Left>,
 }
 
@@ -197,6 +198,7 @@ impl BlockedSampler {
             channels: model.config.input.channels(),
             seed: plan.seed,
             told,
+            values: model.values(),
             left: model.left(),
         }
     }
@@ -289,7 +291,7 @@ impl Kernel for Drawing<'_> {
         for image in 0..self.images {
             let number = self.first + image as u64;
             let condition = self.conditions.row(number);
-            self.buffers.budgets[image] = self.conditions.budget(number);
+            self.buffers.budgets[image] = sampler.values.first(self.conditions.budget(number));
             if let (Some(left), Some(budget)) = (sampler.left, self.buffers.budgets[image]) {
                 self.buffers.places.set(image, left.place(budget.remaining));
             }

@@ -29,17 +29,53 @@ pub const MOST_COMPONENTS: usize = 64;
 pub enum Space {
     /// y = x / unit, from 0 on; the paper's.
     Linear,
-    /// y = ln(x / lower), so that a pixel is log-logistic and none is below the lower end. Means are those of ln(x / unit).
+    /// y = ln(e^(x / unit) - 1), from that of the lower end on: ln(x / unit) well below the unit, where pixels are then
+    /// log-logistic, and x / unit well above it, where they keep the exponential tail of a logistic. (With the logarithm
+    /// alone, hard pixels have the tail of a power law, and images end with one that takes the energy of others.)
     Log {
         /// The smallest pixel, GeV.
         lower: f64,
+        /// y of it.
+        floor: f64,
     },
+}
+
+impl Space {
+    /// Logarithmic below `unit`, from `lower` on; both in GeV.
+    pub fn log(unit: f64, lower: f64) -> Self {
+        Space::Log {
+            lower,
+            floor: bent_log(lower / unit),
+        }
+    }
+}
+
+/// ln(e^r - 1) for r > 0, without overflow or cancellation.
+#[inline(always)]
+fn bent_log<T: Real>(r: T) -> T {
+    r + (-((-r).exp_m1())).ln()
+}
+
+/// ln(1 + e^y), the inverse of [`bent_log`], as precise where it is small as where it is large.
+#[inline(always)]
+fn bent_exp<T: Real>(y: T) -> T {
+    let (zero, one) = (T::of(0.0), T::of(1.0));
+    let small = (y.smaller(-y)).exp();
+    let sum = one + small;
+    // What rounding took from the sum is made good: ln(1 + e) = e ln(s) / (s - 1) for s near 1 + e.
+    let excess = sum - one;
+    let log = if excess > zero {
+        small * (sum.ln() / excess)
+    } else {
+        small
+    };
+    y.larger(zero) + log
 }
 
 /// The values that a positive pixel can take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Support {
-    /// GeV per unit of mu and s; with [`Space::Log`] the GeV whose logarithm is 0.
+    /// GeV per unit of mu and s; with [`Space::Log`] where logarithmic turns into linear.
     pub unit: f64,
     /// Largest pixel in GeV, infinite when there is no upper truncation.
     pub upper: f64,
@@ -48,12 +84,21 @@ pub struct Support {
 }
 
 impl Support {
-    /// The largest pixel in GeV as an f32 that is no larger: what is left of a total is compared with it.
+    /// The largest pixel in GeV as a finite f32 that is no larger: what is left of a total is compared with it, and in
+    /// logarithmic space nothing larger is drawn.
     pub fn largest(&self) -> f32 {
-        let nearest = self.upper as f32;
+        let nearest = (self.upper as f32).min(f32::MAX);
         match f64::from(nearest) > self.upper {
             true => nearest.next_down(),
             false => nearest,
+        }
+    }
+
+    /// The smallest pixel in GeV; 0 where a pixel may be as small as it likes.
+    pub fn lower(&self) -> f64 {
+        match self.space {
+            Space::Linear => 0.0,
+            Space::Log { lower, .. } => lower,
         }
     }
 
@@ -62,7 +107,7 @@ impl Support {
     pub fn variable<T: Real>(&self, x: T) -> T {
         match self.space {
             Space::Linear => x * T::of(1.0 / self.unit),
-            Space::Log { lower } => (x * T::of(1.0 / lower)).ln(),
+            Space::Log { floor, .. } => bent_log(x * T::of(1.0 / self.unit)) - T::of(floor),
         }
     }
 
@@ -71,7 +116,7 @@ impl Support {
     pub fn pixel<T: Real>(&self, y: T) -> T {
         match self.space {
             Space::Linear => y * T::of(self.unit),
-            Space::Log { lower } => y.exp() * T::of(lower),
+            Space::Log { floor, .. } => bent_exp(y + T::of(floor)) * T::of(self.unit),
         }
     }
 
@@ -82,7 +127,7 @@ impl Support {
             Space::Linear => T::of(self.upper / self.unit),
             Space::Log { .. } if self.upper == f64::INFINITY => T::of(f64::INFINITY),
             // Where two pixels of the lower end are all that is left, the range is not quite a point.
-            Space::Log { lower } => T::of(self.upper / lower).ln().larger(T::of(NARROWEST)),
+            Space::Log { .. } => self.variable(T::of(self.upper)).larger(T::of(NARROWEST)),
         }
     }
 
@@ -91,7 +136,7 @@ impl Support {
     pub fn origin(&self) -> f64 {
         match self.space {
             Space::Linear => 0.0,
-            Space::Log { lower } => (self.unit / lower).ln(),
+            Space::Log { floor, .. } => -floor,
         }
     }
 
@@ -100,7 +145,9 @@ impl Support {
     fn log_slope<T: Real>(&self, x: T) -> T {
         match self.space {
             Space::Linear => T::of(self.unit.ln()),
-            Space::Log { .. } => x.ln(),
+            Space::Log { .. } => {
+                T::of(self.unit.ln()) + (-((-x * T::of(1.0 / self.unit)).exp_m1())).ln()
+            }
         }
     }
 }
@@ -287,7 +334,7 @@ impl Mixture {
         let y = if mirrored { upper - y } else { y };
         match self.support.space {
             Space::Linear => y.max(SMALLEST).min(upper) * self.support.unit as f32,
-            Space::Log { lower } => {
+            Space::Log { lower, .. } => {
                 let x = self.support.pixel(y.max(0.0));
                 x.min(self.support.largest()).max(lower as f32)
             }
@@ -376,13 +423,20 @@ mod tests {
         let ordinary = vec![0.3, -0.8, 1.1, -1.0, 0.7, -3.0, 0.1, -0.6, 0.2];
         let tails = vec![0.3, -0.8, 1.1, -60.0, 0.7, 40.0, 0.6, -1.2, 0.9];
         let mut cases = Vec::new();
-        for (upper, unit) in [(f64::INFINITY, 1.0), (30.0, 1.0), (30.0, 2.5)] {
+        // Logarithmic all over, at the soft end alone, and in between.
+        for (upper, unit) in [
+            (f64::INFINITY, 1.0),
+            (f64::INFINITY, 1e4),
+            (30.0, 0.5),
+            (30.0, 2.5),
+            (30.0, 1e3),
+        ] {
             let m = Mixture {
                 components: 3,
                 support: Support {
                     unit,
                     upper,
-                    space: Space::Log { lower: 2e-3 },
+                    space: Space::log(unit, 2e-3),
                 },
                 rest: Rest::Free,
             };
@@ -398,7 +452,7 @@ mod tests {
     fn lower(m: &Mixture) -> f64 {
         match m.support.space {
             Space::Linear => 1e-9,
-            Space::Log { lower } => lower,
+            Space::Log { lower, .. } => lower,
         }
     }
 
@@ -486,6 +540,23 @@ mod tests {
         }
     }
 
+    /// A mean that ran away is drawn as a number, and scored as one.
+    #[test]
+    fn draws_of_a_logarithm_are_finite() {
+        let (mut m, v) = logarithmic().swap_remove(0);
+        assert_eq!(m.support.upper, f64::INFINITY);
+        let mut narrow: Vec<f32> = v.iter().map(|x| *x as f32).collect();
+        for (lower, mean) in [(2e-3, 300.0), (5.0, 88.0), (5.0, 1e6), (1e-15, -1e6)] {
+            m.support.space = Space::log(m.support.unit, lower);
+            narrow[3..6].fill(mean);
+            for place in [1e-6, 0.5, 1.0 - 1e-6] {
+                let x = m.draw(&narrow, 0.4, place);
+                assert!(x.is_finite() && x >= lower as f32, "{lower} {mean}: {x}");
+                assert!(m.nll(x, &narrow).is_finite(), "{lower} {mean}: {x}");
+            }
+        }
+    }
+
     #[test]
     fn gradient_is_the_derivative() {
         let out_of = |(m, v): (Mixture, Vec<f64>)| {
@@ -560,7 +631,7 @@ mod tests {
             assert!(drawn[0] > 0.0 && f64::from(drawn[n - 1]) <= m.support.upper);
             // The distribution function by Simpson's rule between successive thousandths of the sample.
             let (mut cdf, mut at, mut worst) = (0.0, 0.0, 0.0f64);
-            if let Space::Log { lower } = m.support.space {
+            if let Space::Log { lower, .. } = m.support.space {
                 at = lower;
             }
             for q in (0..n).step_by(1000) {

@@ -6,6 +6,23 @@ use super::mixture::{Rest, SMALLEST, Space};
 use super::{Mixture, Support};
 use crate::conditions::Budget;
 
+impl Support {
+    /// What an image of this total may spend at first: a total below the smallest pixel, by more than rounding, is nothing.
+    /// [`Mixture::within`] then never leaves less than that either. Of `None`, an image without a total, `None`.
+    #[inline]
+    pub fn first(&self, total: Option<Budget>) -> Option<Budget> {
+        let lower = self.lower() as f32;
+        total.map(|total| Budget {
+            remaining: match total.remaining {
+                nothing if total.is_spent() => nothing,
+                less if less + total.tolerance < lower => 0.0,
+                some => some.max(lower),
+            },
+            ..total
+        })
+    }
+}
+
 impl Mixture {
     /// The distribution of a pixel of an image with this much to come: no more than that, and all of it with the
     /// weight of the first component, where that is no more than the range. What is all but nothing counts as all.
@@ -28,10 +45,10 @@ impl Mixture {
                 let least = f64::from(2.0 * SMALLEST) * self.support.unit;
                 (remaining.max(least), Rest::Offered(budget))
             }
-            Space::Log { lower } if budget.remaining < 2.0 * lower as f32 => {
+            Space::Log { lower, .. } if budget.remaining < 2.0 * lower as f32 => {
                 (lower, Rest::Certain(budget))
             }
-            Space::Log { lower } => {
+            Space::Log { lower, .. } => {
                 // A place less than what is left above the lower end, so that rounding takes nothing from it.
                 let most = (budget.remaining - lower as f32).next_down();
                 let rest = if beyond {

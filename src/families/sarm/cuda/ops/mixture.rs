@@ -59,7 +59,7 @@ impl MixtureLikelihood<'_> {
         let support = self.mixture.support;
         let (unit, lower) = match support.space {
             Space::Linear => (support.unit, 0.0),
-            Space::Log { lower } => (lower, lower),
+            Space::Log { lower, .. } => (support.unit, lower),
         };
         let shown = self.left.map_or(&[][..], |(_, weights)| weights);
         assert!(self.left.is_none() || self.limit != Address::NULL);

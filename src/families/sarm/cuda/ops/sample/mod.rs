@@ -132,7 +132,7 @@ struct Params {
     upper: f32,
     largest: f32,
     origin: f32,
-    logarithmic: u32,
+    lower: f32,
     left_terms: u32,
     inverse_mean: f32,
     padding: u32,
@@ -146,29 +146,28 @@ struct Params {
 /// What a mixture's values can be, as `MixtureRange` of `kernels/sarm/draw.cuh` takes it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Range {
-    /// GeV where y is 1; in logarithmic space the smallest pixel, where it is 0.
+    /// GeV of one unit of the mixture.
     unit: f32,
+    /// The smallest pixel in logarithmic space, GeV; else 0.
+    lower: f32,
     upper: f32,
     largest: f32,
     origin: f32,
-    logarithmic: u32,
 }
 
 impl Range {
     fn of(support: &Support) -> Self {
-        let (unit, upper) = match support.space {
-            Space::Linear => {
-                let unit = support.unit as f32;
-                (unit, support.upper as f32 / unit)
-            }
-            Space::Log { lower } => (lower as f32, support.end()),
+        let unit = support.unit as f32;
+        let (lower, upper) = match support.space {
+            Space::Linear => (0.0, support.upper as f32 / unit),
+            Space::Log { lower, .. } => (lower as f32, support.end()),
         };
         Self {
             unit,
+            lower,
             upper,
             largest: support.largest(),
             origin: support.origin() as f32,
-            logarithmic: matches!(support.space, Space::Log { .. }).into(),
         }
     }
 }
@@ -237,7 +236,7 @@ impl Sample<'_> {
             upper: range.upper,
             largest: range.largest,
             origin: range.origin,
-            logarithmic: range.logarithmic,
+            lower: range.lower,
             left_terms: self.left.map_or(0, |left| left.terms as u32),
             inverse_mean: self.left.map_or(0.0, |left| left.inverse_mean()),
             padding: 0,
