@@ -361,7 +361,7 @@ fn pixels_below_the_lower_end() {
         (with("lower = -1.0"), ["likelihood.lower", "positive"]),
         (
             DC.replace("components = 2", "components = 2\nspace = 'ln'"),
-            ["space", "linear"],
+            ["expected `linear` or `log`", "line"],
         ),
         (
             DD.replace("levels = 20", "levels = 20\nspace = 'log'"),

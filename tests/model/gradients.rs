@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::support::common::{configs, data, model};
+use crate::support::common::{CONFIGS, data, model};
 use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::SparseImages;
 use sarm::families::sarm::Sarm;
@@ -25,7 +25,7 @@ fn reference_mean(model: &Sarm, data: &ConditionedImages) -> f64 {
 
 #[test]
 fn likelihood_is_the_reference() {
-    for (i, (toml, h, w)) in configs().enumerate() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
         let model = model(toml, *h, *w, i as u64, 0.3);
         let data = data(&model, 70, 5, 0.3);
         for isa in Isa::available() {
@@ -50,7 +50,7 @@ fn likelihood_is_the_reference() {
 /// some 1e-5 of the tensor's largest.
 #[test]
 fn gradients_are_derivatives() {
-    for (i, (toml, h, w)) in configs().enumerate() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
         let model = model(toml, *h, *w, i as u64, 0.3);
         let data = data(&model, 19, 6, 0.3);
         let rows: Vec<u32> = (0..19).collect();
@@ -129,7 +129,7 @@ fn pixels_beyond_the_range_are_refused() {
 /// A weighted batch is the sum of its images, each times its weight: against gradients of the images one by one.
 #[test]
 fn an_image_counts_by_its_weight() {
-    for (i, (toml, h, w)) in configs().enumerate() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
         let model = model(toml, *h, *w, i as u64, 0.3);
         let data = data(&model, 21, 6, 0.3);
         let rows: Vec<u32> = (0..21).rev().collect();
@@ -176,7 +176,7 @@ fn an_image_counts_by_its_weight() {
 
 #[test]
 fn steps_do_not_depend_on_threads_or_instruction_set() {
-    for (i, (toml, h, w)) in configs().enumerate() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
         let model = model(toml, *h, *w, i as u64, 0.3);
         let data = data(&model, 150, 7, 0.3);
         let rows: Vec<u32> = (0..150).rev().collect();

@@ -148,7 +148,7 @@ fn with_a_lower_end_it_adds_up_to_one_too() {
             (met + short - 1.0).abs() < 1e-3,
             "{seed}: {met} and {short}"
         );
-        assert!(met > 0.01 && short > 0.005, "{seed}: {met} and {short}");
+        assert!(met > 0.005 && short > 0.005, "{seed}: {met} and {short}");
     }
 }
 

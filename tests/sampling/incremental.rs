@@ -1,6 +1,6 @@
 //! Incremental sampling equals naive sampling, image for image and bit for bit.
 
-use crate::support::common::{conditions, configs, handed_out, model, small_toml};
+use crate::support::common::{CONFIGS, conditions, handed_out, model, small_toml};
 use proptest::prelude::*;
 use sarm::families::sarm::Engine;
 use sarm::families::sarm::Sarm;
@@ -18,7 +18,7 @@ fn plan(model: &Sarm, seed: u64) -> SamplingPlan {
 
 #[test]
 fn incremental_is_naive_on_every_instruction_set() {
-    for (i, (toml, h, w)) in configs().enumerate() {
+    for (i, (toml, h, w)) in CONFIGS.iter().enumerate() {
         let model = model(toml, *h, *w, i as u64, 0.3);
         let naive = SamplingPlan {
             naive: true,

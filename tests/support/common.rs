@@ -60,13 +60,20 @@ pub fn handed_out(plan: &SamplingPlan) -> SamplingPlan {
     }
 }
 
-/// Standard normal conditions for `rows` images of `model`.
+/// Standard normal conditions for `rows` images of `model`; totals, which must not be negative, from -2 on.
 pub fn conditions(model: &Sarm, rows: usize, seed: u64) -> Conditions {
     let width = model.config.condition.names.len();
+    let total = model.total();
     let values = (0..rows * width)
-        .map(|i| normal(words(seed, Purpose::Synthetic, i as u64, 77))[0] as f32)
+        .map(|i| {
+            let z = normal(words(seed, Purpose::Synthetic, i as u64, 77))[0] as f32;
+            match total {
+                Some(total) if i % width == total.condition => z.max(-2.0),
+                _ => z,
+            }
+        })
         .collect();
-    Conditions::new(width, values).with_total(model.total())
+    Conditions::new(width, values).with_total(total)
 }
 
 /// Random images with conditions for `model`.
@@ -134,30 +141,6 @@ pub fn small_toml(
     )
 }
 
-/// Those of [`CONFIGS`], then those that the CPU alone knows so far: logistics of the logarithm, and pixels that are shown what
-/// is left of a total.
-pub fn configs() -> impl Iterator<Item = &'static (&'static str, usize, usize)> {
-    CONFIGS.iter().chain(ON_THE_CPU)
-}
-
-const ON_THE_CPU: &[(&str, usize, usize)] = &[
-    (
-        "stage = [{square = 3, units_per_pixel = 2, layers = 1}, {layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\nlower = 1e-9\nunit = 3.0",
-        5,
-        6,
-    ),
-    (
-        "stage = [{square = 3, units_per_pixel = 3, layers = 1}, {units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nunit = 2.0\nupper = 90.0\n[input]\nleft = 4\n[condition]\nnames = ['signal', 'all']\ntotal = 'all'",
-        5,
-        6,
-    ),
-    (
-        "order = {kind = 'random', seed = 2}\nstage = [{square = 2, units_per_pixel = 4, layers = 1}, {units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\nlower = 1e-4\nunit = 2.0\n[input]\nunit = 20.0\nleft = 8\n[condition]\nnames = ['all', 'signal']\ntotal = 'all'",
-        5,
-        6,
-    ),
-];
-
 /// Configurations that between them reach every branch of the engines.
 pub const CONFIGS: &[(&str, usize, usize)] = &[
     ("", 5, 5),
@@ -196,6 +179,12 @@ pub const CONFIGS: &[(&str, usize, usize)] = &[
     ),
     (
         "stage = [{square = 3, units_per_pixel = 3, layers = 1}, {units_per_pixel = 2, layers = 2}]\n[likelihood]\nkind = 'dc'\nspace = 'log'\ncomponents = 4\nlower = 1e-3\n[input]\ntransform = 'log1p'\nleft = 6\n[condition]\nnames = ['signal', 'all']\ntotal = 'all'",
+        5,
+        6,
+    ),
+    // What is left, beside pixels themselves.
+    (
+        "stage = [{square = 3, units_per_pixel = 3, layers = 1}, {units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nunit = 2.0\nupper = 90.0\n[input]\nleft = 4\n[condition]\nnames = ['signal', 'all']\ntotal = 'all'",
         5,
         6,
     ),

@@ -111,7 +111,9 @@ pub fn check(drawn: &Drawn) -> Report {
 
 fn check_image(model: &Sarm, drawn: &Drawn, number: u64, image: &[f32], report: &mut Report) {
     let wrong = |pixel: u16, what: String| format!("image {number}, pixel {pixel}: {what}");
-    let beyond = |x: &f32| !(*x >= 0.0 && f64::from(*x) <= model.values().end(End::Upper));
+    let [lower, upper] = [End::Lower, End::Upper].map(|end| model.values().end(end));
+    let inside = |x: f32| x > 0.0 && x >= lower as f32 && f64::from(x) <= upper;
+    let beyond = |x: &f32| !(*x == 0.0 || inside(*x));
     if let Some(pixel) = image.iter().position(beyond) {
         let what = format!("{} GeV is beyond the range", image[pixel]);
         return report.wrong.push(wrong(pixel as u16, what));

@@ -99,38 +99,8 @@ pub const MODELS: &[(&str, usize, usize)] = &[
     ),
 ];
 
-/// Models that the CPU alone draws so far, of which [`model`] makes numbers from `MODELS.len()` on: logistics of the logarithm, and
-/// pixels that are shown what is left of a total.
-pub const ON_THE_CPU: &[(&str, usize, usize)] = &[
-    (
-        "stage = [{units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 3\nspace = 'log'\nlower = 0.05\nunit = 2.0\nupper = 60.0\n[input]\nunit = 20.0",
-        3,
-        5,
-    ),
-    (
-        "stage = [{square = 3, units_per_pixel = 5, layers = 1}, {units_per_pixel = 2, layers = 2}]\n[likelihood]\nkind = 'dc'\ncomponents = 5\nunit = 2.0\nupper = 60.0\n[input]\nunit = 30.0\nleft = 3\n[condition]\nnames = ['all', 'a']\ntotal = 'all'",
-        5,
-        6,
-    ),
-    (
-        "order = {kind = 'random', seed = 4}\nstage = [{square = 2, units_per_pixel = 3, layers = 1}, {units_per_pixel = 2, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 4\nspace = 'log'\nlower = 0.02\nupper = 35.0\n[input]\nunit = 20.0\nleft = 6\n[condition]\nnames = ['a', 'all']\ntotal = 'all'",
-        5,
-        6,
-    ),
-    (
-        "stage = [{units_per_pixel = 4, layers = 1}]\n[likelihood]\nkind = 'dc'\ncomponents = 2\nspace = 'log'\nlower = 1.0\n[input]\nleft = 8\n[condition]\nnames = ['all']\ntotal = 'all'",
-        4,
-        5,
-    ),
-];
-
-/// Those of [`MODELS`], then those of [`ON_THE_CPU`].
-pub fn all() -> impl Iterator<Item = &'static (&'static str, usize, usize)> {
-    MODELS.iter().chain(ON_THE_CPU)
-}
-
 /// Model number `i`, random, four pixels in ten of its images nonzero.
 pub fn model(i: usize) -> Sarm {
-    let (toml, height, width) = *all().nth(i).unwrap();
+    let (toml, height, width) = MODELS[i];
     crate::support::common::model(toml, height, width, 70 + i as u64, 0.4)
 }

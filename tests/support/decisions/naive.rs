@@ -38,6 +38,8 @@ pub enum Defect {
     Words,
     /// The upper half of the image number is lost.
     Number,
+    /// Pixels are not shown what is left.
+    Left,
 }
 
 fn narrow(x: f32) -> f32 {
@@ -140,7 +142,7 @@ pub fn draw(
         let channels = model.config.input.channels();
         let mut shown = vec![];
         let mut place = 0;
-        let mut budget = conditions.budget(number);
+        let mut budget = model.values().first(conditions.budget(number));
         for (s, (stage, order)) in stages.iter().zip(&model.order).enumerate() {
             for (at, pixel) in order.iter().enumerate() {
                 let row = conditions.row(number + u64::from(defect == Defect::Condition(s)));
@@ -177,6 +179,9 @@ pub fn draw(
                 let words = words(seed, Purpose::Draw, counted, counter);
                 place += 1;
                 let beside = |number: usize, mut sum: f32| {
+                    if defect == Defect::Left {
+                        return sum;
+                    }
                     let left = Left::new(model, s, at, budget);
                     for (w, f) in left.row(number).iter().zip(&left.functions) {
                         sum += w * *f as f32;

@@ -7,7 +7,7 @@ use crate::families::sarm::likelihood::gate;
 use crate::families::sarm::{Left, Sarm, StageShape, StageTensor, Values};
 use crate::numeric::{Kernel, LANES, Vector, gelu_and_slope};
 
-use super::left::Places;
+use super::places::Places;
 use super::tile::{Packed, padded, start_from_bias};
 use super::weights::{PackedStage, Weights};
 

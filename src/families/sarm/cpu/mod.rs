@@ -5,6 +5,7 @@ mod group;
 mod layer;
 mod left;
 mod naive;
+mod places;
 mod sampler;
 mod tile;
 mod trainer;

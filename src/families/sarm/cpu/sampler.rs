@@ -21,7 +21,8 @@ use crate::family::{Sampler, SamplingPlan};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
 use super::draw::{ValueDraw, opens, sample_tiles, words};
-use super::left::{LeftTables, Places};
+use super::left::LeftTables;
+use super::places::Places;
 use super::tile::{Packed, padded};
 use super::weights::dense_layers;
 
