@@ -15,7 +15,7 @@ use crate::support::decisions;
 use crate::support::decisions::models::MODELS;
 use crate::support::rounded::{representable, to_bf16};
 use sarm::conditions::{ConditionedImages, Conditions};
-use sarm::data::Dataset;
+use sarm::data::{Dataset, SparseImages};
 use sarm::device::cuda::device::Device;
 use sarm::families::sarm::Engine;
 use sarm::families::sarm::cpu::CpuEngine;
@@ -71,6 +71,27 @@ fn all_that_is_left_counts_where_the_cpu_engine_counts_it() {
     let (want, found) = (score(&CpuEngine::new(1).unwrap()), score(&engine()));
     for (row, (want, found)) in want.into_iter().zip(found).enumerate() {
         assert!((want - found).abs() < 0.1, "{row}: {found}, not {want}");
+    }
+}
+
+/// Pixels beyond an end of the range, in the words of the CPU engine.
+#[test]
+fn pixels_beyond_the_range_are_refused() {
+    for (config, x) in [(3, 51.0), (7, 1e-4), (7, 91.0), (8, 1e-4)] {
+        let (toml, h, w) = CONFIGS[config];
+        let model = model(toml, h, w, 1, 0.3);
+        let mut images = SparseImages::new(h, w).unwrap();
+        images.push([(2, 3.0), (7, x)]);
+        let mut told = vec![0.0; model.config.condition.names.len()];
+        if let Some(total) = model.total() {
+            told[total.condition] = model.standardise(total.condition, 3.0 + x);
+        }
+        let conditions = Conditions::new(told.len(), told).with_total(model.total());
+        let data = Arc::new(ConditionedImages { images, conditions });
+        let cpu = CpuEngine::new(1).unwrap();
+        let [want, found] = [&cpu as &dyn Engine, &engine()]
+            .map(|engine| engine.score(&model, Arc::clone(&data)).unwrap_err());
+        assert_eq!(found.to_string(), want.to_string(), "{toml}");
     }
 }
 

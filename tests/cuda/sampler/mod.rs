@@ -438,6 +438,41 @@ fn the_shipped_network_draws_right() {
     draws_right(shipped.name, model, conditions, 27.0 / 625.0);
 }
 
+/// A total below the smallest pixel is nothing, one below two of them is one pixel.
+#[test]
+fn totals_of_less_than_two_pixels_are_drawn() {
+    if plain() {
+        return;
+    }
+    let model = model(15);
+    let total = model.total().unwrap();
+    let totals = [0.2f32, 0.45, 0.7, 0.0];
+    let width = model.config.condition.names.len();
+    let mut told = vec![0.0; width * totals.len()];
+    for (row, gev) in told.chunks_exact_mut(width).zip(totals) {
+        row[total.condition] = model.standardise(total.condition, gev);
+    }
+    let conditions = Conditions::new(width, told).with_total(Some(total));
+    let plan = SamplingPlan {
+        conditions: conditions.clone(),
+        ..plan(&model)
+    };
+    let images = draw(&mut *sampler(&model, &plan), 0, 200);
+    let mut drawn = [0; 4];
+    for image in 0..images.len() {
+        let values = images.image(image).1;
+        let row = image % totals.len();
+        drawn[row] += values.len();
+        match values {
+            [] => {}
+            [all] => assert_eq!(Some(*all), conditions.total(row as u64), "{image}"),
+            several => panic!("{several:?} of {} GeV", totals[row]),
+        }
+    }
+    assert!(drawn[0] == 0 && drawn[3] == 0, "{drawn:?}");
+    assert!(drawn[1] > 25 && drawn[2] > 25, "{drawn:?}");
+}
+
 /// A network whose numbers overflow draws some level that there is.
 #[test]
 fn levels_without_a_number_are_levels() {

@@ -74,7 +74,7 @@ impl ResidentImages {
 
     /// Copy the images `rows` of `data`, which are `model`'s, to the device.
     ///
-    /// Fails on a pixel beyond the grid of a D+D model.
+    /// Fails on a pixel beyond the model's range.
     pub fn new(
         device: &Arc<dyn Device>,
         model: &Sarm,
@@ -107,6 +107,9 @@ impl ResidentImages {
                 place.push(places[usize::from(*pixel)]);
                 match &values {
                     Values::Mixture(_) => {
+                        if values.excludes(*x).is_some() {
+                            return Err(beyond(model, row, usize::from(*pixel), *x));
+                        }
                         shown.extend(shown_of(*x));
                         target.push(x.to_bits());
                     }
@@ -120,7 +123,7 @@ impl ResidentImages {
                 }
             }
             start.push(place.len() as u64);
-            let mut budget = data.conditions.budget(row as u64);
+            let mut budget = values.first(data.conditions.budget(row as u64));
             if let Some(before) = budget {
                 at_first.push(before.remaining);
                 let of_image = &place[place.len() - pixels.len()..];

@@ -310,7 +310,7 @@ impl Drawing {
         shown.conditions.write(0, &values)?;
         if let Some(totals) = &mut shown.totals {
             let budgets: Vec<[f32; 2]> = (0..rows)
-                .filter_map(|k| told.budget(image(k)))
+                .filter_map(|k| self.values.first(told.budget(image(k))))
                 .map(|budget| [budget.remaining, budget.tolerance])
                 .collect();
             totals.write(0, &budgets)?;

@@ -41,7 +41,7 @@ impl CudaEngine {
     /// A trainer with its own type, for tests and benches.
     ///
     /// # Errors
-    /// What [`check_images`] refuses, a pixel beyond the grid of a D+D model, too little memory on the device.
+    /// What [`check_images`] refuses, a pixel beyond the model's range, too little memory on the device.
     pub fn cuda_trainer(
         &self,
         model: &Sarm,
