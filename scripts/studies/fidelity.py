@@ -174,6 +174,31 @@ def two_sample(results, classes):
     return f"## Two-sample test\n\nA classifier is trained to tell generated images from truth; the best possible AUC is 0.5.{trained}\n\n{text}"
 
 
+def boosted(results, classes):
+    """What boosted trees on observables find, and whether training images are repeated."""
+    table = Table("class", "model", "AUC", "images a side", "what they look at most", "nearest neighbour in training", words=2)
+    for cls, rows in by_class(results, classes):
+        for r in rows:
+            of = lambda key: (lambda found: found.get(cls.name) or found.get("all") or {})(r.metrics.get(key) or {})
+            trees, repeated = of("boosting"), of("memorising")
+            form = lambda x: decimals(x, 4)
+            reasons = {k: "not in this report's metrics.json" for k in ("auc", "share")}
+            sizes = trees.get("images") or {}
+            most = ", ".join(f"`{f['name']}`" for f in (trees.get("features") or [])[:4])
+            table.row(
+                cls.name, r.job.name,
+                table.of(trees or {"reasons": reasons}, "auc", form, "auc_error"),
+                grouped(sum(sizes.values())) if sizes else "",
+                most,
+                table.of(repeated or {"reasons": reasons}, "share", form, "error"),
+            )
+    return (
+        "## Boosted trees on observables\n\nTrees are trained to tell generated images from truth by their observables; 0.5 is guessing."
+        " The last column is the share of generated images whose nearest neighbour is a training image and not one of as many unseen"
+        f" ones: 0.5 where nothing is memorised.\n\n{table}"
+    )
+
+
 def pictures(results, page, wanted):
     """Copies of the reports' figures, and the text that shows them."""
     folder = page.parent / "figures" / page.stem
@@ -213,6 +238,7 @@ def fidelity(runner, jobs, page, argv):
         soft_pixels(results, classes),
         separation(results, classes),
         features(results, classes),
+        boosted(results, classes),
         two_sample(results, classes),
         "## Likelihood and speed\n\n" + likelihood_and_speed(results, classes),
         pictures(results, page, wanted),
