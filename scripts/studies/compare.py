@@ -5,7 +5,7 @@ import re
 
 from .config import StudyError, flat, put, read_toml, remove, value_text
 from .page import (
-    GENERATED, OBSERVABLES, Table, by_class, conditioned, configurations, decimals, grouped, heading, how_it_was_made,
+    GENERATED, OBSERVABLES, Table, boosted_auc, by_class, conditioned, configurations, decimals, grouped, heading, how_it_was_made,
     likelihood_and_speed, metrics_link, nll, soft_observables, test_nll, truth_floors,
 )
 from .runs import Job, tell
@@ -82,7 +82,17 @@ def variant_jobs(base, path):
     return jobs
 
 
+def curve_jobs(base, options):
+    jobs = []
+    for size in options.images.split(","):
+        if not size.isdecimal() or int(size) < 1:
+            raise StudyError(f"'{size}' is no number of images (it is not a whole number of at least 1); write e.g. --images 15000,30000")
+        jobs.append(Job(f"{size}-images", base, note=f"{grouped(int(size))} images", limit=int(size)))
+    return jobs
+
+
 STUDIES = {
+    "curve": (curve_jobs, "Learning curve", "One configuration, trained on more and more images; some of them are held out."),
     "order": (order_jobs, "Generation order", "One network, trained on the pixels in several orders, one run each."),
     "size": (size_jobs, "Size of the model", "Hidden units per pixel of the last stage, and layers of all stages."),
     "ablation": (ablation_jobs, "Ablation", "One configuration, and variants of it in which something is removed or changed."),
@@ -108,19 +118,19 @@ def compare(kind, runner, jobs, page, argv):
     columns = {o: (heading(o), digits) for o, (_, _, digits) in OBSERVABLES.items()} | soft_observables(results)
     for cls, rows in by_class(results, classes):
         table = Table("model", "what it is", "parameters", "NLL, held out", "NLL, test",
-                      *(f"W1 {name}" for name, _ in columns.values()), words=2)
+                      "AUC, boosted trees", *(f"W1 {name}" for name, _ in columns.values()), words=2)
         for r in rows:
             distances = (
                 table.of(r.metrics["all"].get(o), "w1", lambda x: decimals(x, digits), "w1_error")
                 for o, (_, digits) in columns.items()
             )
-            table.row(r.job.name, r.job.note, grouped(r.info["unmasked_parameters"]), nll(table, r, "validation"), test_nll(table, r), *distances)
+            table.row(r.job.name, r.job.note, grouped(r.info["unmasked_parameters"]), nll(table, r, "validation"), test_nll(table, r), boosted_auc(table, r, cls), *distances)
         floor = lambda r: tuple(
             table.of(r.metrics["all"].get(o), "w1_floor", lambda x: decimals(x, digits), "w1_floor_std")
             for o, (_, digits) in columns.items()
         )
         for label, (row,) in truth_floors(table, rows, [cls], floor):
-            table.row(label, "", "", "", "", *row)
+            table.row(label, "", "", "", "", "", *row)
         parts.append(f"## {cls.name.capitalize()}\n\n{table}")
     parts += [
         "## Likelihood and speed\n\n" + likelihood_and_speed(results, classes),

@@ -4,7 +4,7 @@ import shutil
 
 from .config import read_toml
 from .page import (
-    GENERATED, OBSERVABLES, Table, by_class, conditioned, configurations, decimals, figures, grouped, heading, how_it_was_made,
+    GENERATED, OBSERVABLES, Table, boosted_auc, by_class, conditioned, configurations, decimals, figures, grouped, heading, how_it_was_made, of_class,
     likelihood_and_speed, metrics_link, soft_observables, truth_floors,
 )
 from .runs import ROOT, tell
@@ -179,18 +179,16 @@ def boosted(results, classes):
     table = Table("class", "model", "AUC", "images a side", "what they look at most", "nearest neighbour in training", words=2)
     for cls, rows in by_class(results, classes):
         for r in rows:
-            of = lambda key: (lambda found: found.get(cls.name) or found.get("all") or {})(r.metrics.get(key) or {})
-            trees, repeated = of("boosting"), of("memorising")
+            trees, repeated = of_class(r, "boosting", cls), of_class(r, "memorising", cls)
             form = lambda x: decimals(x, 4)
-            reasons = {k: "not in this report's metrics.json" for k in ("auc", "share")}
             sizes = trees.get("images") or {}
             most = ", ".join(f"`{f['name']}`" for f in (trees.get("features") or [])[:4])
             table.row(
                 cls.name, r.job.name,
-                table.of(trees or {"reasons": reasons}, "auc", form, "auc_error"),
+                boosted_auc(table, r, cls),
                 grouped(sum(sizes.values())) if sizes else "",
                 most,
-                table.of(repeated or {"reasons": reasons}, "share", form, "error"),
+                table.of(repeated or {"reasons": {"share": "not in this report's metrics.json"}}, "share", form, "error"),
             )
     return (
         "## Boosted trees on observables\n\nTrees are trained to tell generated images from truth by their observables; 0.5 is guessing."

@@ -104,6 +104,19 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
+def of_class(result, key, cls):
+    """What a report says under `key` of a class: it stands under `all` where the file has no classes."""
+    found = result.metrics.get(key) or {}
+    return found.get(cls.name) or found.get("all") or {}
+
+
+def boosted_auc(table, result, cls):
+    """AUC of boosted trees that tell generated images from truth."""
+    trees = of_class(result, "boosting", cls)
+    absent = {"reasons": {"auc": "not in this report's metrics.json"}}
+    return table.of(trees if "auc" in trees else absent, "auc", lambda x: decimals(x, 4), "auc_error")
+
+
 def by_class(results, classes):
     for cls in classes:
         yield cls, [r for r in results if r.cls == cls]

@@ -181,6 +181,8 @@ class Job:
     """Checkpoints by class name; '' serves all classes."""
     note: str = ""
     """What the table says of it."""
+    limit: int | None = None
+    """Training images at the most, where it differs from the command's."""
 
     def model(self, cls):
         return self.models.get(cls.name, self.models.get(""))
@@ -281,14 +283,15 @@ class Runner:
         directory = self.out / job.name / ("all" if shared else cls.name)
         select = [] if shared else [cls.select]
         run, model = directory / "run", directory / "run/model.safetensors"
+        limit = job.limit or self.options.limit
         # As it was written, not as the program completes it: a newer program may know more keys.
         key = {"configuration": job.config, "epochs": self.options.epochs, "seed": self.options.train_seed,
-               "limit": self.options.limit, "data": self.train_data.sha256, "select": [*self.train_data.select, *select]}
+               "limit": limit, "data": self.train_data.sha256, "select": [*self.train_data.select, *select]}
         again = "train" in self.options.again and directory not in self.trained
 
         def work():
             words = ["--data", self.train_data.path, *self.train_data.selecting(*select), "--config", config, "--out", run]
-            for option, value in (("--epochs", self.options.epochs), ("--seed", self.options.train_seed), ("--limit", self.options.limit)):
+            for option, value in (("--epochs", self.options.epochs), ("--seed", self.options.train_seed), ("--limit", limit)):
                 words += [option, value] if value is not None else []
             if (run / "state.safetensors").exists() and not again:
                 words.append("--resume")

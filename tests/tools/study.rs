@@ -276,6 +276,29 @@ fn classification_tells_what_the_classifiers_found() {
     assert!(page.contains("at least 100"), "{page}");
 }
 
+/// Each row is a training on so many images.
+#[test]
+fn a_learning_curve_takes_more_and_more_images() {
+    let lab = lab();
+    let line = "curve --truth-train train.h5 --truth-test test.h5 --base small.toml --set train.epochs=1 \
+        --classes signal=1 --count 200 --evaluate=--bootstrap --evaluate=5 --out study --page page.md --images 40,120";
+    ok(&lab, line);
+    let page = fs::read_to_string(lab.path("page.md")).unwrap();
+    for (name, what, images) in [
+        ("40-images", "40 images", "--limit 40"),
+        ("120-images", "120 images", "--limit 120"),
+    ] {
+        assert_eq!(rows(&page, &[name, what]).len(), 1, "{page}");
+        assert!(page.contains(images), "{page}");
+    }
+    assert!(page.contains("AUC, boosted trees"), "{page}");
+    fails(
+        &lab,
+        &line.replace("40,120", "40,many"),
+        &["'many'", "no number of images"],
+    );
+}
+
 #[test]
 fn variants_change_what_they_say() {
     let lab = lab();
@@ -310,7 +333,7 @@ schedule = 'cosine'
         let metrics = json(&lab, &format!("study/{name}/signal/report/metrics.json"));
         for (i, (observable, decimals)) in OBSERVABLES.iter().enumerate() {
             let wanted = cell(&metrics, observable, ["w1", "w1_error"], *decimals);
-            assert_eq!(row[5 + i], wanted, "{name} {observable}");
+            assert_eq!(row[6 + i], wanted, "{name} {observable}");
         }
     }
     let config = lab.json("info --json study/shallow/config.toml");
