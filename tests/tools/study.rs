@@ -276,6 +276,39 @@ fn classification_tells_what_the_classifiers_found() {
     assert!(page.contains("at least 100"), "{page}");
 }
 
+/// What the shipped lists of variants make of the shipped configuration is a configuration still.
+#[test]
+fn shipped_variants_suit_the_shipped_configuration() {
+    let lab = Lab::empty();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let code = "
+import sys
+sys.path.insert(0, 'scripts')
+from studies.compare import variant_jobs
+from studies.config import read_toml, write_toml
+base = read_toml('configs/jets.toml')
+for list in ('jets-unconditioned', 'jets-variants'):
+    for job in variant_jobs(base, f'scripts/studies/{list}.toml'):
+        path = f'{sys.argv[1]}/{job.name}.toml'
+        open(path, 'w').write(write_toml(job.config))
+        print(path)
+";
+    let output = Command::new("python3")
+        .args(["-c", code])
+        .arg(lab.path("."))
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let paths = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && paths.lines().count() >= 8,
+        "{paths}"
+    );
+    for path in paths.lines() {
+        lab.json(&format!("info --json {path}"));
+    }
+}
+
 /// Each row is a training on so many images.
 #[test]
 fn a_learning_curve_takes_more_and_more_images() {

@@ -1,6 +1,7 @@
 //! The parameters that training starts from.
 
 use super::config::{Channel, LikelihoodConfig, SpaceName};
+use super::likelihood::mixture::bent_log;
 use super::running_sums::Ends;
 use super::{Sarm, StageTensor};
 use crate::data::SparseImages;
@@ -167,7 +168,7 @@ impl Sarm {
                         let x = f64::from(statistics.quantile(pixel, q).unwrap_or(1.0)) / unit;
                         match space {
                             SpaceName::Linear => x,
-                            SpaceName::Log => x + (-(-x).exp_m1()).ln(),
+                            SpaceName::Log => bent_log(x),
                         }
                     };
                     for k in 0..components {

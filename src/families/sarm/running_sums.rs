@@ -6,10 +6,10 @@
 //! checkpoint knows of them.
 //!
 //! Every other unit starts with sums of the first channel and nothing else: the total is then known apart from the noise of
-//! all other weights. Half of these start with what is *missing* from the sum that an image with these conditions comes to (a
+//! all other weights. Half of these start with what is *missing* from a moment that an image with these conditions comes to (a
 //! jet's pT says its total), in steps as fine as the conditions say it: the last pixels are drawn by a few GeV that are left,
-//! which a sum in units of all of it hardly shows. Such a unit is zero once nothing is missing, so that an image that
-//! overshoots shows the network nothing it has not seen.
+//! which a sum in units of all of it hardly shows. Units of moments that only grow are zero once nothing is missing, so that an
+//! image that overshoots shows the network nothing it has not seen; those of moments of either sign bend around that point.
 
 use super::{Sarm, StageTensor, Statistics};
 use crate::data::SparseImages;
@@ -173,7 +173,7 @@ impl Sarm {
     /// Add `strength` times random sums over the pixels that each unit reads: moments of the first channel and totals of
     /// the others, each in units of the average image's total. The bends of the units are spread over the range of the
     /// totals. Even units lose what weights they had, and have moments alone; every fourth one, where
-    /// [`Ends`] were measured, starts with what is missing from a growing moment instead.
+    /// [`Ends`] were measured, starts with what is missing from one of the moments (`MISSING`) instead.
     pub(super) fn add_running_sums(
         &mut self,
         stage: usize,

@@ -125,10 +125,11 @@ pub enum LikelihoodConfig {
         /// Logistics in the mixture (K).
         #[serde(default = "five")]
         components: usize,
-        /// What the logistics are distributions of: the pixel, or its logarithm.
+        /// What the logistics are distributions of: the pixel, or a logarithm of it.
         #[serde(default, skip_serializing_if = "SpaceName::is_linear")]
         space: SpaceName,
-        /// Unit in GeV in which the network speaks of means and scales; in logarithmic space the GeV whose logarithm is 0.
+        /// Unit in GeV in which the network speaks of means and scales; in logarithmic space also where the logarithm turns into
+        /// the pixel itself.
         #[serde(default = "one_f64")]
         unit: f64,
         /// Smallest pixel in GeV, in logarithmic space; absent: the smallest of the training data.
@@ -162,7 +163,8 @@ pub enum SpaceName {
     /// The pixel; the paper's.
     #[default]
     Linear,
-    /// Its natural logarithm: the soft end of a spectrum falls as it should, and nothing is below the lower end.
+    /// ln(e^(x / unit) - 1): its logarithm below the unit, the pixel itself above it. The soft end of a spectrum falls as it
+    /// should, and nothing is below the lower end.
     Log,
 }
 

@@ -1,6 +1,6 @@
 //! Whether the units of a configuration suit the images.
 
-use super::{Config, LikelihoodConfig, SpaceName};
+use super::{Config, LikelihoodConfig};
 
 /// Units further from the images than this factor are those of other images.
 const FAR: f64 = 30.0;
@@ -18,19 +18,13 @@ impl Config {
         let beyond = |ratio: f64, far: f64| !(1.0 / far..=far).contains(&ratio);
         let (far, pixel) = match self.likelihood {
             // Both: a model of sums in a unit of pixels is one of the paper's.
-            LikelihoodConfig::Dc {
-                unit,
-                space: SpaceName::Linear,
-                ..
-            } => {
+            LikelihoodConfig::Dc { unit, .. } => {
                 let likelihood = mean_pixel / unit;
                 let alike = (input > 1.0) == (likelihood > 1.0);
                 let far = beyond(input, FAR) && beyond(likelihood, FAR) && alike;
                 (far, Some(unit))
             }
-            LikelihoodConfig::Dc { .. } | LikelihoodConfig::Dd { .. } => {
-                (beyond(input, FAR_ALONE), None)
-            }
+            LikelihoodConfig::Dd { .. } => (beyond(input, FAR_ALONE), None),
         };
         let some = mean_sum.is_finite() && mean_sum > 0.0;
         if !(far && some) {

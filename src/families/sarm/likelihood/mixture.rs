@@ -52,7 +52,7 @@ impl Space {
 
 /// ln(e^r - 1) for r > 0, without overflow or cancellation.
 #[inline(always)]
-fn bent_log<T: Real>(r: T) -> T {
+pub(crate) fn bent_log<T: Real>(r: T) -> T {
     r + (-((-r).exp_m1())).ln()
 }
 
