@@ -70,7 +70,7 @@ fn the_main_path() {
     // training curve.
     let used = metrics["boosting"]["all"]["features"].as_array().unwrap();
     assert!((1..=10).contains(&used.len()));
-    assert_eq!(count, 13 + used.len() + 1, "{figures:?}");
+    assert_eq!(count, 18 + used.len() + 1, "{figures:?}");
     lab.ok("evaluate --quiet --force --truth data.h5 --generated g.h5 --out report --bootstrap 5");
     assert_eq!(
         lab.names("."),
