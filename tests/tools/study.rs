@@ -108,8 +108,8 @@ fn fidelity_tells_what_the_program_wrote_and_trains_once() {
         let found = rows(&page, &[class, "small"]);
         assert_eq!(
             found.len(),
-            7,
-            "means, images, soft pixels, separation, features, speed"
+            8,
+            "means, images, soft pixels, separation, features, trees, speed"
         );
         let m = &metrics[class];
         let mass = &m["all"]["jet_mass"];
@@ -135,16 +135,22 @@ fn fidelity_tells_what_the_program_wrote_and_trains_once() {
         assert_eq!(found[5][2], "not available (1)");
         let reason = m["features"]["all"]["reasons"]["fpd"].as_str().unwrap();
         assert!(page.contains(&format!("(1) {reason}")), "{reason}");
+        // Alone in its report, a class is found under its own name or that of all.
+        let trees = &m["boosting"];
+        let trees = (trees.get(class)).unwrap_or(&trees["all"]);
+        let auc = ["auc", "auc_error"].map(|k| trees[k].as_f64().unwrap());
+        assert_eq!(found[6][2], format!("{:.4} ± {:.4}", auc[0], auc[1]));
+        assert_eq!(found[6][3], "150");
         assert_eq!(
-            found[6][5],
+            found[7][5],
             format!("{:.3}", m["nll"]["validation"].as_f64().unwrap())
         );
         let score = json(&lab, &format!("study/small/{class}/score.json"));
         let nll = -score["printed"]["mean_log_likelihood"].as_f64().unwrap();
         assert!(
-            found[6][6].starts_with(&format!("{nll:.3} ± ")),
+            found[7][6].starts_with(&format!("{nll:.3} ± ")),
             "{}",
-            found[6][6]
+            found[7][6]
         );
         for figure in ["jet_pt", "training"] {
             let name = format!("figures/page/small-{class}-{figure}.svg");
