@@ -5,10 +5,14 @@
 //! groups' histograms are resampled: a sum of independent images varies as they do, so that the spread of the replicas is the
 //! same, known to `1 / sqrt(2 GROUPS)`.
 
+mod binned;
+
 use rayon::prelude::*;
 
+use binned::{Binned, Bins, chi2};
+
 use super::distance::{Batched, Distance, Floor, JETNET, Resampling, Split};
-use super::histogram::{Comparison, Histogram, TAIL, bins_of_whole};
+use super::histogram::{Comparison, Histogram};
 use super::resample::{Random, Use, moments, shuffled};
 use super::separation::separation;
 use super::spread::Spread;
@@ -21,8 +25,6 @@ const GROUPS: usize = 256;
 pub(super) const CELLS: usize = 1 << 16;
 /// Most cells that are resampled; some neighbours are taken as one beyond.
 const RESAMPLED: usize = 512;
-/// Fewest values of both samples in a bin of a chi-square.
-const LEAST: u64 = 20;
 /// Which orders of a class's images make the groups: of truth and of generated images.
 const ORDERS: Sides<u32> = Sides {
     truth: 5,
@@ -437,75 +439,6 @@ impl<'a> Part<'a> {
             total: summary.sum,
             squares,
         }
-    }
-}
-
-/// Bins of whole cells that hold all but the outermost 0.2 % of either sample on either side.
-struct Bins {
-    edges: Vec<f64>,
-    /// Of each cell: 0 below the first edge, the number of edges above the last.
-    of: Vec<u8>,
-}
-
-impl Bins {
-    fn new(sides: &Sides<Part<'_>>, grid: Grid) -> Self {
-        let ends = |q| [&sides.truth, &sides.generated].map(|part| part.quantile(q));
-        let low = ends(TAIL).into_iter().flatten().min().unwrap_or(0);
-        let high = ends(1.0 - TAIL).into_iter().flatten().max();
-        let high = high.unwrap_or(grid.cells - 1);
-        let (count, width) = bins_of_whole((high - low + 1) as f64);
-        let width = width as usize;
-        let edges = (0..=count).map(|i| grid.low + (low + i * width) as f64 * grid.step);
-        let of = (0..grid.cells).map(|cell| match cell.checked_sub(low) {
-            None => 0,
-            Some(above) => (above / width + 1).min(count + 1) as u8,
-        });
-        Self {
-            edges: edges.collect(),
-            of: of.collect(),
-        }
-    }
-}
-
-/// One sample in [`Bins`], those below and above the edges included.
-struct Binned {
-    histogram: Histogram,
-    counts: Vec<u64>,
-    /// Sums over images of `w n`, `w^2 n`, `w^2 n^2`: n values of an image of weight w in the bin.
-    sums: Vec<f64>,
-    single: Vec<f64>,
-    joint: Vec<f64>,
-    /// Sum of the images' weights, and of their squares.
-    total: f64,
-    squares: f64,
-}
-
-impl Binned {
-    /// Values of an image in a bin on average, and the variance of that.
-    fn mean(&self, bin: usize) -> (f64, f64) {
-        let mean = self.sums[bin] / self.total;
-        let spread = self.joint[bin] - 2.0 * mean * self.single[bin] + mean * mean * self.squares;
-        (mean, spread.max(0.0) / (self.total * self.total))
-    }
-}
-
-/// Mean over the bins of the squared difference of the values per image, in units of its variance: of images that vary
-/// independently, whatever their values have to do with each other. 1 is expected of truth.
-fn chi2(a: &Binned, b: &Binned) -> Result<f64, Unavailable> {
-    if !(a.total > 0.0 && b.total > 0.0) {
-        return Err(Unavailable::Cancelled);
-    }
-    let (mut sum, mut bins) = (0.0, 0);
-    for bin in (0..a.sums.len()).filter(|bin| a.counts[*bin] + b.counts[*bin] >= LEAST) {
-        let ((x, v), (y, w)) = (a.mean(bin), b.mean(bin));
-        if v + w > 0.0 {
-            sum += (x - y).powi(2) / (v + w);
-            bins += 1;
-        }
-    }
-    match bins {
-        0 => Err(Unavailable::Unvaried { least: LEAST }),
-        bins => Ok(sum / f64::from(bins)),
     }
 }
 

@@ -300,7 +300,7 @@ for list in ('jets-unconditioned', 'jets-variants'):
         print(path)
 ";
     let output = Command::new("python3")
-        .args(["-c", code])
+        .args(["-B", "-c", code])
         .arg(lab.path("."))
         .current_dir(root)
         .output()

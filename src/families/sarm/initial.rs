@@ -1,7 +1,7 @@
 //! The parameters that training starts from.
 
 use super::config::{Channel, LikelihoodConfig, SpaceName};
-use super::likelihood::mixture::bent_log;
+use super::likelihood::support::bent_log;
 use super::running_sums::Ends;
 use super::{Sarm, StageTensor};
 use crate::data::SparseImages;

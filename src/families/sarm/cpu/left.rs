@@ -18,6 +18,13 @@ pub struct LeftTables {
     stride: usize,
 }
 
+/// `sum`, and the functions with these weights.
+#[inline(always)]
+fn add<V: Lanes>(weights: &[f32], functions: [V; Left::MOST], sum: V) -> V {
+    let pairs = weights.iter().zip(functions);
+    pairs.fold(sum, |sum, (w, f)| V::splat(*w).fma(f, sum))
+}
+
 impl LeftTables {
     /// For stage `stage` of `model`, where pixels are shown what is left.
     pub fn new(model: &Sarm, stage: usize) -> Option<Self> {
@@ -53,8 +60,7 @@ impl LeftTables {
         let functions = self.left.functions_of(at);
         let terms = self.left.terms;
         let weights = &self.gates[pixel * terms..(pixel + 1) * terms];
-        let pairs = weights.iter().zip(functions);
-        pairs.fold(logit, |sum, (w, f)| V::splat(*w).fma(f, sum))
+        add(weights, functions, logit)
     }
 
     /// Add to the values of `pixel` in `numbers`, padded, of an image with this much left.
@@ -93,12 +99,10 @@ impl StagePass<'_> {
             let functions = left.functions_of::<V>(self.work.places.at(cell * LANES));
             let weights = weight.row(cell % pixels * numbers);
             // SAFETY: the chunk holds LANES numbers.
-            let mut sum = unsafe { V::load(logit.as_ptr()) };
-            for (w, f) in weights[..left.terms].iter().zip(functions) {
-                sum = V::splat(*w).fma(f, sum);
+            unsafe {
+                let sum = add(&weights[..left.terms], functions, V::load(logit.as_ptr()));
+                sum.store(logit.as_mut_ptr());
             }
-            // SAFETY: as above.
-            unsafe { sum.store(logit.as_mut_ptr()) };
         }
     }
 

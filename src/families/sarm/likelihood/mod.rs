@@ -6,10 +6,12 @@
 
 pub mod levels;
 pub mod mixture;
+pub mod support;
 mod total;
 
 pub use levels::Grid;
-pub use mixture::{Mixture, Rest, Space, Support};
+pub use mixture::{Mixture, Rest};
+pub use support::{Space, Support};
 
 use crate::numeric::Elementary;
 

@@ -2,8 +2,8 @@
 //!
 //! What is left is kept by [`conditions::total`](crate::conditions::total).
 
-use super::mixture::{Rest, SMALLEST, Space};
-use super::{Mixture, Support};
+use super::mixture::SMALLEST;
+use super::{Mixture, Rest, Space, Support};
 use crate::conditions::Budget;
 
 impl Support {

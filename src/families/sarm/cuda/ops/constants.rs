@@ -8,7 +8,7 @@ use super::{MOST_STAGES, cells, gather};
 use crate::device::cuda::device::{Address, Launch};
 use crate::families::sarm::Left;
 use crate::families::sarm::config::{MOST_CHANNELS, Transform};
-use crate::families::sarm::likelihood::{LEAST, mixture};
+use crate::families::sarm::likelihood::{LEAST, mixture, support};
 
 /// `SarmConstants` of `kernels/sarm/constants.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -31,7 +31,7 @@ pub fn constants() -> Vec<(&'static str, f64)> {
         ("lowest ln s", mixture::LOG_SCALE.0),
         ("highest ln s", mixture::LOG_SCALE.1),
         ("SMALLEST", mixture::SMALLEST.into()),
-        ("NARROWEST", (mixture::NARROWEST as f32).into()),
+        ("NARROWEST", (support::NARROWEST as f32).into()),
         ("TAIL", mixture::TAIL.into()),
         ("LEAST", LEAST.into()),
         ("raw input", input_kind(Transform::Raw).into()),
