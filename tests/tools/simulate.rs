@@ -291,6 +291,40 @@ assert 'pTHat 200-400' in a['background_process'] and '250 < pT < 300' in a['cut
 }
 
 #[test]
+fn both_kinds_of_image_are_of_the_same_jets_and_their_events_are_numbered() {
+    let fake = Fake::new();
+    fake.good("jets --count 2500 --seed 7 --image both --repeat 4", "r.h5");
+    let script = "
+a, b = h5py.File(path), h5py.File(path.replace('.h5', '.interpolated.h5'))
+assert a.attrs['image'] != b.attrs['image'] and 'interpolation' in b.attrs['image'] and '4 times' in a.attrs['repeat']
+for name in ('signal', 'jet_pt', 'event'):
+    assert (a[name][:] == b[name][:]).all(), name
+assert a['event'].dtype == np.int64 and a['image'].shape == b['image'].shape == (2500, 25, 25)
+x, y = a['image'][:].reshape(2500, 625), b['image'][:].reshape(2500, 625)
+wanted = set()
+for kind in (1, 0):
+    for i in range(1250):
+        seed, row = {1: 1 + 14 * 50000, 0: 1 + 15 * 50000}[kind] + i // 1000, i % 1000
+        column = np.arange(3 + 2 * 625)
+        h = (seed * 7919 + row * 104729 + column * 1299709 + row * column) % 1000
+        pixels = np.where(h % 20 == 0, (h + 1) / 8, 0).astype(np.float32)[3:]
+        wanted.add((kind, i // 1000 * 10_000_000 + 1 + row // 4, pixels.tobytes()))
+found = {(int(s), int(e), np.concatenate(p).tobytes()) for s, e, *p in zip(a['signal'], a['event'], x, y)}
+assert found == wanted, len(found & wanted)
+";
+    h5py(&fake.path("r.h5"), script);
+    // Either file in the way is one too many.
+    fs::remove_file(fake.path("r.h5")).unwrap();
+    let message = fake.bad("jets --count 5 --image both", "r.h5", 1);
+    assert!(message.contains("r.interpolated.h5"), "{message}");
+    // Without repeats every image is an event of its own.
+    fake.good("muons --count 20 --pool 500", "m.h5");
+    h5py(&fake.path("m.h5"), "assert 'event' not in h5py.File(path)");
+    let message = fake.bad("jets --count 2500 --seed 7 --repeat 0", "x.h5", 2);
+    assert!(message.contains("from 1 to 100"), "{message}");
+}
+
+#[test]
 fn wrong_usage_is_told() {
     let fake = Fake::new();
     for (arguments, wanted) in [

@@ -41,7 +41,7 @@ void run(const part::Options& o) {
     // The muons' pile-up and calorimeter have a random sequence of their own, apart from Pythia's.
     calorimeter::Random random(0x5341524d00000000ull + static_cast<std::uint64_t>(o.seed));
     std::unique_ptr<Study> study;
-    if (o.study == "jets") study = std::make_unique<Jets>(pythia, o);
+    if (o.study == "jets") study = std::make_unique<Jets>(pythia, o, random);
     else if (o.study == "muons") study = std::make_unique<Muons>(pythia, o, random);
     else study = std::make_unique<Pool>(pythia, random);
     if (!pythia.init()) throw std::runtime_error("Pythia did not start (it says why above)");
@@ -58,10 +58,12 @@ void run(const part::Options& o) {
             if (++failed > 1000 && failed > tried / 10) throw std::runtime_error("Pythia fails on most events");
             continue;
         }
-        if (!study->event(body)) continue;
-        if (study->veto() && study->veto()->hopeless) ++lost;
-        progress.at(++done);
+        const long images = std::min<long>(study->event(tried, body), o.count - done);
+        if (study->veto() && study->veto()->hopeless) lost += images;
+        if (images > 0) progress.at(done += images);
     }
+    // The last event may have made more than were left to make.
+    if (o.study != "pool") body.resize(static_cast<std::size_t>(done) * (study->columns().size() + study->pixels()));
     const std::chrono::duration<double> all = std::chrono::steady_clock::now() - start;
     std::ostringstream header;
     header << "{\"format\": 1, \"count\": " << done << ", \"columns\": " << list(study->columns())

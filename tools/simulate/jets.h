@@ -12,6 +12,7 @@
 #include "fastjet/contrib/Nsubjettiness.hh"
 #include "fastjet/tools/Filter.hh"
 
+#include "calorimeter.h"
 #include "image.h"
 #include "part.h"
 #include "study.h"
@@ -74,9 +75,10 @@ class Veto : public EarlyVeto {
 
 class Jets : public Study {
   public:
-    Jets(Pythia8::Pythia& pythia, const part::Options& o)
-        : pythia_(pythia),
-          rotation_(o.image == "rebinned" ? image::Rotation::rebinned : image::Rotation::interpolated) {
+    Jets(Pythia8::Pythia& pythia, const part::Options& o, calorimeter::Random& random)
+        : pythia_(pythia), random_(random), repeat_(o.repeat) {
+        for (const std::string& name : o.images)
+            rotations_.push_back(name == "rebinned" ? image::Rotation::rebinned : image::Rotation::interpolated);
         const bool signal = o.type == "signal";
         if (signal) {
             for (const char* line : {"NewGaugeBoson:ffbar2Wprime = on", "34:m0 = 800.", "Wprime:coup2WZ = 1.",
@@ -87,19 +89,45 @@ class Jets : public Study {
             for (const char* line : {"HardQCD:all = on", "PhaseSpace:pTHatMin = 200.", "PhaseSpace:pTHatMax = 400."})
                 pythia.readString(line);
         }
+        if (repeat_ > 1) pythia.readString("HadronLevel:all = off");
         veto_ = std::make_shared<jets::Veto>(signal, o.veto, pythia.process);
         pythia.setUserHooksPtr(veto_);
     }
 
     std::vector<std::string> columns() const override {
-        return {"jet_pt", "jet_eta", "jet_phi", "jet_mass", "jet_delta_R", "tau_1", "tau_2", "tau_3", "tau_21", "tau_32"};
+        std::vector<std::string> names{"jet_pt", "jet_eta", "jet_phi", "jet_mass", "jet_delta_R", "tau_1", "tau_2", "tau_3", "tau_21", "tau_32"};
+        if (repeat_ > 1) names.push_back("event");
+        return names;
     }
-    std::size_t pixels() const override { return jets::grid.pixels(); }
+    std::size_t pixels() const override { return jets::grid.pixels() * rotations_.size(); }
     const EarlyVeto* veto() const override { return veto_.get(); }
 
-    bool event(std::vector<float>& body) override {
+    int event(long number, std::vector<float>& body) override {
+        if (repeat_ == 1) return look(number, 0.0, 0.0, body);
+        // The partons hadronise anew for each image, turned about the beam and moved by less than a cell along it: proton
+        // collisions look the same then, and the cells lie elsewhere.
+        const Pythia8::Event partons = pythia_.event;
+        int accepted = 0;
+        for (int k = 0; k < repeat_; ++k) {
+            pythia_.event = partons;
+            if (!pythia_.forceHadronLevel(false)) continue;
+            const double turn = random_.uniform(-image::pi, image::pi);
+            accepted += look(number, random_.uniform(-0.5, 0.5) * jets::cell, turn, body);
+        }
+        return accepted;
+    }
+
+  private:
+    Pythia8::Pythia& pythia_;
+    calorimeter::Random& random_;
+    int repeat_;
+    std::vector<image::Rotation> rotations_;
+    std::shared_ptr<jets::Veto> veto_;
+
+    // Appends the event's row if its jet is accepted, the event moved by `shift` in rapidity and `turn` in phi.
+    bool look(long number, double shift, double turn, std::vector<float>& body) const {
         using namespace jets;
-        const fastjet::ClusterSequence sequence(towers(), definition());
+        const fastjet::ClusterSequence sequence(towers(shift, turn), definition());
         const auto found = fastjet::sorted_by_pt(sequence.inclusive_jets(pt_from));
         if (found.empty()) return false;
         const fastjet::PseudoJet jet = trimmer()(found[0]);
@@ -113,23 +141,20 @@ class Jets : public Study {
         const image::Deposit first{subjets[0].rap(), subjets[0].phi_std(), 0.0};
         image::Deposit second{};
         if (subjets.size() > 1) second = {subjets[1].rap(), subjets[1].phi_std(), 0.0};
-        const image::Image picture =
-            image::of_jet(deposits, first, subjets.size() > 1 ? &second : nullptr, grid, rotation_, threshold);
-
         double tau[4] = {};
         for (int n = 1; n <= 3; ++n) tau[n] = subjettiness(n)(jet);
         const double distance = subjets.size() > 1 ? subjets[0].delta_R(subjets[1]) : 0.0;
         for (const double x : {jet.pt(), jet.eta(), jet.phi_std(), jet.m(), distance, tau[1], tau[2], tau[3],
                                tau[1] > 0.0 ? tau[2] / tau[1] : 0.0, tau[2] > 0.0 ? tau[3] / tau[2] : 0.0})
             body.push_back(static_cast<float>(x));
-        for (const double pixel : picture) body.push_back(static_cast<float>(pixel));
+        if (repeat_ > 1) body.push_back(static_cast<float>(number));
+        for (const image::Rotation rotation : rotations_) {
+            const image::Image picture =
+                image::of_jet(deposits, first, subjets.size() > 1 ? &second : nullptr, grid, rotation, threshold);
+            for (const double pixel : picture) body.push_back(static_cast<float>(pixel));
+        }
         return true;
     }
-
-  private:
-    Pythia8::Pythia& pythia_;
-    image::Rotation rotation_;
-    std::shared_ptr<jets::Veto> veto_;
 
     static fastjet::contrib::Nsubjettiness subjettiness(int n) {
         return {n, fastjet::contrib::OnePass_WTA_KT_Axes(), fastjet::contrib::NormalizedMeasure(1.0, 1.0)};
@@ -137,18 +162,18 @@ class Jets : public Study {
 
     // All final particles but neutrinos, energies summed in cells of (rapidity, phi), each a massless particle at the
     // cell's centre.
-    std::vector<fastjet::PseudoJet> towers() const {
+    std::vector<fastjet::PseudoJet> towers(double shift, double turn) const {
         using namespace jets;
         const int rows = static_cast<int>(2.0 * rapidity_to / cell + 0.5);
         std::vector<double> energy(static_cast<std::size_t>(rows) * phi_cells, 0.0);
         for (int i = 0; i < pythia_.event.size(); ++i) {
             const auto& p = pythia_.event[i];
             if (!p.isFinal() || !p.isVisible()) continue;
-            const double y = p.y();
+            const double y = p.y() + shift;
             if (!(std::abs(y) < rapidity_to)) continue;
             const int row = std::min(static_cast<int>((y + rapidity_to) / cell), rows - 1);
-            const int column = std::min(static_cast<int>((p.phi() + image::pi) / (2.0 * image::pi) * phi_cells), phi_cells - 1);
-            energy[static_cast<std::size_t>(row) * phi_cells + column] += p.e();
+            const int column = std::min(static_cast<int>((image::wrap(p.phi() + turn) + image::pi) / (2.0 * image::pi) * phi_cells), phi_cells - 1);
+            energy[static_cast<std::size_t>(row) * phi_cells + column] += shift == 0.0 ? p.e() : p.mT() * std::cosh(y);
         }
         std::vector<fastjet::PseudoJet> out;
         for (std::size_t at = 0; at < energy.size(); ++at) {

@@ -83,7 +83,7 @@ class Pool : public Study {
     std::size_t pixels() const override { return 0; }
     const EarlyVeto* veto() const override { return nullptr; }
 
-    bool event(std::vector<float>& body) override {
+    int event(long, std::vector<float>& body) override {
         const double z = calorimeter::vertex(random_);
         std::vector<calorimeter::Hit> hits;
         calorimeter::Hit hit;
@@ -94,7 +94,7 @@ class Pool : public Study {
         std::sort(hits.begin(), hits.end(), [](const auto& a, const auto& b) { return a.eta < b.eta; });
         body.push_back(static_cast<float>(hits.size()));
         for (const auto& h : hits) body.insert(body.end(), {h.eta, h.phi, h.ecal, h.hcal});
-        return true;
+        return 1;
     }
 
   private:
@@ -105,7 +105,7 @@ class Pool : public Study {
 class Muons : public Study {
   public:
     Muons(Pythia8::Pythia& pythia, const part::Options& o, calorimeter::Random& random)
-        : pythia_(pythia), random_(random), signal_(o.type == "signal") {
+        : pythia_(pythia), random_(random), signal_(o.type == "signal"), repeat_(o.repeat) {
         if (signal_) {
             // A pure Z' (no photon, no Z) of 20 GeV; its natural width is kept.
             for (const char* line : {"NewGaugeBoson:ffbar2gmZZprime = on", "Zprime:gmZmode = 3", "32:m0 = 20.",
@@ -122,17 +122,48 @@ class Muons : public Study {
     }
 
     std::vector<std::string> columns() const override {
-        return {"muon_pt", "muon_eta", "muon_phi", "muon_charge", "cone_10", "cone_20", "cone_30", "cone_40", "n_pileup"};
+        std::vector<std::string> names{"muon_pt", "muon_eta", "muon_phi", "muon_charge", "cone_10", "cone_20", "cone_30", "cone_40", "n_pileup"};
+        if (repeat_ > 1) names.push_back("event");
+        return names;
     }
     std::size_t pixels() const override { return muons::grid.pixels(); }
     const EarlyVeto* veto() const override { return veto_.get(); }
 
-    bool event(std::vector<float>& body) override {
+    int event(long number, std::vector<float>& body) override {
         const int at = signal_ ? prompt() : bottom();
-        if (at < 0) return false;
-        const Pythia8::Particle muon = pythia_.event[at];
-        const double eta = muon.eta(), phi = muon.phi();
+        if (at < 0) return 0;
+        Pythia8::Event& event = pythia_.event;
+        for (int k = 0; k < repeat_; ++k) {
+            // Each image has pile-up, a vertex and a response of its own, and lies elsewhere among the towers: proton
+            // collisions and the detector look the same from any side of the beam, and from both of its ends.
+            if (repeat_ > 1) {
+                event.rot(0.0, random_.uniform(-image::pi, image::pi));
+                if (random_.uniform() < 0.5) mirror(event);
+            }
+            look(number, event[at], body);
+        }
+        return repeat_;
+    }
 
+  private:
+    Pythia8::Pythia& pythia_;
+    calorimeter::Random& random_;
+    bool signal_;
+    int repeat_;
+    std::shared_ptr<muons::Veto> veto_;
+    std::vector<std::vector<calorimeter::Hit>> pool_;
+
+    static void mirror(Pythia8::Event& event) {
+        for (int i = 0; i < event.size(); ++i) {
+            auto& p = event[i];
+            p.pz(-p.pz());
+            if (p.hasVertex()) p.zProd(-p.zProd());
+        }
+    }
+
+    // Appends the row of the image around `muon`.
+    void look(long number, const Pythia8::Particle& muon, std::vector<float>& body) {
+        const double eta = muon.eta(), phi = muon.phi();
         std::vector<calorimeter::Hit> hits;
         const auto near = [&](float hit_eta, double hit_phi) {
             return std::abs(hit_eta - eta) < muons::grid.range + muons::margin_eta &&
@@ -157,16 +188,9 @@ class Muons : public Study {
         }
         for (const double x : {muon.pT(), eta, phi, muon.charge(), cone[0], cone[1], cone[2], cone[3], 1.0 * pileup})
             body.push_back(static_cast<float>(x));
+        if (repeat_ > 1) body.push_back(static_cast<float>(number));
         for (const double pixel : picture) body.push_back(static_cast<float>(pixel));
-        return true;
     }
-
-  private:
-    Pythia8::Pythia& pythia_;
-    calorimeter::Random& random_;
-    bool signal_;
-    std::shared_ptr<muons::Veto> veto_;
-    std::vector<std::vector<calorimeter::Hit>> pool_;
 
     void load(const std::string& path) {
         const std::vector<float> body = part::read(path);

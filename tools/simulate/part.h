@@ -16,10 +16,13 @@
 namespace part {
 
 struct Options {
-    std::string study, type, image = "rebinned", data, out;
+    std::string study, type, data, out;
+    std::vector<std::string> images{"rebinned"};
     std::vector<std::string> pool;
     int seed = 0;
     long count = 0;
+    // Images that are made of one event.
+    int repeat = 1;
     bool veto = true;
 };
 
@@ -45,11 +48,13 @@ inline Options parse(int argc, char** argv) {
         if (i + 1 == argc) throw std::runtime_error(name + " needs a value");
         const std::string value = argv[++i];
         if (name == "--class") o.type = value;
-        else if (name == "--image") o.image = value;
+        else if (name == "--image" && value == "both") o.images = {"rebinned", "interpolated"};
+        else if (name == "--image") o.images = {value};
         else if (name == "--data") o.data = value;
         else if (name == "--out") o.out = value;
         else if (name == "--pool") o.pool.push_back(value);
         else if (name == "--seed") o.seed = static_cast<int>(number(name, value, 1, 900000000));
+        else if (name == "--repeat") o.repeat = static_cast<int>(number(name, value, 1, 100));
         else if (name == "--count") o.count = number(name, value, 1, 1000000);
         else throw std::runtime_error("'" + name + "' is not understood");
     }
@@ -57,8 +62,10 @@ inline Options parse(int argc, char** argv) {
         throw std::runtime_error("there is no study '" + o.study + "' (jets, muons or pool)");
     if (o.study != "pool" && o.type != "signal" && o.type != "background")
         throw std::runtime_error("there is no class '" + o.type + "' (signal or background)");
-    if (o.image != "rebinned" && o.image != "interpolated")
-        throw std::runtime_error("there is no image '" + o.image + "' (rebinned or interpolated)");
+    for (const std::string& image : o.images) {
+        if (image != "rebinned" && image != "interpolated")
+            throw std::runtime_error("there is no image '" + image + "' (rebinned, interpolated or both)");
+    }
     if (o.seed == 0 || o.count == 0 || o.out.empty() || o.data.empty())
         throw std::runtime_error("--seed, --count, --data and --out are needed");
     if (o.study == "muons" && o.pool.empty()) throw std::runtime_error("muons need --pool");

@@ -56,8 +56,9 @@ class Study {
     virtual std::vector<std::string> columns() const = 0;
     // Pixels of an image.
     virtual std::size_t pixels() const = 0;
-    // Looks at Pythia's event; appends a row and returns true if it is accepted.
-    virtual bool event(std::vector<float>& body) = 0;
+    // Looks at Pythia's event, the `number`-th of the block; appends a row for each image that is accepted and says how
+    // many those are.
+    virtual int event(long number, std::vector<float>& body) = 0;
     // What gives up events early, if anything does.
     virtual const EarlyVeto* veto() const = 0;
 };

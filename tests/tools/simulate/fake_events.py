@@ -19,6 +19,11 @@ name = os.path.basename(out)
 if os.environ.get("FAKE_FAIL", "\0") in name:
     sys.exit("no such particle")
 columns, pixels = {"jets": (["jet_pt", "tau_21"], 625), "muons": (["muon_pt", "n_pileup"], 1024), "pool": ([], 0)}[study]
+repeat = int(options.get("--repeat", 1))
+if repeat > 1:
+    columns = [*columns, "event"]
+if options.get("--image") == "both":
+    pixels *= 2
 seconds = float(os.environ.get("FAKE_SECONDS", 0))
 for tenth in range(10):
     print("progress", count * tenth // 10, flush=True)
@@ -28,6 +33,8 @@ if width:
     row, column = np.arange(count)[:, None], np.arange(width)[None, :]
     hashed = (seed * 7919 + row * 104729 + column * 1299709 + row * column) % 1000
     body = np.where((column < len(columns)) | (hashed % 20 == 0), (hashed + 1) / 8, 0).astype(np.float32)
+    if repeat > 1:
+        body[:, len(columns) - 1] = 1 + np.arange(count) // repeat
 else:
     body = np.zeros(count, np.float32)
 header = {"format": 1, "count": count, "columns": columns, "pixels": pixels, "seed": seed, "tried": 3 * count, "vetoed": count,
