@@ -111,7 +111,9 @@ impl Train {
             &self.data,
             &ReadOptions {
                 selections: self.select.select.clone(),
-                columns: config.conditions().read().cloned().collect(),
+                columns: (config.conditions().read().cloned())
+                    .chain(config.training().group.clone())
+                    .collect(),
                 total: config.conditions().total.clone(),
                 limit: self.limit,
                 prefer_given: false,

@@ -28,6 +28,9 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Fraction of the images held out for validation.
     pub validation: f64,
+    /// A column of the data: images for which it holds the same number, of one event for example, are held out together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Stop after this many epochs without a better validation NLL; 0: never. Absent: see [`patience`](Self::patience()).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
@@ -49,6 +52,7 @@ impl Default for TrainConfig {
             running_sums: 0.0,
             seed: 1,
             validation: 0.05,
+            group: None,
             patience: None,
         }
     }

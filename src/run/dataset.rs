@@ -14,7 +14,7 @@ pub enum DatasetError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(". Also, "))]
     Beyond(Vec<PixelsBeyond>),
     /// No column for a condition.
-    #[error("the data have no per-row data set '{name}' to condition on; they have: {has}")]
+    #[error("the data have no per-row data set '{name}'; they have: {has}")]
     NoColumn {
         /// The condition.
         name: String,

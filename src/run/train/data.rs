@@ -10,10 +10,17 @@ use crate::family::{Configuration, Model, TrainConfig};
 use crate::random::{self, Purpose};
 use crate::run::dataset::{DatasetError, check_logs, column};
 
-/// Rows to train on and rows held out: a random choice that depends on seed and count alone.
-pub(super) fn split(config: &TrainConfig, images: usize) -> Result<[Vec<u32>; 2], TrainError> {
+/// Rows to train on and rows held out: a random choice that depends on seed, count and, where there are some, on the groups.
+pub(super) fn split(config: &TrainConfig, dataset: &Dataset) -> Result<[Vec<u32>; 2], TrainError> {
+    let images = dataset.images.len();
     let held = (config.validation * images as f64).round() as usize;
-    let mut rows = random::permutation(config.seed, Purpose::Split, 0, images);
+    let (mut rows, held) = match &config.group {
+        None => (
+            random::permutation(config.seed, Purpose::Split, 0, images),
+            held,
+        ),
+        Some(name) => by_group(config.seed, column(&dataset.columns, name, images)?, held),
+    };
     if held == 0 && config.validation > 0.0 {
         return Err(TrainError::NoneToValidate {
             images,
@@ -27,6 +34,26 @@ pub(super) fn split(config: &TrainConfig, images: usize) -> Result<[Vec<u32>; 2]
     train.sort_unstable();
     rows.sort_unstable();
     Ok([train, rows])
+}
+
+/// All rows, groups of equal numbers in random order and each in one piece; and how many rows the first groups have that
+/// hold no fewer than `held` together.
+fn by_group(seed: u64, groups: &[f32], held: usize) -> (Vec<u32>, usize) {
+    let mut rows: Vec<u32> = (0..groups.len() as u32).collect();
+    rows.sort_by(|a, b| groups[*a as usize].total_cmp(&groups[*b as usize]));
+    let pieces: Vec<&[u32]> = rows
+        .chunk_by(|a, b| groups[*a as usize] == groups[*b as usize])
+        .collect();
+    let order = random::permutation(seed, Purpose::Split, 0, pieces.len());
+    let mut all = Vec::with_capacity(rows.len());
+    let mut first = 0;
+    for piece in order {
+        if all.len() < held {
+            first += pieces[piece as usize].len();
+        }
+        all.extend(pieces[piece as usize]);
+    }
+    (all, first)
 }
 
 /// The order of the training images in each epoch. The next one is made while an epoch is trained on: a fast
@@ -280,5 +307,22 @@ mod tests {
             through.order(9, true),
             Shuffles::new(&rows, 5).order(9, false)
         );
+    }
+
+    #[test]
+    fn groups_are_held_out_whole() {
+        let groups: Vec<f32> = (0..100).map(|row| (row % 13) as f32).collect();
+        let (rows, held) = by_group(1, &groups, 20);
+        let mut sorted = rows.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+        // A group has seven or eight rows, and the last one that is wanted is held out whole.
+        assert!((20..28).contains(&held), "{held}");
+        let of = |rows: &[u32]| -> std::collections::BTreeSet<u32> {
+            rows.iter().map(|row| row % 13).collect()
+        };
+        assert!(of(&rows[..held]).is_disjoint(&of(&rows[held..])));
+        assert_ne!(rows, by_group(2, &groups, 20).0);
+        assert_eq!(by_group(1, &groups, 0).1, 0);
     }
 }

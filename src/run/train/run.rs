@@ -86,7 +86,7 @@ impl Run {
         // The plan as asked for, before anything of it is used up.
         let asked = plan.config.to_toml();
         let training = plan.config.training().clone();
-        let [rows, held] = split(&training, plan.dataset.images.len())?;
+        let [rows, held] = split(&training, &plan.dataset)?;
         forecast::training(plan.config.as_ref(), devices, plan.dataset.images.size())?;
         let mut model = complete(plan.config.as_ref(), &plan.dataset, &rows)?;
         let conditions = conditions(model.as_ref(), &plan.dataset)?;
