@@ -310,6 +310,7 @@ fn multiply_all<V: Vector>(
                 panel,
                 &b[block * b_size..(block + 1) * b_size],
                 &mut c[block * c_size..(block + 1) * c_size],
+                None,
             );
         }
     }

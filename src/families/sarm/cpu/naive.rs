@@ -226,6 +226,7 @@ fn linear<V: Vector>(
                 panel,
                 &b[block * b_rows * LANES..(block + 1) * b_rows * LANES],
                 &mut c[block * rows * LANES..(block + 1) * rows * LANES],
+                None,
             );
         }
     }

@@ -15,7 +15,7 @@ pub fn padded(n: usize) -> usize {
 
 /// Where one tile reads and writes; all offsets in numbers.
 #[derive(Clone, Copy)]
-struct Operands {
+struct Operands<'a> {
     /// Left operand: element (row, k) of part p is `a[p * a_part + row * a_row + k * a_k]`.
     pub a: *const f32,
     pub a_part: usize,
@@ -31,6 +31,28 @@ struct Operands {
     /// The sum runs over `parts` runs of `depth`.
     pub parts: usize,
     pub depth: usize,
+    /// If given, the terms of each run that are not 0, ascending; the others are left out.
+    pub terms: Option<&'a [u32]>,
+}
+
+/// `sums[r] += a[r a_row] b`.
+///
+/// # Safety
+/// A vector lies at `b`, and a number at each of the `R` places of `a`.
+#[inline(always)]
+unsafe fn term<V: Vector, const R: usize>(
+    a: *const f32,
+    a_row: usize,
+    b: *const f32,
+    sums: &mut [V; R],
+) {
+    // SAFETY: the caller vouches for every address formed here.
+    unsafe {
+        let right = V::load(b);
+        for (r, sum) in sums.iter_mut().enumerate() {
+            *sum = V::splat(*a.add(r * a_row)).fma(right, *sum);
+        }
+    }
 }
 
 /// `c[r] += sum_k a[r, k] b[k]` for `R` rows.
@@ -38,7 +60,7 @@ struct Operands {
 /// # Safety
 /// Every element that [`Operands`]'s formulas name is inside its allocation, and no other thread touches `c`.
 #[inline(always)]
-unsafe fn rows<V: Vector, const R: usize>(t: Operands) {
+unsafe fn rows<V: Vector, const R: usize>(t: Operands<'_>) {
     // SAFETY: the caller vouches for every address formed here.
     unsafe {
         let mut sums = [V::splat(0.0); R];
@@ -47,10 +69,17 @@ unsafe fn rows<V: Vector, const R: usize>(t: Operands) {
         }
         for part in 0..t.parts {
             let (a, b) = (t.a.add(part * t.a_part), t.b.add(part * t.b_part));
-            for k in 0..t.depth {
-                let right = V::load(b.add(k * t.b_k));
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    *sum = V::splat(*a.add(r * t.a_row + k * t.a_k)).fma(right, *sum);
+            match t.terms {
+                None => {
+                    for k in 0..t.depth {
+                        term(a.add(k * t.a_k), t.a_row, b.add(k * t.b_k), &mut sums);
+                    }
+                }
+                Some(terms) => {
+                    for k in terms {
+                        let k = *k as usize;
+                        term(a.add(k * t.a_k), t.a_row, b.add(k * t.b_k), &mut sums);
+                    }
                 }
             }
         }
@@ -65,7 +94,7 @@ unsafe fn rows<V: Vector, const R: usize>(t: Operands) {
 /// # Safety
 /// As for [`rows`].
 #[inline(always)]
-unsafe fn tile<V: Vector>(count: usize, t: Operands) {
+unsafe fn tile<V: Vector>(count: usize, t: Operands<'_>) {
     assert!(count <= V::TILE_ROWS, "planned for another instruction set");
     // SAFETY: passed on.
     unsafe {
@@ -138,6 +167,7 @@ pub fn for_tiles<V: Vector>(p: Product) {
                         c_row: p.c_row,
                         parts: p.parts,
                         depth: p.depth,
+                        terms: None,
                     },
                 );
             }
@@ -229,13 +259,21 @@ impl Packed {
 
     /// `c[row] += sum_k w[row, k] b[k]` for the rows of one panel, on one block of lanes.
     ///
-    /// `b` holds vectors from column 0 of the matrix on, `c` vectors from row 0 on.
+    /// `b` holds vectors from column 0 of the matrix on, `c` vectors from row 0 on. `terms`, if given, are the columns of the
+    /// panel, ascending and counted from its first, whose vectors in `b` are not 0.
     #[inline(always)]
-    pub fn multiply<V: Vector>(&self, panel: &Panel, b: &[f32], c: &mut [f32]) {
+    pub fn multiply<V: Vector>(
+        &self,
+        panel: &Panel,
+        b: &[f32],
+        c: &mut [f32],
+        terms: Option<&[u32]>,
+    ) {
+        assert!(terms.is_none_or(|t| t.iter().all(|k| (*k as usize) < panel.depth)));
         assert!(b.len() >= (panel.start + panel.depth) * LANES);
         assert!(c.len() >= (panel.first + panel.rows) * LANES);
         assert!(self.data.len() >= panel.offset + panel.rows * panel.depth);
-        // SAFETY: the three lengths above cover what the tile reads and writes; `c` is borrowed alone.
+        // SAFETY: the terms and the three lengths above cover what the tile reads and writes; `c` is borrowed alone.
         unsafe {
             tile::<V>(
                 panel.rows,
@@ -251,6 +289,7 @@ impl Packed {
                     c_row: LANES,
                     parts: 1,
                     depth: panel.depth,
+                    terms,
                 },
             );
         }
