@@ -123,6 +123,16 @@ def grid(x, levels, power, maximum, **_):
 
 def log_likelihood(config, parameters, images, conditions):
     """ln p of images (n, height, width) in GeV, given conditions (n, c), standardised."""
+    density = network_log_likelihood(config, parameters, images, conditions)
+    if config.get("symmetry", {}).get("mirror"):  # an image and its mirror image are one
+        mirrored = images[:, :, ::-1]
+        other = network_log_likelihood(config, parameters, mirrored, conditions)
+        density = np.where((images == mirrored).all(axis=(1, 2)), density, np.logaddexp(density, other))
+    return density
+
+
+def network_log_likelihood(config, parameters, images, conditions):
+    """The same of images as the network draws them."""
     likelihood, images = config["likelihood"], images.reshape(len(images), -1)
     inputs = images.copy()  # inputs of the network: pixels (in D+D the GeV of their levels), transformed
     if likelihood["kind"] == "dd":

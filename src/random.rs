@@ -27,6 +27,8 @@ pub enum Purpose {
     Condition = 7,
     /// Classifier tests: `n` = place, `item` = use, training and detail.
     Classify = 8,
+    /// Which way round an image is shown in training: seed = step, `n` = row.
+    Mirror = 9,
 }
 
 /// Multipliers of the two halves of a round.

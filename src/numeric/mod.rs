@@ -7,8 +7,10 @@
 
 mod elementary;
 mod lanes;
+mod linear;
 mod real;
 
 pub use elementary::{exp, expm1, gelu, gelu_and_slope, ln, sigmoid, softplus};
 pub use lanes::{Isa, Kernel, LANES, Lanes, UnknownIsa, Vector};
+pub use linear::solve;
 pub use real::{Elementary, Real};

@@ -106,6 +106,7 @@ impl Density {
             },
             input: InputConfig::default(),
             condition: given,
+            symmetry: Default::default(),
         })
     }
 }

@@ -8,4 +8,5 @@ mod distribution;
 mod generate_loop;
 mod idle;
 mod incremental;
+mod mirror;
 mod several;

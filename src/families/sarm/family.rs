@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cpu::CpuEngine;
 use super::cuda::CudaEngine;
+use super::mirror::{self, MirrorSampler, MirrorTrainer};
 use super::{Config, Engine, Sarm, Statistics};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::{Named, Tensors};
@@ -165,11 +166,31 @@ impl Model for Sarm {
     }
 
     fn unsuited(&self, images: &SparseImages) -> Option<String> {
-        self.pixels_that_count_as_nothing(images)
+        let nothing = self.pixels_that_count_as_nothing(images);
+        let mirrored = self
+            .config
+            .symmetry
+            .mirror
+            .then(|| mirror::wrong_way_round(images));
+        let mirrored = mirrored.flatten();
+        match (nothing, mirrored) {
+            (Some(a), Some(b)) => Some(format!("{a}. Also, {b}")),
+            (a, b) => a.or(b),
+        }
     }
 
     fn initialise(&mut self, data: &ConditionedImages, rows: &[u32], training: &TrainConfig) {
-        let mut statistics = Statistics::of(&data.images, rows);
+        let (both, both_rows);
+        let (data, rows) = match self.config.symmetry.mirror {
+            true => {
+                both = mirror::both(data);
+                both_rows = mirror::both_rows(rows, data.images.len());
+                (&both, &both_rows[..])
+            }
+            false => (data, rows),
+        };
+        let mut statistics =
+            Statistics::of(&data.images, rows).with_endings(self, &data.images, rows);
         // Only training that starts from the sums needs to know what they come to.
         if training.running_sums > 0.0 {
             let condition = |row| data.conditions.row(u64::from(row));
@@ -183,7 +204,13 @@ impl Model for Sarm {
         devices: &Devices,
         data: Arc<ConditionedImages>,
     ) -> Result<Box<dyn Trainer>, EngineError> {
-        engine(devices, "training")?.trainer(self, data)
+        let engine = engine(devices, "training")?;
+        if !self.config.symmetry.mirror {
+            return engine.trainer(self, data);
+        }
+        let data = Arc::new(mirror::both(&data));
+        let inner = engine.trainer(self, Arc::clone(&data))?;
+        Ok(Box::new(MirrorTrainer::new(inner, &data.images)))
     }
 
     fn sampler(
@@ -191,14 +218,19 @@ impl Model for Sarm {
         devices: &Devices,
         plan: &SamplingPlan,
     ) -> Result<Box<dyn Sampler>, EngineError> {
-        let cards = match devices {
-            Devices::Cards(cards) if cards.len() > 1 => cards,
-            _ => return engine(devices, "drawing")?.sampler(self, plan),
+        let inner: Box<dyn Sampler> = match devices {
+            Devices::Cards(cards) if cards.len() > 1 => {
+                let samplers = (cards.iter())
+                    .map(|card| Ok((card.name.clone(), on_card(card).sampler(self, plan)?)))
+                    .collect::<Result<_, EngineError>>()?;
+                Box::new(Several::new(samplers)?)
+            }
+            _ => engine(devices, "drawing")?.sampler(self, plan)?,
         };
-        let samplers = (cards.iter())
-            .map(|card| Ok((card.name.clone(), on_card(card).sampler(self, plan)?)))
-            .collect::<Result<_, EngineError>>()?;
-        Ok(Box::new(Several::new(samplers)?))
+        Ok(match self.config.symmetry.mirror {
+            true => Box::new(MirrorSampler(inner)),
+            false => inner,
+        })
     }
 
     fn scorer(&self) -> Option<&dyn Scorer> {
@@ -216,6 +248,12 @@ impl Scorer for Sarm {
         devices: &Devices,
         data: Arc<ConditionedImages>,
     ) -> Result<Vec<f64>, EngineError> {
-        engine(devices, "scoring")?.score(self, data)
+        let engine = engine(devices, "scoring")?;
+        if !self.config.symmetry.mirror {
+            return engine.score(self, data);
+        }
+        let both = Arc::new(mirror::both(&data));
+        let scores = engine.score(self, Arc::clone(&both))?;
+        Ok(mirror::scores(&both.images, &scores))
     }
 }

@@ -1,17 +1,13 @@
 //! The parameters that training starts from.
 
 use super::config::{Channel, LikelihoodConfig, SpaceName};
+use super::endings::Endings;
 use super::likelihood::support::bent_log;
 use super::running_sums::Ends;
 use super::{Sarm, StageTensor};
 use crate::data::SparseImages;
 use crate::random;
 use crate::random::Purpose;
-
-/// Where the logit of all that is left starts, and its slopes in the first two functions of what is left (its share and its
-/// logarithm): likely at the smallest pixels, and never where many are to come. A weight of 1e-4 at each of a hundred pixels
-/// ends one image in a hundred long before its time, and costs too little likelihood to be unlearnt.
-const ALL_THAT_IS_LEFT: (f32, [f32; 2]) = (-3.0, [-20.0, -6.0]);
 
 /// What the training images say about each pixel: the output biases start there, so that a fresh
 /// model is already the per-pixel independent one (but for the component that stands for all that is left of a total) and
@@ -25,6 +21,8 @@ pub struct Statistics {
     images: usize,
     /// What sums over all pixels come to, where it was measured.
     pub(super) ends: Option<Ends>,
+    /// How images end, where the model is shown what is left.
+    endings: Option<Endings>,
 }
 
 impl Statistics {
@@ -52,7 +50,22 @@ impl Statistics {
             positive,
             images: rows.len(),
             ends: None,
+            endings: None,
         }
+    }
+
+    /// With how the images `rows` end: what weights of what is left start from.
+    pub fn with_endings(self, model: &Sarm, images: &SparseImages, rows: &[u32]) -> Self {
+        let zero = |pixel| self.log_odds_of_zero(pixel);
+        Self {
+            endings: Endings::of(model, images, rows, zero),
+            ..self
+        }
+    }
+
+    fn log_odds_of_zero(&self, pixel: usize) -> f64 {
+        let zero = self.zero_fraction(pixel);
+        (zero / (1.0 - zero)).ln()
     }
 
     /// With what the sums over all pixels come to in the images `rows`, given their conditions as inputs of `model`:
@@ -154,8 +167,7 @@ impl Sarm {
         let left = self.left();
         for (place, pixel) in self.order[stage].clone().into_iter().enumerate() {
             let pixel = pixel as usize;
-            let zero = statistics.zero_fraction(pixel);
-            self.parameters[gate][place] = (zero / (1.0 - zero)).ln() as f32;
+            self.parameters[gate][place] = statistics.log_odds_of_zero(pixel) as f32;
             let bias = &mut self.parameters[value][place * values..(place + 1) * values];
             match self.config.likelihood {
                 LikelihoodConfig::Dc {
@@ -179,14 +191,20 @@ impl Sarm {
                         let scale = ((high - low) / 2.2).max(1e-3);
                         bias[2 * components + k] = scale.ln() as f32;
                     }
-                    if let Some(left) = left {
-                        bias[0] = ALL_THAT_IS_LEFT.0;
+                    if let (Some(left), Some(endings)) = (left, &statistics.endings) {
+                        // Against the other components, whose logits are 0.
+                        let others = (components.max(2) - 1) as f64;
+                        bias[0] = (endings.takes_all[0] + others.ln()) as f32;
+                        self.parameters[gate][place] += endings.stays_shut[0] as f32;
                         let index = self.index(stage, StageTensor::LeftWeight);
-                        // Of the pixel's numbers the first after its gate.
-                        let row = (place * (1 + values) + 1) * left.terms;
-                        let weights = &mut self.parameters[index][row..row + left.terms];
-                        for (weight, slope) in weights.iter_mut().zip(ALL_THAT_IS_LEFT.1) {
-                            *weight = slope;
+                        let of_pixel =
+                            &mut self.parameters[index][place * (1 + values) * left.terms..];
+                        // The gate's, then those of the first value.
+                        let slopes = [&endings.stays_shut[1..], &endings.takes_all[1..]];
+                        for (weights, slopes) in of_pixel.chunks_mut(left.terms).zip(slopes) {
+                            for (weight, slope) in weights.iter_mut().zip(slopes) {
+                                *weight = *slope as f32;
+                            }
                         }
                     }
                 }

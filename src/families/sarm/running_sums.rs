@@ -13,6 +13,7 @@
 
 use super::{Sarm, StageTensor, Statistics};
 use crate::data::SparseImages;
+use crate::numeric::solve;
 use crate::random;
 use crate::random::Purpose;
 
@@ -122,7 +123,7 @@ impl Ends {
         for (i, equation) in equations.iter_mut().enumerate() {
             equation[i] += 1e-6 * rows.len() as f64;
         }
-        let solved = solve(equations);
+        let solved = solve::<MOMENTS>(equations);
         let mut squares = [0.0; MOMENTS];
         let mut all_left: [Vec<f64>; MOMENTS] = Default::default();
         for row in rows {
@@ -147,26 +148,6 @@ impl Ends {
             }),
         }
     }
-}
-
-/// X of A X = B, A symmetric and positive definite; each equation is a row of A with one of B behind it.
-fn solve(mut equations: Vec<Vec<f64>>) -> Vec<[f64; MOMENTS]> {
-    let n = equations.len();
-    for i in 0..n {
-        let pivot = equations[i].clone();
-        for (j, equation) in equations.iter_mut().enumerate() {
-            if j != i {
-                let factor = equation[i] / pivot[i];
-                equation
-                    .iter_mut()
-                    .zip(&pivot)
-                    .for_each(|(e, p)| *e -= factor * p);
-            }
-        }
-    }
-    let solution =
-        |(i, equation): (usize, &Vec<f64>)| std::array::from_fn(|m| equation[n + m] / equation[i]);
-    equations.iter().enumerate().map(solution).collect()
 }
 
 impl Sarm {

@@ -28,6 +28,9 @@ pub struct Config {
     pub input: InputConfig,
     /// Per-row quantities that every stage is conditioned on.
     pub condition: ConditionConfig,
+    /// What leaves an image what it is.
+    #[serde(skip_serializing_if = "SymmetryConfig::is_none")]
+    pub symmetry: SymmetryConfig,
     /// Optimisation.
     pub train: TrainConfig,
 }
@@ -65,6 +68,9 @@ pub struct ModelConfig {
     pub input: InputConfig,
     /// Per-row quantities that every stage is conditioned on.
     pub condition: ConditionConfig,
+    /// What leaves an image what it is.
+    #[serde(default, skip_serializing_if = "SymmetryConfig::is_none")]
+    pub symmetry: SymmetryConfig,
 }
 
 /// A way through the pixels.
@@ -82,6 +88,20 @@ pub enum OrderKind {
     Columns,
     /// Shuffled by `seed`.
     Random,
+}
+
+/// `[symmetry]`: what leaves an image what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SymmetryConfig {
+    /// An image and its mirror image, left and right exchanged, are one; the one whose right half holds more is drawn.
+    pub mirror: bool,
+}
+
+impl SymmetryConfig {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `[order]`

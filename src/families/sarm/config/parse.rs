@@ -80,6 +80,7 @@ impl Config {
             likelihood: self.likelihood.clone(),
             input: self.input.clone(),
             condition: self.condition.clone(),
+            symmetry: self.symmetry,
         })
     }
 }
