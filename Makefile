@@ -73,8 +73,8 @@ study-classification: build ## what a classifier learns from generated jets, tes
 		$(if $(MODELS),--models $(MODELS),--configs $(or $(CONFIGS),$(JETS_CONFIGS))) \
 		--out runs/study-jets --page docs/studies/classification.md
 
-pretrained: build ## make the models that come with the program anew; TRAIN=, TEST= name the data
-	scripts/pretrain $(or $(TRAIN),runs/simulate/jets-train.h5) $(or $(TEST),runs/simulate/jets-test.h5)
+pretrained: build ## make a model that comes with the program anew, KIND=jets or muons; TRAIN=, TEST= name the data
+	scripts/pretrain $(or $(KIND),jets) $(or $(TRAIN),runs/simulate/$(or $(KIND),jets)-train.h5) $(or $(TEST),runs/simulate/$(or $(KIND),jets)-test.h5)
 
 study-muons: build ## the same for muons: docs/studies/muons.md
 	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/muons-train.h5) --truth-test $(or $(TEST),runs/simulate/muons-test.h5) \

@@ -1,6 +1,9 @@
-//! Compiles `kernels/{common,sarm}/*.cu` for the feature `cuda`; without it, does nothing.
+//! Packs the models that come with the program, and compiles `kernels/{common,sarm}/*.cu` for the feature `cuda`.
 //!
-//! Each file becomes one fat binary (machine code for sm_80 and sm_90a, PTX for newer cards), which
+//! A model, `models/*.safetensors`, becomes `OUT_DIR/*.deflated` for `src/run/pretrained.rs`: all bytes of even places, then all of odd
+//! places, deflated. Signs and exponents of its weights lie together then, and take a third less room.
+//!
+//! Each kernel file becomes one fat binary (machine code for sm_80 and sm_90a, PTX for newer cards), which
 //! `src/device/cuda/driver/images.rs` embeds by way of the table written here. A file is compiled again
 //! when it, a header that it includes, nvcc or a flag has changed. What ptxas says of registers, spills
 //! and shared memory goes into `resources.csv` beside the binaries, for `tests/cuda/budget.rs`.
@@ -9,11 +12,15 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs};
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 
 /// Oldest nvcc that is used. Also the first whose driver tells the size of a kernel's parameter.
 const OLDEST: (u32, u32) = (12, 4);
@@ -55,8 +62,35 @@ const FLAGS: [&str; 10] = [
     "-gencode=arch=compute_90,code=compute_90",
 ];
 
+/// The models that come with the program, `models/<name>.safetensors`.
+const MODELS: [&str; 2] = ["jets", "muons"];
+
+fn pack_models() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for name in MODELS {
+        let path = format!("models/{name}.safetensors");
+        println!("cargo::rerun-if-changed={path}");
+        let bytes = fs::read(&path).unwrap_or_else(|e| panic!("cannot read {path} ({e})"));
+        let file = fs::File::create(out.join(format!("{name}.deflated")));
+        let mut deflated = DeflateEncoder::new(
+            file.unwrap_or_else(|e| panic!("cannot write to OUT_DIR ({e})")),
+            Compression::best(),
+        );
+        for start in 0..2 {
+            let plane: Vec<u8> = bytes.iter().skip(start).step_by(2).copied().collect();
+            deflated
+                .write_all(&plane)
+                .unwrap_or_else(|e| panic!("cannot write to OUT_DIR ({e})"));
+        }
+        deflated
+            .finish()
+            .unwrap_or_else(|e| panic!("cannot write to OUT_DIR ({e})"));
+    }
+}
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    pack_models();
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }

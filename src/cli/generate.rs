@@ -13,7 +13,6 @@ use super::progress::{Progress, duration};
 use super::{Global, bytes, command_line, grouped, output, print_json, refuse_input};
 use crate::data::{Layout, Provenance, Selection};
 use crate::device::Devices;
-use crate::physics::DEFAULT_RANGE;
 use crate::run::conditions::{Given, Source};
 use crate::run::generate::{self, DiskUse, Ending, Job, Outcome, Output, Request};
 use crate::run::pretrained::{self, Pretrained};
@@ -32,7 +31,7 @@ use crate::run::{forecast, room};
     after_help = "Examples:\n  sarm generate --model jets-w --count 100000 --out w.h5\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270,jet_mass=80 --count 1000 --out w270.h5"
 )]
 pub struct Generate {
-    /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd.
+    /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd, muons-iso, muons-bb.
     #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
     /// Number of images [default with --given-from: one per row].
@@ -92,9 +91,9 @@ pub struct Generate {
     /// Also write the observables of each image (jet_pt, tau_21 ..) [default: in the dense layout].
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     observables: Option<bool>,
-    /// Half-width of the image in eta and phi, for the observables.
-    #[arg(long, value_name = "R", default_value_t = DEFAULT_RANGE, allow_negative_numbers = true)]
-    range: f64,
+    /// Half-width of the image in eta and phi, for the observables [default: 1.25; 0.4 for muons-iso and muons-bb].
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
+    range: Option<f64>,
     /// Limit on the memory used on each card: 4GiB, 512MiB, or bytes [default: all free memory].
     ///
     /// What the card's driver takes is not counted. It does not change the images.
@@ -201,7 +200,7 @@ impl Generate {
             layout: self.layout,
             binning: self.file.binning.read()?,
             observables: self.observables,
-            range: self.range,
+            range: self.range.unwrap_or_else(|| pretrained::range(&self.model)),
             resume: self.resume,
             force: self.force,
             max_disk: self.max_disk,

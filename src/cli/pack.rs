@@ -32,7 +32,7 @@ pub struct Pack {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  sarm unpack --model jets-w --out jets.safetensors")]
 pub struct Unpack {
-    /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd.
+    /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd, muons-iso, muons-bb.
     #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
     /// Output file. Directories that lead to it are made.

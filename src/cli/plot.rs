@@ -28,7 +28,7 @@ const SHOWN: usize = 24;
     after_help = "Examples:\n  sarm plot jets.h5\n  sarm plot jets.h5 --select signal=1 --out jets.png\n  sarm plot jets-w --out jets-w.svg"
 )]
 pub struct Plot {
-    /// Data file, checkpoint, or the name of a model that ships with sarm: jets-w, jets-qcd.
+    /// Data file, checkpoint, or the name of a model that ships with sarm: jets-w, jets-qcd, muons-iso, muons-bb.
     #[arg(value_name = "FILE|NAME")]
     file: PathBuf,
     #[command(flatten)]

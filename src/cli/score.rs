@@ -27,7 +27,7 @@ use crate::run::score::{Request, Scores, score};
     after_help = "Example:\n  sarm score --model runs/w/model.safetensors --data test.h5 --select signal=1 --out scores.h5"
 )]
 pub struct Score {
-    /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd.
+    /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd, muons-iso, muons-bb.
     #[arg(long, value_name = "FILE|NAME")]
     model: PathBuf,
     /// HDF5 or numpy file of images; several are treated as one.

@@ -1,14 +1,18 @@
 //! Models that come with the program: `sarm generate --model jets-w` needs no file.
 //!
-//! They are packed checkpoints in `models/`, made by `scripts/pretrain` and built in.
+//! They are packed checkpoints in `models/`, made by `scripts/pretrain` and built in, deflated by `build.rs`.
 
+use std::io::Read;
 use std::path::Path;
+
+use flate2::read::DeflateDecoder;
 
 use super::checkpoint::Checkpoint;
 use super::conditions::{Given, GivenError, Source};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::Tensors;
 use crate::data::Selection;
+use crate::physics::DEFAULT_RANGE;
 
 /// A model of the program's own.
 #[derive(Debug, Clone, Copy)]
@@ -17,22 +21,39 @@ pub struct Pretrained {
     pub name: &'static str,
     /// Conditions that it is drawn under, unless told otherwise.
     pub given: &'static [(&'static str, f32)],
-    bytes: &'static [u8],
+    /// Half-width of its images in eta and phi.
+    pub range: f64,
+    deflated: &'static [u8],
 }
 
-const JETS: &[u8] = include_bytes!("../../models/jets.safetensors");
+const JETS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/jets.deflated"));
+const MUONS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/muons.deflated"));
 
-/// All of them: jets of W bosons, and of quarks and gluons.
+/// All of them: jets of W bosons, and of quarks and gluons; what lies around prompt muons, and those of bottom decays.
 pub const MODELS: &[Pretrained] = &[
     Pretrained {
         name: "jets-w",
         given: &[("signal", 1.0)],
-        bytes: JETS,
+        range: DEFAULT_RANGE,
+        deflated: JETS,
     },
     Pretrained {
         name: "jets-qcd",
         given: &[("signal", 0.0)],
-        bytes: JETS,
+        range: DEFAULT_RANGE,
+        deflated: JETS,
+    },
+    Pretrained {
+        name: "muons-iso",
+        given: &[("signal", 1.0)],
+        range: 0.4,
+        deflated: MUONS,
+    },
+    Pretrained {
+        name: "muons-bb",
+        given: &[("signal", 0.0)],
+        range: 0.4,
+        deflated: MUONS,
     },
 ];
 
@@ -40,6 +61,11 @@ pub const MODELS: &[Pretrained] = &[
 pub fn named(path: &Path) -> Option<&'static Pretrained> {
     let found = MODELS.iter().find(|m| path.as_os_str() == m.name)?;
     (!path.exists()).then_some(found)
+}
+
+/// Half-width in eta and phi of the images of the model that `path` names; of a file, that of the published jets.
+pub fn range(path: &Path) -> f64 {
+    named(path).map_or(DEFAULT_RANGE, |own| own.range)
 }
 
 /// Why there is no model of a name.
@@ -128,13 +154,43 @@ impl Pretrained {
     /// # Errors
     /// Never, unless the program is damaged.
     pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
-        Checkpoint::of(&Tensors::of(Path::new(self.name), self.bytes.to_vec())?)
+        let path = Path::new(self.name);
+        let bytes = inflated(self.deflated).map_err(|source| CheckpointError::Io {
+            action: "read",
+            path: path.into(),
+            source,
+        })?;
+        Checkpoint::of(&Tensors::of(path, bytes)?)
     }
+}
+
+/// The bytes of a checkpoint that `build.rs` has deflated: those of even places, then those of odd places.
+fn inflated(deflated: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut planes = Vec::new();
+    DeflateDecoder::new(deflated).read_to_end(&mut planes)?;
+    let (even, odd) = planes.split_at(planes.len().div_ceil(2));
+    let mut bytes = vec![0; planes.len()];
+    for (to, from) in bytes.chunks_mut(2).zip(even) {
+        to[0] = *from;
+    }
+    for (to, from) in bytes.chunks_exact_mut(2).zip(odd) {
+        to[1] = *from;
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_built_in_is_the_file() {
+        for (name, deflated) in [("jets", JETS), ("muons", MUONS)] {
+            let file = format!("{}/models/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+            assert!(inflated(deflated).unwrap() == std::fs::read(file).unwrap());
+            assert!(inflated(&deflated[..deflated.len() / 2]).is_err());
+        }
+    }
 
     #[test]
     fn all_are_whole_trained_and_conditioned_as_they_say() {

@@ -183,7 +183,12 @@ fn half_precision_is_named() {
 #[test]
 fn models_come_with_the_program() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, class) in [("jets-w", 1.0), ("jets-qcd", 0.0)] {
+    for (name, class) in [
+        ("jets-w", 1.0),
+        ("jets-qcd", 0.0),
+        ("muons-iso", 1.0),
+        ("muons-bb", 0.0),
+    ] {
         let out = folder.path().join(name).with_extension("h5");
         let mut call = sarm();
         call.current_dir(folder.path()).args([
@@ -193,7 +198,10 @@ fn models_come_with_the_program() {
         let drawn = read(&out, &ReadOptions::default()).unwrap();
         assert_eq!(drawn.images.len(), 20);
         let pixels = drawn.images.nonzeros() / 20;
-        assert!((5..120).contains(&pixels), "{pixels} nonzero pixels a jet");
+        assert!(
+            (5..120).contains(&pixels),
+            "{pixels} nonzero pixels an image"
+        );
         assert_eq!(drawn.columns["signal"], vec![class; 20]);
     }
     // Of the rows of a file, those of its class.
@@ -234,7 +242,7 @@ fn models_come_with_the_program() {
     let unknown = [
         "generate", "--model", "jets-z", "--count", "1", "--out", "never.h5",
     ];
-    refused(&unknown, "jets-w, jets-qcd");
+    refused(&unknown, "jets-w, jets-qcd, muons-iso, muons-bb");
     let call = sarm().args(["info", "jets-w"]).assert().success();
     assert!(String::from_utf8_lossy(&call.get_output().stdout).contains("25 x 25"));
 }
