@@ -8,7 +8,7 @@ use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::SparseImages;
 use sarm::device::Devices;
 use sarm::families::sarm::{Sarm, Values};
-use sarm::family::{Model, SamplingPlan, Trainer};
+use sarm::family::{Model, SamplingPlan};
 use sarm::nn::adam::Rates;
 
 const LEVELS: usize = 3;

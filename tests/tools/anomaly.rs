@@ -34,8 +34,8 @@ fn a_ratio_of_models_separates_what_one_model_does_not() {
         .lines()
         .map(|l| l.rsplit(' ').next().unwrap().parse().unwrap())
         .collect();
-    // 0.207, 0.889 and 0.924 on all 10 000 jets; an AUC of 500 against 500 is uncertain by less than 0.02.
-    for (auc, whole) in auc.iter().zip([0.207, 0.889, 0.924]) {
+    // 0.206, 0.880 and 0.918 on all 10 000 jets; an AUC of 500 against 500 is uncertain by less than 0.02.
+    for (auc, whole) in auc.iter().zip([0.206, 0.880, 0.918]) {
         assert!((auc - whole).abs() < 0.05, "{text}");
     }
     assert_eq!(auc.len(), 3);
