@@ -16,7 +16,7 @@ use crate::run::pretrained;
 /// Show what is in a data file, a checkpoint or a configuration, or which devices this machine has.
 #[derive(clap::Args)]
 pub struct Info {
-    /// HDF5, numpy, safetensors or TOML file, or the name of a model that ships with sarm: jets-w, jets-qcd, muons-iso, muons-bb.
+    /// HDF5, numpy, safetensors or TOML file, or a model that ships with sarm: jets-w, jets-qcd, muons-iso, muons-bb.
     #[arg(required_unless_present = "devices")]
     file: Option<PathBuf>,
     #[command(flatten)]
