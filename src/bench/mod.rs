@@ -47,7 +47,8 @@ pub struct SamplingResult {
     pub images_per_second: f64,
     /// images_per_second * 3600 / threads.
     pub images_per_core_hour: f64,
-    /// What the measured GEMM rate allows for the multiply-adds that this sampler cannot avoid.
+    /// What the measured GEMM rate allows for the multiply-adds of one forward pass without the values of zero pixels. Inputs that
+    /// are 0 are counted, though the sampler leaves out those that are 0 in all lanes.
     pub bound_images_per_second: f64,
     /// The paper's figure on 4 TITAN X.
     pub paper_images_per_second: f64,
