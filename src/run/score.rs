@@ -132,6 +132,9 @@ pub fn score_dataset(
 ) -> Result<Scores, ScoreError> {
     let model = checkpoint.model.as_ref();
     let scorer = (model.scorer()).ok_or(ScoreError::NoLikelihood(model.family()))?;
+    if let Some(unsuited) = model.unsuited(&dataset.images) {
+        log::warn!("{unsuited}");
+    }
     // Of all images: those beyond the range have conditions like the others.
     let told = conditions(model, &dataset)?;
     let log_prior = match &checkpoint.prior {
