@@ -48,7 +48,7 @@ pub enum DatasetError {
         value: f32,
     },
     /// A condition that is no number.
-    #[error("data set '{name}', row {row} holds {value}; a condition must be finite")]
+    #[error("data set '{name}', row {row} holds {value}; it must be finite")]
     NotFinite {
         /// The condition.
         name: String,

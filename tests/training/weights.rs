@@ -120,3 +120,29 @@ fn labels_are_counted_by_weight_and_other_weights_are_other_data() {
         assert!(!out("wrong").exists());
     }
 }
+
+#[test]
+fn images_of_a_group_are_held_out_together() {
+    let lab = tempfile::tempdir().unwrap();
+    let devices = Devices::cpu(2).unwrap();
+    let run = |group: Option<&str>, resume| {
+        let mut dataset = images(None);
+        let groups = (0..800).map(|i| (i / 100) as f32).collect();
+        dataset.columns.insert("event".into(), groups);
+        let mut plan = plan(dataset, &lab.path().join("run"), "");
+        plan.config.training_mut().group = group.map(String::from);
+        plan.resume = resume;
+        train(&devices, plan, &mut Silent)
+    };
+    // One group of eight, where 40 images would do.
+    let summary = run(Some("event"), false).unwrap();
+    let record = Checkpoint::read(&summary.model).unwrap().record;
+    assert_eq!(record.images, [700, 100]);
+    // The split belongs to the run.
+    for other in [None, Some("signal")] {
+        let error = run(other, true).unwrap_err().to_string();
+        assert!(error.contains("group was \"event\", not"), "{error}");
+    }
+    let error = run(Some("evnt"), true).unwrap_err().to_string();
+    assert!(error.contains("no per-row data set 'evnt'"), "{error}");
+}

@@ -47,7 +47,8 @@ impl Endings {
         let order = model.order.concat();
         let (mut positive, mut gates) = (Vec::new(), Vec::new());
         let mut image = vec![0.0f32; order.len()];
-        for row in &rows[..rows.len().min(MEASURED)] {
+        // From all parts of the data, which may be sorted.
+        for row in rows.iter().step_by(rows.len().div_ceil(MEASURED).max(1)) {
             let (pixels, values) = images.image(*row as usize);
             for (pixel, x) in pixels.iter().zip(values) {
                 image[usize::from(*pixel)] = *x;
@@ -85,7 +86,15 @@ impl Endings {
 
 fn known(left: Left, remaining: f64) -> LogOdds {
     let functions = left.functions(left.place::<f64>(remaining as f32));
-    [1.0, functions[0], functions[1]]
+    // A function that the model does not have stays out of the sum.
+    let has = |term: usize| {
+        if term < left.terms {
+            functions[term]
+        } else {
+            0.0
+        }
+    };
+    [1.0, has(0), has(1)]
 }
 
 /// The most likely log odds (logistic regression), by Newton's method.

@@ -19,7 +19,24 @@ pub(super) fn split(config: &TrainConfig, dataset: &Dataset) -> Result<[Vec<u32>
             random::permutation(config.seed, Purpose::Split, 0, images),
             held,
         ),
-        Some(name) => by_group(config.seed, column(&dataset.columns, name, images)?, held),
+        Some(name) => {
+            let groups = column(&dataset.columns, name, images)?;
+            if let Some((row, value)) = groups.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+                return Err(DatasetError::NotFinite {
+                    name: name.clone(),
+                    row,
+                    value: *value,
+                }
+                .into());
+            }
+            let (rows, whole) = by_group(config.seed, groups, held);
+            if whole > 2 * held {
+                log::warn!(
+                    "{whole} of {images} images are held out where {held} were asked for (groups of '{name}' are large); take another data set for 'train.group' if it is not the number of an event"
+                );
+            }
+            (rows, whole)
+        }
     };
     if held == 0 && config.validation > 0.0 {
         return Err(TrainError::NoneToValidate {

@@ -7,6 +7,7 @@
 //! of sums keeps it, see the headers of the families' trainers). The model is written before the state: a kill between
 //! the two repeats an epoch, it never skips one. [`resume`] refuses another configuration, other data, other settings.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -226,10 +227,15 @@ fn differences(stored: &TrainConfig, asked: &TrainConfig) -> Vec<String> {
         _ => serde_json::Map::new(),
     };
     let (stored, asked) = (table(stored), table(asked));
-    stored
-        .iter()
-        .filter(|(key, _)| !["epochs", "patience"].contains(&key.as_str()))
-        .filter_map(|(key, was)| Some((key, was, asked.get(key)?)))
+    // A key that may be absent is so in one of them alone where it was added or left out.
+    let keys: BTreeSet<&String> = stored.keys().chain(asked.keys()).collect();
+    let value = |table: &serde_json::Map<_, _>, key: &str| match table.get(key) {
+        Some(value) => value.to_string(),
+        None => "none".into(),
+    };
+    (keys.into_iter())
+        .filter(|key| !["epochs", "patience"].contains(&key.as_str()))
+        .map(|key| (key, value(&stored, key), value(&asked, key)))
         .filter(|(_, was, is)| was != is)
         .map(|(key, was, is)| format!("{key} was {was}, not {is}"))
         .collect()
