@@ -83,6 +83,7 @@ fn keys() -> BTreeSet<String> {
         ("input", "[input]\n"),
         ("input.also", "[[input.also]]\n"),
         ("condition", "[condition]\n"),
+        ("symmetry", "[symmetry]\n"),
         ("train", "[train]\n"),
     ];
     let known = |text: &str| -> Vec<String> {
