@@ -15,11 +15,12 @@ use crate::random::{self, Purpose};
 
 /// Nonzero pixels of the mirror image, ascending.
 fn mirror_image((index, value): (&[u16], &[f32]), width: usize) -> Vec<(u16, f32)> {
-    let width = width as u16;
-    let mirrored = |pixel: u16| pixel - pixel % width + (width - 1 - pixel % width);
+    let row_of = |pixel: u16| usize::from(pixel) / width;
+    // Below the number of pixels, which fits into 16 bits.
+    let mirrored = |pixel: u16| ((2 * row_of(pixel) + 1) * width - 1 - usize::from(pixel)) as u16;
     let mut pixels = Vec::with_capacity(index.len());
     // Within a row the order is turned round, rows stay where they are.
-    for row in index.chunk_by(|a, b| a / width == b / width) {
+    for row in index.chunk_by(|a, b| row_of(*a) == row_of(*b)) {
         let start = pixels.len();
         let of_row = row.iter().zip(&value[start..]);
         pixels.extend(of_row.map(|(pixel, x)| (mirrored(*pixel), *x)));
@@ -224,5 +225,30 @@ impl Sampler for MirrorSampler {
 
     fn preferred_count(&self) -> usize {
         self.0.preferred_count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_image_turns_each_row_round() {
+        let turned = |index: &[u16], width| -> Vec<u16> {
+            let value: Vec<f32> = index.iter().map(|i| f32::from(*i) + 1.0).collect();
+            let image = mirror_image((index, &value), width);
+            let back: Vec<u16> = image.iter().map(|(pixel, _)| *pixel).collect();
+            let values: Vec<f32> = image.iter().map(|(_, x)| *x).collect();
+            let again = mirror_image((&back, &values), width);
+            assert!(again.into_iter().eq(index.iter().copied().zip(value)));
+            back
+        };
+        assert_eq!(turned(&[0, 2, 4, 5], 3), [0, 2, 3, 4]);
+        assert_eq!(turned(&[0, 1, 6], 4), [2, 3, 5]);
+        // The widest image there is.
+        assert_eq!(turned(&[0, 65_000], 1 << 16), [535, 65_535]);
+        // A column in the middle belongs to neither half.
+        assert_eq!(right_over_left((&[0, 1, 5], &[1.0, 7.0, 2.5]), 3), 1.5);
+        assert_eq!(right_over_left((&[0, 1, 3], &[1.0, 7.0, 2.5]), 2), 8.5);
     }
 }
