@@ -47,7 +47,7 @@ pub enum DatasetError {
         /// What it holds.
         value: f32,
     },
-    /// A condition that is no number.
+    /// A condition, or the number of a group, that is no number.
     #[error("data set '{name}', row {row} holds {value}; it must be finite")]
     NotFinite {
         /// The condition.

@@ -337,7 +337,7 @@ impl Drawing<'_> {
                     Some(hidden) if layer <= layers => (hidden, units),
                     _ => (&mut buffers.gates, tables.shape.pixels),
                 };
-                // Nine pixels in ten are 0, and adding their products changes no bit of a sum.
+                // Nine pixels in ten are 0, and adding their products changes no sum (but the sign of a 0).
                 let terms = (layer == 0).then(|| &buffers.shown[lanes][..]);
                 let b = &b[lanes * rows_b * LANES..(lanes + 1) * rows_b * LANES];
                 let c = &mut c[lanes * rows_c * LANES..(lanes + 1) * rows_c * LANES];
