@@ -27,6 +27,7 @@
 //!
 //! ```text
 //! TRAIN     data::read ──► run::train ──► family::Configuration ──► family::Model ──► Trainer; files in run::train
+//! REFINE    run::Checkpoint + data::read ──► run::refine ──► Sampler, then classify::ratios, then Trainer; again
 //! GENERATE  run::Checkpoint ──► run::generate::Job ──► family::Sampler ──► data::ImageWriter (journal beside it)
 //! SCORE     run::Checkpoint + data::read ──► run::score ──► family::Scorer
 //! EVALUATE  data::read, twice ──► physics::observables ──► evaluate ──► evaluate::report
@@ -34,7 +35,7 @@
 //!
 //! | idea | its home |
 //! |---|---|
-//! | what the program does, for every face: training, generation, scoring, journals, resuming | [`run`] |
+//! | what the program does, for every face: training, refining, generation, scoring, journals, resuming | [`run`] |
 //! | what a model family can do, as traits | [`family`]; the list of families, [`families`] |
 //! | SARM: degrees, masks and tensors | [`families::sarm::shape`] |
 //! | the likelihood of a pixel | [`families::sarm::likelihood`] |

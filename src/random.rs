@@ -29,6 +29,8 @@ pub enum Purpose {
     Classify = 8,
     /// Which way round an image is shown in training: seed = step, `n` = row.
     Mirror = 9,
+    /// Refining a model: `n` = place, `item` = round.
+    Refine = 10,
 }
 
 /// Multipliers of the two halves of a round.

@@ -38,6 +38,28 @@ pub struct Record {
     pub train_nll: Option<f64>,
     /// The same on the held-out images.
     pub validation_nll: Option<f64>,
+    /// How it was refined after training, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refined: Option<Refined>,
     /// Version of the program.
     pub version: String,
+}
+
+/// How a model was refined (`run::refine`): what a resumed refining has to go on with, too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refined {
+    /// SHA-256 of the file of the model that it started from, in hex.
+    pub model_sha256: String,
+    /// CRC-32 of the images and conditions that it was refined with.
+    pub data_checksum: u32,
+    /// Rounds done, and asked for.
+    pub rounds: [usize; 2],
+    /// Adam's step size in the first of them.
+    pub learning_rate: f64,
+    /// Images of a step.
+    pub batch: usize,
+    /// Seed of the generated images and of the order of all.
+    pub seed: u64,
+    /// Half-width of the images in eta and phi, for their observables.
+    pub range: f64,
 }

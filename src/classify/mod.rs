@@ -3,7 +3,8 @@
 //! [`two_sample`] trains a classifier to tell truth from generated images: the area under its ROC curve is 0.5 if it
 //! cannot. [`transfer`] trains one to tell signal from background on generated images and tests it on truth. Each test is
 //! also made with truth in place of the generated images. [`boosted`] tells truth from generated images by observables
-//! instead of pixels, with boosted trees, in seconds. `docs/metrics.md` defines conventions and keys.
+//! instead of pixels, with boosted trees, in seconds; [`ratios`] makes of such trees weights that turn generated images into
+//! true ones. `docs/metrics.md` defines conventions and keys.
 //!
 //! Networks run on candle, on the CPU. A result depends on images, options and seed, not on the number of threads; it
 //! depends on the machine's instruction set, which decides how matrix products are summed.
@@ -14,6 +15,7 @@ mod fit;
 mod input;
 mod network;
 mod observables;
+mod ratio;
 mod score;
 mod transfer;
 mod two_sample;
@@ -23,6 +25,7 @@ pub use fit::{Epoch, Learnt, Progress};
 pub use input::CHANNELS;
 pub use network::Network;
 pub use observables::{BOOSTED, Boosting, By, Judged, Single, Used, boosted};
+pub use ratio::{Ratios, ratios};
 pub use score::{Auc, Jsd, RocPoint, auc, false_positive_at, jsd, roc};
 pub use transfer::{Transfer, Transferred, transfer};
 pub use two_sample::{Separation, TwoSample, two_sample};

@@ -383,7 +383,7 @@ fn as_text(path: &Path, c: &Checkpoint) -> String {
          parameters  {}, {} of them not masked\n\
          trained on  {} {:?}: {} images, {} held out\n\
          pixels in   {}{}\n\
-         epochs      {}\n\
+         epochs      {}{}\n\
          train NLL   {}\n\
          validation  {}\n\
          written by  sarm {}\n\n",
@@ -407,6 +407,10 @@ fn as_text(path: &Path, c: &Checkpoint) -> String {
         .flatten()
         .collect::<String>(),
         r.epochs,
+        (r.refined.as_ref()).map_or(String::new(), |refined| {
+            let [done, of] = refined.rounds;
+            format!(", then refined in {done} of {of} rounds")
+        }),
         nats(r.train_nll),
         nats(r.validation_nll),
         r.version,

@@ -11,6 +11,7 @@ mod output;
 mod pack;
 mod plot;
 mod progress;
+mod refine;
 mod score;
 mod train;
 
@@ -64,6 +65,8 @@ struct Global {
 enum Verb {
     /// Train a model on images.
     Train(train::Train),
+    /// Bring a trained model closer to what classifiers see.
+    Refine(refine::Refine),
     /// Generate new images with a model.
     Generate(generate::Generate),
     /// Compare generated images with true ones: metrics.json and a page of plots.
@@ -110,6 +113,7 @@ pub fn run() -> ExitCode {
     let global = &arguments.global;
     let done = match arguments.verb {
         Verb::Train(verb) => return ended(verb.run(global)),
+        Verb::Refine(verb) => return ended(verb.run(global)),
         Verb::Generate(verb) => return ended(verb.run(global)),
         Verb::Evaluate(verb) => verb.run(global),
         Verb::Compare(verb) => verb.run(global),

@@ -164,6 +164,11 @@ pub trait Model: Any + Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// `images` with each pixel at the value that the model would draw in its place; `None` where it draws any value.
+    fn as_drawn(&self, _images: &SparseImages) -> Option<SparseImages> {
+        None
+    }
+
     /// Set the parameters that training on the images `rows` of `data` starts from.
     fn initialise(&mut self, data: &ConditionedImages, rows: &[u32], training: &TrainConfig);
 

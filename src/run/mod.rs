@@ -1,4 +1,4 @@
-//! What the program does: train, generate, score; every face calls it and prints.
+//! What the program does: train, refine, generate, score; every face calls it and prints.
 
 pub mod checkpoint;
 pub mod conditions;
@@ -9,6 +9,8 @@ pub mod identity;
 pub mod journal;
 pub(crate) mod lock;
 pub mod pretrained;
+#[cfg(feature = "classify")]
+pub mod refine;
 pub mod room;
 pub mod score;
 pub mod train;

@@ -14,6 +14,7 @@ mod interrupts;
 mod kills;
 mod packed;
 mod plot;
+mod refine;
 mod training;
 mod usage;
 mod values;

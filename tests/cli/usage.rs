@@ -12,10 +12,14 @@ const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 /// What a file does not say of itself.
 const FILE: &str = "--images --shape --scale --threshold --class --weights --binning --particle";
 
-const VERBS: [(&str, &str); 11] = [
+const VERBS: [(&str, &str); 12] = [
     (
         "train",
         "--data --select --images --shape --scale --threshold --class --weights --allow-duplicates --config --set --out --epochs --seed --limit --resume --force --checkpoint-every --json",
+    ),
+    (
+        "refine",
+        "--model --data --select --images --shape --scale --threshold --class --binning --particle --allow-duplicates --out --rounds --learning-rate --batch --validation --group --range --seed --limit --resume --force --json",
     ),
     (
         "generate",

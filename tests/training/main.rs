@@ -5,6 +5,7 @@ mod support;
 
 mod end_to_end;
 mod paper_toy;
+mod refine;
 mod response;
 mod toy;
 mod weights;

@@ -179,6 +179,10 @@ impl Model for Sarm {
         }
     }
 
+    fn as_drawn(&self, images: &SparseImages) -> Option<SparseImages> {
+        self.values().on_levels(images)
+    }
+
     fn initialise(&mut self, data: &ConditionedImages, rows: &[u32], training: &TrainConfig) {
         let (both, both_rows);
         let (data, rows) = match self.config.symmetry.mirror {

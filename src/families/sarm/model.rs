@@ -259,6 +259,20 @@ impl Values {
         }
         found.into_iter().flatten().collect()
     }
+
+    /// `images` with each pixel at its level, those beyond the grid as they are; `None` without a grid.
+    pub fn on_levels(&self, images: &SparseImages) -> Option<SparseImages> {
+        let Values::Levels(grid) = self else {
+            return None;
+        };
+        let mut all = SparseImages::new(images.height(), images.width())?;
+        let at = |x: f32| grid.level(x).map_or(x, |level| grid.value(level));
+        for (index, value) in images.iter() {
+            let pixels = index.iter().zip(value);
+            all.push(pixels.map(|(pixel, x)| (*pixel, at(*x))));
+        }
+        Some(all)
+    }
 }
 
 /// To one digit, upwards.

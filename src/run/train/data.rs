@@ -11,7 +11,10 @@ use crate::random::{self, Purpose};
 use crate::run::dataset::{DatasetError, check_logs, column};
 
 /// Rows to train on and rows held out: a random choice that depends on seed, count and, where there are some, on the groups.
-pub(super) fn split(config: &TrainConfig, dataset: &Dataset) -> Result<[Vec<u32>; 2], TrainError> {
+pub(in crate::run) fn split(
+    config: &TrainConfig,
+    dataset: &Dataset,
+) -> Result<[Vec<u32>; 2], TrainError> {
     let images = dataset.images.len();
     let held = (config.validation * images as f64).round() as usize;
     let (mut rows, held) = match &config.group {
@@ -115,7 +118,7 @@ impl Shuffles {
 }
 
 /// How often each image counts.
-pub(super) struct Weights {
+pub(in crate::run) struct Weights {
     /// One an image; their mean over the training images is 1, so that rates and likelihoods mean what they do without.
     pub of_rows: Vec<f32>,
 }
@@ -247,7 +250,8 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
     }
 }
 
-pub(super) fn checksum(images: &ConditionedImages, weights: Option<&Weights>) -> u32 {
+/// CRC-32 of all that training reads of images, conditions and weights.
+pub(in crate::run) fn checksum(images: &ConditionedImages, weights: Option<&Weights>) -> u32 {
     let (indptr, index, value) = images.images.csr();
     let mut hasher = crc32fast::Hasher::new();
     indptr.iter().for_each(|v| hasher.update(&v.to_le_bytes()));

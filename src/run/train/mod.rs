@@ -11,6 +11,8 @@ mod divergence;
 mod resume;
 mod run;
 
+#[cfg(feature = "classify")]
+pub(super) use data::{checksum, split};
 pub use resume::{check_directory, read_metrics};
 
 use std::path::PathBuf;

@@ -1,0 +1,255 @@
+//! Refining a trained model: towards what classifiers still tell its images from true ones by.
+//!
+//! A network is trained on pixels, one after the other; what comes out wrong are numbers over all of them, such as the mass or how
+//! many are hit. Boosted trees see those. So, round by round: draw as many images as there are, under their conditions; let
+//! trees estimate how much likelier each is in truth ([`ratios`]); go on training on the true images and on the generated
+//! ones, which count by these ratios and so stand for new true images. After that the trees' next judgement is a harder one.
+//! The idea of weighting by a classifier is that of Butter et al. (arXiv:2110.13632) for normalising flows; here the weighted
+//! images are the model's own, and only the parameters change: likelihood and drawing stay exact.
+
+mod round;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::checkpoint::{CheckpointError, Refined};
+use crate::classify::Auc;
+use crate::data::Dataset;
+use crate::device::Devices;
+use crate::family::{EngineError, TrainConfig};
+use crate::physics::{DEFAULT_RANGE, GeometryError};
+use crate::run::Checkpoint;
+use crate::run::checkpoint::save;
+use crate::run::dataset::DatasetError;
+use crate::run::train::TrainError;
+use round::Refining;
+
+/// The fewest images to refine with.
+pub const LEAST: usize = 1000;
+
+/// How to refine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Times that images are drawn, judged and trained on.
+    pub rounds: usize,
+    /// Adam's step size in the first round; it falls along half a cosine.
+    pub learning_rate: f64,
+    /// Images of a step.
+    pub batch: usize,
+    /// Seed of the generated images, of the order of all, and of which are held out.
+    pub seed: u64,
+    /// Fraction of the images held out.
+    pub validation: f64,
+    /// A column of the data: images for which it holds the same number are held out together.
+    pub group: Option<String>,
+    /// Half-width of the images in eta and phi.
+    pub range: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            rounds: 12,
+            learning_rate: 5e-4,
+            batch: 128,
+            // Those of a training that says nothing else: the same images are held out.
+            seed: TrainConfig::default().seed,
+            validation: TrainConfig::default().validation,
+            group: None,
+            range: DEFAULT_RANGE,
+        }
+    }
+}
+
+/// Why a model could not be refined.
+#[derive(Debug, thiserror::Error)]
+pub enum RefineError {
+    /// Too few images to learn from.
+    #[error("{images} images are too few to refine with; give at least {LEAST}")]
+    TooFew {
+        /// How many there are besides those held out.
+        images: usize,
+    },
+    /// A file that does not hold what a resumed refining needs.
+    #[error("cannot resume with '{}' ({what}); give the same options and files, or --force to start over", path.display())]
+    Other {
+        /// The output.
+        path: PathBuf,
+        /// What is different.
+        what: String,
+    },
+    /// The likelihood is no number any more.
+    #[error(
+        "the likelihood left the range of numbers in round {round}; start again with a lower learning rate (it was {rate})"
+    )]
+    Diverged {
+        /// Counted from 1.
+        round: usize,
+        /// The step size.
+        rate: f64,
+    },
+    /// Images or conditions that are not the model's.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// What is held out.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The range.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The output.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The device.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// What a round found and did.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Round {
+    /// Counted from 1.
+    pub round: usize,
+    /// Adam's step size at its start.
+    pub learning_rate: f64,
+    /// Area under the ROC curve of trees that tell truth from images drawn before the round; `None` where they found nothing.
+    pub auc: Option<f64>,
+    /// Its error.
+    pub auc_error: Option<f64>,
+    /// Mean negative log-likelihood in nats of the images held out, after it; `None` where none are.
+    pub validation_nll: Option<f64>,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// Told of progress.
+pub trait Observer {
+    /// It begins, or goes on, with `round` rounds done, on `images` images, `held` of them held out; `nll` is their mean NLL.
+    fn start(&mut self, _images: [usize; 2], _round: usize, _nll: Option<f64>) {}
+    /// `done` of the images of a round (drawn, judged and trained on, in that order) are.
+    fn step(&mut self, _round: usize, _doing: Doing, _images: usize) {}
+    /// A round ended, its model is saved.
+    fn round(&mut self, _round: &Round) {}
+    /// Asked several times a second: whether to end; what the last whole round gave is there.
+    fn stops(&mut self) -> bool {
+        false
+    }
+}
+
+/// A part of a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// Images are drawn.
+    Drawing,
+    /// Trees learn to tell them from truth.
+    Judging,
+    /// The model is trained.
+    Training,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// The rounds of this run.
+    pub rounds: Vec<Round>,
+    /// Rounds done in all; fewer than asked for where the observer asked to stop.
+    pub done: usize,
+}
+
+/// Refine `checkpoint` with the images of `dataset` into the file `out`, which holds the model of the last whole round.
+///
+/// With `resume`, a file that such a run has left goes on, and ends in the same bits as a run that was not interrupted.
+///
+/// # Errors
+/// See [`RefineError`].
+pub fn refine(
+    devices: &Devices,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    options: &Options,
+    out: &Path,
+    resume: bool,
+    observer: &mut dyn Observer,
+) -> Result<Summary, RefineError> {
+    let asked = Refined {
+        model_sha256: checkpoint.sha256.clone(),
+        data_checksum: 0,
+        rounds: [0, options.rounds],
+        learning_rate: options.learning_rate,
+        batch: options.batch,
+        seed: options.seed,
+        range: options.range,
+    };
+    let mut refining = Refining::new(devices, checkpoint.model, dataset, options)?;
+    let mut asked = Refined {
+        data_checksum: refining.checksum(),
+        ..asked
+    };
+    let mut record = checkpoint.record;
+    if resume && out.exists() {
+        let there = Checkpoint::read(out)?;
+        let done = gone_on_with(&there, &asked, out)?;
+        refining.set_parameters(there.model.parameters().to_vec());
+        record = there.record;
+        asked.rounds[0] = done;
+    }
+    observer.start(refining.images(), asked.rounds[0], refining.nll()?);
+    let mut rounds = Vec::new();
+    while asked.rounds[0] < options.rounds {
+        let Some(round) = refining.round(asked.rounds[0], observer)? else {
+            break;
+        };
+        asked.rounds[0] += 1;
+        record.refined = Some(asked.clone());
+        record.validation_nll = round.validation_nll.or(record.validation_nll);
+        save(out, refining.model(), checkpoint.prior.as_ref(), &record)?;
+        observer.round(&round);
+        rounds.push(round);
+    }
+    Ok(Summary {
+        rounds,
+        done: asked.rounds[0],
+    })
+}
+
+/// Rounds that the model `there` has behind it, if it comes from a run as the one that is `asked` for.
+fn gone_on_with(there: &Checkpoint, asked: &Refined, out: &Path) -> Result<usize, RefineError> {
+    let other = |what: String| RefineError::Other {
+        path: out.into(),
+        what,
+    };
+    let Some(found) = &there.record.refined else {
+        return Err(other("it was not refined".into()));
+    };
+    let mut same = found.clone();
+    same.rounds[0] = asked.rounds[0];
+    let differ = [
+        ("--model", found.model_sha256 != asked.model_sha256),
+        ("the images", found.data_checksum != asked.data_checksum),
+        ("--rounds", found.rounds[1] != asked.rounds[1]),
+        (
+            "--learning-rate",
+            found.learning_rate != asked.learning_rate,
+        ),
+        ("--batch", found.batch != asked.batch),
+        ("--seed", found.seed != asked.seed),
+        ("--range", found.range != asked.range),
+    ];
+    match differ.iter().find(|(_, differs)| *differs) {
+        Some((what, _)) => Err(other(format!("{what} was another"))),
+        None => Ok(found.rounds[0].min(asked.rounds[1])),
+    }
+}
+
+impl Round {
+    fn of(round: usize, learning_rate: f64, auc: Option<Auc>, took: Duration) -> Self {
+        Self {
+            round: round + 1,
+            learning_rate,
+            auc: auc.map(|a| a.value),
+            auc_error: auc.map(|a| a.error),
+            validation_nll: None,
+            seconds: took.as_secs_f64(),
+        }
+    }
+}

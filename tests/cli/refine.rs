@@ -1,0 +1,145 @@
+//! `refine` through the program: what it says, what it refuses, how it goes on after a signal.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::program::{Lab, SARM, conditioned, write_images};
+
+const REFINE: &str = "refine --model run/model.safetensors --data more.h5 --batch 32";
+
+/// A model, and enough images to refine it with.
+fn lab() -> Lab {
+    let lab = Lab::trained(&conditioned());
+    write_images(&lab.path("more.h5"), 1500, 7, 3, &[]);
+    lab
+}
+
+#[test]
+fn a_refined_model_is_a_model_like_any_other() {
+    let lab = lab();
+    let output = lab.ok(&format!(
+        "{REFINE} --rounds 2 --out refined.safetensors --json"
+    ));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("refining on 1 425 images, 75 held out, NLL "),
+        "{said}"
+    );
+    assert!(said.contains("round   2  "), "{said}");
+    assert!(
+        said.contains("the refined model is refined.safetensors"),
+        "{said}"
+    );
+    let rounds: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rounds.as_array().unwrap().len(), 2);
+    assert!(rounds[1]["validation_nll"].is_f64(), "{rounds}");
+    let info = lab.ok("info refined.safetensors");
+    let info = String::from_utf8(info.stdout).unwrap();
+    assert!(info.contains("then refined in 2 of 2 rounds"), "{info}");
+    let info = lab.json("info --json refined.safetensors");
+    let refined = &info["record"]["refined"];
+    let from = lab.json("info --json run/model.safetensors");
+    assert_eq!(refined["model_sha256"], from["sha256"], "{info}");
+    assert_eq!(refined["rounds"], serde_json::json!([2, 2]));
+    // Packed, drawn from, scored, refined again.
+    lab.ok("pack --model refined.safetensors --out packed.safetensors");
+    lab.ok("generate --model packed.safetensors --count 20 --out drawn.h5");
+    lab.ok("score --model refined.safetensors --data data.h5 --json");
+    lab.ok(&format!(
+        "{} --rounds 1 --out again.safetensors",
+        REFINE.replace("run/model", "packed")
+    ));
+    // Done is done.
+    let again = lab.ok(&format!(
+        "{REFINE} --rounds 2 --out refined.safetensors --resume"
+    ));
+    let again = String::from_utf8(again.stderr).unwrap();
+    assert!(again.contains("all rounds were done before"), "{again}");
+}
+
+#[test]
+fn what_it_cannot_do_is_refused() {
+    let lab = lab();
+    lab.ok(&format!("{REFINE} --rounds 1 --out refined.safetensors"));
+    for (line, words) in [
+        (
+            "--out refined.safetensors",
+            &["'refined.safetensors' exists", "--force"][..],
+        ),
+        (
+            "--out refined.safetensors --resume --rounds 3",
+            &["cannot resume", "--rounds"],
+        ),
+        (
+            "--out run/model.safetensors --force",
+            &["run/model.safetensors"],
+        ),
+        (
+            "--out run/state.safetensors --resume",
+            &["run/state.safetensors"],
+        ),
+        (
+            "--out x.safetensors --limit 900",
+            &["855 images are too few"],
+        ),
+        ("--out x.safetensors --group nobody", &["nobody"]),
+        ("--out x.safetensors --range 100", &["half-width"]),
+        (
+            "--out x.safetensors --validation 0.0001",
+            &["none to validate on"],
+        ),
+    ] {
+        lab.refuses(&format!("{REFINE} {line}"), words);
+    }
+    write_images(&lab.path("wide.h5"), 1500, 9, 3, &[]);
+    let wide = REFINE.replace("more.h5", "wide.h5");
+    lab.refuses(&format!("{wide} --out x.safetensors"), &["9 x 9"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_keeps_whole_rounds() {
+    let lab = lab();
+    lab.ok(&format!(
+        "{REFINE} --rounds 3 --quiet --out whole.safetensors"
+    ));
+    let child = Command::new(SARM)
+        .args(format!("{REFINE} --rounds 3 --out pieces.safetensors").split(' '))
+        .current_dir(lab.path("."))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !lab.path("pieces.safetensors").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never starts");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // SAFETY: the child was started by this process and has not been waited for: its number is no other's.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    // A machine may be so fast that nothing was left to stop.
+    if output.status.code() == Some(143) {
+        let (_, line) = said.split_once("go on with: ").unwrap();
+        let line = line.trim();
+        assert!(line.ends_with(" --resume"), "{said}");
+        let shell = Command::new("sh")
+            .args(["-c", line])
+            .current_dir(lab.path("."))
+            .output();
+        let shell = shell.unwrap();
+        assert!(
+            shell.status.success(),
+            "{}",
+            String::from_utf8_lossy(&shell.stderr)
+        );
+        let on = String::from_utf8(shell.stderr).unwrap();
+        assert!(on.contains("going on after round "), "{on}");
+    }
+    let read = |name: &str| fs::read(lab.path(name)).unwrap();
+    assert!(
+        read("whole.safetensors") == read("pieces.safetensors"),
+        "{said}"
+    );
+}
