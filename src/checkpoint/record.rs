@@ -46,11 +46,18 @@ pub struct Record {
 }
 
 /// How a model was refined (`run::refine`): what a resumed refining has to go on with, too.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Refined {
+    /// File that the true images came from.
+    pub data: String,
+    /// Selections that were made on it, as typed.
+    pub select: Vec<String>,
+    /// True images trained on and held out; the record's `validation_nll` is that of these.
+    pub images: [usize; 2],
     /// SHA-256 of the file of the model that it started from, in hex.
     pub model_sha256: String,
-    /// CRC-32 of the images and conditions that it was refined with.
+    /// CRC-32 of the images and conditions that it was refined with, those trained on first.
     pub data_checksum: u32,
     /// Rounds done, and asked for.
     pub rounds: [usize; 2],
@@ -62,4 +69,6 @@ pub struct Refined {
     pub seed: u64,
     /// Half-width of the images in eta and phi, for their observables.
     pub range: f64,
+    /// Version of the program that refined it.
+    pub version: String,
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::input::FileArguments;
-use super::interrupt::{Interrupt, Signal, resuming};
+use super::interrupt::{Interrupt, resuming, tell_how_to_go_on};
 use super::progress::{Progress, duration};
 use super::{Global, bytes, command_line, grouped, output, print_json, refuse_input};
 use crate::data::{Layout, Provenance, Selection};
@@ -182,7 +182,7 @@ impl Generate {
         output::check(&self.out, self.force || self.resume)?;
         let interrupt = Interrupt::watch()?;
         let preparation = interrupt.end_until_work_begins(|signal| {
-            tell_how_to_go_on(signal, "before the first image");
+            tell_how_to_go_on(signal, "before the first image", &resuming(None));
         })?;
         global.start_threads()?;
         let checkpoint = pretrained::open(&self.model)?;
@@ -243,7 +243,7 @@ impl Generate {
         };
         let (done, of) = (outcome.replayed + outcome.drawn, job.identity().count);
         let after = format!("after {} of {} images", grouped(done), grouped(of));
-        tell_how_to_go_on(signal, &after);
+        tell_how_to_go_on(signal, &after, &resuming(None));
         Ok(signal.exit_code())
     }
 
@@ -330,12 +330,4 @@ fn forecast(progress: &generate::Progress, disk: &DiskUse, took: Duration) -> St
         room::size(disk.peak - disk.output),
         duration(took.mul_f64(left / drawn)),
     )
-}
-
-/// Whatever --quiet says: nothing else tells that the output is not there.
-fn tell_how_to_go_on(signal: Signal, when: &str) {
-    super::tell(format!(
-        "sarm: stopped by {signal} {when}; go on with: {}",
-        resuming(None)
-    ));
 }

@@ -183,6 +183,13 @@ impl Preparation {
     pub fn over(&self) {}
 }
 
+/// Say what goes on with a run that was stopped `when`, whatever --quiet says: nothing else tells that there is no result.
+pub fn tell_how_to_go_on(signal: Signal, when: &str, command: &str) {
+    super::tell(format!(
+        "sarm: stopped by {signal} {when}; go on with: {command}"
+    ));
+}
+
 /// The same command with --resume, to be given to a shell; `without` a word that does not go with that.
 pub fn resuming(without: Option<&str>) -> String {
     with_resume(std::env::args_os(), without)

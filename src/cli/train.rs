@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::input::{Duplicates, Inspected, Select, Settings, WeightedFileArguments};
-use super::interrupt::{Interrupt, Preparation, Signal, again, resuming};
+use super::interrupt::{Interrupt, Preparation, again, resuming, tell_how_to_go_on};
 use super::progress::{Progress, duration};
 use super::{Global, grouped, print_json};
 use crate::data;
@@ -201,13 +201,6 @@ impl Train {
             summary.model.display(),
         ));
     }
-}
-
-/// Whatever --quiet says: nothing else tells that the model is not there.
-fn tell_how_to_go_on(signal: Signal, when: &str, command: &str) {
-    super::tell(format!(
-        "sarm: stopped by {signal} {when}; go on with: {command}"
-    ));
 }
 
 /// What a person hears of a training.

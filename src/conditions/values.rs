@@ -88,6 +88,13 @@ impl Conditions {
         }
     }
 
+    /// Those of the images `rows`, in that order.
+    pub fn gather(&self, rows: impl IntoIterator<Item = usize>) -> Self {
+        let of_row = |row: usize| self.row(row as u64).iter().copied();
+        let values = rows.into_iter().flat_map(of_row).collect();
+        Self::new(self.width, values).with_total(self.total)
+    }
+
     /// Which condition is a total, if one is.
     pub fn rule(&self) -> Option<&Total> {
         self.total.as_ref()

@@ -192,13 +192,13 @@ pub fn conditions(model: &dyn Model, dataset: &Dataset) -> Result<Conditions, Da
 ///
 /// # Errors
 /// A name that it does not know.
-pub(crate) fn known(record: &Record, dataset: &mut Dataset) -> Result<(), DataError> {
+pub(super) fn known(record: &Record, dataset: &mut Dataset) -> Result<(), DataError> {
     (record.names.iter()).try_for_each(|(name, order)| dataset.rename(name, order))
 }
 
 /// Where pixels of a file read with the options `file` are not in the unit of those that the model was trained on, or not above
 /// their threshold: a sentence each.
-pub(crate) fn unlike(record: &Record, file: &FileOptions, about: &About) -> Vec<String> {
+pub(super) fn unlike(record: &Record, file: &FileOptions, about: &About) -> Vec<String> {
     let mut found = Vec::new();
     if about.unit != record.unit {
         found.push(format!(

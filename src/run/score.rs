@@ -8,7 +8,7 @@ use super::checkpoint::Checkpoint;
 use super::conditions::{Given, GivenError};
 use super::dataset::{DatasetError, conditions, known, unlike};
 use super::on_threads_of;
-use crate::conditions::{ConditionedImages, Conditions};
+use crate::conditions::ConditionedImages;
 use crate::data::{self, About, DataError, Dataset, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
 use crate::family::{Beyond, EngineError, Model};
@@ -151,14 +151,10 @@ pub fn score_dataset(
             images: dataset.images,
             conditions: told,
         },
-        false => {
-            let values = inside.iter().flat_map(|row| told.row(*row as u64).to_vec());
-            ConditionedImages {
-                images: dataset.images.gather(inside.iter().copied()),
-                conditions: Conditions::new(told.width(), values.collect())
-                    .with_total(told.rule().copied()),
-            }
-        }
+        false => ConditionedImages {
+            images: dataset.images.gather(inside.iter().copied()),
+            conditions: told.gather(inside.iter().copied()),
+        },
     };
     let started = Instant::now();
     let mut log_likelihood = vec![f64::NEG_INFINITY; rows.len()];

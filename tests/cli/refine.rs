@@ -50,6 +50,15 @@ fn a_refined_model_is_a_model_like_any_other() {
         "{} --rounds 1 --out again.safetensors",
         REFINE.replace("run/model", "packed")
     ));
+    // All images trained on, into a new directory, events together, steps of all images at once.
+    let all = "--rounds 1 --validation 0 --group jet_pt --batch 18446744073709551615 --out new/one/refined.safetensors";
+    lab.ok(&format!("{} {all}", REFINE.replace(" --batch 32", "")));
+    let info = lab.json("info --json new/one/refined.safetensors");
+    assert!(info["record"]["validation_nll"].is_null(), "{info}");
+    assert_eq!(
+        info["record"]["refined"]["images"],
+        serde_json::json!([1500, 0])
+    );
     // Done is done.
     let again = lab.ok(&format!(
         "{REFINE} --rounds 2 --out refined.safetensors --resume"
@@ -92,6 +101,8 @@ fn what_it_cannot_do_is_refused() {
     ] {
         lab.refuses(&format!("{REFINE} {line}"), words);
     }
+    let shipped = REFINE.replace("run/model.safetensors", "jets-w");
+    lab.refuses(&format!("{shipped} --out x.safetensors"), &["'jets-w'"]);
     write_images(&lab.path("wide.h5"), 1500, 9, 3, &[]);
     let wide = REFINE.replace("more.h5", "wide.h5");
     lab.refuses(&format!("{wide} --out x.safetensors"), &["9 x 9"]);

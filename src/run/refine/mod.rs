@@ -3,7 +3,7 @@
 //! A network is trained on pixels, one after the other; what comes out wrong are numbers over all of them, such as the mass or how
 //! many are hit. Boosted trees see those. So, round by round: draw as many images as there are, under their conditions; let
 //! trees estimate how much likelier each is in truth ([`ratios`]); go on training on the true images and on the generated
-//! ones, which count by these ratios and so stand for new true images. After that the trees' next judgement is a harder one.
+//! ones, which count by these ratios and so stand for further true images. After that the trees' next judgement is a harder one.
 //! The idea of weighting by a classifier is that of Butter et al. (arXiv:2110.13632) for normalising flows; here the weighted
 //! images are the model's own, and only the parameters change: likelihood and drawing stay exact.
 
@@ -14,18 +14,31 @@ use std::time::Duration;
 
 use crate::checkpoint::{CheckpointError, Refined};
 use crate::classify::Auc;
-use crate::data::Dataset;
+use crate::data::{self, DataError, Dataset, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
 use crate::family::{EngineError, TrainConfig};
 use crate::physics::{DEFAULT_RANGE, GeometryError};
 use crate::run::Checkpoint;
 use crate::run::checkpoint::save;
-use crate::run::dataset::DatasetError;
+use crate::run::dataset::{DatasetError, known, unlike};
 use crate::run::train::TrainError;
 use round::Refining;
 
 /// The fewest images to refine with.
 pub const LEAST: usize = 1000;
+
+/// Which true images to refine with.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The files, treated as one.
+    pub data: Vec<PathBuf>,
+    /// Which of their rows.
+    pub select: Vec<Selection>,
+    /// Only so many of the selected images.
+    pub limit: Option<usize>,
+    /// What the files do not say of themselves.
+    pub file: FileOptions,
+}
 
 /// How to refine.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +83,11 @@ pub enum RefineError {
         /// How many there are besides those held out.
         images: usize,
     },
+    /// A device that trains on images of equal weight alone.
+    #[error(
+        "models are refined on the processor alone (its images have weights, which a card does not train with); pass --device cpu"
+    )]
+    OnCard,
     /// A file that does not hold what a resumed refining needs.
     #[error("cannot resume with '{}' ({what}); give the same options and files, or --force to start over", path.display())]
     Other {
@@ -78,16 +96,21 @@ pub enum RefineError {
         /// What is different.
         what: String,
     },
-    /// The likelihood is no number any more.
+    /// The likelihood is no number any more, or far worse than it was.
     #[error(
-        "the likelihood left the range of numbers in round {round}; start again with a lower learning rate (it was {rate})"
+        "the likelihood was lost in round {round} (NLL {nll:.1} nats/image); start again with a lower learning rate (it was {rate})"
     )]
     Diverged {
         /// Counted from 1.
         round: usize,
+        /// Nats per image, of a step or of the images held out.
+        nll: f64,
         /// The step size.
         rate: f64,
     },
+    /// The files.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// Images or conditions that are not the model's.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -130,7 +153,8 @@ pub trait Observer {
     fn step(&mut self, _round: usize, _doing: Doing, _images: usize) {}
     /// A round ended, its model is saved.
     fn round(&mut self, _round: &Round) {}
-    /// Asked several times a second: whether to end; what the last whole round gave is there.
+    /// Asked several times a second, but not while trees grow (a minute for 100 000 images): whether to end; what the last
+    /// whole round gave is there.
     fn stops(&mut self) -> bool {
         false
     }
@@ -156,7 +180,41 @@ pub struct Summary {
     pub done: usize,
 }
 
-/// Refine `checkpoint` with the images of `dataset` into the file `out`, which holds the model of the last whole round.
+/// The images that `request` names, with the columns that refining `checkpoint` needs.
+///
+/// # Errors
+/// Devices that cannot train with weights; a file that cannot be read.
+pub fn read(
+    checkpoint: &Checkpoint,
+    devices: &Devices,
+    request: &Request,
+    options: &Options,
+) -> Result<Dataset, RefineError> {
+    if matches!(devices, Devices::Cards(_)) {
+        return Err(RefineError::OnCard);
+    }
+    let conditions = checkpoint.model.conditions();
+    let size = checkpoint.model.image();
+    let mut dataset = data::read_all(
+        &request.data,
+        &ReadOptions {
+            selections: request.select.clone(),
+            columns: conditions.read().chain(&options.group).cloned().collect(),
+            total: conditions.total.clone(),
+            limit: request.limit,
+            prefer_given: false,
+            size: Some((size.height, size.width)),
+            file: request.file.clone(),
+        },
+    )?;
+    known(&checkpoint.record, &mut dataset)?;
+    let unlike = unlike(&checkpoint.record, &request.file, &dataset.about);
+    dataset.about.warnings.extend(unlike);
+    Ok(dataset)
+}
+
+/// Refine `checkpoint` with the images of `dataset`, which `request` names, into the file `out`: after each round it holds the
+/// model.
 ///
 /// With `resume`, a file that such a run has left goes on, and ends in the same bits as a run that was not interrupted.
 ///
@@ -165,78 +223,81 @@ pub struct Summary {
 pub fn refine(
     devices: &Devices,
     checkpoint: Checkpoint,
-    dataset: Dataset,
+    (dataset, request): (Dataset, &Request),
     options: &Options,
-    out: &Path,
-    resume: bool,
+    (out, resume): (&Path, bool),
     observer: &mut dyn Observer,
 ) -> Result<Summary, RefineError> {
-    let asked = Refined {
-        model_sha256: checkpoint.sha256.clone(),
-        data_checksum: 0,
+    let mut refining = Refining::new(devices, checkpoint.model, dataset, options)?;
+    let mut so_far = Refined {
+        data: data::joined(&request.data),
+        select: request.select.iter().map(ToString::to_string).collect(),
+        images: refining.images(),
+        model_sha256: checkpoint.sha256,
+        data_checksum: refining.checksum(),
         rounds: [0, options.rounds],
         learning_rate: options.learning_rate,
         batch: options.batch,
         seed: options.seed,
         range: options.range,
-    };
-    let mut refining = Refining::new(devices, checkpoint.model, dataset, options)?;
-    let mut asked = Refined {
-        data_checksum: refining.checksum(),
-        ..asked
+        version: env!("CARGO_PKG_VERSION").into(),
     };
     let mut record = checkpoint.record;
+    let start_nll = refining.nll()?;
     if resume && out.exists() {
         let there = Checkpoint::read(out)?;
-        let done = gone_on_with(&there, &asked, out)?;
+        so_far.rounds[0] = gone_on_with(&there, &so_far, out)?;
         refining.set_parameters(there.model.parameters().to_vec());
         record = there.record;
-        asked.rounds[0] = done;
     }
-    observer.start(refining.images(), asked.rounds[0], refining.nll()?);
+    observer.start(refining.images(), so_far.rounds[0], start_nll);
     let mut rounds = Vec::new();
-    while asked.rounds[0] < options.rounds {
-        let Some(round) = refining.round(asked.rounds[0], observer)? else {
+    while so_far.rounds[0] < options.rounds {
+        let Some(round) = refining.round(so_far.rounds[0], start_nll, observer)? else {
             break;
         };
-        asked.rounds[0] += 1;
-        record.refined = Some(asked.clone());
-        record.validation_nll = round.validation_nll.or(record.validation_nll);
+        so_far.rounds[0] += 1;
+        record.refined = Some(so_far.clone());
+        record.validation_nll = round.validation_nll;
         save(out, refining.model(), checkpoint.prior.as_ref(), &record)?;
         observer.round(&round);
         rounds.push(round);
     }
     Ok(Summary {
         rounds,
-        done: asked.rounds[0],
+        done: so_far.rounds[0],
     })
 }
 
 /// Rounds that the model `there` has behind it, if it comes from a run as the one that is `asked` for.
 fn gone_on_with(there: &Checkpoint, asked: &Refined, out: &Path) -> Result<usize, RefineError> {
-    let other = |what: String| RefineError::Other {
+    let other = |what: &str| RefineError::Other {
         path: out.into(),
-        what,
+        what: what.into(),
     };
     let Some(found) = &there.record.refined else {
-        return Err(other("it was not refined".into()));
+        return Err(other("it was not refined"));
     };
-    let mut same = found.clone();
-    same.rounds[0] = asked.rounds[0];
     let differ = [
-        ("--model", found.model_sha256 != asked.model_sha256),
-        ("the images", found.data_checksum != asked.data_checksum),
-        ("--rounds", found.rounds[1] != asked.rounds[1]),
         (
-            "--learning-rate",
-            found.learning_rate != asked.learning_rate,
+            found.model_sha256 != asked.model_sha256,
+            "it comes from another --model",
         ),
-        ("--batch", found.batch != asked.batch),
-        ("--seed", found.seed != asked.seed),
-        ("--range", found.range != asked.range),
+        (found.rounds[1] != asked.rounds[1], "--rounds was another"),
+        (
+            found.learning_rate != asked.learning_rate,
+            "--learning-rate was another",
+        ),
+        (found.batch != asked.batch, "--batch was another"),
+        (found.seed != asked.seed, "--seed was another"),
+        (found.range != asked.range, "--range was another"),
+        (
+            found.data_checksum != asked.data_checksum,
+            "the images were others, or others of them were held out",
+        ),
     ];
-    match differ.iter().find(|(_, differs)| *differs) {
-        Some((what, _)) => Err(other(format!("{what} was another"))),
+    match differ.iter().find(|(differs, _)| *differs) {
+        Some((_, what)) => Err(other(what)),
         None => Ok(found.rounds[0].min(asked.rounds[1])),
     }
 }

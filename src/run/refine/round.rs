@@ -16,7 +16,7 @@ use crate::prior::MOST_LABELS;
 use crate::random::{self, Purpose};
 use crate::run::dataset::{DatasetError, conditions};
 use crate::run::on_threads_of;
-use crate::run::train::{checksum, split};
+use crate::run::train::{checksum, far_above, split_at_random};
 
 /// Steps with a step size of 0 that Adam's moments come from: it forgets its second ones in a thousand steps.
 const STILL: usize = 400;
@@ -62,7 +62,11 @@ impl<'a> Refining<'a> {
             group: options.group.clone(),
             ..TrainConfig::default()
         };
-        let [train, held] = split(&config, &dataset)?;
+        if let Some(unsuited) = model.unsuited(&dataset.images) {
+            log::warn!("{unsuited}");
+        }
+        // In random order: halves of them are alike, whatever the order of the file.
+        let [train, held] = split_at_random(&config, &dataset)?;
         if train.len() < LEAST {
             let images = train.len();
             return Err(RefineError::TooFew { images });
@@ -75,7 +79,7 @@ impl<'a> Refining<'a> {
         let of_all = conditions(model.as_ref(), &dataset)?;
         let truth = ConditionedImages {
             images: dataset.images.gather(all.iter().copied()),
-            conditions: chosen(&of_all, &all),
+            conditions: of_all.gather(all.iter().copied()),
         };
         let mut new = Self {
             devices,
@@ -140,6 +144,7 @@ impl<'a> Refining<'a> {
     pub fn round(
         &mut self,
         round: usize,
+        start_nll: Option<f64>,
         observer: &mut dyn Observer,
     ) -> Result<Option<Round>, RefineError> {
         let began = Instant::now();
@@ -159,9 +164,10 @@ impl<'a> Refining<'a> {
         else {
             return Ok(None);
         };
-        if nll.is_some_and(|nll| !nll.is_finite()) {
-            let (round, rate) = (round + 1, self.options.learning_rate);
-            return Err(RefineError::Diverged { round, rate });
+        if let (Some(nll), Some(start)) = (nll, start_nll)
+            && (!nll.is_finite() || far_above(nll, start))
+        {
+            return Err(self.diverged(round, nll));
         }
         self.model.set_parameters(parameters);
         let rate = self.learning_rate(round, 0.0);
@@ -179,10 +185,9 @@ impl<'a> Refining<'a> {
     ) -> Result<Option<SparseImages>, RefineError> {
         let count = self.trained_on;
         let words = random::words(self.options.seed, Purpose::Refine, round as u64, u32::MAX);
-        let rows: Vec<usize> = (0..count).collect();
         let plan = SamplingPlan {
             seed: u64::from(words[0]) << 32 | u64::from(words[1]),
-            conditions: chosen(&self.truth.conditions, &rows),
+            conditions: self.truth.conditions.gather(0..count),
             ..SamplingPlan::default()
         };
         let mut sampler = self.model.sampler(self.devices, &plan)?;
@@ -211,10 +216,9 @@ impl<'a> Refining<'a> {
         let rows = self.truth.images.len();
         let mut images = generated;
         images.extend(&self.truth.images);
-        let of_images: Vec<usize> = (0..count).chain(0..rows).collect();
         let data = ConditionedImages {
             images,
-            conditions: chosen(&self.truth.conditions, &of_images),
+            conditions: self.truth.conditions.gather((0..count).chain(0..rows)),
         };
         let mut weights = ratios;
         weights.resize(count + rows, 1.0);
@@ -222,16 +226,25 @@ impl<'a> Refining<'a> {
         trainer.weigh(&weights)?;
         let order =
             random::permutation(self.options.seed, Purpose::Refine, round as u32, 2 * count);
-        let still = &order[..order.len().min(STILL * batch)];
-        trainer.steps(still, batch, Rates::from(0.0))?;
-        for (call, part) in order.chunks(STEPS * batch).enumerate() {
-            let done = call * STEPS * batch;
+        let at_once = STEPS.saturating_mul(batch);
+        let still = &order[..order.len().min(STILL.saturating_mul(batch))];
+        for part in still.chunks(at_once) {
+            trainer.steps(part, batch, Rates::from(0.0))?;
+            if observer.stops() {
+                return Ok(None);
+            }
+        }
+        for (call, part) in order.chunks(at_once).enumerate() {
+            let done = call * at_once;
             observer.step(round, Doing::Training, done);
             if observer.stops() {
                 return Ok(None);
             }
             let rate = self.learning_rate(round, done as f64 / order.len() as f64);
-            trainer.steps(part, batch, Rates::from(rate as f32))?;
+            let nll = trainer.steps(part, batch, Rates::from(rate as f32))?;
+            if let Some(nll) = nll.into_iter().find(|nll| !nll.is_finite()) {
+                return Err(self.diverged(round, nll));
+            }
         }
         let held: Vec<u32> = (2 * count..count + rows).map(|row| row as u32).collect();
         let nll = mean_nll(trainer.as_mut(), &held)?;
@@ -239,21 +252,23 @@ impl<'a> Refining<'a> {
         Ok(Some(Trained { parameters, nll }))
     }
 
+    fn diverged(&self, round: usize, nll: f64) -> RefineError {
+        RefineError::Diverged {
+            round: round + 1,
+            nll,
+            rate: self.options.learning_rate,
+        }
+    }
+
     /// Adam's step size where `part` of round `round` is done.
     fn learning_rate(&self, round: usize, part: f64) -> f64 {
         /// A round in so many steps of the schedule.
         const FINE: usize = 1 << 10;
-        let done = round * FINE + (part * FINE as f64) as usize;
-        let factor = Schedule::Cosine.factor(done, self.options.rounds * FINE, 0);
+        let fine = |rounds: usize| rounds.saturating_mul(FINE);
+        let done = fine(round).saturating_add((part * FINE as f64) as usize);
+        let factor = Schedule::Cosine.factor(done, fine(self.options.rounds), 0);
         self.options.learning_rate * factor
     }
-}
-
-/// Those of the images `rows`.
-fn chosen(conditions: &Conditions, rows: &[usize]) -> Conditions {
-    let of_row = |row: &usize| conditions.row(*row as u64).iter().copied();
-    let values: Vec<f32> = rows.iter().flat_map(of_row).collect();
-    Conditions::new(conditions.width(), values).with_total(conditions.rule().copied())
 }
 
 /// Which conditions are labels: they have few values over the first `images` images. The trees are told these and no other
@@ -361,6 +376,46 @@ mod tests {
             few < as_they_are - 0.2 && many > as_they_are + 0.2,
             "{few} {many}"
         );
+    }
+
+    #[test]
+    fn halves_are_alike_whatever_the_order_of_the_file() {
+        let devices = Devices::cpu(1).unwrap();
+        let options = Options {
+            group: Some("event".into()),
+            ..Options::default()
+        };
+        let config = families::configuration("[condition]\nnames = [\"signal\"]\n").unwrap();
+        let images = images(3000);
+        // All of one class first, and five images of each event.
+        let column = |f: fn(usize) -> f32| (0..3000).map(f).collect::<Vec<f32>>();
+        let signal = column(|row| f32::from(row >= 1500));
+        let columns = [
+            ("signal", signal),
+            ("event", column(|row| (row / 5) as f32)),
+        ];
+        let dataset = Dataset {
+            rows: (0..3000).collect(),
+            columns: columns
+                .map(|(name, values)| (name.to_string(), values))
+                .into(),
+            images,
+            ..Dataset::default()
+        };
+        let mut conditions = config.conditions().clone();
+        (conditions.mean, conditions.scale) = (vec![0.5], vec![0.5]);
+        let model = config.complete(&dataset.images, conditions).unwrap();
+        let refining = Refining::new(&devices, model, dataset, &options).unwrap();
+        let classes = refining.columns.last().unwrap();
+        let half = classes.len() / 2;
+        for part in [&classes[..half / 7], &classes[..half], &classes[half..]] {
+            let mean = part.iter().sum::<f32>() / part.len() as f32;
+            // 40 events, or more.
+            assert!(mean.abs() < 0.5, "{mean}");
+        }
+        // An event's images are of one class, and stand side by side.
+        let changes = classes.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(changes < classes.len() / 5, "{changes}");
     }
 
     #[test]

@@ -10,8 +10,16 @@ use crate::family::{Configuration, Model, TrainConfig};
 use crate::random::{self, Purpose};
 use crate::run::dataset::{DatasetError, check_logs, column};
 
-/// Rows to train on and rows held out: a random choice that depends on seed, count and, where there are some, on the groups.
-pub(in crate::run) fn split(
+/// Rows to train on and rows held out, ascending: a random choice that depends on seed, count and, where there are some, on the
+/// groups.
+pub(super) fn split(config: &TrainConfig, dataset: &Dataset) -> Result<[Vec<u32>; 2], TrainError> {
+    let mut both = split_at_random(config, dataset)?;
+    both.iter_mut().for_each(|rows| rows.sort_unstable());
+    Ok(both)
+}
+
+/// The same in random order, each group in one piece.
+pub(in crate::run) fn split_at_random(
     config: &TrainConfig,
     dataset: &Dataset,
 ) -> Result<[Vec<u32>; 2], TrainError> {
@@ -35,7 +43,7 @@ pub(in crate::run) fn split(
             let (rows, whole) = by_group(config.seed, groups, held);
             if whole > 2 * held {
                 log::warn!(
-                    "{whole} of {images} images are held out where {held} were asked for (groups of '{name}' are large); take another data set for 'train.group' if it is not the number of an event"
+                    "{whole} of {images} images are held out where {held} were asked for (groups of '{name}' are large); take another data set if it is not the number of an event"
                 );
             }
             (rows, whole)
@@ -47,12 +55,10 @@ pub(in crate::run) fn split(
             validation: config.validation,
         });
     }
-    let mut train = rows.split_off(held);
+    let train = rows.split_off(held);
     if train.is_empty() {
         return Err(TrainError::NoneToTrain { images });
     }
-    train.sort_unstable();
-    rows.sort_unstable();
     Ok([train, rows])
 }
 

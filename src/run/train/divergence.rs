@@ -18,7 +18,8 @@ pub(super) struct Judged {
     pub validation: Option<f64>,
 }
 
-fn above(now: f64, best: f64) -> bool {
+/// Whether an NLL of `now` is far worse than one of `best`, nats per image.
+pub(in crate::run) fn far_above(now: f64, best: f64) -> bool {
     now > best + MARGIN.max(SHARE * best.abs())
 }
 
@@ -44,7 +45,7 @@ pub(super) fn diverged(progress: &Progress, now: Judged, rate: f32) -> Option<Tr
     let (_, train) = train.or(start)?;
     // Ups and downs of training itself are none.
     let up = now.train > train + MARGIN / 2.0;
-    (up && above(value, best)).then(|| TrainError::Worse {
+    (up && far_above(value, best)).then(|| TrainError::Worse {
         epoch: progress.epoch + 1,
         now: value,
         of,

@@ -11,9 +11,12 @@ mod divergence;
 mod resume;
 mod run;
 
-#[cfg(feature = "classify")]
-pub(super) use data::{checksum, split};
 pub use resume::{check_directory, read_metrics};
+#[cfg(feature = "classify")]
+pub(super) use {
+    data::{checksum, split_at_random},
+    divergence::far_above,
+};
 
 use std::path::PathBuf;
 use std::time::Duration;
