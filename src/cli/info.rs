@@ -408,8 +408,15 @@ fn as_text(path: &Path, c: &Checkpoint) -> String {
         .collect::<String>(),
         r.epochs,
         (r.refined.as_ref()).map_or(String::new(), |refined| {
-            let [done, of] = refined.rounds;
-            format!(", then refined in {done} of {of} rounds")
+            let ([done, of], [images, held]) = (refined.rounds, refined.images);
+            format!(
+                ", then refined in {done} of {of} rounds\n\
+                 refined on  {} {:?}: {} images, {} held out, whose likelihood `validation` is",
+                refined.data,
+                refined.select,
+                grouped(images as u64),
+                grouped(held as u64),
+            )
         }),
         nats(r.train_nll),
         nats(r.validation_nll),

@@ -11,7 +11,7 @@ use super::{Global, grouped, output, print_json, refuse_input};
 use crate::data;
 use crate::device::Task;
 use crate::run::refine::{Doing, Observer, Options, Request, Round, read, refine};
-use crate::run::{Checkpoint, on_threads_of};
+use crate::run::{Checkpoint, on_threads_of, pretrained};
 
 /// Bring a trained model closer to what classifiers see.
 ///
@@ -23,13 +23,17 @@ use crate::run::{Checkpoint, on_threads_of};
 ///
 /// It runs on the processor. With 120 000 jets a round takes 45 s on two cores, four times an epoch of training, and all of it
 /// 630 MiB of memory, twice that of training. --out is written after each round, so that --resume goes on from the last
-/// whole one; a signal while trees grow is answered when they have.
+/// whole one; a signal while trees grow is answered when they have, and the round that was begun is begun again.
+///
+/// The AUC of a round is that of the trees before it, between true images and ones drawn under the same conditions; sarm
+/// evaluate, told a class alone, finds another. Rounds cannot be added to a finished run, since the step size has fallen to
+/// nothing: refine its result.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  sarm refine --model runs/jets/model.safetensors --data jets.h5 --out runs/jets/refined.safetensors"
 )]
 pub struct Refine {
-    /// Checkpoint file of a model that was trained.
+    /// Checkpoint file of a model that was trained. A model that ships with sarm is unpacked first: sarm unpack.
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// HDF5 or numpy file of true images; several are treated as one.
@@ -81,7 +85,7 @@ pub struct Refine {
     /// Overwrite --out.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
-    /// Print the figures of every round as JSON at the end.
+    /// Print the figures of the rounds of this call as JSON at the end.
     #[arg(long)]
     json: bool,
 }
@@ -98,7 +102,21 @@ impl Refine {
         self.data = data::matching(&self.data)?;
         refuse_input(&self.out, self.data.iter().chain([&self.model]))?;
         output::check(&self.out, self.force || self.resume)?;
-        // A file: the name of a shipped model stands for one of its classes.
+        if let Some(shipped) = pretrained::named(&self.model) {
+            let name = shipped.name;
+            anyhow::bail!(
+                "'{name}' is a model that comes with sarm (its name stands for one of its classes); write it to a file first: sarm unpack --model {name} --out {name}.safetensors"
+            );
+        }
+        // Found out before minutes of work.
+        if self
+            .out
+            .as_os_str()
+            .to_string_lossy()
+            .ends_with(std::path::is_separator)
+        {
+            anyhow::bail!("'{}' names a directory; name a file", self.out.display());
+        }
         let checkpoint = Checkpoint::read(&self.model)?;
         // Scoring's: with nothing said it runs on the processor, which alone trains on images that have weights.
         let opened = global.open(Task::Scoring)?;
@@ -229,7 +247,7 @@ impl Observer for Talk {
     }
 
     fn round(&mut self, round: &Round) {
-        let told = match (round.auc, round.auc_error) {
+        let told = match (round.auc_before, round.auc_before_error) {
             (Some(auc), Some(error)) => {
                 format!("told apart before it by AUC {auc:.4} +- {error:.4}")
             }

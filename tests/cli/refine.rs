@@ -90,8 +90,9 @@ fn what_it_cannot_do_is_refused() {
         ),
         (
             "--out x.safetensors --limit 900",
-            &["855 images are too few"],
+            &["855 images besides those held out are too few"],
         ),
+        ("--out new/", &["'new/' names a directory"]),
         ("--out x.safetensors --group nobody", &["nobody"]),
         ("--out x.safetensors --range 100", &["half-width"]),
         (
@@ -102,7 +103,10 @@ fn what_it_cannot_do_is_refused() {
         lab.refuses(&format!("{REFINE} {line}"), words);
     }
     let shipped = REFINE.replace("run/model.safetensors", "jets-w");
-    lab.refuses(&format!("{shipped} --out x.safetensors"), &["'jets-w'"]);
+    lab.refuses(
+        &format!("{shipped} --out x.safetensors"),
+        &["'jets-w'", "sarm unpack --model jets-w"],
+    );
     write_images(&lab.path("wide.h5"), 1500, 9, 3, &[]);
     let wide = REFINE.replace("more.h5", "wide.h5");
     lab.refuses(&format!("{wide} --out x.safetensors"), &["9 x 9"]);

@@ -78,7 +78,9 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum RefineError {
     /// Too few images to learn from.
-    #[error("{images} images are too few to refine with; give at least {LEAST}")]
+    #[error(
+        "{images} images besides those held out are too few to refine with; give at least {LEAST}"
+    )]
     TooFew {
         /// How many there are besides those held out.
         images: usize,
@@ -89,7 +91,7 @@ pub enum RefineError {
     )]
     OnCard,
     /// A file that does not hold what a resumed refining needs.
-    #[error("cannot resume with '{}' ({what}); give the same options and files, or --force to start over", path.display())]
+    #[error("cannot resume with '{}' ({what}); give the same options and files, or --force instead of --resume to start over", path.display())]
     Other {
         /// The output.
         path: PathBuf,
@@ -136,9 +138,9 @@ pub struct Round {
     /// Adam's step size at its start.
     pub learning_rate: f64,
     /// Area under the ROC curve of trees that tell truth from images drawn before the round; `None` where they found nothing.
-    pub auc: Option<f64>,
+    pub auc_before: Option<f64>,
     /// Its error.
-    pub auc_error: Option<f64>,
+    pub auc_before_error: Option<f64>,
     /// Mean negative log-likelihood in nats of the images held out, after it; `None` where none are.
     pub validation_nll: Option<f64>,
     /// Wall time in seconds.
@@ -244,6 +246,11 @@ pub fn refine(
     };
     let mut record = checkpoint.record;
     let start_nll = refining.nll()?;
+    if record.refined.is_none() && record.images[1] == 0 && start_nll.is_some() {
+        log::warn!(
+            "the model was trained with validation = 0, perhaps on the images that are held out now (their likelihood is then none of unseen images); judge by other images"
+        );
+    }
     if resume && out.exists() {
         let there = Checkpoint::read(out)?;
         so_far.rounds[0] = gone_on_with(&there, &so_far, out)?;
@@ -296,9 +303,12 @@ fn gone_on_with(there: &Checkpoint, asked: &Refined, out: &Path) -> Result<usize
             "the images were others, or others of them were held out",
         ),
     ];
-    match differ.iter().find(|(differs, _)| *differs) {
-        Some((_, what)) => Err(other(what)),
-        None => Ok(found.rounds[0].min(asked.rounds[1])),
+    let differ: Vec<&str> = (differ.into_iter())
+        .filter_map(|(differs, what)| differs.then_some(what))
+        .collect();
+    match differ.is_empty() {
+        true => Ok(found.rounds[0].min(asked.rounds[1])),
+        false => Err(other(&differ.join(", "))),
     }
 }
 
@@ -307,8 +317,8 @@ impl Round {
         Self {
             round: round + 1,
             learning_rate,
-            auc: auc.map(|a| a.value),
-            auc_error: auc.map(|a| a.error),
+            auc_before: auc.map(|a| a.value),
+            auc_before_error: auc.map(|a| a.error),
             validation_nll: None,
             seconds: took.as_secs_f64(),
         }
