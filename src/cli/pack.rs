@@ -50,8 +50,11 @@ impl Pack {
         let checkpoint = pretrained::open(&self.model)?;
         // Who gets the model learns what it was trained on, not where that lies on this machine.
         let mut record = checkpoint.record;
-        if let Some(name) = Path::new(&record.data).file_name() {
-            record.data = name.to_string_lossy().into_owned();
+        let of_refining = record.refined.as_mut().map(|refined| &mut refined.data);
+        for data in [&mut record.data].into_iter().chain(of_refining) {
+            if let Some(name) = Path::new(data).file_name() {
+                *data = name.to_string_lossy().into_owned();
+            }
         }
         output::make_parents(&self.out)?;
         let (model, prior) = (checkpoint.model.as_ref(), checkpoint.prior.as_ref());

@@ -43,7 +43,16 @@ fn a_refined_model_is_a_model_like_any_other() {
     assert_eq!(refined["model_sha256"], from["sha256"], "{info}");
     assert_eq!(refined["rounds"], serde_json::json!([2, 2]));
     // Packed, drawn from, scored, refined again.
-    lab.ok("pack --model refined.safetensors --out packed.safetensors");
+    // Who gets a packed model does not learn where its data lay.
+    fs::create_dir(lab.path("deep")).unwrap();
+    fs::copy(lab.path("more.h5"), lab.path("deep/more.h5")).unwrap();
+    let deep = REFINE.replace("more.h5", "deep/more.h5");
+    lab.ok(&format!("{deep} --rounds 1 --out deep.safetensors"));
+    lab.ok("pack --model deep.safetensors --out packed.safetensors");
+    let data =
+        |file: &str| lab.json(&format!("info --json {file}"))["record"]["refined"]["data"].clone();
+    assert_eq!(data("deep.safetensors"), "deep/more.h5");
+    assert_eq!(data("packed.safetensors"), "more.h5");
     lab.ok("generate --model packed.safetensors --count 20 --out drawn.h5");
     lab.ok("score --model refined.safetensors --data data.h5 --json");
     lab.ok(&format!(

@@ -2,7 +2,7 @@
 //!
 //! A network is trained on pixels, one after the other; what comes out wrong are numbers over all of them, such as the mass or how
 //! many are hit. Boosted trees see those. So, round by round: draw as many images as there are, under their conditions; let
-//! trees estimate how much likelier each is in truth ([`ratios`]); go on training on the true images and on the generated
+//! trees estimate how much likelier each is in truth ([`ratios`](crate::classify::ratios)); go on training on the true images and on the generated
 //! ones, which count by these ratios and so stand for further true images. After that the trees' next judgement is a harder one.
 //! The idea of weighting by a classifier is that of Butter et al. (arXiv:2110.13632) for normalising flows; here the weighted
 //! images are the model's own, and only the parameters change: likelihood and drawing stay exact.
@@ -155,8 +155,8 @@ pub trait Observer {
     fn step(&mut self, _round: usize, _doing: Doing, _images: usize) {}
     /// A round ended, its model is saved.
     fn round(&mut self, _round: &Round) {}
-    /// Asked several times a second, but not while trees grow (a minute for 100 000 images): whether to end; what the last
-    /// whole round gave is there.
+    /// Asked every few seconds, but not while trees grow (half a minute for 100 000 images): whether to end; what the last whole
+    /// round gave is there.
     fn stops(&mut self) -> bool {
         false
     }
@@ -232,7 +232,10 @@ pub fn refine(
 ) -> Result<Summary, RefineError> {
     let mut refining = Refining::new(devices, checkpoint.model, dataset, options)?;
     let mut so_far = Refined {
-        data: data::joined(&request.data),
+        data: (request.data.iter())
+            .map(|path| path.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", "),
         select: request.select.iter().map(ToString::to_string).collect(),
         images: refining.images(),
         model_sha256: checkpoint.sha256,
