@@ -79,7 +79,7 @@ pub struct Refine {
     limit: Option<usize>,
     /// Go on with --out after its last whole round, or start if there is none.
     ///
-    /// The result is identical, bit for bit, to that of an uninterrupted run.
+    /// On the same kind of processor the result is identical, bit for bit, to that of an uninterrupted run.
     #[arg(long)]
     resume: bool,
     /// Overwrite --out.
