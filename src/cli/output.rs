@@ -6,6 +6,9 @@ use anyhow::Context;
 
 /// Refuse an output file that exists, or that could not be written when the work is done. Nothing is left behind.
 pub(super) fn check(path: &Path, force: bool) -> anyhow::Result<()> {
+    if (path.as_os_str().to_string_lossy()).ends_with(std::path::is_separator) {
+        anyhow::bail!("'{}' names a directory; name a file", path.display());
+    }
     match path.symlink_metadata() {
         Ok(there) if !(there.is_file() || there.is_symlink()) => anyhow::bail!(
             "'{}' exists and is not a file (it is never replaced); choose another name",

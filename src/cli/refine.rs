@@ -108,15 +108,6 @@ impl Refine {
                 "'{name}' is a model that comes with sarm (its name stands for one of its classes); write it to a file first: sarm unpack --model {name} --out {name}.safetensors"
             );
         }
-        // Found out before minutes of work.
-        if self
-            .out
-            .as_os_str()
-            .to_string_lossy()
-            .ends_with(std::path::is_separator)
-        {
-            anyhow::bail!("'{}' names a directory; name a file", self.out.display());
-        }
         let checkpoint = Checkpoint::read(&self.model)?;
         // Scoring's: with nothing said it runs on the processor, which alone trains on images that have weights.
         let opened = global.open(Task::Scoring)?;

@@ -10,10 +10,8 @@
 mod round;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::checkpoint::{CheckpointError, Refined};
-use crate::classify::Auc;
 use crate::data::{self, DataError, Dataset, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
 use crate::family::{EngineError, TrainConfig};
@@ -312,18 +310,5 @@ fn gone_on_with(there: &Checkpoint, asked: &Refined, out: &Path) -> Result<usize
     match differ.is_empty() {
         true => Ok(found.rounds[0].min(asked.rounds[1])),
         false => Err(other(&differ.join(", "))),
-    }
-}
-
-impl Round {
-    fn of(round: usize, learning_rate: f64, auc: Option<Auc>, took: Duration) -> Self {
-        Self {
-            round: round + 1,
-            learning_rate,
-            auc_before: auc.map(|a| a.value),
-            auc_before_error: auc.map(|a| a.error),
-            validation_nll: None,
-            seconds: took.as_secs_f64(),
-        }
     }
 }

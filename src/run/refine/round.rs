@@ -170,10 +170,13 @@ impl<'a> Refining<'a> {
             return Err(self.diverged(round, nll));
         }
         self.model.set_parameters(parameters);
-        let rate = self.learning_rate(round, 0.0);
         Ok(Some(Round {
+            round: round + 1,
+            learning_rate: self.learning_rate(round, 0.0),
+            auc_before: auc.map(|auc| auc.value),
+            auc_before_error: auc.map(|auc| auc.error),
             validation_nll: nll,
-            ..Round::of(round, rate, auc, began.elapsed())
+            seconds: began.elapsed().as_secs_f64(),
         }))
     }
 
