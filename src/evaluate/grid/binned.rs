@@ -2,7 +2,8 @@
 
 use super::super::histogram::{Histogram, TAIL, bins_of_whole};
 use super::super::{Sides, Unavailable};
-use super::{Grid, Part};
+use super::Grid;
+use super::part::Part;
 
 /// Fewest values of both samples in a bin of a chi-square.
 const LEAST: u64 = 20;
