@@ -80,6 +80,15 @@ fn an_image_has_the_density_of_both_and_is_drawn_as_often() {
         );
     }
 
+    // Pixels near a level stand for it: an image is its own mirror image where its levels are.
+    let near: Vec<[f32; 4]> = (dense.iter())
+        .filter(|image| **image == mirrored(**image) && image[0] > 0.0)
+        .map(|[a, b, c, d]| [a * 1.001, *b, *c, *d])
+        .collect();
+    assert_eq!(near.len(), LEVELS * (LEVELS + 1));
+    let (once, own) = (score(&plain, images(&near)), score(&mirror, images(&near)));
+    assert_eq!(once, own);
+
     let devices = Devices::cpu(2).unwrap();
     let plan = SamplingPlan {
         seed: 3,

@@ -110,6 +110,13 @@ fn on_card(card: &Card) -> CudaEngine {
     CudaEngine::new(Arc::clone(&card.device))
 }
 
+impl Sarm {
+    fn own_mirror_images(&self, both: &SparseImages) -> Vec<bool> {
+        let drawn = self.values().on_levels(both);
+        mirror::own_mirror_images(drawn.as_ref().unwrap_or(both))
+    }
+}
+
 impl Model for Sarm {
     fn family(&self) -> &'static str {
         NAME
@@ -214,7 +221,10 @@ impl Model for Sarm {
         }
         let data = Arc::new(mirror::both(&data));
         let inner = engine.trainer(self, Arc::clone(&data))?;
-        Ok(Box::new(MirrorTrainer::new(inner, &data.images)))
+        Ok(Box::new(MirrorTrainer::new(
+            inner,
+            self.own_mirror_images(&data.images),
+        )))
     }
 
     fn sampler(
@@ -258,6 +268,9 @@ impl Scorer for Sarm {
         }
         let both = Arc::new(mirror::both(&data));
         let scores = engine.score(self, Arc::clone(&both))?;
-        Ok(mirror::scores(&both.images, &scores))
+        Ok(mirror::scores(
+            &self.own_mirror_images(&both.images),
+            &scores,
+        ))
     }
 }

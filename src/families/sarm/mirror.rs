@@ -82,8 +82,9 @@ pub(super) fn both_rows(rows: &[u32], images: usize) -> Vec<u32> {
     rows.iter().flat_map(|row| [*row, row + images]).collect()
 }
 
-/// Whether images of what [`both`] made are their own mirror images, which then count once.
-fn own_mirror_images(both: &SparseImages) -> Vec<bool> {
+/// Whether images of what [`both`] made are their own mirror images, which then count once; on a grid, where each pixel is at its
+/// level.
+pub(super) fn own_mirror_images(both: &SparseImages) -> Vec<bool> {
     let images = both.len() / 2;
     let same = |image: usize| both.image(image) == both.image(images + image);
     (0..images).map(same).collect()
@@ -101,12 +102,11 @@ fn joined(a: f64, b: f64, own: bool) -> f64 {
     most + (least - most).exp().ln_1p()
 }
 
-/// Log-likelihoods of images, from those of what [`both`] made of them.
-pub(super) fn scores(both: &SparseImages, scores: &[f64]) -> Vec<f64> {
+/// Log-likelihoods of images, from those of what [`both`] made of them; `own`: see [`own_mirror_images`].
+pub(super) fn scores(own: &[bool], scores: &[f64]) -> Vec<f64> {
     let (images, mirrored) = scores.split_at(scores.len() / 2);
-    let own = own_mirror_images(both);
     (images.iter().zip(mirrored).zip(own))
-        .map(|((a, b), own)| joined(*a, *b, own))
+        .map(|((a, b), own)| joined(*a, *b, *own))
         .collect()
 }
 
@@ -122,11 +122,11 @@ pub(super) struct MirrorTrainer {
 }
 
 impl MirrorTrainer {
-    /// `inner` trains on what [`both`] made: `images`.
-    pub fn new(inner: Box<dyn Trainer>, images: &SparseImages) -> Self {
+    /// `inner` trains on what [`both`] made; `own`: see [`own_mirror_images`].
+    pub fn new(inner: Box<dyn Trainer>, own: Vec<bool>) -> Self {
         Self {
             inner,
-            own: own_mirror_images(images),
+            own,
             steps: 0,
             weights: None,
         }
