@@ -1,6 +1,7 @@
 """Pages that compare variants of one configuration: generation order, size of the model, ablations."""
 
 import copy
+import math
 import re
 
 from .config import StudyError, flat, put, read_toml, remove, value_text
@@ -43,15 +44,15 @@ def order_jobs(base, options):
 def size_jobs(base, options):
     jobs = []
     for size in options.sizes.split(","):
-        found = re.fullmatch(r"(\d+)x(\d+)", size)
-        if not found:
-            raise StudyError(f"'{size}' is no size (it is not UNITSxLAYERS); write e.g. --sizes 1x1,1x3,2x3")
-        units, layers = map(int, found.groups())
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+)", size)
+        if not found or not float(found[1]):
+            raise StudyError(f"'{size}' is no size (it is not FACTORxLAYERS); write e.g. --sizes 0.5x1,1x1,2x1")
+        factor, layers = float(found[1]), int(found[2])
         config = copy.deepcopy(base)
         for stage in stages(config):
             stage["layers"] = layers
-        config["stage"][-1]["units_per_pixel"] = units
-        jobs.append(Job(size, config, note=f"{units} a pixel, {layers} layer{'s' if layers != 1 else ''}"))
+            stage["units_per_pixel"] = max(1, math.floor(factor * stage.get("units_per_pixel", 1) + 0.5))
+        jobs.append(Job(size, config, note=f"{found[1]} times the units, {layers} layer{'s' if layers != 1 else ''}"))
     return jobs
 
 
@@ -94,7 +95,7 @@ def curve_jobs(base, options):
 STUDIES = {
     "curve": (curve_jobs, "Learning curve", "One configuration, trained on more and more images; some of them are held out."),
     "order": (order_jobs, "Generation order", "One network, trained on the pixels in several orders, one run each."),
-    "size": (size_jobs, "Size of the model", "Hidden units per pixel of the last stage, and layers of all stages."),
+    "size": (size_jobs, "Size of the model", "Hidden units per pixel of every stage, as a multiple of the configuration's, and layers of every stage."),
     "ablation": (ablation_jobs, "Ablation", "One configuration, and variants of it in which something is removed or changed."),
 }
 
