@@ -5,5 +5,5 @@ mod record;
 pub mod tensors;
 
 pub use header::{FIRST_FAMILY, Header};
-pub use record::{Record, Refined};
+pub use record::{Record, Refined, RefinedRound, ToldApart};
 pub use tensors::CheckpointError;

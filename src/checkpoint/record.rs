@@ -45,6 +45,28 @@ pub struct Record {
     pub version: String,
 }
 
+/// How well trees tell truth from a model's images, drawn under the conditions of the true ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ToldApart {
+    /// Area under the ROC curve; absent where they found nothing.
+    pub auc: Option<f64>,
+    /// Its error.
+    pub auc_error: Option<f64>,
+}
+
+/// A round of refining.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RefinedRound {
+    /// Adam's step size at its start.
+    pub learning_rate: f64,
+    /// How well trees told truth from images drawn before it.
+    pub before: ToldApart,
+    /// Mean NLL in nats of the images held out, after it; absent where none are.
+    pub validation_nll: Option<f64>,
+}
+
 /// How a model was refined (`run::refine`): what a resumed refining has to go on with, too.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -69,6 +91,13 @@ pub struct Refined {
     pub seed: u64,
     /// Half-width of the images in eta and phi, for their observables.
     pub range: f64,
+    /// Mean NLL of the images held out before the first round.
+    pub validation_nll_before: Option<f64>,
+    /// The rounds done, the first one first.
+    pub history: Vec<RefinedRound>,
+    /// How well trees tell truth from images drawn after the last round; absent until they have judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<ToldApart>,
     /// Version of the program that refined it.
     pub version: String,
 }

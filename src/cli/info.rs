@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use super::input::{Settings, WeightedFileArguments};
 use super::{grouped, print, print_json};
+use crate::checkpoint::{Refined, ToldApart};
 use crate::data;
 use crate::device::Cpu;
 use crate::device::cuda::driver;
@@ -336,6 +337,32 @@ fn as_json(c: &Checkpoint) -> anyhow::Result<serde_json::Value> {
     }))
 }
 
+/// What each round of refining found, a line each.
+fn rounds_as_text(refined: &Refined) -> String {
+    let auc = |found: &ToldApart| match (found.auc, found.auc_error) {
+        (Some(auc), Some(error)) => format!("{auc:.4} +- {error:.4}"),
+        _ => "nothing found".into(),
+    };
+    let nll = |nll: Option<f64>| nll.map_or(String::new(), |nll| format!("{nll:.4}"));
+    let mut lines = Vec::new();
+    if !refined.history.is_empty() || refined.after.is_some() {
+        lines.push(format!("{:<5}  {:<16}  validation", "round", "trees' AUC"));
+    }
+    // A round's trees judge what the one before it made.
+    let mut validation = refined.validation_nll_before;
+    for (done, round) in refined.history.iter().enumerate() {
+        let (before, of) = (auc(&round.before), nll(validation));
+        lines.push(format!("{done:>5}  {before:<16}  {of}"));
+        validation = round.validation_nll;
+    }
+    if let Some(after) = &refined.after {
+        let (done, auc, of) = (refined.history.len(), auc(after), nll(validation));
+        lines.push(format!("{done:>5}  {auc:<16}  {of}"));
+    }
+    let indented = lines.iter().map(|line| format!("\n            {line}"));
+    indented.collect()
+}
+
 /// How the conditions are distributed, a line each.
 fn prior_as_text(checkpoint: &Checkpoint) -> String {
     let conditions = checkpoint.model.conditions();
@@ -409,9 +436,10 @@ fn as_text(path: &Path, c: &Checkpoint) -> String {
         r.epochs,
         (r.refined.as_ref()).map_or(String::new(), |refined| {
             let ([done, of], [images, held]) = (refined.rounds, refined.images);
+            let rounds = rounds_as_text(refined);
             format!(
                 ", then refined in {done} of {of} rounds\n\
-                 refined on  {} {:?}: {} images, {} held out, whose likelihood `validation` is",
+                 refined on  {} {:?}: {} images, {} held out, whose likelihood `validation` is{rounds}",
                 refined.data,
                 refined.select,
                 grouped(images as u64),

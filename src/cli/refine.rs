@@ -8,6 +8,7 @@ use super::input::{Duplicates, FileArguments, Inspected, Select, positive};
 use super::interrupt::{Interrupt, Preparation, again, resuming, tell_how_to_go_on};
 use super::progress::{Progress, duration};
 use super::{Global, grouped, output, print_json, refuse_input};
+use crate::checkpoint::ToldApart;
 use crate::data;
 use crate::device::Task;
 use crate::run::refine::{Doing, Observer, Options, Request, Round, read, refine};
@@ -25,8 +26,8 @@ use crate::run::{Checkpoint, on_threads_of, pretrained};
 /// 630 MiB of memory, twice that of training. --out is written after each round, so that --resume goes on from the last
 /// whole one; a signal while trees grow is answered when they have, and the round that was begun is begun again.
 ///
-/// The AUC of a round is that of the trees before it, between true images and ones drawn under the same conditions; sarm
-/// evaluate, told a class alone, finds another. Rounds cannot be added to a finished run, since the step size has fallen to
+/// The AUC of a round is that of the trees before it, between true images and ones drawn under the same conditions; after the
+/// last round they judge once more. sarm evaluate, told a class alone, finds another. sarm info lists the rounds. Rounds cannot be added to a finished run, since the step size has fallen to
 /// nothing: refine its result.
 #[derive(clap::Args)]
 #[command(
@@ -85,7 +86,7 @@ pub struct Refine {
     /// Overwrite --out.
     #[arg(long, conflicts_with = "resume")]
     force: bool,
-    /// Print the figures of the rounds of this call as JSON at the end.
+    /// Print the figures of the rounds of this call, and of the refined model, as JSON at the end.
     #[arg(long)]
     json: bool,
 }
@@ -160,12 +161,15 @@ impl Refine {
             progress.end();
         }
         if self.json {
-            print_json(&summary.rounds)?;
+            print_json(&summary)?;
         }
-        if summary.done < self.rounds
+        if summary.after.is_none()
             && let Some(signal) = interrupt.signal()
         {
-            let when = format!("in round {}", summary.done + 1);
+            let when = match summary.done < self.rounds {
+                true => format!("in round {}", summary.done + 1),
+                false => "after the last round, before it was judged".into(),
+            };
             let command = match summary.done {
                 0 => again(),
                 _ => resuming(Some("--force")),
@@ -174,14 +178,25 @@ impl Refine {
             return Ok(signal.exit_code());
         }
         let nothing = match summary.rounds.is_empty() {
-            true => "all rounds were done before: nothing to do; ",
+            true => "all rounds were done before; ",
             false => "",
         };
+        let after = summary.after.map_or(String::new(), |after| {
+            format!(", {}", told_apart(&after, "from truth"))
+        });
         global.say(format!(
-            "{nothing}the refined model is {}",
+            "{nothing}the refined model is {}{after}",
             self.out.display()
         ));
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `told apart WORDS by AUC 0.5 +- 0.01`
+fn told_apart(found: &ToldApart, words: &str) -> String {
+    match (found.auc, found.auc_error) {
+        (Some(auc), Some(error)) => format!("told apart {words} by AUC {auc:.4} +- {error:.4}"),
+        _ => format!("not told apart {words}"),
     }
 }
 
@@ -215,10 +230,12 @@ impl Observer for Talk {
         if round > 0 {
             self.global.say(format!("going on after round {round}"));
         }
-        // Each image is trained on, and one drawn and trained on beside it.
+        // Each image is trained on, and one drawn and trained on beside it; after the last round they are drawn once more.
         let progress = Progress::new(
             &self.global,
-            (3 * self.images).saturating_mul(self.rounds as u64),
+            (3 * self.images)
+                .saturating_mul(self.rounds as u64)
+                .saturating_add(self.images),
         );
         progress.begin(3 * self.images * round as u64);
         self.progress = Some(progress);
@@ -232,20 +249,18 @@ impl Observer for Talk {
         };
         if let Some(progress) = &self.progress {
             let done = 3 * self.images * round as u64 + before + images as u64;
-            let name = format!("round {}/{}", round + 1, self.rounds);
+            let name = match round < self.rounds {
+                true => format!("round {}/{}", round + 1, self.rounds),
+                false => "after the last round".into(),
+            };
             progress.at(done, &name, what.into());
         }
     }
 
     fn round(&mut self, round: &Round) {
-        let told = match (round.auc_before, round.auc_before_error) {
-            (Some(auc), Some(error)) => {
-                format!("told apart before it by AUC {auc:.4} +- {error:.4}")
-            }
-            _ => "not told apart before it".into(),
-        };
-        let nll =
-            (round.validation_nll).map_or(String::new(), |nll| format!("  validation {nll:.3}"));
+        let told = told_apart(&round.record.before, "before it");
+        let nll = (round.record.validation_nll)
+            .map_or(String::new(), |nll| format!("  validation {nll:.3}"));
         let line = format!(
             "round {:>3}  {told}{nll}  {}",
             round.round,

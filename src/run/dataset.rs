@@ -1,10 +1,12 @@
 //! A data set as a model wants it: pixels within its range, a column for each condition.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use super::checkpoint::Checkpoint;
 use crate::checkpoint::Record;
 use crate::conditions::{ConditionConfig, Conditions};
-use crate::data::{About, DataError, Dataset, FileOptions, Unit};
+use crate::data::{self, About, DataError, Dataset, FileOptions, ReadOptions, Unit};
 use crate::family::{Beyond, End, Model};
 
 /// Why images and their columns cannot be learnt from or scored.
@@ -186,6 +188,28 @@ pub fn conditions(model: &dyn Model, dataset: &Dataset) -> Result<Conditions, Da
         }
     }
     Ok(Conditions::new(width, values).with_total(c.total_over(model.image().pixels())))
+}
+
+/// Read from `files` what `options` ask for, and `checkpoint` needs: images of its size, their totals, its numbers of classes.
+///
+/// # Errors
+/// Files that cannot be read, images of another size, a name of a class that the model does not know.
+pub(super) fn read_for(
+    checkpoint: &Checkpoint,
+    files: &[PathBuf],
+    options: ReadOptions,
+) -> Result<Dataset, DataError> {
+    let size = checkpoint.model.image();
+    let options = ReadOptions {
+        total: checkpoint.model.conditions().total.clone(),
+        size: Some((size.height, size.width)),
+        ..options
+    };
+    let mut dataset = data::read_all(files, &options)?;
+    known(&checkpoint.record, &mut dataset)?;
+    let unlike = unlike(&checkpoint.record, &options.file, &dataset.about);
+    dataset.about.warnings.extend(unlike);
+    Ok(dataset)
 }
 
 /// Give names of `dataset` the numbers that the model knows them by.

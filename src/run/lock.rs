@@ -2,7 +2,37 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A file that says that an output is being written, while it is: it goes with the value.
+///
+/// A killed run leaves the file, but nobody who holds it: the next one takes it over.
+pub(crate) struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// The file beside the output `path` that says so.
+    pub fn beside(path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        name.into()
+    }
+
+    /// `None` when another process holds it.
+    pub fn take(path: PathBuf) -> io::Result<Option<Self>> {
+        let file = lock(&path)?;
+        Ok(file.map(|file| Self { path, _file: file }))
+    }
+}
+
+impl Drop for Lock {
+    /// Still held while it goes.
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.path).ok();
+    }
+}
 
 /// Open or create `path` and lock it; another process may delete it between the two.
 ///

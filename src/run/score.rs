@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::conditions::{Given, GivenError};
-use super::dataset::{DatasetError, conditions, known, unlike};
+use super::dataset::{DatasetError, conditions, read_for};
 use super::on_threads_of;
 use crate::conditions::ConditionedImages;
 use crate::data::{self, About, DataError, Dataset, FileOptions, ReadOptions, Selection};
@@ -94,23 +94,18 @@ pub fn score(
     devices: &Devices,
     request: &Request,
 ) -> Result<Scores, ScoreError> {
-    let model = checkpoint.model.as_ref();
-    let size = model.image();
-    let mut dataset = data::read_all(
+    let mut dataset = read_for(
+        checkpoint,
         &request.data,
-        &ReadOptions {
+        ReadOptions {
             selections: request.select.clone(),
-            columns: Given::scored(&request.given, model.conditions())?,
+            columns: Given::scored(&request.given, checkpoint.model.conditions())?,
             prefer_given: true,
-            total: model.conditions().total.clone(),
             limit: request.limit,
-            size: Some((size.height, size.width)),
             file: request.file.clone(),
+            ..ReadOptions::default()
         },
     )?;
-    known(&checkpoint.record, &mut dataset)?;
-    let unlike = unlike(&checkpoint.record, &request.file, &dataset.about);
-    dataset.about.warnings.extend(unlike);
     let rows = dataset.images.len();
     Given::put(&request.given, &mut dataset.columns, rows);
     score_dataset(checkpoint, devices, dataset).map_err(|source| ScoreError::InFile {

@@ -31,17 +31,47 @@ fn a_refined_model_is_a_model_like_any_other() {
         said.contains("the refined model is refined.safetensors"),
         "{said}"
     );
-    let rounds: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        said.contains("refined.safetensors, told apart from truth by AUC 0.")
+            || said.contains("not told apart from truth"),
+        "{said}"
+    );
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rounds = &summary["rounds"];
     assert_eq!(rounds.as_array().unwrap().len(), 2);
     assert!(rounds[1]["validation_nll"].is_f64(), "{rounds}");
+    assert!(!summary["after"].is_null(), "{summary}");
+    assert!(!lab.path("refined.safetensors.lock").exists());
     let info = lab.ok("info refined.safetensors");
     let info = String::from_utf8(info.stdout).unwrap();
     assert!(info.contains("then refined in 2 of 2 rounds"), "{info}");
+    assert!(
+        info.contains("\n            round  trees' AUC        validation\n"),
+        "{info}"
+    );
+    for round in 0..3 {
+        assert!(
+            info.contains(&format!("\n                {round}  ")),
+            "{info}"
+        );
+    }
     let info = lab.json("info --json refined.safetensors");
     let refined = &info["record"]["refined"];
     let from = lab.json("info --json run/model.safetensors");
     assert_eq!(refined["model_sha256"], from["sha256"], "{info}");
     assert_eq!(refined["rounds"], serde_json::json!([2, 2]));
+    assert_eq!(refined["after"], summary["after"]);
+    for (kept, told) in refined["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(rounds.as_array().unwrap())
+    {
+        for key in ["before", "learning_rate", "validation_nll"] {
+            assert_eq!(kept[key], told[key], "{key}");
+        }
+    }
+    assert!(refined["validation_nll_before"].is_f64());
     // Packed, drawn from, scored, refined again.
     // Who gets a packed model does not learn where its data lay.
     fs::create_dir(lab.path("deep")).unwrap();
@@ -119,6 +149,34 @@ fn what_it_cannot_do_is_refused() {
     write_images(&lab.path("wide.h5"), 1500, 9, 3, &[]);
     let wide = REFINE.replace("more.h5", "wide.h5");
     lab.refuses(&format!("{wide} --out x.safetensors"), &["9 x 9"]);
+}
+
+#[test]
+fn a_class_that_is_missing_is_said() {
+    let lab = Lab::trained(&conditioned());
+    write_images(&lab.path("more.h5"), 2200, 7, 3, &[]);
+    let output = lab.ok(&format!(
+        "{REFINE} --rounds 1 --select signal=1 --out one.safetensors"
+    ));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("trained on images with signal = 0, of which there are none here"),
+        "{said}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn one_process_at_a_time_writes_a_model() {
+    let lab = lab();
+    // What a refining of the same file holds.
+    let held = fs::File::create(lab.path("refined.safetensors.lock")).unwrap();
+    held.lock().unwrap();
+    let line = format!("{REFINE} --rounds 1 --out refined.safetensors");
+    lab.refuses(&line, &["another process", "'refined.safetensors'"]);
+    drop(held);
+    // A file that nobody holds is no obstacle.
+    lab.ok(&line);
 }
 
 #[cfg(unix)]

@@ -116,12 +116,15 @@ fn what_trees_see_is_learnt_and_interruptions_change_no_bit() {
     let aucs: Vec<f64> = observer
         .rounds
         .iter()
-        .map(|r| r.auc_before.unwrap())
+        .map(|r| r.record.before.auc.unwrap())
         .collect();
     // The number of pixels varies too much in the model; the first trees see that, the last less of it.
     assert!(aucs[0] > 0.58, "{aucs:?}");
     assert!(aucs[3] - 0.5 < 0.85 * (aucs[0] - 0.5), "{aucs:?}");
-    let nll = observer.rounds[3].validation_nll.unwrap();
+    // The last ones judge what the last round made.
+    let after = summary.after.unwrap().auc.unwrap();
+    assert!(after - 0.5 < 0.85 * (aucs[0] - 0.5), "{after}");
+    let nll = observer.rounds[3].record.validation_nll.unwrap();
     assert!((nll - observer.start_nll.unwrap()).abs() < 0.3, "{nll}");
     let refined = Checkpoint::read(&whole).unwrap();
     let record = refined.record.refined.as_ref().unwrap();
@@ -138,8 +141,9 @@ fn what_trees_see_is_learnt_and_interruptions_change_no_bit() {
             ..Patient::default()
         };
         let summary = run(begin(), 1 + piece % 2, &options(), &pieces, &mut observer).unwrap();
-        stopped += usize::from(summary.done < 4);
-        if summary.done == 4 {
+        stopped += usize::from(summary.after.is_none());
+        if summary.after.is_some() {
+            assert_eq!(summary.done, 4);
             break;
         }
     }
@@ -216,7 +220,7 @@ fn models_of_mirror_images_and_totals_are_refined() {
     let trained = summary.history[1].validation_nll.unwrap();
     let before = observer.start_nll.unwrap();
     assert!((before - trained).abs() < 1e-6, "{before} {trained}");
-    let after = observer.rounds[1].validation_nll.unwrap();
+    let after = observer.rounds[1].record.validation_nll.unwrap();
     assert!(after < before + 0.2, "{after} {before}");
     let refined = Checkpoint::read(&out).unwrap();
     assert!(refined.prior.is_some());
@@ -238,7 +242,7 @@ fn a_grid_is_not_told_by_its_levels() {
     let out = lab.path().join("refined.safetensors");
     run(checkpoint, 2, &options, &out, &mut observer).unwrap();
     // Were the true pixels not on the grid, too, no generated image would be taken for a true one.
-    let auc = observer.rounds[0].auc_before.unwrap();
+    let auc = observer.rounds[0].record.before.auc.unwrap();
     assert!(auc < 0.9, "{auc}");
 }
 

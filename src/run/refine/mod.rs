@@ -11,14 +11,16 @@ mod round;
 
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{CheckpointError, Refined};
-use crate::data::{self, DataError, Dataset, FileOptions, ReadOptions, Selection};
+use crate::checkpoint::{CheckpointError, Refined, RefinedRound, ToldApart};
+use crate::data::{DataError, Dataset, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
 use crate::family::{EngineError, TrainConfig};
 use crate::physics::{DEFAULT_RANGE, GeometryError};
+use crate::prior::Prior;
 use crate::run::Checkpoint;
 use crate::run::checkpoint::save;
-use crate::run::dataset::{DatasetError, known, unlike};
+use crate::run::dataset::{DatasetError, read_for};
+use crate::run::lock::Lock;
 use crate::run::train::TrainError;
 use round::Refining;
 
@@ -96,6 +98,9 @@ pub enum RefineError {
         /// What is different.
         what: String,
     },
+    /// Somebody else writes the output.
+    #[error("another process is refining into '{}'; wait for it or choose another file", .0.display())]
+    Busy(PathBuf),
     /// The likelihood is no number any more, or far worse than it was.
     #[error(
         "the likelihood was lost in round {round} (NLL {nll:.1} nats/image); start again with a lower learning rate (it was {rate})"
@@ -133,14 +138,9 @@ pub enum RefineError {
 pub struct Round {
     /// Counted from 1.
     pub round: usize,
-    /// Adam's step size at its start.
-    pub learning_rate: f64,
-    /// Area under the ROC curve of trees that tell truth from images drawn before the round; `None` where they found nothing.
-    pub auc_before: Option<f64>,
-    /// Its error.
-    pub auc_before_error: Option<f64>,
-    /// Mean negative log-likelihood in nats of the images held out, after it; `None` where none are.
-    pub validation_nll: Option<f64>,
+    /// What the model's record keeps of it.
+    #[serde(flatten)]
+    pub record: RefinedRound,
     /// Wall time in seconds.
     pub seconds: f64,
 }
@@ -149,7 +149,8 @@ pub struct Round {
 pub trait Observer {
     /// It begins, or goes on, with `round` rounds done, on `images` images, `held` of them held out; `nll` is their mean NLL.
     fn start(&mut self, _images: [usize; 2], _round: usize, _nll: Option<f64>) {}
-    /// `done` of the images of a round (drawn, judged and trained on, in that order) are.
+    /// `done` of the images of a round (drawn, judged and trained on, in that order) are. After the last round images are drawn
+    /// and judged once more.
     fn step(&mut self, _round: usize, _doing: Doing, _images: usize) {}
     /// A round ended, its model is saved.
     fn round(&mut self, _round: &Round) {}
@@ -172,12 +173,14 @@ pub enum Doing {
 }
 
 /// How it ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Summary {
     /// The rounds of this run.
     pub rounds: Vec<Round>,
     /// Rounds done in all; fewer than asked for where the observer asked to stop.
     pub done: usize,
+    /// How well the refined model's images are told from truth; `None` where the observer asked to stop before that was known.
+    pub after: Option<ToldApart>,
 }
 
 /// The images that `request` names, with the columns that refining `checkpoint` needs.
@@ -194,23 +197,45 @@ pub fn read(
         return Err(RefineError::OnCard);
     }
     let conditions = checkpoint.model.conditions();
-    let size = checkpoint.model.image();
-    let mut dataset = data::read_all(
+    let mut dataset = read_for(
+        checkpoint,
         &request.data,
-        &ReadOptions {
+        ReadOptions {
             selections: request.select.clone(),
             columns: conditions.read().chain(&options.group).cloned().collect(),
-            total: conditions.total.clone(),
             limit: request.limit,
-            prefer_given: false,
-            size: Some((size.height, size.width)),
             file: request.file.clone(),
+            ..ReadOptions::default()
         },
     )?;
-    known(&checkpoint.record, &mut dataset)?;
-    let unlike = unlike(&checkpoint.record, &request.file, &dataset.about);
-    dataset.about.warnings.extend(unlike);
+    let lacking = (checkpoint.prior.as_ref()).and_then(|prior| lacking(prior, &dataset));
+    dataset.about.warnings.extend(lacking);
     Ok(dataset)
+}
+
+/// What to say where classes that the model was trained on are not among the images.
+fn lacking(prior: &Prior, dataset: &Dataset) -> Option<String> {
+    let names = &prior.labels.names;
+    let columns: Option<Vec<&Vec<f32>>> = names.iter().map(|n| dataset.columns.get(n)).collect();
+    let columns = columns?;
+    let there = |values: &Vec<f32>| {
+        (0..dataset.images.len()).any(|row| {
+            (columns.iter().zip(values)).all(|(column, value)| column.get(row) == Some(value))
+        })
+    };
+    let lacking: Vec<String> = (prior.labels.values.iter())
+        .filter(|values| !there(values))
+        .map(|values| {
+            let each = names.iter().zip(values).map(|(n, v)| format!("{n} = {v}"));
+            each.collect::<Vec<_>>().join(", ")
+        })
+        .collect();
+    (!lacking.is_empty()).then(|| {
+        format!(
+            "the model was trained on images with {}, of which there are none here: what it has learnt of these may be lost",
+            lacking.join(" and on images with ")
+        )
+    })
 }
 
 /// Refine `checkpoint` with the images of `dataset`, which `request` names, into the file `out`: after each round it holds the
@@ -228,6 +253,15 @@ pub fn refine(
     (out, resume): (&Path, bool),
     observer: &mut dyn Observer,
 ) -> Result<Summary, RefineError> {
+    let path = Lock::beside(out);
+    let lock = Lock::take(path.clone()).map_err(|source| CheckpointError::Io {
+        action: "create",
+        path,
+        source,
+    })?;
+    let Some(_lock) = lock else {
+        return Err(RefineError::Busy(out.into()));
+    };
     let mut refining = Refining::new(devices, checkpoint.model, dataset, options)?;
     let mut so_far = Refined {
         data: (request.data.iter())
@@ -243,10 +277,13 @@ pub fn refine(
         batch: options.batch,
         seed: options.seed,
         range: options.range,
+        validation_nll_before: refining.nll()?,
+        history: Vec::new(),
+        after: None,
         version: env!("CARGO_PKG_VERSION").into(),
     };
     let mut record = checkpoint.record;
-    let start_nll = refining.nll()?;
+    let start_nll = so_far.validation_nll_before;
     if record.refined.is_none() && record.images[1] == 0 && start_nll.is_some() {
         log::warn!(
             "the model was trained with validation = 0, perhaps on the images that are held out now (their likelihood is then none of unseen images); judge by other images"
@@ -254,7 +291,7 @@ pub fn refine(
     }
     if resume && out.exists() {
         let there = Checkpoint::read(out)?;
-        so_far.rounds[0] = gone_on_with(&there, &so_far, out)?;
+        so_far = gone_on_with(&there, &so_far, out)?;
         refining.set_parameters(there.model.parameters().to_vec());
         record = there.record;
     }
@@ -265,20 +302,27 @@ pub fn refine(
             break;
         };
         so_far.rounds[0] += 1;
+        so_far.history.push(round.record);
         record.refined = Some(so_far.clone());
-        record.validation_nll = round.validation_nll;
+        record.validation_nll = round.record.validation_nll;
         save(out, refining.model(), checkpoint.prior.as_ref(), &record)?;
         observer.round(&round);
         rounds.push(round);
     }
+    if so_far.rounds[0] == options.rounds && so_far.after.is_none() {
+        so_far.after = refining.told_apart(observer)?;
+        record.refined = Some(so_far.clone());
+        save(out, refining.model(), checkpoint.prior.as_ref(), &record)?;
+    }
     Ok(Summary {
         rounds,
         done: so_far.rounds[0],
+        after: so_far.after,
     })
 }
 
-/// Rounds that the model `there` has behind it, if it comes from a run as the one that is `asked` for.
-fn gone_on_with(there: &Checkpoint, asked: &Refined, out: &Path) -> Result<usize, RefineError> {
+/// What the model `there` has behind it, if it comes from a run as the one that is `asked` for.
+fn gone_on_with(there: &Checkpoint, asked: &Refined, out: &Path) -> Result<Refined, RefineError> {
     let other = |what: &str| RefineError::Other {
         path: out.into(),
         what: what.into(),
@@ -308,7 +352,7 @@ fn gone_on_with(there: &Checkpoint, asked: &Refined, out: &Path) -> Result<usize
         .filter_map(|(differs, what)| differs.then_some(what))
         .collect();
     match differ.is_empty() {
-        true => Ok(found.rounds[0].min(asked.rounds[1])),
+        true => Ok(found.clone()),
         false => Err(other(&differ.join(", "))),
     }
 }

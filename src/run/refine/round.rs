@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Doing, LEAST, Observer, Options, RefineError, Round};
-use crate::classify::{Ratios, ratios};
+use crate::checkpoint::{RefinedRound, ToldApart};
+use crate::classify::{Auc, Ratios, ratios};
 use crate::conditions::{ConditionedImages, Conditions};
 use crate::data::{Dataset, SparseImages};
 use crate::device::Devices;
@@ -148,17 +149,9 @@ impl<'a> Refining<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Option<Round>, RefineError> {
         let began = Instant::now();
-        let Some(generated) = self.draw(round, observer)? else {
+        let Some((generated, Ratios { of_generated, auc })) = self.judge(round, observer)? else {
             return Ok(None);
         };
-        observer.step(round, Doing::Judging, 0);
-        let columns = self.columns_of(&generated)?;
-        let Ratios { of_generated, auc } =
-            on_threads_of(self.devices, || ratios(&self.columns, &columns));
-        drop(columns);
-        if observer.stops() {
-            return Ok(None);
-        }
         let Some(Trained { parameters, nll }) =
             self.train(round, generated, of_generated, observer)?
         else {
@@ -172,12 +165,37 @@ impl<'a> Refining<'a> {
         self.model.set_parameters(parameters);
         Ok(Some(Round {
             round: round + 1,
-            learning_rate: self.learning_rate(round, 0.0),
-            auc_before: auc.map(|auc| auc.value),
-            auc_before_error: auc.map(|auc| auc.error),
-            validation_nll: nll,
+            record: RefinedRound {
+                learning_rate: self.learning_rate(round, 0.0),
+                before: told_apart(auc),
+                validation_nll: nll,
+            },
             seconds: began.elapsed().as_secs_f64(),
         }))
+    }
+
+    /// How well trees tell truth from images of the model as it is after the last round. `None` where the observer asked to stop.
+    pub fn told_apart(
+        &self,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<ToldApart>, RefineError> {
+        let judged = self.judge(self.options.rounds, observer)?;
+        Ok(judged.map(|(_, ratios)| told_apart(ratios.auc)))
+    }
+
+    /// Images drawn in round `round`, and what trees say of them. `None` where the observer asked to stop.
+    fn judge(
+        &self,
+        round: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<(SparseImages, Ratios)>, RefineError> {
+        let Some(generated) = self.draw(round, observer)? else {
+            return Ok(None);
+        };
+        observer.step(round, Doing::Judging, 0);
+        let columns = self.columns_of(&generated)?;
+        let ratios = on_threads_of(self.devices, || ratios(&self.columns, &columns));
+        Ok((!observer.stops()).then_some((generated, ratios)))
     }
 
     /// As many images as are trained on, under their conditions.
@@ -271,6 +289,13 @@ impl<'a> Refining<'a> {
         let done = fine(round).saturating_add((part * FINE as f64) as usize);
         let factor = Schedule::Cosine.factor(done, fine(self.options.rounds), 0);
         self.options.learning_rate * factor
+    }
+}
+
+fn told_apart(auc: Option<Auc>) -> ToldApart {
+    ToldApart {
+        auc: auc.map(|auc| auc.value),
+        auc_error: auc.map(|auc| auc.error),
     }
 }
 

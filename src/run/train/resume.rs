@@ -8,7 +8,6 @@
 //! the two repeats an epoch, it never skips one. [`resume`] refuses another configuration, other data, other settings.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ use crate::families;
 use crate::family::{Model, TrainConfig, TrainingState};
 use crate::prior::Prior;
 use crate::run::checkpoint::{header, named};
-use crate::run::lock::lock;
+use crate::run::lock::Lock;
 
 /// Where a run stands, between two steps.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -90,29 +89,12 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Check
 }
 
 /// Keeps other processes from training in a run directory, which it makes if need be.
-///
-/// A killed run leaves the file, but nobody who holds it: the next one takes it over.
-pub(super) struct RunLock {
-    path: PathBuf,
-    _file: File,
-}
-
-impl RunLock {
-    pub fn take(files: &RunFiles) -> Result<Self, TrainError> {
-        std::fs::create_dir_all(&files.directory).map_err(io("create", &files.directory))?;
-        let path = files.lock();
-        match lock(&path).map_err(io("create", &path))? {
-            Some(file) => Ok(Self { path, _file: file }),
-            None => Err(TrainError::Busy(files.directory.clone())),
-        }
-    }
-}
-
-impl Drop for RunLock {
-    /// Still held while it goes.
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.path).ok();
-    }
+pub(super) fn keep_others_out(files: &RunFiles) -> Result<Lock, TrainError> {
+    std::fs::create_dir_all(&files.directory).map_err(io("create", &files.directory))?;
+    let path = files.lock();
+    Lock::take(path.clone())
+        .map_err(io("create", &path))?
+        .ok_or_else(|| TrainError::Busy(files.directory.clone()))
 }
 
 /// Read `metrics.csv` beside a model, oldest epoch first: (epoch, train NLL, validation NLL).

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::data::{Shuffles, Weights, advise_total, checksum, complete, split};
 use super::divergence::{Judged, diverged};
 use super::resume::{
-    Progress, RunFiles, RunLock, metrics_csv, prepare_directory, resume, save_state,
+    Progress, RunFiles, keep_others_out, metrics_csv, prepare_directory, resume, save_state,
 };
 use super::{Ending, EpochMetrics, Observer, Summary, TrainError, TrainPlan, check_directory};
 use crate::checkpoint::Record;
@@ -23,6 +23,7 @@ use crate::prior::learn::learn;
 use crate::run::checkpoint::save;
 use crate::run::dataset::{column, conditions};
 use crate::run::forecast;
+use crate::run::lock::Lock;
 use crate::run::on_threads_of;
 
 /// Time that one call of the engine should take: short enough for progress to move.
@@ -49,7 +50,7 @@ const AT_START: usize = 1 << 12;
 /// A training between two epochs.
 pub(super) struct Run {
     files: RunFiles,
-    _lock: RunLock,
+    _lock: Lock,
     training: TrainConfig,
     checkpoint_every: Duration,
     model: Box<dyn Model>,
@@ -107,7 +108,7 @@ impl Run {
         let files = RunFiles {
             directory: plan.out,
         };
-        let lock = RunLock::take(&files)?;
+        let lock = keep_others_out(&files)?;
         // Again, now that nobody else changes it.
         check_directory(&files.directory, plan.resume, plan.force)?;
         let resumed = match plan.resume && files.has_state() {
