@@ -337,6 +337,23 @@ fn as_json(c: &Checkpoint) -> anyhow::Result<serde_json::Value> {
     }))
 }
 
+/// How it was refined: behind the epochs, and lines of its own.
+fn refined_as_text(refined: &Refined) -> String {
+    let ([done, of], [images, held]) = (refined.rounds, refined.images);
+    let mut text = format!(", then refined in {done} of {of} rounds");
+    // Early files do not say it.
+    if images > 0 {
+        text += &format!(
+            "\nrefined on  {} {:?}: {} images, {} held out, whose likelihood `validation` is",
+            refined.data,
+            refined.select,
+            grouped(images as u64),
+            grouped(held as u64),
+        );
+    }
+    text + &rounds_as_text(refined)
+}
+
 /// What each round of refining found, a line each.
 fn rounds_as_text(refined: &Refined) -> String {
     let auc = |found: &ToldApart| match (found.auc, found.auc_error) {
@@ -403,7 +420,13 @@ fn as_text(path: &Path, c: &Checkpoint) -> String {
     let tensors = c.model.tensors();
     let all: usize = tensors.iter().map(TensorInfo::size).sum();
     let unmasked: usize = tensors.iter().map(|t| t.unmasked).sum();
-    let nats = |v: Option<f64>| v.map_or("not measured".into(), |v| format!("{v:.4} nats/image"));
+    let objective = c.model.objective();
+    let nats = |v: Option<f64>| {
+        v.map_or("not measured".into(), |v| {
+            format!("{v:.4} {}", objective.unit)
+        })
+    };
+    let training = format!("train {}", objective.name);
     let mut text = format!(
         "{}: {} for images of {} x {}\n\
          sha256      {}\n\
@@ -411,7 +434,7 @@ fn as_text(path: &Path, c: &Checkpoint) -> String {
          trained on  {} {:?}: {} images, {} held out\n\
          pixels in   {}{}\n\
          epochs      {}{}\n\
-         train NLL   {}\n\
+         {training:<11} {}\n\
          validation  {}\n\
          written by  sarm {}\n\n",
         path.display(),
@@ -434,18 +457,7 @@ fn as_text(path: &Path, c: &Checkpoint) -> String {
         .flatten()
         .collect::<String>(),
         r.epochs,
-        (r.refined.as_ref()).map_or(String::new(), |refined| {
-            let ([done, of], [images, held]) = (refined.rounds, refined.images);
-            let rounds = rounds_as_text(refined);
-            format!(
-                ", then refined in {done} of {of} rounds\n\
-                 refined on  {} {:?}: {} images, {} held out, whose likelihood `validation` is{rounds}",
-                refined.data,
-                refined.select,
-                grouped(images as u64),
-                grouped(held as u64),
-            )
-        }),
+        (r.refined.as_ref()).map_or(String::new(), refined_as_text),
         nats(r.train_nll),
         nats(r.validation_nll),
         r.version,

@@ -1,9 +1,7 @@
 //! One sample on a grid: how many values and which weight lie in each cell.
 
-use super::super::histogram::Histogram;
 use super::super::spread::Spread;
 use super::super::weights::{WeightSummary, weight};
-use super::binned::{Binned, Bins};
 use super::{Grid, Values};
 
 /// One sample on the grid.
@@ -100,53 +98,6 @@ impl<'a> Part<'a> {
                 true => second.sqrt() / all / (2.0 * std),
                 false => 0.0,
             }),
-        }
-    }
-
-    pub(super) fn binned(&self, bins: &Bins) -> Binned {
-        let wide = bins.edges.len() + 1;
-        let (mut counts, mut sums) = (vec![0u64; wide], vec![0.0; wide]);
-        for (cell, bin) in bins.of.iter().enumerate() {
-            counts[usize::from(*bin)] += self.counts[cell];
-            sums[usize::from(*bin)] += self.sums[cell];
-        }
-        let (mut single, mut joint) = (vec![0.0; wide], vec![0.0; wide]);
-        let mut here = vec![0u32; wide];
-        for (weight, cells) in self.images() {
-            let square = weight * weight;
-            for cell in cells {
-                here[usize::from(bins.of[usize::from(*cell)])] += 1;
-            }
-            for (bin, n) in here.iter_mut().enumerate() {
-                let n = f64::from(std::mem::take(n));
-                single[bin] += square * n;
-                joint[bin] += square * n * n;
-            }
-        }
-        let summary = self.summary();
-        let squares = match summary.effective > 0.0 {
-            true => summary.sum * summary.sum / summary.effective,
-            false => 0.0,
-        };
-        let last = wide - 1;
-        let histogram = Histogram {
-            edges: bins.edges.clone(),
-            counts: counts[1..last].to_vec(),
-            sums: sums[1..last].to_vec(),
-            squares: joint[1..last].to_vec(),
-            outside: [counts[0], counts[last]],
-            outside_sums: [sums[0], sums[last]],
-            events: counts.iter().sum::<u64>() as usize,
-            total: sums.iter().sum(),
-        };
-        Binned {
-            histogram,
-            counts,
-            sums,
-            single,
-            joint,
-            total: summary.sum,
-            squares,
         }
     }
 }
