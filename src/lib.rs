@@ -40,6 +40,7 @@
 //! | SARM: degrees, masks and tensors | [`families::sarm::shape`] |
 //! | the likelihood of a pixel | [`families::sarm::likelihood`] |
 //! | how a SARM is run | [`families::sarm::cpu`], [`families::sarm::cuda`]; the slow float64 truth, [`families::sarm::reference`] |
+//! | the jet VAE | [`families::vae`] |
 //! | what images are conditioned on; images that share out a total | [`conditions`], [`conditions::total`] |
 //! | how conditions are distributed: what it is, learning it, drawing them | [`prior`] |
 //! | the processor, and NVIDIA cards | [`device`] |

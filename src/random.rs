@@ -31,6 +31,8 @@ pub enum Purpose {
     Mirror = 9,
     /// Refining a model: `n` = place, `item` = round.
     Refine = 10,
+    /// Training a VAE: noise of its codes (seed = step, `n` = row, `item` = pair of latents); order and dropout of its classifier.
+    Vae = 11,
 }
 
 /// Multipliers of the two halves of a round.

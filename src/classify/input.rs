@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::data::SparseImages;
-use crate::nn::layers::Size;
+use crate::nn::Size;
 
 /// Numbers per pixel: `ln(1 + I / GeV) / 5`, about 1 at the largest pixels; 1 where a pixel is not zero; and, the same at
 /// every pixel, the image's `ln(1 + sum / GeV)` and number of nonzero pixels, less their mean and over their width.

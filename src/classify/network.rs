@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Stream;
 use super::input::Scale;
-use crate::nn::layers::{Convolution, Linear, Pool, Size, WINDOW_PIXELS};
+use crate::nn::Size;
+use crate::nn::layers::{Convolution, Linear, Pool, WINDOW_PIXELS};
 use crate::random::{Purpose, unit_f64, words};
 
 /// Which classifier.

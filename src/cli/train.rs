@@ -11,7 +11,7 @@ use super::{Global, grouped, print_json};
 use crate::data;
 use crate::data::ReadOptions;
 use crate::device::Task;
-use crate::family::{Demand, Model};
+use crate::family::{Demand, Model, Objective};
 use crate::prior::Prior;
 use crate::run::train::{
     Ending, EpochMetrics, Observer, Summary, TrainError, TrainPlan, check_directory, train,
@@ -149,6 +149,7 @@ impl Train {
             preparation,
             interrupt: interrupt.clone(),
             forecast: Forecast::Waits,
+            objective: Objective::NLL,
             progress: None,
         };
         let plan = TrainPlan {
@@ -196,8 +197,10 @@ impl Train {
         let best = epochs.find(|m| m.epoch == summary.best_epoch);
         let nll = best.map_or(f64::NAN, |m| m.validation_nll.unwrap_or(m.train_nll));
         global.say(format!(
-            "{ended}the best model is epoch {}'s, NLL {nll:.3} nats/image: {}",
+            "{ended}the best model is epoch {}'s, {} {nll:.3} {}: {}",
             summary.best_epoch,
+            summary.objective.name,
+            summary.objective.unit,
             summary.model.display(),
         ));
     }
@@ -217,6 +220,7 @@ struct Talk {
     preparation: Preparation,
     interrupt: Interrupt,
     forecast: Forecast,
+    objective: Objective,
     progress: Option<Progress>,
 }
 
@@ -272,6 +276,10 @@ impl Observer for Talk {
         self.interrupt.signal().is_some()
     }
 
+    fn prepares(&mut self, line: &str) {
+        self.say(line.into());
+    }
+
     fn learns_prior(&mut self, names: &[String]) {
         self.global.say(format!(
             "learning how the conditions are distributed ({})",
@@ -290,6 +298,7 @@ impl Observer for Talk {
 
     fn start(&mut self, model: &dyn Model, images: [usize; 2], epoch: usize) {
         self.preparation.over();
+        self.objective = model.objective();
         self.batch_images = images[0] as u64;
         let unmasked: usize = model.tensors().iter().map(|t| t.unmasked).sum();
         if let Some(remark) = self.remark.take() {
@@ -325,7 +334,7 @@ impl Observer for Talk {
         let seen = epoch as u64 * self.batch_images + images as u64;
         if let Some(progress) = &self.progress {
             let what = format!("epoch {}/{}", epoch + 1, self.epochs);
-            progress.at(seen, &what, format!("NLL {nll:.2}"));
+            progress.at(seen, &what, format!("{} {nll:.2}", self.objective.name));
         }
         self.foretell(seen);
     }
@@ -335,8 +344,9 @@ impl Observer for Talk {
             .validation_nll
             .map_or(String::new(), |v| format!("  validation {v:.3}"));
         self.say(format!(
-            "epoch {:>4}  NLL {:.3}{validation}  {:.0} images/s{}",
+            "epoch {:>4}  {} {:.3}{validation}  {:.0} images/s{}",
             m.epoch,
+            self.objective.name,
             m.train_nll,
             m.images_per_second,
             if m.best { "  best" } else { "" },

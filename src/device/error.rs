@@ -86,6 +86,13 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
+    /// Of a limit on memory where images are drawn on the processor.
+    pub(crate) fn memory_of_a_card_alone(bytes: u64) -> Self {
+        Self::Unsupported(format!(
+            "images are drawn on the CPU, whose memory is not limited (--max-memory {bytes} is for cards); leave it out or give --device cuda"
+        ))
+    }
+
     /// The same, as that of one of several devices.
     pub fn on(self, device: impl Into<String>) -> Self {
         Self::On {

@@ -1,13 +1,14 @@
 //! The model families, a folder each, and the list of them.
 
 pub mod sarm;
+pub mod vae;
 
 use crate::checkpoint::tensors::Tensors;
 use crate::checkpoint::{CheckpointError, FIRST_FAMILY, Header};
 use crate::family::{ConfigError, Configuration, Document, Family, Model, Setting, Source};
 
 /// All families. A file that does not say is of [`FIRST_FAMILY`].
-pub const FAMILIES: &[&dyn Family] = &[&sarm::Family];
+pub const FAMILIES: &[&dyn Family] = &[&sarm::Family, &vae::Family];
 
 /// The family called `name`.
 pub fn named(name: &str) -> Option<&'static dyn Family> {

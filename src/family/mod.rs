@@ -4,6 +4,7 @@
 //! [score](Model::scorer). Everything above asks through these traits; [`families`](crate::families) lists the families
 //! by name.
 
+mod check;
 mod config;
 mod document;
 mod error;
@@ -14,12 +15,15 @@ pub mod several;
 mod trainer;
 mod training;
 
+pub(crate) use check::Told;
+pub use check::{check_given, check_images};
 pub use config::ConfigError;
 pub(crate) use config::{Mistakes, check_conditions, factor, impossible, positive, within};
 pub use document::{Document, Source};
 pub use error::EngineError;
 pub use model::{
-    Beyond, Configuration, Demand, End, Family, Lower, Model, Scorer, TensorInfo, open_sampler,
+    Beyond, Configuration, Demand, End, Family, Lower, Model, Objective, Scorer, TensorInfo,
+    open_sampler,
 };
 pub use sampler::{DrawConditions, Sampler, SamplingPlan};
 pub use setting::Setting;

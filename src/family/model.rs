@@ -99,6 +99,28 @@ pub enum Lower {
     Unknown,
 }
 
+/// What training makes small, an image's share of it: what people call it and its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Objective {
+    /// `NLL`
+    pub name: &'static str,
+    /// `nats/image`
+    pub unit: &'static str,
+}
+
+impl Objective {
+    /// A negative log-likelihood.
+    pub const NLL: Self = Self {
+        name: "NLL",
+        unit: "nats/image",
+    };
+    /// A loss that is no likelihood.
+    pub const LOSS: Self = Self {
+        name: "loss",
+        unit: "an image",
+    };
+}
+
 /// A tensor of a model, for lists.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TensorInfo {
@@ -124,6 +146,11 @@ pub trait Model: Any + Send + Sync + std::fmt::Debug {
 
     /// What it is called in a sentence: `SARM-2`.
     fn title(&self) -> String;
+
+    /// What training makes small: the numbers of [`Trainer::nll`] and of the epochs.
+    fn objective(&self) -> Objective {
+        Objective::NLL
+    }
 
     /// Size of its images.
     fn image(&self) -> ImageSize;
@@ -164,13 +191,29 @@ pub trait Model: Any + Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Whether it can be trained on `data`, on any device.
+    ///
+    /// # Errors
+    /// What its family needs and the data lack.
+    fn check_training(&self, _data: &ConditionedImages) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// `images` with each pixel at the value that the model would draw in its place; `None` where it draws any value.
     fn as_drawn(&self, _images: &SparseImages) -> Option<SparseImages> {
         None
     }
 
-    /// Set the parameters that training on the images `rows` of `data` starts from.
-    fn initialise(&mut self, data: &ConditionedImages, rows: &[u32], training: &TrainConfig);
+    /// Set the parameters that training on the images `rows` of `data` starts from; `say` is told how far that is where it takes
+    /// long.
+    fn initialise(
+        &mut self,
+        devices: &Devices,
+        data: &ConditionedImages,
+        rows: &[u32],
+        training: &TrainConfig,
+        say: &mut dyn FnMut(&str),
+    );
 
     /// Start training on `data`.
     ///

@@ -17,6 +17,7 @@ mod plot;
 mod refine;
 mod training;
 mod usage;
+mod vae;
 mod values;
 mod verbs;
 #[cfg(target_os = "linux")]

@@ -246,7 +246,7 @@ fn engine_agrees() {
 }
 
 /// numpy's own format: magic, version, length of the header, a Python literal, the numbers.
-fn npy(shape: &[usize], values: &[f64]) -> Vec<u8> {
+pub fn npy(shape: &[usize], values: &[f64]) -> Vec<u8> {
     let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
     let shape = shape.join(", ");
     let mut header =

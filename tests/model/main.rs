@@ -9,3 +9,4 @@ mod golden_network;
 mod gradients;
 mod layer;
 mod total;
+mod vae;

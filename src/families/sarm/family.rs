@@ -190,7 +190,14 @@ impl Model for Sarm {
         self.values().on_levels(images)
     }
 
-    fn initialise(&mut self, data: &ConditionedImages, rows: &[u32], training: &TrainConfig) {
+    fn initialise(
+        &mut self,
+        _devices: &Devices,
+        data: &ConditionedImages,
+        rows: &[u32],
+        training: &TrainConfig,
+        _say: &mut dyn FnMut(&str),
+    ) {
         let (both, both_rows);
         let (data, rows) = match self.config.symmetry.mirror {
             true => {

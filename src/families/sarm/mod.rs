@@ -1,6 +1,6 @@
 //! The sparse autoregressive model (SARM): what it is, and how it is run on the processor and on cards.
 
-mod check;
+mod beyond;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
@@ -20,8 +20,7 @@ pub mod reference;
 mod running_sums;
 pub mod shape;
 
-use check::beyond;
-pub use check::{check_conditions, check_images};
+use beyond::beyond;
 pub use config::{Config, ModelConfig};
 pub use engine::Engine;
 pub use family::{Family, NAME};

@@ -15,24 +15,15 @@ pub(crate) use pool::Pool;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 
+use super::Size;
+use super::matrix::{Matrix, add_product};
+
 /// Width and height of a convolution's and of a pooling's window.
 pub(crate) const WINDOW: usize = 3;
 /// Pixels of a window.
 pub(crate) const WINDOW_PIXELS: usize = WINDOW * WINDOW;
 
-/// Size of a layer's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Size {
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-}
-
 impl Size {
-    pub fn numbers(&self) -> usize {
-        self.channels * self.height * self.width
-    }
-
     /// After a window has run over it, with so many channels; `None` where the window does not fit.
     pub fn after_window(&self, channels: usize) -> Option<Self> {
         Some(Self {
@@ -40,46 +31,6 @@ impl Size {
             height: self.height.checked_sub(WINDOW - 1).filter(|h| *h > 0)?,
             width: self.width.checked_sub(WINDOW - 1).filter(|w| *w > 0)?,
         })
-    }
-}
-
-/// A matrix of `rows x columns` values, element (r, c) at `r * strides.0 + c * strides.1`.
-struct Matrix<'a> {
-    data: &'a [f32],
-    strides: (usize, usize),
-}
-
-/// `to += a b`, `to` row-major `[m, n]`, the sum over `k`.
-fn add_product(to: &mut [f32], (m, k, n): (usize, usize, usize), a: Matrix, b: Matrix) {
-    let last =
-        |rows: usize, columns: usize, (r, c): (usize, usize)| (rows - 1) * r + (columns - 1) * c;
-    assert!(m > 0 && k > 0 && n > 0 && to.len() == m * n);
-    assert!(last(m, k, a.strides) < a.data.len() && last(k, n, b.strides) < b.data.len());
-    let stride = |s: usize| s as isize;
-    // SAFETY: the assertions above say that every element of the three matrices lies in its slice; `to` is borrowed
-    // for writing, so it overlaps neither.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            to.as_mut_ptr(),
-            1,
-            stride(n),
-            true,
-            a.data.as_ptr(),
-            stride(a.strides.1),
-            stride(a.strides.0),
-            b.data.as_ptr(),
-            stride(b.strides.1),
-            stride(b.strides.0),
-            1.0f32,
-            1.0f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }
 

@@ -85,6 +85,9 @@ pub enum RefineError {
         /// How many there are besides those held out.
         images: usize,
     },
+    /// A family that has no likelihood.
+    #[error("models of the family '{0}' have no exact likelihood; refine a SARM")]
+    NoLikelihood(&'static str),
     /// A device that trains on images of equal weight alone.
     #[error(
         "models are refined on the processor alone (its images have weights, which a card does not train with); pass --device cpu"
@@ -186,13 +189,16 @@ pub struct Summary {
 /// The images that `request` names, with the columns that refining `checkpoint` needs.
 ///
 /// # Errors
-/// Devices that cannot train with weights; a file that cannot be read.
+/// A model without a likelihood; devices that cannot train with weights; a file that cannot be read.
 pub fn read(
     checkpoint: &Checkpoint,
     devices: &Devices,
     request: &Request,
     options: &Options,
 ) -> Result<Dataset, RefineError> {
+    if checkpoint.model.scorer().is_none() {
+        return Err(RefineError::NoLikelihood(checkpoint.model.family()));
+    }
     if matches!(devices, Devices::Cards(_)) {
         return Err(RefineError::OnCard);
     }

@@ -27,7 +27,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::{Dataset, FileOptions};
 use crate::device::Devices;
 use crate::family::EngineError;
-use crate::family::{ConfigError, Configuration, Model};
+use crate::family::{ConfigError, Configuration, Model, Objective};
 use crate::prior::Prior;
 use crate::prior::learn::LearnError;
 use crate::run::dataset::DatasetError;
@@ -246,6 +246,8 @@ pub trait Observer {
     fn learns_prior(&mut self, _names: &[String]) {}
     /// The distribution of the conditions was learnt in `took`.
     fn prior(&mut self, _prior: &Prior, _took: Duration) {}
+    /// How far what comes before training is, where it takes long, in a line.
+    fn prepares(&mut self, _line: &str) {}
     /// `images` images of `epoch` (from 0) were seen, their NLL so far `nll`.
     fn step(&mut self, _epoch: usize, _images: usize, _nll: f64) {}
     /// An epoch ended.
@@ -286,6 +288,8 @@ pub struct Summary {
     pub best_epoch: usize,
     /// Every epoch.
     pub history: Vec<EpochMetrics>,
+    /// What the numbers of the epochs are.
+    pub objective: Objective,
 }
 
 /// Train by `plan` on `devices`.

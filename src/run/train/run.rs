@@ -16,7 +16,7 @@ use crate::checkpoint::tensors::write_atomically;
 use crate::conditions::ConditionedImages;
 use crate::data::{Dataset, FileOptions};
 use crate::device::Devices;
-use crate::family::{Model, TrainConfig, Trainer, TrainingState};
+use crate::family::{Model, Objective, TrainConfig, Trainer, TrainingState};
 use crate::nn::adam::Rates;
 use crate::prior::Prior;
 use crate::prior::learn::learn;
@@ -104,6 +104,7 @@ impl Run {
             images, columns, ..
         } = plan.dataset;
         let data = Arc::new(ConditionedImages { images, conditions });
+        model.check_training(&data)?;
         let checksum = checksum(&data, weights.as_ref());
         let files = RunFiles {
             directory: plan.out,
@@ -125,10 +126,17 @@ impl Run {
             Some(resumed) if !resumed.progress.goes_on(&training) => {
                 let progress = resumed.progress.clone();
                 let ending = Ending::AlreadyComplete;
-                return Ok(Started::Ended(summary(&files, progress, ending)));
+                return Ok(Started::Ended(summary(
+                    &files,
+                    progress,
+                    ending,
+                    model.objective(),
+                )));
             }
             Some(_) => {}
-            None => model.initialise(&data, &rows, &training),
+            None => model.initialise(devices, &data, &rows, &training, &mut |line| {
+                observer.prepares(line);
+            }),
         }
         // A device may lack the room: nothing of an old run is thrown away before it has been found.
         let mut trainer = model.trainer(devices, data)?;
@@ -408,16 +416,17 @@ impl Run {
 
     /// How it ended.
     pub fn summary(self, ending: Ending) -> Summary {
-        summary(&self.files, self.progress, ending)
+        summary(&self.files, self.progress, ending, self.model.objective())
     }
 }
 
-fn summary(files: &RunFiles, progress: Progress, ending: Ending) -> Summary {
+fn summary(files: &RunFiles, progress: Progress, ending: Ending, objective: Objective) -> Summary {
     Summary {
         ending,
         model: files.model(),
         best_epoch: progress.best_epoch,
         history: progress.history,
+        objective,
     }
 }
 

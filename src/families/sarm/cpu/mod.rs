@@ -17,13 +17,12 @@ pub use trainer::CpuTrainer;
 
 use std::sync::Arc;
 
-use super::check::Told;
-use super::{Engine, check_images};
+use super::Engine;
 use crate::conditions::ConditionedImages;
 use crate::device::{Cpu, DeviceError};
 use crate::families::sarm::Sarm;
 use crate::family::EngineError;
-use crate::family::{Sampler, SamplingPlan, Trainer};
+use crate::family::{Sampler, SamplingPlan, Told, Trainer, check_images};
 use crate::numeric::Isa;
 
 /// Runs SARMs on the processor.
@@ -77,10 +76,7 @@ impl Engine for CpuEngine {
     fn sampler(&self, model: &Sarm, plan: &SamplingPlan) -> Result<Box<dyn Sampler>, EngineError> {
         let told = Told::new(model, plan)?;
         if let Some(bytes) = plan.max_memory {
-            return Err(DeviceError::Unsupported(format!(
-                "images are drawn on the CPU, whose memory is not limited (--max-memory {bytes} is for cards); leave it out or give --device cuda"
-            ))
-            .into());
+            return Err(DeviceError::memory_of_a_card_alone(bytes).into());
         }
         let (isa, pool) = (self.cpu.isa(), Arc::clone(self.cpu.pool()));
         Ok(if plan.naive {

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
-use crate::families::sarm::check::Told;
 use crate::families::sarm::{Sarm, StageTensor};
 use crate::family::EngineError;
-use crate::family::{Sampler, SamplingPlan};
+use crate::family::{Sampler, SamplingPlan, Told};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
 use super::draw::{ValueDraw, opens, sample_tiles, words};

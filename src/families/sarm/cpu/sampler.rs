@@ -13,11 +13,10 @@ use rayon::prelude::*;
 use crate::conditions::Budget;
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
-use crate::families::sarm::check::Told;
 use crate::families::sarm::config::Channel;
 use crate::families::sarm::{Left, Sarm, StageShape, StageTensor, Values};
 use crate::family::EngineError;
-use crate::family::{Sampler, SamplingPlan};
+use crate::family::{Sampler, SamplingPlan, Told};
 use crate::numeric::{Isa, Kernel, LANES, Vector, gelu, sigmoid};
 
 use super::draw::{ValueDraw, opens, sample_tiles, words};

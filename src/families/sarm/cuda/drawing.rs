@@ -12,11 +12,10 @@ use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
 use crate::device::cuda::ops::compact::Compact;
 use crate::device::cuda::room::{check_limit, check_room};
-use crate::families::sarm::check::Told;
 use crate::families::sarm::config::Channel;
 use crate::families::sarm::{Left, Sarm, Values};
 use crate::family::EngineError;
-use crate::family::SamplingPlan;
+use crate::family::{SamplingPlan, Told};
 
 const REMEDY: &str = "use a smaller network, another card or --device cpu";
 

@@ -20,12 +20,12 @@ pub use trainer::CudaTrainer;
 
 use std::sync::Arc;
 
-use super::{Engine, check_images};
+use super::Engine;
 use crate::conditions::ConditionedImages;
 use crate::device::cuda::device::Device;
 use crate::families::sarm::Sarm;
 use crate::family::EngineError;
-use crate::family::{Sampler, SamplingPlan, Trainer};
+use crate::family::{Sampler, SamplingPlan, Trainer, check_images};
 
 /// A device that trains, scores and draws with bfloat16 tensor cores, float32 sums and float32 masters.
 pub struct CudaEngine {

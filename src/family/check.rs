@@ -3,20 +3,23 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Sarm;
+use super::{DrawConditions, EngineError, Model, SamplingPlan};
 use crate::conditions::{ConditionedImages, Conditions, Total};
-use crate::family::{DrawConditions, End, EngineError, SamplingPlan};
 
 /// Standard deviations from its mean beyond which a condition is taken for a mistake.
 const FARTHEST: f32 = 1e4;
 
-/// Check that conditions are `model`'s: as many numbers as it has names, each finite and not absurd.
+/// Check that given conditions are `model`'s: as many numbers as it has names, each finite and not absurd.
 ///
 /// # Errors
 /// [`EngineError::Mismatch`] for rows of another width, none where the model has conditions, another total, a value that is
 /// not finite or more than 10 000 standard deviations off, a negative total.
-pub fn check_conditions(model: &Sarm, conditions: &Conditions) -> Result<(), EngineError> {
-    check_rows(&model.config.condition.names, model.total(), conditions)
+pub fn check_given(model: &dyn Model, conditions: &Conditions) -> Result<(), EngineError> {
+    check_rows(&model.conditions().names, total(model), conditions)
+}
+
+fn total(model: &dyn Model) -> Option<Total> {
+    model.conditions().total_over(model.image().pixels())
 }
 
 /// The same for a model with these conditions.
@@ -61,7 +64,7 @@ fn check_rows(
 
 /// What the images of a plan are told, checked to be a model's.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(crate) struct Told {
     names: Vec<String>,
     total: Option<Total>,
     /// Of all images, where nothing is drawn.
@@ -73,14 +76,14 @@ impl Told {
     /// What `plan` tells the images of `model`.
     ///
     /// # Errors
-    /// As [`check_conditions`], of what is not drawn.
-    pub fn new(model: &Sarm, plan: &SamplingPlan) -> Result<Self, EngineError> {
+    /// As [`check_given`], of what is not drawn.
+    pub fn new(model: &dyn Model, plan: &SamplingPlan) -> Result<Self, EngineError> {
         if plan.drawn.is_none() {
-            check_conditions(model, &plan.conditions)?;
+            check_given(model, &plan.conditions)?;
         }
         Ok(Self {
-            names: model.config.condition.names.clone(),
-            total: model.total(),
+            names: model.conditions().names.clone(),
+            total: total(model),
             table: plan.conditions.clone(),
             drawn: plan.drawn.clone(),
         })
@@ -107,7 +110,7 @@ impl Told {
     /// What images `first .. first + count` are told.
     ///
     /// # Errors
-    /// As [`DrawConditions::of`]; as [`check_conditions`], of what is drawn.
+    /// As [`DrawConditions::of`]; as [`check_given`], of what is drawn.
     pub fn of(&self, first: u64, count: usize) -> Result<Cow<'_, Conditions>, EngineError> {
         match &self.drawn {
             Some(drawn) if count > 0 => {
@@ -123,10 +126,10 @@ impl Told {
 /// Check that images and their conditions are `model`'s: size, one row of conditions an image.
 ///
 /// # Errors
-/// [`EngineError::Mismatch`] for images of another size, what [`check_conditions`] refuses, more or fewer rows of
+/// [`EngineError::Mismatch`] for images of another size, what [`check_given`] refuses, more or fewer rows of
 /// conditions than images, a total that is not the sum of its image.
-pub fn check_images(model: &Sarm, data: &ConditionedImages) -> Result<(), EngineError> {
-    let size = model.config.image;
+pub fn check_images(model: &dyn Model, data: &ConditionedImages) -> Result<(), EngineError> {
+    let size = model.image();
     let found = (data.images.height(), data.images.width());
     if found != (size.height, size.width) {
         return Err(EngineError::Mismatch(format!(
@@ -134,7 +137,7 @@ pub fn check_images(model: &Sarm, data: &ConditionedImages) -> Result<(), Engine
             found.0, found.1, size.height, size.width
         )));
     }
-    check_conditions(model, &data.conditions)?;
+    check_given(model, &data.conditions)?;
     if data.conditions.width() > 0 && data.conditions.rows() != data.images.len() {
         return Err(EngineError::Mismatch(format!(
             "{} images but {} rows of conditions",
@@ -142,31 +145,16 @@ pub fn check_images(model: &Sarm, data: &ConditionedImages) -> Result<(), Engine
             data.conditions.rows()
         )));
     }
-    if let Some(total) = model.total() {
+    if let Some(total) = total(model) {
         for (row, sum) in data.images.totals().into_iter().enumerate() {
             let told = data.conditions.total(row as u64).unwrap_or(0.0);
             if !total.covers(sum, told) {
                 return Err(EngineError::Mismatch(format!(
                     "the pixels of image {row} add up to {sum} (its condition '{}' says {told}); it must be their sum",
-                    model.config.condition.names[total.condition]
+                    model.conditions().names[total.condition]
                 )));
             }
         }
     }
     Ok(())
-}
-
-/// Pixel number `pixel` of image `image` lies beyond `model`'s range.
-pub(super) fn beyond(model: &Sarm, image: usize, pixel: usize, value: f32) -> EngineError {
-    let width = model.config.image.width;
-    let values = model.values();
-    let side = values.excludes(value).unwrap_or(End::Upper);
-    EngineError::Beyond {
-        image,
-        row: pixel / width,
-        column: pixel % width,
-        value,
-        side,
-        end: values.end(side),
-    }
 }

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""What a trained VAE of sarm draws, and the loss of images, from its checkpoint and nothing but numpy, in double precision.
+
+    docs/vae.py runs/vae/model.safetensors draw 20 --seed 7 --given 1 > drawn.csv
+    docs/vae.py runs/vae/model.safetensors loss images.npy conditions.npy > losses.csv
+
+`draw` prints images 0, 1, .. as `sarm generate --seed 7 --given signal=1` draws them, one a line, 625 pixels in GeV; --given has a value
+for each condition. `loss` prints perceptual term, divergence, Bernoulli term and their weighted sum for each image, its code drawn with
+the noise that the validation has. images.npy has the shape (n, height, width) in GeV, conditions.npy (n, conditions) and the values of
+data files. docs/formats.md (Checkpoint) explains the file.
+"""
+
+import argparse
+import json
+import os
+import sys
+
+import numpy as np
+
+# Philox's purposes: drawing, and training a VAE
+DRAW, TRAIN = 0, 11
+
+
+def read_checkpoint(path):
+    """Configuration and parameters. safetensors: length of a JSON header, the header, the values."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > os.path.getsize(path) - 8:
+            raise ValueError(f"{path} is no safetensors file, or was cut short")
+        header = json.loads(file.read(length))
+        data = file.read()
+    config = json.loads(header.pop("__metadata__")["config"])
+    if "network" not in config:
+        raise ValueError(f"{path} is no VAE")
+    # bfloat16, of packed weights, is the upper half of a float32
+    bits = {"F32": lambda b: np.frombuffer(b, "<u4"), "BF16": lambda b: np.frombuffer(b, "<u2").astype("u4") << 16}
+    values = lambda t: bits[t["dtype"]](data[slice(*t["data_offsets"])]).view("f4").reshape(t["shape"]).astype(float)
+    return config, {name: values(t) for name, t in header.items()}
+
+
+def philox(seed, counter):
+    """Four words of Philox4x32-10."""
+    k, c, low = [seed & 0xFFFFFFFF, seed >> 32], list(counter), 0xFFFFFFFF
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [b >> 32 ^ c[1] ^ k[0], b & low, a >> 32 ^ c[3] ^ k[1], a & low]
+        k = [k[0] + 0x9E3779B9 & low, k[1] + 0xBB67AE85 & low]
+    return c
+
+
+def normal(seed, purpose, image, count):
+    """`count` normal numbers of an image, two from four words by Box and Muller."""
+    numbers = []
+    for pair in range((count + 1) // 2):
+        w = philox(seed, (image & 0xFFFFFFFF, image >> 32, pair, purpose))
+        u, v = (((w[i] << 32 | w[i + 1]) >> 12) + 0.5 for i in (0, 2))
+        radius, angle = np.sqrt(-2 * np.log(u / 2**52)), 2 * np.pi * v / 2**52
+        numbers += [radius * np.cos(angle), radius * np.sin(angle)]
+    return np.float32(numbers[:count]).astype(float)
+
+
+leaky = lambda x: np.where(x > 0, x, 0.3 * x)
+relu = lambda x: np.maximum(x, 0)
+same = lambda x: x
+
+
+def before(length, side, stride):
+    """Windows along a side, and zeros before the first, of a "same" convolution."""
+    count = -(-length // stride)
+    return count, max((count - 1) * stride + side - length, 0) // 2
+
+
+def convolution(x, weight, bias, stride, pad):
+    """x (n, height, width, channels), weight (side, side, channels, filters)."""
+    side = weight.shape[0]
+    counts, starts = zip(*(before(length, side, stride) if pad else (length - side + 1, 0) for length in x.shape[1:3]))
+    wide = np.pad(x, ((0, 0), *((start, side + stride) for start in starts), (0, 0)))
+    y = np.zeros((len(x), *counts, weight.shape[3])) + bias
+    for i in range(side):
+        for j in range(side):
+            y += wide[:, i : i + stride * counts[0] : stride, j : j + stride * counts[1] : stride] @ weight[i, j]
+    return y
+
+
+def deconvolution(x, weight, bias, stride):
+    """The transpose of a "same" convolution; weight (channels, side, side, filters)."""
+    side, (n, height, width) = weight.shape[1], x.shape[:3]
+    starts = [before(stride * length, side, stride)[1] for length in (height, width)]
+    y = np.zeros((n, stride * height + side, stride * width + side, weight.shape[3]))
+    for i in range(side):
+        for j in range(side):
+            y[:, i : i + stride * height : stride, j : j + stride * width : stride] += x @ weight[:, i, j]
+    return y[:, starts[0] : starts[0] + stride * height, starts[1] : starts[1] + stride * width] + bias
+
+
+class Vae:
+    def __init__(self, path):
+        self.config, self.tensors = read_checkpoint(path)
+        self.shape = tuple(self.config["image"][k] for k in ("height", "width"))
+        self.latents = self.config["network"]["latents"]
+        self.unit = np.float32(self.config["loss"]["unit"]).astype(float)
+
+    def of(self, layer):
+        return self.tensors[f"{layer}.weight"], self.tensors[f"{layer}.bias"]
+
+    def conditions(self, values):
+        told = self.config["condition"]
+        values = np.array(values, float).reshape(-1, len(told["names"]))
+        for i, name in enumerate(told["names"]):
+            if name in told.get("log", ()):
+                values[:, i] = np.log(values[:, i])
+        return (values - told.get("mean", ())) / told.get("scale", 1)
+
+    def encode(self, x, told):
+        planes = np.broadcast_to(told[:, None, None, :], (*x.shape, told.shape[1]))
+        y = np.concatenate([x[..., None], planes], axis=3)
+        for i, stride in enumerate((1, 2, 2)):
+            y = leaky(convolution(y, *self.of(f"encoder.{i}"), stride, True))
+        weight, bias = self.of("encoder.3")
+        return np.split(y.reshape(len(y), -1) @ weight + bias, 2, axis=1)
+
+    def decode(self, codes, told):
+        weight, bias = self.of("decoder.0")
+        y = np.concatenate([codes, told], axis=1) @ weight + bias
+        y = y.reshape(len(y), *(-(-length // 4) for length in self.shape), -1)
+        for i in (1, 2):
+            y = leaky(deconvolution(y, *self.of(f"decoder.{i}"), 2))
+        return relu(convolution(y, *self.of("decoder.3"), 1, False))[..., 0]
+
+    def draw(self, count, seed, given):
+        told = self.conditions(np.tile(given, (count, 1)))
+        codes = np.array([normal(seed, DRAW, i, self.latents) for i in range(count)])
+        images = self.decode(codes, told) * self.unit
+        return np.where(images < self.config["loss"]["lower"], 0, images)
+
+    def loss(self, images, values):
+        x, told, weights = images / self.unit, self.conditions(values), self.config["loss"]
+        mean, log_variance = self.encode(x, told)
+        noise = np.array([normal(2**64 - 1, TRAIN, i, self.latents) for i in range(len(x))])
+        divergence = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance).sum(1)
+        p = self.decode(mean + np.exp(log_variance / 2) * noise, told)
+        q, t = np.clip(p, 1e-7, 1 - 1e-7), np.minimum(x, 1)
+        bernoulli = -(t * np.log(q) + (1 - t) * np.log1p(-q)).sum((1, 2))
+        perceptual = np.zeros(len(x))
+        if weights["perceptual"] > 0:
+            of_x, of_p = x[..., None], p[..., None]
+            for i in range(2):
+                of_x, of_p = (leaky(convolution(y, *self.of(f"features.{i}"), 2, True)) for y in (of_x, of_p))
+                perceptual += ((of_x - of_p) ** 2).sum((1, 2, 3)) / (2 * of_x[0].size)
+        terms = [perceptual, divergence, bernoulli]
+        names = ["perceptual", "divergence", "bernoulli"]
+        return np.array([*terms, sum(weights[name] * term for name, term in zip(names, terms))]).T
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model")
+    ways = parser.add_subparsers(dest="way", required=True)
+    draw = ways.add_parser("draw")
+    draw.add_argument("count", type=int)
+    draw.add_argument("--seed", type=int, default=0)
+    draw.add_argument("--given", type=float, nargs="*", default=[])
+    loss = ways.add_parser("loss")
+    loss.add_argument("images")
+    loss.add_argument("conditions", nargs="?")
+    options = parser.parse_args()
+    vae = Vae(options.model)
+    if options.way == "draw":
+        rows = vae.draw(options.count, options.seed, options.given).reshape(options.count, -1)
+    else:
+        images = np.load(options.images).astype(float)
+        values = np.load(options.conditions) if options.conditions else np.zeros((len(images), 0))
+        rows = vae.loss(images, values)
+    np.savetxt(sys.stdout, rows, fmt="%.9g", delimiter=",")
+
+
+if __name__ == "__main__":
+    main()

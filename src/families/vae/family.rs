@@ -1,0 +1,272 @@
+//! VAEs as a family of models: the traits of [`family`](crate::family).
+
+use std::any::Any;
+use std::sync::Arc;
+
+use half::bf16;
+use safetensors::tensor::Dtype;
+
+use super::classifier::classes;
+use super::network::Network;
+use super::sampler::VaeSampler;
+use super::trainer::VaeTrainer;
+use super::{Config, ModelConfig, Vae};
+use crate::checkpoint::CheckpointError;
+use crate::checkpoint::tensors::{Named, Numbers, Tensors};
+use crate::conditions::{ConditionConfig, ConditionedImages};
+use crate::data::{ImageSize, SparseImages};
+use crate::device::{Cpu, DeviceError, Devices};
+use crate::family::{
+    Beyond, ConfigError, Configuration, Document, EngineError, Model, Objective, Sampler,
+    SamplingPlan, Scorer, TensorInfo, Told, TrainConfig, Trainer, check_images,
+};
+
+/// The family `vae`.
+pub struct Family;
+
+/// Its name.
+pub const NAME: &str = "vae";
+
+impl crate::family::Family for Family {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn configuration(&self, document: &Document) -> Result<Box<dyn Configuration>, ConfigError> {
+        Ok(Box::new(Config::read(document)?))
+    }
+
+    fn model(&self, config: &str, file: &Tensors) -> Result<Box<dyn Model>, CheckpointError> {
+        let config: ModelConfig = serde_json::from_str(config)
+            .map_err(|e| file.damaged(format!("its configuration does not parse: {e}")))?;
+        config
+            .check()
+            .map_err(|e| file.damaged(format!("its configuration: {e}")))?;
+        let names = config.condition.names.len();
+        if [&config.condition.mean, &config.condition.scale]
+            .iter()
+            .any(|list| list.len() != names)
+        {
+            return Err(file.damaged("its conditions lack means or scales"));
+        }
+        // The parameters of a hostile configuration may not fit in memory: ask the file first.
+        let tensors = Network::new(&config).tensors();
+        let expected: u64 = tensors.iter().map(|t| t.size() as u64).sum();
+        let most = file.bytes().len() as u64 / 2;
+        if expected > most {
+            return Err(file.damaged(format!(
+                "its configuration has {expected} parameters, more than the file can hold"
+            )));
+        }
+        Ok(Box::new(Vae::new(config)))
+    }
+}
+
+impl Configuration for Config {
+    fn image(&self) -> Option<ImageSize> {
+        self.image
+    }
+
+    fn conditions(&self) -> &ConditionConfig {
+        &self.condition
+    }
+
+    fn training(&self) -> &TrainConfig {
+        &self.train
+    }
+
+    fn training_mut(&mut self) -> &mut TrainConfig {
+        &mut self.train
+    }
+
+    fn to_toml(&self) -> String {
+        toml::to_string(&self.filled_in()).unwrap_or_default()
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::to_string_pretty(&self.filled_in()).unwrap_or_default()
+    }
+
+    fn complete(
+        &self,
+        images: &SparseImages,
+        conditions: ConditionConfig,
+    ) -> Result<Box<dyn Model>, ConfigError> {
+        let config = self.resolve(images.size(), conditions)?;
+        config.check()?;
+        Ok(Box::new(Vae::new(config)))
+    }
+}
+
+/// The processor, which alone runs VAEs.
+fn cpu(devices: &Devices) -> Result<&Cpu, EngineError> {
+    match devices {
+        Devices::Cpu(cpu) => Ok(cpu),
+        Devices::Cards(_) => Err(DeviceError::Unsupported(
+            "models of the family vae run on the processor alone; give --device cpu".into(),
+        )
+        .into()),
+    }
+}
+
+impl Vae {
+    /// Number of the condition that the classifier tells, where there is a classifier.
+    fn class(&self) -> Option<usize> {
+        let names = &self.config.condition.names;
+        let class = &self.config.perceptual.class;
+        (self.config.compares_features())
+            .then(|| names.iter().position(|name| name == class))
+            .flatten()
+    }
+}
+
+impl Model for Vae {
+    fn family(&self) -> &'static str {
+        NAME
+    }
+
+    fn title(&self) -> String {
+        format!("VAE with {} latents", self.network.latents)
+    }
+
+    fn objective(&self) -> Objective {
+        Objective::LOSS
+    }
+
+    fn image(&self) -> ImageSize {
+        self.config.image
+    }
+
+    fn conditions(&self) -> &ConditionConfig {
+        &self.config.condition
+    }
+
+    fn config_json(&self) -> String {
+        serde_json::to_string(&self.config).unwrap_or_default()
+    }
+
+    fn config_toml(&self) -> String {
+        toml::to_string(&self.config).unwrap_or_default()
+    }
+
+    fn tensors(&self) -> Vec<TensorInfo> {
+        self.network.tensors()
+    }
+
+    fn parameters(&self) -> &[Vec<f32>] {
+        &self.parameters
+    }
+
+    fn set_parameters(&mut self, parameters: Vec<Vec<f32>>) {
+        self.parameters = parameters;
+    }
+
+    fn read(&self, file: &Tensors, prefix: &str) -> Result<Vec<Vec<f32>>, CheckpointError> {
+        let packed = file.packed()?;
+        (self.network.tensors().iter())
+            .map(|tensor| {
+                let name = format!("{prefix}{}", tensor.name);
+                if !packed || tensor.shape.len() == 1 {
+                    return file.tensor(&name, &tensor.shape);
+                }
+                let bytes = file.numbers(&name, Dtype::BF16, &tensor.shape)?;
+                let (pairs, _) = bytes.as_chunks::<2>();
+                file.finite(
+                    &name,
+                    pairs
+                        .iter()
+                        .map(|b| bf16::from_le_bytes(*b).to_f32())
+                        .collect(),
+                )
+            })
+            .collect()
+    }
+
+    fn packed(&self) -> Vec<Named<'_>> {
+        (self.network.tensors().into_iter().zip(&self.parameters))
+            .map(|(tensor, values)| Named {
+                values: match tensor.shape.len() {
+                    1 => Numbers::F32(values),
+                    _ => Numbers::Bf16(values.iter().map(|v| bf16::from_f32(*v)).collect()),
+                },
+                name: tensor.name,
+                shape: tensor.shape,
+            })
+            .collect()
+    }
+
+    fn beyond(&self, _images: &SparseImages) -> Vec<Beyond> {
+        Vec::new()
+    }
+
+    fn unsuited(&self, images: &SparseImages) -> Option<String> {
+        let unit = self.config.loss.unit;
+        let (_, _, values) = images.csr();
+        let count = values.iter().filter(|x| f64::from(**x) > unit).count();
+        (self.config.loss.bernoulli > 0.0 && count > 0).then(|| {
+            format!(
+                "{count} pixels are above loss.unit = {unit} and count as {unit} in the Bernoulli term; a larger loss.unit sees all of them"
+            )
+        })
+    }
+
+    fn check_training(&self, data: &ConditionedImages) -> Result<(), EngineError> {
+        match self.class().map(|class| classes(data, class)) {
+            Some(None) => Err(EngineError::Mismatch(format!(
+                "the condition '{}' has not two values (the classifier that images are compared by tells two classes apart); give images of both or set loss.perceptual to 0",
+                self.config.perceptual.class
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn initialise(
+        &mut self,
+        devices: &Devices,
+        data: &ConditionedImages,
+        rows: &[u32],
+        training: &TrainConfig,
+        say: &mut dyn FnMut(&str),
+    ) {
+        self.parameters = self.network.initial(training.seed);
+        let classes = self.class().and_then(|class| classes(data, class));
+        if let (Some(classes), Devices::Cpu(cpu)) = (classes, devices) {
+            self.train_classifier(cpu, (data, rows, &classes), training.seed, say);
+        }
+    }
+
+    fn trainer(
+        &self,
+        devices: &Devices,
+        data: Arc<ConditionedImages>,
+    ) -> Result<Box<dyn Trainer>, EngineError> {
+        let cpu = cpu(devices)?;
+        check_images(self, &data)?;
+        Ok(Box::new(VaeTrainer::new(cpu.clone(), self, data)))
+    }
+
+    fn sampler(
+        &self,
+        devices: &Devices,
+        plan: &SamplingPlan,
+    ) -> Result<Box<dyn Sampler>, EngineError> {
+        let cpu = cpu(devices)?;
+        if let Some(bytes) = plan.max_memory {
+            return Err(DeviceError::memory_of_a_card_alone(bytes).into());
+        }
+        Ok(Box::new(VaeSampler {
+            cpu: cpu.clone(),
+            model: self.clone(),
+            seed: plan.seed,
+            told: Told::new(self, plan)?,
+        }))
+    }
+
+    fn scorer(&self) -> Option<&dyn Scorer> {
+        None
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,130 @@
+//! The jet VAE through the program: what every verb does with it.
+
+use std::fs;
+
+use crate::support::program::{Lab, write_images};
+
+const CONFIG: &str = "
+[model]
+family = 'vae'
+[network]
+latents = 3
+filters = [3, 4, 5]
+[perceptual]
+filters = [3, 4, 2]
+units = [5, 4]
+epochs = 2
+[condition]
+names = ['signal']
+[train]
+epochs = 2
+batch = 32
+learning_rate = 1e-3
+validation = 0.1
+";
+
+fn lab() -> Lab {
+    let lab = Lab::empty();
+    write_images(&lab.path("data.h5"), 200, 9, 1, &[]);
+    lab.file("vae.toml", CONFIG);
+    lab
+}
+
+#[test]
+fn every_verb_knows_it() {
+    let lab = lab();
+    let output = lab.ok("train --data data.h5 --config vae.toml --out run");
+    let said = String::from_utf8(output.stderr).unwrap();
+    for words in [
+        "classifier, epoch   2/2: cross entropy ",
+        "epoch    2  loss ",
+        "the best model is epoch ",
+        " an image: run/model.safetensors",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("NLL"), "{said}");
+    let info = lab.ok("info run/model.safetensors");
+    let info = String::from_utf8(info.stdout).unwrap();
+    for words in [
+        "VAE with 3 latents for images of 9 x 9",
+        "train loss ",
+        "encoder.0.weight",
+    ] {
+        assert!(info.contains(words), "{words}: {info}");
+    }
+    assert_eq!(
+        lab.json("info --json run/model.safetensors")["family"],
+        "vae"
+    );
+    // Both classes are drawn where none is given.
+    lab.ok("generate --model run/model.safetensors --count 300 --seed 5 --out both.h5");
+    lab.ok("generate --model run/model.safetensors --count 300 --seed 5 --first 100 --given signal=1 --layout sparse --out one.h5");
+    lab.ok(
+        "evaluate --truth data.h5 --generated both.h5 --bootstrap 2 --skip-boosting --out report",
+    );
+    // Rounded weights draw nearly the same.
+    lab.ok("pack --model run/model.safetensors --out packed.safetensors");
+    lab.ok("unpack --model packed.safetensors --out unpacked.safetensors");
+    let size = |name: &str| fs::metadata(lab.path(name)).unwrap().len();
+    assert!(size("packed.safetensors") < size("run/model.safetensors"));
+    for model in ["packed", "unpacked"] {
+        lab.ok(&format!(
+            "generate --model {model}.safetensors --count 30 --out {model}.h5"
+        ));
+    }
+    let again = lab.ok("train --data data.h5 --config vae.toml --out run --resume");
+    let again = String::from_utf8(again.stderr).unwrap();
+    assert!(again.contains("is complete already"), "{again}");
+}
+
+#[test]
+fn what_it_has_not_is_refused() {
+    let lab = lab();
+    lab.ok("train --quiet --data data.h5 --config vae.toml --out run");
+    write_images(&lab.path("more.h5"), 1200, 9, 2, &[]);
+    write_images(&lab.path("seven.h5"), 100, 7, 2, &[]);
+    for (line, words) in [
+        (
+            "score --model run/model.safetensors --data data.h5",
+            &["'vae'", "no exact likelihood"][..],
+        ),
+        (
+            "refine --model run/model.safetensors --data more.h5 --out refined.safetensors",
+            &["'vae'", "no exact likelihood"],
+        ),
+        (
+            "train --data seven.h5 --config vae.toml --out other",
+            &["7 x 7", "one more than a multiple of 4"],
+        ),
+        (
+            "train --data data.h5 --config vae.toml --set condition.names=[\"jet_pt\"] --out other",
+            &["'perceptual.class' is 'signal'", "loss.perceptual"],
+        ),
+        (
+            "train --data data.h5 --config vae.toml --set train.weight_decay=0.1 --out other",
+            &["train.weight_decay", "sarm"],
+        ),
+        (
+            "train --data data.h5 --config vae.toml --set loss.perceptual=0 --set loss.bernoulli=0 --out other",
+            &["loss.bernoulli"],
+        ),
+        (
+            "train --data data.h5 --config vae.toml --set network.latent=3 --out other",
+            &["unknown field 'latent' ('latents' is near)"],
+        ),
+        (
+            "train --data data.h5 --config vae.toml --set image.height=8 --set image.width=9 --out other",
+            &["8 x 9"],
+        ),
+    ] {
+        lab.refuses(line, words);
+    }
+    // A warning comes before this error.
+    let line = "train --data data.h5 --select signal=1 --config vae.toml --out other";
+    let output = lab.sarm(line).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("'signal' has not two values"), "{said}");
+    assert!(!lab.path("other").exists());
+}

@@ -1,0 +1,265 @@
+//! The jet VAE: its loss and its images by an independent program, the same bits whoever works on them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use sarm::conditions::{ConditionedImages, Conditions};
+use sarm::data::{Dataset, SparseImages};
+use sarm::device::Devices;
+use sarm::families;
+use sarm::family::SamplingPlan;
+use sarm::run::Checkpoint;
+use sarm::run::train::{Ending, Observer, Silent, Summary, TrainError, TrainPlan, train};
+use sarm::synthetic;
+
+use crate::golden_network::npy;
+use crate::support::h5::python;
+
+const SIDE: usize = 9;
+const COUNT: usize = 90;
+
+/// Small networks. Of both classes one has brighter images: there is something for the classifier to learn.
+const CONFIG: &str = "[model]\nfamily = 'vae'\n[network]\nlatents = 3\nfilters = [3, 4, 5]\n[perceptual]\nfilters = [3, 4, 2]\nunits = [5, 4]\nepochs = 3\nbatch = 24\n[loss]\nunit = 20.0\nlower = 0.05\nperceptual = 0.7\ndivergence = 0.9\nbernoulli = 1.1\n[condition]\nnames = ['signal', 'jet_pt']\n[train]\nepochs = 3\nbatch = 24\nlearning_rate = 1e-2\nvalidation = 0.2\n";
+
+fn dataset() -> Dataset {
+    let random = synthetic::images(SIDE, SIDE, COUNT, 5, 0.3).unwrap();
+    let mut images = SparseImages::new(SIDE, SIDE).unwrap();
+    for (i, (index, value)) in random.iter().enumerate() {
+        let factor = (1 + i % 2) as f32;
+        images.push(index.iter().zip(value).map(|(p, v)| (*p, factor * v)));
+    }
+    let column = |f: fn(usize) -> f32| (0..COUNT).map(f).collect::<Vec<f32>>();
+    Dataset {
+        images,
+        columns: BTreeMap::from([
+            ("signal".to_string(), column(|i| (i % 2) as f32)),
+            ("jet_pt".to_string(), column(|i| 250.0 + (i % 17) as f32)),
+        ]),
+        rows: (0..COUNT as u64).collect(),
+        ..Dataset::default()
+    }
+}
+
+fn plan(config: &str, out: &Path) -> TrainPlan {
+    let config = families::configuration(config).unwrap();
+    TrainPlan::new(config, dataset(), out)
+}
+
+fn trained(config: &str, threads: usize, out: &Path) -> Summary {
+    train(
+        &Devices::cpu(threads).unwrap(),
+        plan(config, out),
+        &mut Silent,
+    )
+    .unwrap()
+}
+
+/// The images, and their conditions as `model` wants them.
+fn conditioned(checkpoint: &Checkpoint) -> Arc<ConditionedImages> {
+    let Dataset {
+        images, columns, ..
+    } = dataset();
+    let told = checkpoint.model.conditions();
+    let rows = (0..COUNT).flat_map(|row| {
+        let values = told.names.iter().map(|name| columns[name][row]);
+        let standard: Vec<f32> = values
+            .enumerate()
+            .map(|(i, v)| told.standardise(i, v))
+            .collect();
+        standard
+    });
+    Arc::new(ConditionedImages {
+        conditions: Conditions::new(2, rows.collect()),
+        images,
+    })
+}
+
+fn numpy(model: &Path, words: &[&str]) -> Vec<f64> {
+    let output = Command::new(python())
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/vae.py"))
+        .arg(model)
+        .args(words)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{error}\n`make setup` installs the numpy that this test needs"
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let numbers = text.split([',', '\n']).filter(|word| !word.is_empty());
+    numbers.map(|word| word.parse().unwrap()).collect()
+}
+
+#[test]
+fn loss_and_images_are_those_of_the_numpy_program() {
+    let lab = tempfile::tempdir().unwrap();
+    let devices = Devices::cpu(2).unwrap();
+    let dense = {
+        let images = dataset().images;
+        let mut all = vec![0.0; COUNT * SIDE * SIDE];
+        for (i, image) in all.chunks_exact_mut(SIDE * SIDE).enumerate() {
+            images.dense_into(i, image);
+        }
+        all.into_iter().map(f64::from).collect::<Vec<_>>()
+    };
+    let columns = dataset().columns;
+    let given: Vec<f64> = (0..COUNT)
+        .flat_map(|row| ["signal", "jet_pt"].map(|name| f64::from(columns[name][row])))
+        .collect();
+    let files = ["images.npy", "given.npy"].map(|name| lab.path().join(name));
+    std::fs::write(&files[0], npy(&[COUNT, SIDE, SIDE], &dense)).unwrap();
+    std::fs::write(&files[1], npy(&[COUNT, 2], &given)).unwrap();
+    let [images, conditions] = files.each_ref().map(|file| file.to_str().unwrap());
+
+    for (name, weight) in [("with", "0.7"), ("without", "0.0")] {
+        let config = CONFIG.replace("perceptual = 0.7", &format!("perceptual = {weight}"));
+        let summary = trained(&config, 2, &lab.path().join(name));
+        let checkpoint = Checkpoint::read(&summary.model).unwrap();
+        let data = conditioned(&checkpoint);
+        let rows: Vec<u32> = (0..COUNT as u32).collect();
+        let mut trainer = checkpoint
+            .model
+            .trainer(&devices, Arc::clone(&data))
+            .unwrap();
+        let found = trainer.nll(&rows).unwrap();
+        let said = numpy(&summary.model, &["loss", images, conditions]);
+        let (terms, _) = said.as_chunks::<4>();
+        assert_eq!(terms.len(), COUNT);
+        for (found, [perceptual, divergence, bernoulli, loss]) in found.iter().zip(terms) {
+            assert!(
+                (found - loss).abs() < 2e-5 * loss.abs(),
+                "{name}: {found} {loss}"
+            );
+            assert!(*divergence > 0.0 && *bernoulli > 0.0);
+            assert_eq!(*perceptual > 0.0, name == "with");
+        }
+        // A step's numbers are of other noise, and of the same size.
+        let step = trainer.steps(&rows, COUNT, 0.0.into()).unwrap()[0];
+        let mean = found.iter().sum::<f64>() / COUNT as f64;
+        assert!((step - mean).abs() < 0.2 * mean, "{step} {mean}");
+
+        let plan = SamplingPlan {
+            seed: (3 << 32) + 9,
+            conditions: Conditions::new(2, data.conditions.row(1).to_vec()),
+            ..SamplingPlan::default()
+        };
+        let mut sampler = checkpoint.model.sampler(&devices, &plan).unwrap();
+        let drawn = sampler.sample(0, 23).unwrap();
+        let seed = plan.seed.to_string();
+        let said = numpy(
+            &summary.model,
+            &["draw", "23", "--seed", &seed, "--given", "1", "251"],
+        );
+        let mut image = vec![0.0; SIDE * SIDE];
+        for (i, want) in said.chunks_exact(SIDE * SIDE).enumerate() {
+            drawn.dense_into(i, &mut image);
+            for (found, want) in image.iter().zip(want) {
+                // What lies at the lower end may be on either side of it.
+                let near = (want - 0.05).abs().min((f64::from(*found) - 0.05).abs()) < 1e-4;
+                assert!(
+                    near || (f64::from(*found) - want).abs() < 2e-5 * want.max(1.0),
+                    "{found} {want}"
+                );
+            }
+        }
+        assert!(drawn.nonzeros() > 23, "{}", drawn.nonzeros());
+    }
+}
+
+#[test]
+fn an_image_is_the_same_in_any_company() {
+    let lab = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::read(&trained(CONFIG, 2, lab.path()).model).unwrap();
+    let conditions = conditioned(&checkpoint).conditions.clone();
+    let drawn = |threads: usize, pieces: &[(u64, usize)]| {
+        let plan = SamplingPlan {
+            seed: 4,
+            conditions: conditions.clone(),
+            ..SamplingPlan::default()
+        };
+        let devices = Devices::cpu(threads).unwrap();
+        let mut sampler = checkpoint.model.sampler(&devices, &plan).unwrap();
+        let mut all = SparseImages::new(SIDE, SIDE).unwrap();
+        for (first, count) in pieces {
+            all.extend(&sampler.sample(*first, *count).unwrap());
+        }
+        all
+    };
+    let whole = drawn(2, &[(0, 137)]);
+    assert!(whole == drawn(1, &[(0, 1), (1, 12), (13, 0), (13, 124)]));
+    assert!(drawn(3, &[(77, 50)]) == whole.gather(77..127));
+    // Codes differ: so do images.
+    let all: std::collections::BTreeSet<Vec<u32>> = whole
+        .iter()
+        .map(|(_, values)| values.iter().map(|v| v.to_bits()).collect())
+        .collect();
+    assert!(all.len() > 130, "{}", all.len());
+}
+
+/// Stops when asked so often.
+struct Stops(usize);
+
+impl Observer for Stops {
+    fn stops(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 == 0
+    }
+}
+
+#[test]
+fn training_is_the_same_on_any_threads_and_however_interrupted() {
+    let lab = tempfile::tempdir().unwrap();
+    let out = |name: &str| lab.path().join(name);
+    let whole = trained(CONFIG, 2, &out("whole"));
+    let history: Vec<f64> = whole.history.iter().map(|m| m.train_nll).collect();
+    assert!(history[2] < 0.95 * history[0], "{history:?}");
+    let bytes = |name: &str| std::fs::read(out(name).join("model.safetensors")).unwrap();
+    trained(CONFIG, 3, &out("threads"));
+    assert!(bytes("whole") == bytes("threads"));
+    let mut interrupted = 0;
+    loop {
+        let mut plan = plan(CONFIG, &out("pieces"));
+        plan.resume = true;
+        let summary = train(&Devices::cpu(1).unwrap(), plan, &mut Stops(4)).unwrap();
+        match summary.ending {
+            Ending::Interrupted => interrupted += 1,
+            _ => break,
+        }
+    }
+    assert!(interrupted >= 2, "{interrupted}");
+    assert!(bytes("whole") == bytes("pieces"));
+    // The classifier stays as it was before the first epoch.
+    let one = CONFIG.replace("[train]\nepochs = 3", "[train]\nepochs = 1");
+    let [early, late] = [trained(&one, 1, &out("one")).model, whole.model]
+        .map(|file| Checkpoint::read(&file).unwrap().model);
+    let pairs = early.parameters().iter().zip(late.parameters());
+    for (tensor, (early, late)) in early.tensors().iter().zip(pairs) {
+        let stays = tensor.name.starts_with("features") || tensor.name.starts_with("head");
+        assert_eq!(early == late, stays, "{}", tensor.name);
+    }
+}
+
+#[test]
+fn what_it_cannot_learn_from_is_refused() {
+    let lab = tempfile::tempdir().unwrap();
+    let devices = Devices::cpu(1).unwrap();
+    let refused = |dataset: Dataset| -> TrainError {
+        let config = families::configuration(CONFIG).unwrap();
+        let plan = TrainPlan::new(config, dataset, lab.path().join("run"));
+        train(&devices, plan, &mut Silent).unwrap_err()
+    };
+    let mut one_class = dataset();
+    one_class.columns.insert("signal".into(), vec![1.0; COUNT]);
+    let error = refused(one_class).to_string();
+    assert!(error.contains("'signal' has not two values"), "{error}");
+    let wide = Dataset {
+        images: synthetic::images(9, 12, COUNT, 1, 0.3).unwrap(),
+        ..dataset()
+    };
+    let error = refused(wide).to_string();
+    assert!(error.contains("one more than a multiple of 4"), "{error}");
+    assert!(!lab.path().join("run").exists());
+}
