@@ -105,7 +105,7 @@ class Vae:
 
     def conditions(self, values):
         told = self.config["condition"]
-        values = np.array(values, float).reshape(-1, len(told["names"]))
+        values = np.array(values, float).reshape(len(values), len(told["names"]))
         for i, name in enumerate(told["names"]):
             if name in told.get("log", ()):
                 values[:, i] = np.log(values[:, i])

@@ -31,8 +31,12 @@ pub enum Purpose {
     Mirror = 9,
     /// Refining a model: `n` = place, `item` = round.
     Refine = 10,
-    /// Training a VAE: noise of its codes (seed = step, `n` = row, `item` = pair of latents); order and dropout of its classifier.
+    /// Noise of the codes of a VAE in training: seed = step, `n` = row, `item` = pair of latents.
     Vae = 11,
+    /// Order of the images that a VAE's classifier learns from: `n` = place, `item` = epoch; the last one says which are held out.
+    Classifier = 12,
+    /// What it leaves out: seed of the training and step, `n` = four numbers of a batch, `item` = layer.
+    Dropout = 13,
 }
 
 /// Multipliers of the two halves of a round.
@@ -88,6 +92,14 @@ pub fn normal(words: [u32; 4]) -> [f64; 2] {
     let radius = (-2.0 * unit_f64(words[0], words[1]).ln()).sqrt();
     let angle = std::f64::consts::TAU * unit_f64(words[2], words[3]);
     [radius * angle.cos(), radius * angle.sin()]
+}
+
+/// `count` standard normal numbers for place `n` of a purpose, two from each call.
+pub fn normals(seed: u64, purpose: Purpose, n: u64, count: usize) -> impl Iterator<Item = f32> {
+    (0..count.div_ceil(2) as u32)
+        .flat_map(move |pair| normal(words(seed, purpose, n, pair)))
+        .map(|v| v as f32)
+        .take(count)
 }
 
 /// The numbers `0 .. n` in an order that depends on seed, purpose and `stream` alone.

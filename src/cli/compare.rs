@@ -11,6 +11,7 @@ use super::plot::Picture;
 use super::{Global, output, print, print_json};
 use crate::checkpoint::tensors::write_atomically;
 use crate::evaluate::report::loss_curves;
+use crate::family::Objective;
 use side::Side;
 
 /// Compare runs and reports side by side.
@@ -59,8 +60,13 @@ impl Compare {
                     "no losses to draw (none of these is a run directory with metrics.csv); leave --out away"
                 );
             }
+            let other = |side: &Side| side.objective.is_some_and(|o| o != Objective::NLL);
+            let title = match sides.iter().any(other) {
+                true => Objective::LOSS.title(),
+                false => Objective::NLL.title(),
+            };
             output::make_parents(out)?;
-            write_atomically(out, &picture.bytes(&loss_curves(&curves), out)?)?;
+            write_atomically(out, &picture.bytes(&loss_curves(&curves, title), out)?)?;
             global.say(format!("picture: {}", out.display()));
         }
         let mut truths = sides.iter().filter_map(|s| s.truth.as_ref());
@@ -105,15 +111,27 @@ fn table(sides: &[Side]) -> String {
     let names = sides.iter().map(|s| s.name.clone());
     rows.0.push((String::new(), names.collect()));
     let counted = |n: Option<usize>| n.map(|n| super::grouped(n as u64));
-    let nats = |v: Option<f64>| v.map(|v| format!("{v:.4}"));
+    // Likelihoods and other losses are not to be compared.
+    let losses = |objective: Objective, get: fn(&Side) -> Option<f64>| {
+        let each = sides
+            .iter()
+            .map(|side| match side.objective == Some(objective) {
+                true => get(side).map(|v| format!("{v:.4}")),
+                false => None,
+            });
+        each.collect::<Vec<_>>()
+    };
+    let (nll, loss) = (Objective::NLL, Objective::LOSS);
     rows.section(
         "training",
         vec![
             ("parameters".into(), of(&|s| counted(s.parameters))),
             ("images".into(), of(&|s| counted(s.images))),
             ("best epoch".into(), of(&|s| s.best_epoch())),
-            ("train NLL".into(), of(&|s| nats(s.train_nll))),
-            ("validation NLL".into(), of(&|s| nats(s.validation_nll))),
+            ("train NLL".into(), losses(nll, |s| s.train_nll)),
+            ("validation NLL".into(), losses(nll, |s| s.validation_nll)),
+            ("train loss".into(), losses(loss, |s| s.train_nll)),
+            ("validation loss".into(), losses(loss, |s| s.validation_nll)),
             ("loss by epoch".into(), sparklines(sides)),
         ],
     );

@@ -21,6 +21,7 @@ use crate::evaluate::{
     ClassEvaluation, EvaluateError, Options, Reasons, Resampling, ShowerEvaluation, Sides,
     evaluate, evaluate_showers,
 };
+use crate::family::Objective;
 use crate::physics::DEFAULT_RANGE;
 use crate::physics::calorimeter::mev;
 use crate::run::pretrained;
@@ -281,14 +282,19 @@ impl Evaluate {
     ///
     /// Without a model the images alone are judged.
     fn curve(&self) -> anyhow::Result<(Option<Nll>, Option<TrainingCurve>)> {
-        let (path, record) = match &self.model {
-            Some(path) => (path.clone(), pretrained::open(path)?.record),
+        let (path, record, objective) = match &self.model {
+            Some(path) => {
+                let found = pretrained::open(path)?;
+                (path.clone(), found.record, found.model.objective())
+            }
             None => match self.named_model() {
                 Some(found) => found,
                 None => return Ok((None, None)),
             },
         };
-        let nll = record.train_nll.map(|train| Nll {
+        // A loss that is no likelihood has its curve alone.
+        let train = record.train_nll.filter(|_| objective == Objective::NLL);
+        let nll = train.map(|train| Nll {
             train,
             validation: record.validation_nll,
         });
@@ -297,6 +303,7 @@ impl Evaluate {
             .filter_map(|(e, t, v)| Some((e as f64, t, v?)))
             .collect();
         let curve = TrainingCurve {
+            title: objective.title().into(),
             epoch: complete.iter().map(|c| c.0).collect(),
             train: complete.iter().map(|c| c.1).collect(),
             validation: complete.iter().map(|c| c.2).collect(),
@@ -305,7 +312,7 @@ impl Evaluate {
     }
 
     /// The model that all generated files name, if it still is the one that made them.
-    fn named_model(&self) -> Option<(PathBuf, Record)> {
+    fn named_model(&self) -> Option<(PathBuf, Record, Objective)> {
         let (first, others) = self.generated.split_first()?;
         let (path, sha256) = named_in(first)?;
         // Files of several models have no one training to show.
@@ -323,7 +330,7 @@ impl Evaluate {
                 );
                 None
             }
-            Ok(found) => Some((path, found.record)),
+            Ok(found) => Some((path, found.record, found.model.objective())),
             Err(error) => {
                 log::warn!("{error}; {left_out}");
                 None

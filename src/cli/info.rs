@@ -365,16 +365,18 @@ fn rounds_as_text(refined: &Refined) -> String {
     if !refined.history.is_empty() || refined.after.is_some() {
         lines.push(format!("{:<5}  {:<16}  validation", "round", "trees' AUC"));
     }
-    // A round's trees judge what the one before it made.
-    let mut validation = refined.validation_nll_before;
-    for (done, round) in refined.history.iter().enumerate() {
+    // A round's trees judge what the one before it made. Early rounds of a file may not have been kept.
+    let first = refined.rounds[0].saturating_sub(refined.history.len());
+    let mut validation = refined.validation_nll_before.filter(|_| first == 0);
+    for (done, round) in (first..).zip(&refined.history) {
         let (before, of) = (auc(&round.before), nll(validation));
         lines.push(format!("{done:>5}  {before:<16}  {of}"));
         validation = round.validation_nll;
     }
-    if let Some(after) = &refined.after {
-        let (done, auc, of) = (refined.history.len(), auc(after), nll(validation));
-        lines.push(format!("{done:>5}  {auc:<16}  {of}"));
+    if !lines.is_empty() {
+        let after = (refined.after.as_ref()).map_or("not judged yet".into(), auc);
+        let (done, of) = (refined.rounds[0], nll(validation));
+        lines.push(format!("{done:>5}  {after:<16}  {of}"));
     }
     let indented = lines.iter().map(|line| format!("\n            {line}"));
     indented.collect()

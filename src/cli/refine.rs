@@ -139,6 +139,8 @@ impl Refine {
         let dataset = read(&checkpoint, &opened.devices, &request, &options)?;
         let inspected = on_threads_of(&opened.devices, || self.duplicates.inspect(&dataset))?;
         output::make_parents(&self.out)?;
+        // Again, for what another process has written meanwhile.
+        output::check(&self.out, self.force || self.resume)?;
         let mut observer = Talk {
             global: global.clone(),
             device: opened.devices.describe(),
@@ -237,7 +239,7 @@ impl Observer for Talk {
                 .saturating_mul(self.rounds as u64)
                 .saturating_add(self.images),
         );
-        progress.begin(3 * self.images * round as u64);
+        progress.begin((3 * self.images).saturating_mul(round as u64));
         self.progress = Some(progress);
     }
 

@@ -10,7 +10,7 @@ use super::progress::{Progress, duration};
 use super::{Global, grouped, print_json};
 use crate::data;
 use crate::data::ReadOptions;
-use crate::device::Task;
+use crate::device::{DeviceError, Task};
 use crate::family::{Demand, Model, Objective};
 use crate::prior::Prior;
 use crate::run::train::{
@@ -85,8 +85,15 @@ pub struct Train {
 impl Train {
     pub fn run(mut self, global: &Global) -> anyhow::Result<ExitCode> {
         self.data = data::matching(&self.data)?;
-        let opened = global.open(Task::Training)?;
         let mut config = self.settings.configuration(self.config.as_deref())?;
+        // With nothing said, scoring's device is the processor.
+        let opened = global.open(match config.on_cards() {
+            true => Task::Training,
+            false => Task::Scoring,
+        })?;
+        if !config.on_cards() && opened.devices.card_count() > 0 {
+            return Err(DeviceError::processor_alone("vae").into());
+        }
         if let Some(epochs) = self.epochs {
             config.training_mut().epochs = epochs;
         }
@@ -343,8 +350,15 @@ impl Observer for Talk {
         let validation = m
             .validation_nll
             .map_or(String::new(), |v| format!("  validation {v:.3}"));
+        let terms: Vec<String> = (m.terms.iter())
+            .map(|(name, v)| format!("{name} {v:.3}"))
+            .collect();
+        let terms = match terms.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", terms.join(", ")),
+        };
         self.say(format!(
-            "epoch {:>4}  {} {:.3}{validation}  {:.0} images/s{}",
+            "epoch {:>4}  {} {:.3}{validation}{terms}  {:.0} images/s{}",
             m.epoch,
             self.objective.name,
             m.train_nll,

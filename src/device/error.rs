@@ -86,6 +86,13 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
+    /// Of models of `family` on a card.
+    pub(crate) fn processor_alone(family: &str) -> Self {
+        Self::Unsupported(format!(
+            "models of the family {family} run on the processor alone; give --device cpu"
+        ))
+    }
+
     /// Of a limit on memory where images are drawn on the processor.
     pub(crate) fn memory_of_a_card_alone(bytes: u64) -> Self {
         Self::Unsupported(format!(

@@ -43,6 +43,11 @@ pub trait Configuration {
     /// How to train, to change it.
     fn training_mut(&mut self) -> &mut TrainConfig;
 
+    /// Whether cards train its models, too.
+    fn on_cards(&self) -> bool {
+        true
+    }
+
     /// As TOML, every setting filled in.
     fn to_toml(&self) -> String;
 
@@ -114,6 +119,14 @@ impl Objective {
         name: "NLL",
         unit: "nats/image",
     };
+    /// As the title of an axis.
+    pub fn title(self) -> &'static str {
+        match self == Self::NLL {
+            true => "NLL per image [nats]",
+            false => "loss per image",
+        }
+    }
+
     /// A loss that is no likelihood.
     pub const LOSS: Self = Self {
         name: "loss",
@@ -191,11 +204,11 @@ pub trait Model: Any + Send + Sync + std::fmt::Debug {
         None
     }
 
-    /// Whether it can be trained on `data`, on any device.
+    /// Whether it can be trained on the images `rows` of `data`, on any device.
     ///
     /// # Errors
     /// What its family needs and the data lack.
-    fn check_training(&self, _data: &ConditionedImages) -> Result<(), EngineError> {
+    fn check_training(&self, _data: &ConditionedImages, _rows: &[u32]) -> Result<(), EngineError> {
         Ok(())
     }
 
@@ -206,6 +219,9 @@ pub trait Model: Any + Send + Sync + std::fmt::Debug {
 
     /// Set the parameters that training on the images `rows` of `data` starts from; `say` is told how far that is where it takes
     /// long.
+    ///
+    /// # Errors
+    /// What has to be learnt first, and cannot be.
     fn initialise(
         &mut self,
         devices: &Devices,
@@ -213,7 +229,7 @@ pub trait Model: Any + Send + Sync + std::fmt::Debug {
         rows: &[u32],
         training: &TrainConfig,
         say: &mut dyn FnMut(&str),
-    );
+    ) -> Result<(), EngineError>;
 
     /// Start training on `data`.
     ///

@@ -33,6 +33,10 @@ impl TrainingState {
     }
 }
 
+/// Images that [`Trainer::nll`] is given together, or a multiple of it, but for the last ones: an image's last bits may depend on its
+/// company, and what is held out is judged in pieces as large as the machine is fast.
+pub const TOGETHER: usize = 64;
+
 /// A model in training on one data set that lives with the engine.
 pub trait Trainer {
     /// Adam steps on consecutive batches of `batch` images of `rows`, fewer in the last: the mean negative
@@ -70,6 +74,12 @@ pub trait Trainer {
     /// # Panics
     /// As [`steps`](Self::steps).
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError>;
+
+    /// The terms that the numbers of [`nll`](Self::nll) are sums of, weighted, by name: means over the images that it was given since this was
+    /// asked last. None where they are likelihoods.
+    fn take_terms(&mut self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
 
     /// From now on, let image number `row` count `weights[row]` times in a batch: its derivatives and its likelihood in the
     /// mean are multiplied by that. [`nll`](Self::nll) stays that of each image.

@@ -60,8 +60,27 @@ fn every_verb_knows_it() {
     // Both classes are drawn where none is given.
     lab.ok("generate --model run/model.safetensors --count 300 --seed 5 --out both.h5");
     lab.ok("generate --model run/model.safetensors --count 300 --seed 5 --first 100 --given signal=1 --layout sparse --out one.h5");
+    let signals = |name: &str| lab.read(name).columns["signal"].clone();
+    let both = signals("both.h5");
+    let ones = both.iter().filter(|v| **v == 1.0).count();
+    assert!(both.len() == 300 && (90..210).contains(&ones), "{ones}");
+    assert!(signals("one.h5").iter().all(|v| *v == 1.0));
+    let end = "18446744073709551600";
+    lab.ok(&format!("generate --model run/model.safetensors --count 15 --first {end} --given signal=1 --out end.h5"));
+    assert_eq!(lab.read("end.h5").images.len(), 15);
     lab.ok(
         "evaluate --truth data.h5 --generated both.h5 --bootstrap 2 --skip-boosting --out report",
+    );
+    let report = fs::read_to_string(lab.path("report/index.html")).unwrap();
+    assert!(report.contains("loss per image over the training"));
+    for words in ["NLL", "nats", "ikelihood"] {
+        assert!(!report.contains(words), "{words}");
+    }
+    let table = lab.ok("compare run run");
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(
+        table.contains("train loss") && !table.contains("NLL"),
+        "{table}"
     );
     // Rounded weights draw nearly the same.
     lab.ok("pack --model run/model.safetensors --out packed.safetensors");
@@ -70,9 +89,13 @@ fn every_verb_knows_it() {
     assert!(size("packed.safetensors") < size("run/model.safetensors"));
     for model in ["packed", "unpacked"] {
         lab.ok(&format!(
-            "generate --model {model}.safetensors --count 30 --out {model}.h5"
+            "generate --model {model}.safetensors --count 300 --seed 5 --out {model}.h5"
         ));
     }
+    assert!(lab.read("packed.h5").images == lab.read("unpacked.h5").images);
+    let sum = |name: &str| lab.read(name).images.totals().iter().sum::<f32>();
+    let (whole, rounded) = (sum("both.h5"), sum("packed.h5"));
+    assert!((whole / rounded - 1.0).abs() < 0.02, "{whole} {rounded}");
     let again = lab.ok("train --data data.h5 --config vae.toml --out run --resume");
     let again = String::from_utf8(again.stderr).unwrap();
     assert!(again.contains("is complete already"), "{again}");
@@ -110,6 +133,10 @@ fn what_it_has_not_is_refused() {
             &["loss.bernoulli"],
         ),
         (
+            "train --data data.h5 --config vae.toml --set network.filters=[4096,4096,4096] --set perceptual.filters=[1,1,1] --set image.height=253 --set image.width=253 --out other",
+            &["network.filters", "fewer filters"],
+        ),
+        (
             "train --data data.h5 --config vae.toml --set network.latent=3 --out other",
             &["unknown field 'latent' ('latents' is near)"],
         ),
@@ -127,4 +154,11 @@ fn what_it_has_not_is_refused() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("'signal' has not two values"), "{said}");
     assert!(!lab.path("other").exists());
+    let line =
+        "train --data data.h5 --config vae.toml --set perceptual.learning_rate=1e9 --out lost";
+    let error = lab.fails(line);
+    for words in ["classifier was lost in epoch", "perceptual.learning_rate"] {
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(!lab.path("lost/model.safetensors").exists());
 }

@@ -9,7 +9,7 @@ use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::{Dataset, SparseImages};
 use sarm::device::Devices;
 use sarm::families;
-use sarm::family::SamplingPlan;
+use sarm::family::{SamplingPlan, TOGETHER};
 use sarm::run::Checkpoint;
 use sarm::run::train::{Ending, Observer, Silent, Summary, TrainError, TrainPlan, train};
 use sarm::synthetic;
@@ -71,7 +71,7 @@ fn conditioned(checkpoint: &Checkpoint) -> Arc<ConditionedImages> {
         standard
     });
     Arc::new(ConditionedImages {
-        conditions: Conditions::new(2, rows.collect()),
+        conditions: Conditions::new(told.names.len(), rows.collect()),
         images,
     })
 }
@@ -106,16 +106,22 @@ fn loss_and_images_are_those_of_the_numpy_program() {
         all.into_iter().map(f64::from).collect::<Vec<_>>()
     };
     let columns = dataset().columns;
-    let given: Vec<f64> = (0..COUNT)
-        .flat_map(|row| ["signal", "jet_pt"].map(|name| f64::from(columns[name][row])))
-        .collect();
     let files = ["images.npy", "given.npy"].map(|name| lab.path().join(name));
     std::fs::write(&files[0], npy(&[COUNT, SIDE, SIDE], &dense)).unwrap();
-    std::fs::write(&files[1], npy(&[COUNT, 2], &given)).unwrap();
     let [images, conditions] = files.each_ref().map(|file| file.to_str().unwrap());
 
-    for (name, weight) in [("with", "0.7"), ("without", "0.0")] {
+    for (name, weight, told) in [
+        ("with", "0.7", vec!["signal", "jet_pt"]),
+        ("without", "0.0", vec!["signal", "jet_pt"]),
+        ("told nothing", "0.0", vec![]),
+    ] {
         let config = CONFIG.replace("perceptual = 0.7", &format!("perceptual = {weight}"));
+        let config = config.replace("['signal', 'jet_pt']", &format!("{told:?}"));
+        let given: Vec<f64> = (0..COUNT)
+            .flat_map(|row| told.iter().map(move |name| (name, row)))
+            .map(|(name, row)| f64::from(columns[*name][row]))
+            .collect();
+        std::fs::write(&files[1], npy(&[COUNT, told.len()], &given)).unwrap();
         let summary = trained(&config, 2, &lab.path().join(name));
         let checkpoint = Checkpoint::read(&summary.model).unwrap();
         let data = conditioned(&checkpoint);
@@ -125,6 +131,18 @@ fn loss_and_images_are_those_of_the_numpy_program() {
             .trainer(&devices, Arc::clone(&data))
             .unwrap();
         let found = trainer.nll(&rows).unwrap();
+        let terms = trainer.take_terms();
+        // However the images are shared out among calls.
+        let mut pieces = trainer.nll(&rows[..TOGETHER]).unwrap();
+        pieces.extend(trainer.nll(&rows[TOGETHER..]).unwrap());
+        assert_eq!(found, pieces);
+        assert_eq!(trainer.take_terms(), terms);
+        assert!(trainer.take_terms().is_empty());
+        let (sum, mean) = (
+            terms.iter().map(|(_, term)| term).sum::<f64>(),
+            found.iter().sum::<f64>() / COUNT as f64,
+        );
+        assert!((sum - mean).abs() < 1e-9 * mean, "{terms:?} {mean}");
         let said = numpy(&summary.model, &["loss", images, conditions]);
         let (terms, _) = said.as_chunks::<4>();
         assert_eq!(terms.len(), COUNT);
@@ -143,16 +161,16 @@ fn loss_and_images_are_those_of_the_numpy_program() {
 
         let plan = SamplingPlan {
             seed: (3 << 32) + 9,
-            conditions: Conditions::new(2, data.conditions.row(1).to_vec()),
+            conditions: Conditions::new(told.len(), data.conditions.row(1).to_vec()),
             ..SamplingPlan::default()
         };
         let mut sampler = checkpoint.model.sampler(&devices, &plan).unwrap();
         let drawn = sampler.sample(0, 23).unwrap();
         let seed = plan.seed.to_string();
-        let said = numpy(
-            &summary.model,
-            &["draw", "23", "--seed", &seed, "--given", "1", "251"],
-        );
+        let mut words = vec!["draw", "23", "--seed", &seed, "--given"];
+        words.extend(["1", "251"].iter().take(told.len()));
+        let said = numpy(&summary.model, &words);
+        assert_eq!(said.len(), 23 * SIDE * SIDE);
         let mut image = vec![0.0; SIDE * SIDE];
         for (i, want) in said.chunks_exact(SIDE * SIDE).enumerate() {
             drawn.dense_into(i, &mut image);
@@ -216,6 +234,16 @@ fn training_is_the_same_on_any_threads_and_however_interrupted() {
     let whole = trained(CONFIG, 2, &out("whole"));
     let history: Vec<f64> = whole.history.iter().map(|m| m.train_nll).collect();
     assert!(history[2] < 0.95 * history[0], "{history:?}");
+    let metrics = std::fs::read_to_string(out("whole").join("metrics.csv")).unwrap();
+    let (head, rows) = metrics.split_once('\n').unwrap();
+    assert!(
+        head.ends_with(",validation_perceptual,validation_divergence,validation_bernoulli"),
+        "{head}"
+    );
+    assert!(
+        rows.lines().all(|row| row.split(',').count() == 10),
+        "{rows}"
+    );
     let bytes = |name: &str| std::fs::read(out(name).join("model.safetensors")).unwrap();
     trained(CONFIG, 3, &out("threads"));
     assert!(bytes("whole") == bytes("threads"));

@@ -144,7 +144,16 @@ impl Model for Toy {
     fn beyond(&self, _: &SparseImages) -> Vec<Beyond> {
         Vec::new()
     }
-    fn initialise(&mut self, _: &ConditionedImages, _: &[u32], _: &TrainConfig) {}
+    fn initialise(
+        &mut self,
+        _: &Devices,
+        _: &ConditionedImages,
+        _: &[u32],
+        _: &TrainConfig,
+        _: &mut dyn FnMut(&str),
+    ) -> Result<(), EngineError> {
+        Ok(())
+    }
     fn trainer(
         &self,
         _: &Devices,

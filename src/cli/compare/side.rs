@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use crate::evaluate::report::MetricsFile;
+use crate::family::Objective;
 use crate::run::pretrained;
 use crate::run::train::read_metrics;
 
@@ -20,9 +21,12 @@ pub struct Side {
     pub images: Option<usize>,
     /// Epoch of the best model, and epochs in all.
     pub epochs: Option<[usize; 2]>,
-    /// Nats per image.
+    /// What the next two are.
+    #[serde(skip)]
+    pub objective: Option<Objective>,
+    /// Nats per image, or a loss.
     pub train_nll: Option<f64>,
-    /// Nats per held-out image.
+    /// The same of a held-out image.
     pub validation_nll: Option<f64>,
     /// Epoch and loss: of held-out images where there were any, else of training images.
     pub losses: Vec<(f64, f64)>,
@@ -87,6 +91,7 @@ impl Side {
         let tensors = checkpoint.model.tensors();
         self.parameters = Some(tensors.iter().map(|t| t.unmasked).sum());
         self.images = Some(checkpoint.record.images[0]);
+        self.objective = Some(checkpoint.model.objective());
         self.train_nll = checkpoint.record.train_nll;
         self.validation_nll = checkpoint.record.validation_nll;
         let history = read_metrics(&model);

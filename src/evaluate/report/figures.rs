@@ -92,7 +92,7 @@ pub(super) fn draw(evaluation: &Evaluation, extras: &Extras) -> Vec<Drawn> {
     }
     if let Some(curve) = &extras.training {
         jobs.push(Box::new(move || {
-            let caption = "Negative log-likelihood per image over the training.";
+            let caption = &format!("{} over the training.", curve.title);
             drawn("training", "", caption, false, training_curve(curve))
         }));
     }

@@ -100,9 +100,11 @@ pub struct Nll {
     pub validation: Option<f64>,
 }
 
-/// Loss per epoch, in nats per image.
+/// Loss per epoch, an image's share.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrainingCurve {
+    /// What it is, with its unit: `NLL per image [nats]`.
+    pub title: String,
     /// Epoch numbers.
     pub epoch: Vec<f64>,
     /// Training loss; as long as `epoch`.

@@ -197,7 +197,7 @@ impl Model for Sarm {
         rows: &[u32],
         training: &TrainConfig,
         _say: &mut dyn FnMut(&str),
-    ) {
+    ) -> Result<(), EngineError> {
         let (both, both_rows);
         let (data, rows) = match self.config.symmetry.mirror {
             true => {
@@ -215,6 +215,7 @@ impl Model for Sarm {
             statistics = statistics.with_ends(self, &data.images, rows, &condition);
         }
         Sarm::initialise(self, training.seed, &statistics, training.running_sums);
+        Ok(())
     }
 
     fn trainer(

@@ -1,59 +1,53 @@
 //! The classifier whose features images are compared by: trained before the autoencoder, on the same images.
 
-use rayon::prelude::*;
-
 use super::Vae;
+use super::gradients::summed;
 use super::network::Part;
 use crate::conditions::ConditionedImages;
 use crate::device::Cpu;
+use crate::family::EngineError;
 use crate::nn::adam::{AdamRule, Rates};
 use crate::random::{self, Purpose, unit};
 
 /// Images of a task.
 const TILE: usize = 20;
-/// More than the layers of the classifier.
-const LAYERS: u32 = 8;
 /// One in so many of the images says when to stop.
 const HELD: usize = 20;
 
-/// Which of two values condition number `class` of each image has, false for the lower one; `None` where there are not two.
-pub(super) fn classes(data: &ConditionedImages, class: usize) -> Option<Vec<bool>> {
-    let value = |row: usize| data.conditions.row(row as u64).get(class).copied();
-    let values: Vec<f32> = (0..data.images.len()).map(value).collect::<Option<_>>()?;
-    let (low, high) = (values.iter()).fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| {
-        (low.min(*v), high.max(*v))
-    });
-    let two = low < high && values.iter().all(|v| *v == low || *v == high);
-    two.then(|| values.iter().map(|v| *v == high).collect())
+/// Which of two values condition number `class` of each image has, false for the lower one; `None` where those of the images `rows` are
+/// not two.
+pub(super) fn classes(data: &ConditionedImages, rows: &[u32], class: usize) -> Option<Vec<bool>> {
+    let value = |row: u64| data.conditions.row(row).get(class).copied();
+    let mut of_rows = rows.iter().filter_map(|row| value(u64::from(*row)));
+    let first = of_rows.next()?;
+    let other = of_rows.find(|v| *v != first)?;
+    let (low, high) = (first.min(other), first.max(other));
+    (0..data.images.len() as u64)
+        .map(|row| match value(row)? {
+            v if v == low => Some(false),
+            v if v == high => Some(true),
+            _ => None,
+        })
+        .collect()
 }
 
-/// Numbers that are left out: each has a place in its batch, so that tiles change nothing.
-struct Dropped {
-    seed: u64,
-    item: u32,
-    /// Place of the first.
-    first: u64,
-}
-
-impl Dropped {
-    /// What each of `count` numbers is multiplied by, where a fraction `rate` is left out.
-    fn kept(&self, count: usize, rate: f32) -> Vec<f32> {
-        let mut words = [0; 4];
-        (self.first..self.first + count as u64)
-            .enumerate()
-            .map(|(i, place)| {
-                let k = (place % 4) as usize;
-                if i == 0 || k == 0 {
-                    words = random::words(self.seed, Purpose::Vae, place / 4, self.item);
-                }
-                if unit(words[k]) < rate {
-                    0.0
-                } else {
-                    1.0 / (1.0 - rate)
-                }
-            })
-            .collect()
-    }
+/// What each of `count` numbers of a layer is multiplied by, the first being number `first` of its batch, where a fraction `rate`
+/// is left out: by chance that depends on a number's place in the batch, so that tiles change nothing.
+fn kept(seed: u64, layer: usize, first: usize, count: usize, rate: f32) -> Vec<f32> {
+    let mut words = [0; 4];
+    (first..first + count)
+        .map(|place| {
+            let k = place % 4;
+            if place == first || k == 0 {
+                words = random::words(seed, Purpose::Dropout, place as u64 / 4, layer as u32);
+            }
+            if unit(words[k]) < rate {
+                0.0
+            } else {
+                1.0 / (1.0 - rate)
+            }
+        })
+        .collect()
 }
 
 /// What a pass over some images gave.
@@ -87,28 +81,23 @@ struct Training<'a> {
 
 impl Vae {
     /// Train the classifier on the images `rows` of `data`, `classes` being those of all images; `say` is told of each epoch.
+    ///
+    /// # Errors
+    /// A cross entropy that is no number.
     pub(super) fn train_classifier(
         &mut self,
         cpu: &Cpu,
         (data, rows, classes): (&ConditionedImages, &[u32], &[bool]),
         seed: u64,
         say: &mut dyn FnMut(&str),
-    ) {
+    ) -> Result<(), EngineError> {
         let settings = self.config.perceptual.clone();
         let range = self.network.range(Part::Features).start..self.network.range(Part::Head).end;
-        let (held, trained): (Vec<u32>, Vec<u32>) = (rows.iter().enumerate())
-            .map(|(place, row)| (place % HELD == HELD - 1, *row))
-            .fold(
-                (Vec::new(), Vec::new()),
-                |(mut held, mut trained), (is_held, row)| {
-                    if is_held {
-                        held.push(row)
-                    } else {
-                        trained.push(row)
-                    }
-                    (held, trained)
-                },
-            );
+        // By chance, whatever the order of the images.
+        let order = random::permutation(seed, Purpose::Classifier, u32::MAX, rows.len());
+        let of = |places: &[u32]| places.iter().map(|place| rows[*place as usize]).collect();
+        let (held, trained) = order.split_at(rows.len() / HELD);
+        let [held, trained]: [Vec<u32>; 2] = [of(held), of(trained)];
         let mut training = Training {
             cpu,
             model: self,
@@ -117,22 +106,22 @@ impl Vae {
             seed,
             parameters: self.parameters[range.clone()].to_vec(),
         };
-        let zeros: Vec<Vec<f32>> = training
-            .parameters
-            .iter()
+        let zeros: Vec<Vec<f32>> = (training.parameters.iter())
             .map(|p| vec![0.0; p.len()])
             .collect();
-        let (mut first, mut second) = (zeros.clone(), zeros.clone());
+        let (mut first, mut second) = (zeros.clone(), zeros);
         let mut best = (f64::INFINITY, 0, training.parameters.clone());
         let mut step = 0u64;
         for epoch in 0..settings.epochs {
-            let order = random::permutation(seed, Purpose::Vae, epoch as u32, trained.len());
+            let order = random::permutation(seed, Purpose::Classifier, epoch as u32, trained.len());
             let mut over_epoch = Judged::default();
             for batch in order.chunks(settings.batch) {
                 step += 1;
-                let rows: Vec<u32> = batch.iter().map(|place| trained[*place as usize]).collect();
-                let mut gradients = zeros.clone();
-                over_epoch = over_epoch.with(training.pass(&rows, Some((step, &mut gradients))));
+                let rows: Vec<u32> = (batch.iter())
+                    .map(|place| trained[*place as usize])
+                    .collect();
+                let (judged, gradients) = training.pass(&rows, Some(step));
+                over_epoch = over_epoch.with(judged);
                 let rule = AdamRule::new(Rates::from(settings.learning_rate as f32), step);
                 for (i, gradient) in gradients.iter().enumerate() {
                     let (first, second) = (&mut first[i], &mut second[i]);
@@ -142,11 +131,17 @@ impl Vae {
             // Without images held out the last epoch is the best.
             let judged = match held.is_empty() {
                 true => over_epoch,
-                false => training.pass(&held, None),
+                false => training.pass(&held, None).0,
             };
             let mean = judged.loss / judged.images.max(1) as f64;
-            let is_best = held.is_empty() || mean < best.0;
-            if is_best {
+            if !mean.is_finite() {
+                return Err(EngineError::Mismatch(format!(
+                    "the classifier was lost in epoch {} (its cross entropy is no number); lower perceptual.learning_rate, it is {}",
+                    epoch + 1,
+                    settings.learning_rate
+                )));
+            }
+            if held.is_empty() || mean < best.0 {
                 best = (mean, epoch, training.parameters.clone());
             }
             say(&format!(
@@ -155,40 +150,45 @@ impl Vae {
                 settings.epochs,
                 100.0 * judged.right as f64 / judged.images.max(1) as f64
             ));
-            if !mean.is_finite() || epoch - best.1 >= settings.patience.max(1) {
+            if epoch - best.1 >= settings.patience.max(1) {
                 break;
             }
         }
         self.parameters[range].clone_from_slice(&best.2);
+        Ok(())
     }
 }
 
 impl Training<'_> {
-    /// Cross entropy of the images `rows`; with a step's number and gradients, these are those of the mean, numbers being left out by
-    /// chance.
-    fn pass(&self, rows: &[u32], learns: Option<(u64, &mut Vec<Vec<f32>>)>) -> Judged {
-        let count = rows.len();
-        let step = learns.as_ref().map(|(step, _)| *step);
-        let parts: Vec<(Judged, Vec<Vec<f32>>)> = self.cpu.pool().install(|| {
-            (rows.par_chunks(TILE).enumerate())
-                .map(|(tile, rows)| self.tile(rows, step.map(|step| (step, tile * TILE, count))))
-                .collect()
+    /// Cross entropy of the images `rows`; in step number `step` with the derivatives of its mean, numbers being left out by chance.
+    fn pass(&self, rows: &[u32], step: Option<u64>) -> (Judged, Vec<Vec<f32>>) {
+        let like = match step {
+            Some(_) => &self.parameters[..],
+            None => &[],
+        };
+        let tiles = rows.len().div_ceil(TILE);
+        let (judged, gradients) = summed(self.cpu, tiles, like, |number, gradients| {
+            let first = number * TILE;
+            let of_tile = &rows[first..rows.len().min(first + TILE)];
+            self.tile(
+                of_tile,
+                step.map(|step| (step, first, rows.len())),
+                gradients,
+            )
         });
-        let mut judged = Judged::default();
-        let mut gradients = learns.map(|(_, gradients)| gradients);
-        for (of_part, found) in parts {
-            judged = judged.with(of_part);
-            if let Some(gradients) = &mut gradients {
-                for (to, from) in gradients.iter_mut().zip(&found) {
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-                }
-            }
-        }
-        judged
+        (
+            judged.into_iter().fold(Judged::default(), Judged::with),
+            gradients,
+        )
     }
 
     /// `learns`: number of the step, place of the first image in its batch, images of the batch.
-    fn tile(&self, rows: &[u32], learns: Option<(u64, usize, usize)>) -> (Judged, Vec<Vec<f32>>) {
+    fn tile(
+        &self,
+        rows: &[u32],
+        learns: Option<(u64, usize, usize)>,
+        gradients: &mut [Vec<f32>],
+    ) -> Judged {
         let network = &self.model.network;
         let layers: Vec<_> = network.features.0.iter().chain(&network.head.0).collect();
         let convolutions = network.features.0.len() + 1;
@@ -204,12 +204,8 @@ impl Training<'_> {
                 && i < convolutions
                 && rate > 0.0
             {
-                let drawn = Dropped {
-                    seed: self.seed,
-                    item: u32::MAX - (step as u32 * LAYERS + i as u32),
-                    first: (first * layer.output.numbers()) as u64,
-                };
-                let kept = drawn.kept(y.len(), rate);
+                let first = first * layer.output.numbers();
+                let kept = kept(self.seed ^ step.rotate_left(32), i, first, y.len(), rate);
                 next.iter_mut().zip(&kept).for_each(|(y, kept)| *y *= kept);
                 masks.push(kept);
             }
@@ -232,11 +228,9 @@ impl Training<'_> {
             by_odds.push(chance - if is { 1.0 } else { 0.0 });
         }
         let Some((_, _, count)) = learns else {
-            return (judged, Vec::new());
+            return judged;
         };
         by_odds.iter_mut().for_each(|d| *d /= count as f32);
-        let mut gradients: Vec<Vec<f32>> =
-            self.parameters.iter().map(|p| vec![0.0; p.len()]).collect();
         let mut dy = by_odds;
         for (i, layer) in layers.iter().enumerate().rev() {
             if let Some(kept) = masks.get(i) {
@@ -252,6 +246,6 @@ impl Training<'_> {
                 i > 0,
             );
         }
-        (judged, gradients)
+        judged
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::ConditionConfig;
 use crate::data::ImageSize;
 use crate::family::{
-    ConfigError, Document, Mistakes, TrainConfig, check_conditions, impossible, positive, within,
+    ConfigError, Document, Mistakes, TrainConfig, check_conditions, factor, impossible, within,
 };
 
 /// A whole configuration file: the model and how to train it.
@@ -147,6 +147,8 @@ impl Default for PerceptualConfig {
 
 /// Most filters and units.
 const MOST: usize = 1 << 12;
+/// Most numbers that an image has between two layers, or under all windows of one: 64 MB.
+const MOST_OF_AN_IMAGE: usize = 1 << 24;
 
 impl Config {
     /// Read TOML and check every value.
@@ -256,7 +258,7 @@ impl ModelConfig {
         for (i, units) in self.perceptual.units.into_iter().enumerate() {
             found.note(within(&format!("perceptual.units[{i}]"), units, 1, MOST));
         }
-        found.note(positive("loss.unit", self.loss.unit));
+        found.note(factor("loss.unit", self.loss.unit));
         let weights = [
             ("loss.perceptual", self.loss.perceptual),
             ("loss.divergence", self.loss.divergence),
@@ -274,6 +276,38 @@ impl ModelConfig {
                 0,
                 "with 'loss.perceptual' 0 too, nothing says what an image should be",
             ));
+        }
+        // Bounds from here on need all of those above.
+        if found.len() == 0 {
+            let pixels = (size.height + 3) * (size.width + 3);
+            let conditions = 1 + self.condition.names.len();
+            let [first, second, third] = self.network.filters;
+            let widest = [
+                (
+                    "network.filters",
+                    pixels * (9 * first.max(conditions)).max(16),
+                ),
+                ("network.filters", pixels / 4 * 9 * first.max(second)),
+                ("network.filters", pixels / 16 * 9 * second.max(third)),
+                (
+                    "perceptual.filters",
+                    pixels / 16 * 25 * self.perceptual.filters[0],
+                ),
+                (
+                    "perceptual.filters",
+                    pixels / 64 * 25 * self.perceptual.filters[1],
+                ),
+            ];
+            for (key, numbers) in widest {
+                if numbers > MOST_OF_AN_IMAGE {
+                    found.note(impossible(
+                        key,
+                        format!("{numbers} numbers of an image in one layer"),
+                        format!("at most {MOST_OF_AN_IMAGE} are allowed; take fewer filters"),
+                    ));
+                    break;
+                }
+            }
         }
         if self.compares_features() {
             let p = &self.perceptual;
@@ -293,7 +327,7 @@ impl ModelConfig {
             }
             found.note(within("perceptual.epochs", p.epochs, 1, 1_000_000));
             found.note(within("perceptual.batch", p.batch, 1, 1 << 20));
-            found.note(positive("perceptual.learning_rate", p.learning_rate));
+            found.note(factor("perceptual.learning_rate", p.learning_rate));
         }
         found.end()
     }

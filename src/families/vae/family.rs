@@ -7,7 +7,9 @@ use half::bf16;
 use safetensors::tensor::Dtype;
 
 use super::classifier::classes;
+use super::gradients::AT_ONCE;
 use super::network::Network;
+use super::pass::TILE;
 use super::sampler::VaeSampler;
 use super::trainer::VaeTrainer;
 use super::{Config, ModelConfig, Vae};
@@ -17,7 +19,7 @@ use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
 use crate::device::{Cpu, DeviceError, Devices};
 use crate::family::{
-    Beyond, ConfigError, Configuration, Document, EngineError, Model, Objective, Sampler,
+    Beyond, ConfigError, Configuration, Demand, Document, EngineError, Model, Objective, Sampler,
     SamplingPlan, Scorer, TensorInfo, Told, TrainConfig, Trainer, check_images,
 };
 
@@ -52,7 +54,8 @@ impl crate::family::Family for Family {
         // The parameters of a hostile configuration may not fit in memory: ask the file first.
         let tensors = Network::new(&config).tensors();
         let expected: u64 = tensors.iter().map(|t| t.size() as u64).sum();
-        let most = file.bytes().len() as u64 / 2;
+        let bytes = if file.packed()? { 2 } else { 4 };
+        let most = file.bytes().len() as u64 / bytes;
         if expected > most {
             return Err(file.damaged(format!(
                 "its configuration has {expected} parameters, more than the file can hold"
@@ -79,12 +82,32 @@ impl Configuration for Config {
         &mut self.train
     }
 
+    fn on_cards(&self) -> bool {
+        false
+    }
+
     fn to_toml(&self) -> String {
         toml::to_string(&self.filled_in()).unwrap_or_default()
     }
 
     fn to_json(&self) -> String {
         serde_json::to_string_pretty(&self.filled_in()).unwrap_or_default()
+    }
+
+    fn demand(&self, size: ImageSize, _on_card: bool) -> Option<Demand> {
+        let config = self.resolve(size, self.condition.clone()).ok()?;
+        config.check().ok()?;
+        let network = Network::new(&config);
+        let parameters = network.tensors().iter().map(|t| t.size() as u64).sum();
+        let tiles = self.train.batch.div_ceil(TILE).min(AT_ONCE) as u64;
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        // Values, moments, sums and derivatives of each tile; what an image is between the layers, twice.
+        let of_tile = 2 * (TILE * network.numbers()) as u64;
+        let numbers = parameters * (4 + tiles) + of_tile * threads.min(tiles);
+        Some(Demand {
+            parameters,
+            bytes: 4 * numbers,
+        })
     }
 
     fn complete(
@@ -102,10 +125,7 @@ impl Configuration for Config {
 fn cpu(devices: &Devices) -> Result<&Cpu, EngineError> {
     match devices {
         Devices::Cpu(cpu) => Ok(cpu),
-        Devices::Cards(_) => Err(DeviceError::Unsupported(
-            "models of the family vae run on the processor alone; give --device cpu".into(),
-        )
-        .into()),
+        Devices::Cards(_) => Err(DeviceError::processor_alone(NAME).into()),
     }
 }
 
@@ -210,8 +230,8 @@ impl Model for Vae {
         })
     }
 
-    fn check_training(&self, data: &ConditionedImages) -> Result<(), EngineError> {
-        match self.class().map(|class| classes(data, class)) {
+    fn check_training(&self, data: &ConditionedImages, rows: &[u32]) -> Result<(), EngineError> {
+        match self.class().map(|class| classes(data, rows, class)) {
             Some(None) => Err(EngineError::Mismatch(format!(
                 "the condition '{}' has not two values (the classifier that images are compared by tells two classes apart); give images of both or set loss.perceptual to 0",
                 self.config.perceptual.class
@@ -227,12 +247,13 @@ impl Model for Vae {
         rows: &[u32],
         training: &TrainConfig,
         say: &mut dyn FnMut(&str),
-    ) {
+    ) -> Result<(), EngineError> {
         self.parameters = self.network.initial(training.seed);
-        let classes = self.class().and_then(|class| classes(data, class));
+        let classes = self.class().and_then(|class| classes(data, rows, class));
         if let (Some(classes), Devices::Cpu(cpu)) = (classes, devices) {
-            self.train_classifier(cpu, (data, rows, &classes), training.seed, say);
+            self.train_classifier(cpu, (data, rows, &classes), training.seed, say)?;
         }
+        Ok(())
     }
 
     fn trainer(

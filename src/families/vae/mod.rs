@@ -4,6 +4,7 @@
 mod classifier;
 mod config;
 mod family;
+mod gradients;
 mod network;
 mod pass;
 mod sampler;

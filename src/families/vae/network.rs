@@ -138,6 +138,14 @@ impl Network {
         all.collect()
     }
 
+    /// Numbers of an image between all layers, and under all windows.
+    pub fn numbers(&self) -> usize {
+        let layers = self.parts().into_iter().flat_map(|(_, _, chain)| &chain.0);
+        layers
+            .map(|layer| layer.output.numbers() + layer.unrolled())
+            .sum()
+    }
+
     /// What training starts from.
     pub fn initial(&self, seed: u64) -> Vec<Vec<f32>> {
         let parts = self.parts();

@@ -7,10 +7,13 @@
 
 use super::network::{Network, Part};
 use super::{LossConfig, Vae};
+use crate::family::TOGETHER;
 use crate::nn::chain::Chain;
 
-/// Images that pass the networks together: enough for wide matrix products, few enough to stay in a cache.
-pub(super) const TILE: usize = 10;
+/// Images that pass the networks together: enough for wide matrix products, few enough to stay in a cache. A part of
+/// [`TOGETHER`].
+pub(super) const TILE: usize = 8;
+const _: () = assert!(TOGETHER.is_multiple_of(TILE));
 /// How near to 0 and 1 a pixel's chance comes in the Bernoulli term: Keras' epsilon.
 const EDGE: f32 = 1e-7;
 
@@ -23,13 +26,26 @@ pub(super) struct Terms {
 }
 
 impl Terms {
+    /// Each of them, by name, times its weight.
+    pub fn weighted(&self, weights: &LossConfig) -> [(&'static str, f64); 3] {
+        [
+            ("perceptual", weights.perceptual * self.perceptual),
+            ("divergence", weights.divergence * self.divergence),
+            ("bernoulli", weights.bernoulli * self.bernoulli),
+        ]
+    }
+
     /// Their sum, weighted.
     pub fn loss(&self, weights: &LossConfig) -> f64 {
-        let zero_if_unused =
-            |weight: f64, term: f64| if weight > 0.0 { weight * term } else { 0.0 };
-        zero_if_unused(weights.perceptual, self.perceptual)
-            + zero_if_unused(weights.divergence, self.divergence)
-            + zero_if_unused(weights.bernoulli, self.bernoulli)
+        self.weighted(weights).iter().map(|(_, term)| term).sum()
+    }
+
+    pub fn plus(self, other: &Self) -> Self {
+        Self {
+            perceptual: self.perceptual + other.perceptual,
+            divergence: self.divergence + other.divergence,
+            bernoulli: self.bernoulli + other.bernoulli,
+        }
     }
 }
 
@@ -315,7 +331,7 @@ mod tests {
         for (tensor, gradient) in gradients.iter().enumerate() {
             // Along the derivative itself, and along signs that have nothing to do with it.
             let norm = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
-            assert!(norm > 1e-4, "tensor {tensor} has no derivative");
+            assert!(norm > 0.05, "tensor {tensor}: {norm}");
             let along: Vec<f32> = gradient.iter().map(|g| g / norm).collect();
             let size = (gradient.len() as f32).sqrt();
             let across: Vec<f32> = (0..gradient.len())
@@ -335,7 +351,7 @@ mod tests {
                     .sum();
                 let error = (found - want).abs();
                 assert!(
-                    error < 0.015 * f64::from(norm) + 3e-3,
+                    error < 0.02 * f64::from(norm) + 1e-3,
                     "tensor {tensor}: {found} {want}"
                 );
             }

@@ -10,7 +10,7 @@ use crate::conditions::Conditions;
 use crate::data::SparseImages;
 use crate::device::Cpu;
 use crate::family::{EngineError, Sampler, Told};
-use crate::random::{self, Purpose};
+use crate::random::{Purpose, normals};
 
 /// Tiles that one call draws at least, for each thread.
 const TILES: usize = 8;
@@ -28,16 +28,10 @@ impl VaeSampler {
     /// Images `first .. first + TILE`, dense, GeV; below `loss.lower` they are 0. Those that are not `wanted` are told nothing.
     fn tile(&self, first: u64, wanted: &Range<u64>, conditions: &Conditions) -> Vec<f32> {
         let latents = self.model.network.latents;
-        let images = first..first + TILE as u64;
+        // The last numbers there are may wrap: what is not wanted is not looked at.
+        let images = (0..TILE as u64).map(|i| first.wrapping_add(i));
         let codes: Vec<f32> = (images.clone())
-            .flat_map(|image| {
-                (0..latents.div_ceil(2))
-                    .flat_map(move |pair| {
-                        let words = random::words(self.seed, Purpose::Draw, image, pair as u32);
-                        random::normal(words).map(|v| v as f32)
-                    })
-                    .take(latents)
-            })
+            .flat_map(|image| normals(self.seed, Purpose::Draw, image, latents))
             .collect();
         let width = self.model.network.conditions;
         let mut told = Vec::with_capacity(TILE * width);
@@ -83,8 +77,8 @@ impl Sampler for VaeSampler {
         });
         let pixels = this.model.pixels();
         for (start, dense) in drawn {
-            for (number, image) in (start..).zip(dense.chunks_exact(pixels)) {
-                if !wanted.contains(&number) {
+            for (i, image) in dense.chunks_exact(pixels).enumerate() {
+                if !wanted.contains(&start.wrapping_add(i as u64)) {
                     continue;
                 }
                 if image.iter().any(|v| !v.is_finite()) {

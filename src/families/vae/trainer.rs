@@ -8,13 +8,14 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::Vae;
+use super::gradients::summed;
 use super::network::Part;
 use super::pass::{TILE, Terms, Tile};
 use crate::conditions::ConditionedImages;
 use crate::device::Cpu;
 use crate::family::{EngineError, Trainer, TrainingState};
 use crate::nn::adam::{AdamRule, Rates};
-use crate::random::{self, Purpose};
+use crate::random::{Purpose, normals};
 
 /// A VAE in training.
 pub(super) struct VaeTrainer {
@@ -23,6 +24,8 @@ pub(super) struct VaeTrainer {
     data: Arc<ConditionedImages>,
     state: TrainingState,
     weights: Option<Vec<f32>>,
+    /// Sums over the images that were judged, and how many.
+    judged: (Terms, usize),
 }
 
 impl VaeTrainer {
@@ -43,6 +46,7 @@ impl VaeTrainer {
             },
             model: model.clone(),
             weights: None,
+            judged: (Terms::default(), 0),
         }
     }
 
@@ -52,14 +56,8 @@ impl VaeTrainer {
         let conditions = rows
             .iter()
             .flat_map(|row| self.data.conditions.row(u64::from(*row)));
-        let noise = rows.iter().flat_map(|row| {
-            (0..latents.div_ceil(2))
-                .flat_map(|pair| {
-                    let words = random::words(stream, Purpose::Vae, u64::from(*row), pair as u32);
-                    random::normal(words).map(|v| v as f32)
-                })
-                .take(latents)
-        });
+        let noise =
+            (rows.iter()).flat_map(|row| normals(stream, Purpose::Vae, u64::from(*row), latents));
         Tile {
             pixels: self.model.dense(&self.data.images, rows),
             conditions: conditions.copied().collect(),
@@ -75,44 +73,31 @@ impl VaeTrainer {
             .map(|row| scale * self.weights.as_ref().map_or(1.0, |w| w[*row as usize]))
             .collect();
         let stream = self.state.steps;
-        let parts: Vec<(Vec<Terms>, Vec<Vec<f32>>)> = self.cpu.pool().install(|| {
-            (rows.par_chunks(TILE).zip(scales.par_chunks(TILE)))
-                .map(|(rows, scales)| {
-                    let tile = self.tile(rows, stream);
-                    let parameters = &self.state.parameters;
-                    let mut gradients: Vec<Vec<f32>> = parameters[..learns]
-                        .iter()
-                        .map(|p| vec![0.0; p.len()])
-                        .collect();
-                    let terms =
-                        self.model
-                            .losses(parameters, &tile, Some((&mut gradients, scales)));
-                    (terms, gradients)
-                })
-                .collect()
-        });
+        let (terms, gradients) = summed(
+            &self.cpu,
+            rows.len().div_ceil(TILE),
+            &self.state.parameters[..learns],
+            |number, gradients| {
+                let images = number * TILE..rows.len().min((number + 1) * TILE);
+                let tile = self.tile(&rows[images.clone()], stream);
+                let wanted = Some((gradients, &scales[images]));
+                self.model.losses(&self.state.parameters, &tile, wanted)
+            },
+        );
         self.state.steps += 1;
         let rule = AdamRule::new(rates, self.state.steps).without_decay();
         let state = &mut self.state;
-        let parts = &parts;
         self.cpu.pool().install(|| {
             (state.parameters[..learns].par_iter_mut())
                 .zip(&mut state.first_moments[..learns])
                 .zip(&mut state.second_moments[..learns])
-                .enumerate()
-                .for_each(|(i, ((value, first), second))| {
-                    let mut sum = vec![0.0f32; value.len()];
-                    for (_, gradients) in parts {
-                        sum.iter_mut()
-                            .zip(&gradients[i])
-                            .for_each(|(to, from)| *to += from);
-                    }
-                    rule.step(value, first, second, &sum);
+                .zip(&gradients)
+                .for_each(|(((value, first), second), gradient)| {
+                    rule.step(value, first, second, gradient);
                 });
         });
         let weights = &self.model.config.loss;
-        let losses = parts.iter().flat_map(|(terms, _)| terms).zip(&scales);
-        losses
+        (terms.iter().flatten().zip(&scales))
             .map(|(terms, scale)| f64::from(*scale) * terms.loss(weights))
             .sum()
     }
@@ -127,16 +112,30 @@ impl Trainer for VaeTrainer {
 
     /// The loss of each image, its code drawn with noise that is always the same.
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError> {
-        let weights = &self.model.config.loss;
-        Ok(self.cpu.pool().install(|| {
+        let terms: Vec<Terms> = self.cpu.pool().install(|| {
             rows.par_chunks(TILE)
                 .flat_map_iter(|rows| {
                     let tile = self.tile(rows, u64::MAX);
-                    let terms = self.model.losses(&self.state.parameters, &tile, None);
-                    terms.into_iter().map(|terms| terms.loss(weights))
+                    self.model.losses(&self.state.parameters, &tile, None)
                 })
                 .collect()
-        }))
+        });
+        let sum = terms
+            .iter()
+            .fold(self.judged.0, |sum, terms| sum.plus(terms));
+        self.judged = (sum, self.judged.1 + rows.len());
+        let weights = &self.model.config.loss;
+        Ok(terms.iter().map(|terms| terms.loss(weights)).collect())
+    }
+
+    fn take_terms(&mut self) -> Vec<(&'static str, f64)> {
+        let (sum, images) = std::mem::take(&mut self.judged);
+        match images {
+            0 => Vec::new(),
+            _ => (sum.weighted(&self.model.config.loss))
+                .map(|(name, sum)| (name, sum / images as f64))
+                .into(),
+        }
     }
 
     fn weigh(&mut self, weights: &[f32]) -> Result<(), EngineError> {

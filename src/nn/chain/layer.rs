@@ -159,7 +159,7 @@ impl Layer {
     }
 
     /// Numbers under all windows of one image.
-    fn unrolled(&self) -> usize {
+    pub fn unrolled(&self) -> usize {
         match self.kind {
             Kind::Dense | Kind::OneFilter(_) => 0,
             Kind::Convolution(window) | Kind::Transposed(window) => {

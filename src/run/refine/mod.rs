@@ -357,6 +357,10 @@ fn gone_on_with(there: &Checkpoint, asked: &Refined, out: &Path) -> Result<Refin
     let differ: Vec<&str> = (differ.into_iter())
         .filter_map(|(differs, what)| differs.then_some(what))
         .collect();
+    let [done, of] = found.rounds;
+    if done > of || found.history.len() > done || (found.after.is_some() && done < of) {
+        return Err(other("its record contradicts itself"));
+    }
     match differ.is_empty() {
         true => Ok(found.clone()),
         false => Err(other(&differ.join(", "))),

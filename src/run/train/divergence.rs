@@ -2,6 +2,7 @@
 
 use super::TrainError;
 use super::resume::Progress;
+use crate::family::Objective;
 
 /// Nats per image by which a diverged training is worse than it was at its best. Epochs differ by a nat or two, and what is
 /// learnt by heart costs its few tens over many epochs, in which the NLL in training falls.
@@ -18,14 +19,27 @@ pub(super) struct Judged {
     pub validation: Option<f64>,
 }
 
+/// By how much worse than `best` is far worse.
+fn margin(objective: Objective, best: f64) -> f64 {
+    match objective == Objective::NLL {
+        true => MARGIN.max(SHARE * best.abs()),
+        // Any unit, any weights: twice as much.
+        false => best.abs(),
+    }
+}
+
 /// Whether an NLL of `now` is far worse than one of `best`, nats per image.
 pub(in crate::run) fn far_above(now: f64, best: f64) -> bool {
-    now > best + MARGIN.max(SHARE * best.abs())
+    now > best + margin(Objective::NLL, best)
 }
 
 /// What to say where the epoch after those of `progress`, at the step size `rate`, is far worse than the best one or than the
 /// start. Held-out images alone do not tell: a model that learns by heart grows worse on them, and not in training.
-pub(super) fn diverged(progress: &Progress, now: Judged, rate: f32) -> Option<TrainError> {
+pub(super) fn diverged(
+    progress: &Progress,
+    now: Judged,
+    (rate, objective): (f32, Objective),
+) -> Option<TrainError> {
     let history = &progress.history;
     let start = progress.start_nll.map(|nll| (0, nll));
     let lowest = |values: &mut dyn Iterator<Item = (usize, f64)>| {
@@ -44,9 +58,14 @@ pub(super) fn diverged(progress: &Progress, now: Judged, rate: f32) -> Option<Tr
     };
     let (_, train) = train.or(start)?;
     // Ups and downs of training itself are none.
-    let up = now.train > train + MARGIN / 2.0;
-    (up && far_above(value, best)).then(|| TrainError::Worse {
+    let up = match objective == Objective::NLL {
+        true => MARGIN / 2.0,
+        false => margin(objective, train) / 2.0,
+    };
+    let far = now.train > train + up && value > best + margin(objective, best);
+    far.then(|| TrainError::Worse {
         epoch: progress.epoch + 1,
+        objective,
         now: value,
         of,
         best,
@@ -69,6 +88,7 @@ mod tests {
                 learning_rate: 1e-3,
                 train_nll: *train,
                 validation_nll: *validation,
+                terms: Vec::new(),
                 best: true,
                 seconds: 1.0,
                 images_per_second: 1.0,
@@ -84,7 +104,12 @@ mod tests {
     #[test]
     fn training_that_left_what_it_learnt_is_told_from_learning_by_heart() {
         let found = |progress: &Progress, train, validation| {
-            diverged(progress, Judged { train, validation }, 1e-2).map(|e| e.to_string())
+            diverged(
+                progress,
+                Judged { train, validation },
+                (1e-2, Objective::NLL),
+            )
+            .map(|e| e.to_string())
         };
         let two = of(&[(120.0, Some(118.0)), (110.0, Some(112.0))], Some(150.0));
         assert_eq!(found(&two, 109.0, Some(113.0)), None);
@@ -110,5 +135,17 @@ mod tests {
         assert_eq!(found(&two, -1901.0, None), None);
         assert!(found(&two, -1890.0, None).is_some());
         assert_eq!(found(&of(&[], None), 1e9, None), None);
+        // A loss of any size, that is no likelihood: three times the best is far, twice is not.
+        let small = of(&[(0.020, Some(0.018))], None);
+        let of_loss = |train, validation| {
+            let now = Judged {
+                train,
+                validation: Some(validation),
+            };
+            diverged(&small, now, (1e-2, Objective::LOSS)).map(|e| e.to_string())
+        };
+        assert_eq!(of_loss(0.035, 0.034), None);
+        let said = of_loss(0.07, 0.06).unwrap();
+        assert!(said.contains("(loss 0.1 an image"), "{said}");
     }
 }

@@ -71,9 +71,9 @@ pub enum TrainError {
         /// Images in all.
         images: usize,
     },
-    /// The likelihood of the training images is no number.
+    /// The loss of the training images is no number.
     #[error(
-        "the likelihood left the range of numbers in epoch {epoch}, step {step}; start again with a lower learning_rate (it was {rate})"
+        "the loss left the range of numbers in epoch {epoch}, step {step}; start again with a lower learning_rate (it was {rate})"
     )]
     Diverged {
         /// Counted from 1.
@@ -83,9 +83,9 @@ pub enum TrainError {
         /// The step size.
         rate: f32,
     },
-    /// The likelihood of the held-out images is no number.
+    /// The loss of the held-out images is no number.
     #[error(
-        "the likelihood of the held-out images left the range of numbers after epoch {epoch}; start again with a lower learning_rate (it was {rate})"
+        "the loss of the held-out images left the range of numbers after epoch {epoch}; start again with a lower learning_rate (it was {rate})"
     )]
     DivergedHeldOut {
         /// Counted from 1.
@@ -95,18 +95,22 @@ pub enum TrainError {
     },
     /// The loss went up far above the best.
     #[error(
-        "training diverged in epoch {epoch} (NLL {now:.1} nats/image {of}, the best was {best:.1} {when}); start again with a lower learning_rate (it was {rate}){kept}",
+        "training diverged in epoch {epoch} ({} {now:.1} {} {of}, the best was {best:.1} {when}); start again with a lower learning_rate (it was {rate}){kept}",
+        objective.name,
+        objective.unit,
         when = match best_epoch { 0 => "before the first step".to_string(), epoch => format!("after epoch {epoch}") },
         kept = match best_epoch { 0 => "", _ => ", or keep that epoch's model, which is there" }
     )]
     Worse {
         /// Counted from 1.
         epoch: usize,
-        /// Nats per image, after it.
+        /// What is made small.
+        objective: Objective,
+        /// An image's share of it, after the epoch.
         now: f64,
         /// Of which images.
         of: &'static str,
-        /// Nats per image: the lowest.
+        /// The lowest.
         best: f64,
         /// Its epoch, counted from 1; 0 before the first.
         best_epoch: usize,
@@ -226,10 +230,13 @@ pub struct EpochMetrics {
     pub epoch: usize,
     /// Adam's step size.
     pub learning_rate: f32,
-    /// Mean NLL in nats per image over the epoch's steps.
+    /// Mean NLL in nats per image over the epoch's steps; of a model without a likelihood, its loss.
     pub train_nll: f64,
     /// Mean NLL in nats per held-out image, after the epoch.
     pub validation_nll: Option<f64>,
+    /// The terms of a loss that is no likelihood, by name: they add up to `validation_nll`, without weights of the images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<(String, f64)>,
     /// Whether this is the best model so far.
     pub best: bool,
     /// Wall time in seconds.

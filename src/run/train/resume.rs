@@ -112,13 +112,18 @@ pub fn read_metrics(model: &Path) -> Vec<(usize, f64, Option<f64>)> {
 }
 
 pub(super) fn metrics_csv(history: &[EpochMetrics]) -> String {
-    let mut text = String::from(
-        "epoch,learning_rate,train_nll,validation_nll,best,seconds,images_per_second\n",
+    let terms = history.first().map_or(&[][..], |m| &m.terms);
+    let names: String = (terms.iter())
+        .map(|(name, _)| format!(",validation_{name}"))
+        .collect();
+    let mut text = format!(
+        "epoch,learning_rate,train_nll,validation_nll,best,seconds,images_per_second{names}\n"
     );
     for m in history {
         let validation = m.validation_nll.map_or(String::new(), |v| v.to_string());
+        let terms: String = m.terms.iter().map(|(_, v)| format!(",{v}")).collect();
         text += &format!(
-            "{},{},{},{validation},{},{:.3},{:.1}\n",
+            "{},{},{},{validation},{},{:.3},{:.1}{terms}\n",
             m.epoch,
             m.learning_rate,
             m.train_nll,

@@ -16,7 +16,7 @@ use crate::checkpoint::tensors::write_atomically;
 use crate::conditions::ConditionedImages;
 use crate::data::{Dataset, FileOptions};
 use crate::device::Devices;
-use crate::family::{Model, Objective, TrainConfig, Trainer, TrainingState};
+use crate::family::{Model, Objective, TOGETHER, TrainConfig, Trainer, TrainingState};
 use crate::nn::adam::Rates;
 use crate::prior::Prior;
 use crate::prior::learn::learn;
@@ -42,7 +42,7 @@ fn next_call(now: usize, took: Duration, aim: Duration, most: usize) -> usize {
 
 /// Steps of a call at most.
 const MOST_STEPS: usize = 1 << 12;
-/// Held-out images of a call: at first, and at most.
+/// Held-out images of a call: at first, and at most; powers of 2, and so multiples of [`TOGETHER`].
 const JUDGED: (usize, usize) = (1 << 10, 1 << 18);
 /// Held-out images that say how good the model is before the first step, at most.
 const AT_START: usize = 1 << 12;
@@ -104,7 +104,7 @@ impl Run {
             images, columns, ..
         } = plan.dataset;
         let data = Arc::new(ConditionedImages { images, conditions });
-        model.check_training(&data)?;
+        model.check_training(&data, &rows)?;
         let checksum = checksum(&data, weights.as_ref());
         let files = RunFiles {
             directory: plan.out,
@@ -136,7 +136,7 @@ impl Run {
             Some(_) => {}
             None => model.initialise(devices, &data, &rows, &training, &mut |line| {
                 observer.prepares(line);
-            }),
+            })?,
         }
         // A device may lack the room: nothing of an old run is thrown away before it has been found.
         let mut trainer = model.trainer(devices, data)?;
@@ -256,12 +256,13 @@ impl Run {
             ControlFlow::Continue(nll) => nll,
             ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
         };
+        let terms = self.trainer.take_terms().into_iter();
         let train_nll = self.progress.nll_sum / self.rows.len() as f64;
         let judged = Judged {
             train: train_nll,
             validation: validation_nll,
         };
-        if let Some(error) = diverged(&self.progress, judged, rate) {
+        if let Some(error) = diverged(&self.progress, judged, (rate, self.model.objective())) {
             return Err(error);
         }
         let best = match (validation_nll, self.progress.best_nll) {
@@ -274,6 +275,7 @@ impl Run {
             learning_rate: rate,
             train_nll,
             validation_nll,
+            terms: terms.map(|(name, v)| (name.into(), v)).collect(),
             best,
             seconds,
             images_per_second: images as f64 / seconds,
@@ -349,6 +351,7 @@ impl Run {
         observer: &mut dyn Observer,
     ) -> Result<ControlFlow<(), Option<f64>>, TrainError> {
         let mut all = Vec::with_capacity(self.held.len());
+        self.trainer.take_terms();
         let mut at_once = JUDGED.0;
         while all.len() < self.held.len() {
             if self.stops(observer)?.is_break() {
@@ -357,7 +360,7 @@ impl Run {
             let called = Instant::now();
             let left = &self.held[all.len()..];
             all.extend(self.trainer.nll(&left[..left.len().min(at_once)])?);
-            at_once = next_call(at_once, called.elapsed(), CALL, JUDGED.1);
+            at_once = next_call(at_once, called.elapsed(), CALL, JUDGED.1).max(TOGETHER);
         }
         if all.is_empty() {
             return Ok(ControlFlow::Continue(None));

@@ -17,7 +17,7 @@ const RUNS: [Rgb; 6] = [
 /// Epoch and loss.
 type Points = Vec<(f64, f64)>;
 
-/// Negative log-likelihood per image against the epoch; points that are not finite are left out.
+/// Loss per image against the epoch; points that are not finite are left out.
 pub fn training_curve(curve: &TrainingCurve) -> Figure {
     let points = |values: &[f64]| -> Points {
         (curve.epoch.iter().copied().zip(values.iter().copied())).collect()
@@ -28,19 +28,20 @@ pub fn training_curve(curve: &TrainingCurve) -> Figure {
             ("Training", points(&curve.train), TRUTH),
             ("Validation", points(&curve.validation), GENERATED),
         ],
+        &curve.title,
     )
 }
 
 /// The same of several runs: names, and the loss of each epoch.
-pub fn loss_curves(runs: &[(&str, &[(f64, f64)])]) -> Figure {
+pub fn loss_curves(runs: &[(&str, &[(f64, f64)])], title: &str) -> Figure {
     let colours = RUNS.iter().cycle();
     let lines: Vec<_> = (runs.iter().zip(colours))
         .map(|((name, points), colour)| (*name, points.to_vec(), *colour))
         .collect();
-    draw("Loss of each run", &lines)
+    draw("Loss of each run", &lines, title)
 }
 
-fn draw(title: &str, lines: &[(&str, Points, Rgb)]) -> Figure {
+fn draw(title: &str, lines: &[(&str, Points, Rgb)], y_title: &str) -> Figure {
     let (left, right, top, bottom) = (86.0, 562.0, 34.0, 330.0);
     let mut canvas = Canvas::new(580.0, 380.0);
     let finite = |points: &Points| -> Points {
@@ -65,7 +66,7 @@ fn draw(title: &str, lines: &[(&str, Points, Rgb)]) -> Figure {
         x: &x,
         y: &y,
         x_title: Some("Epoch"),
-        y_title: "NLL per image [nats]",
+        y_title,
         grid: true,
     };
     frame.draw_grid(&mut canvas);
