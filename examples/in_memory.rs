@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         conditions: Conditions::none(),
     });
     let rows: Vec<u32> = (0..COUNT as u32).collect();
-    model.initialise(&data, &rows, config.training());
+    model.initialise(&devices, &data, &rows, config.training(), &mut |_| {})?;
     let mut trainer = model.trainer(&devices, data)?;
     for epoch in 1..=3 {
         let losses = trainer.steps(&rows, 50, 1e-3.into())?;

@@ -13,13 +13,6 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// The file beside the output `path` that says so.
-    pub fn beside(path: &Path) -> PathBuf {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".lock");
-        name.into()
-    }
-
     /// `None` when another process holds it.
     pub fn take(path: PathBuf) -> io::Result<Option<Self>> {
         let file = lock(&path)?;

@@ -378,6 +378,7 @@ fn a_report_is_whole_and_needs_nothing_else() {
             validation: Some(152.25),
         }),
         training: Some(TrainingCurve {
+            title: "NLL per image [nats]".into(),
             epoch: vec![1.0, 2.0, 3.0],
             train: vec![160.0, 155.0, f64::NAN],
             validation: vec![161.0, 156.0, 154.0],

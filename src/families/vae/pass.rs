@@ -5,7 +5,7 @@
 //! - divergence: 1/2 sum (e^v + m^2 - 1 - v) over the code's means m and log variances v;
 //! - Bernoulli: - sum t ln q + (1 - t) ln (1 - q) over the pixels, t = min(x, 1), q = p held between 1e-7 and 1 - 1e-7, as Keras does.
 
-use super::network::{Network, Part};
+use super::network::Part;
 use super::{LossConfig, Vae};
 use crate::family::TOGETHER;
 use crate::nn::chain::Chain;
@@ -68,6 +68,19 @@ pub(super) struct Codes {
     outputs: Vec<Vec<f32>>,
 }
 
+/// What [`Vae::forward`] found, and what its derivatives need of it.
+pub(super) struct Passed {
+    /// Of each image.
+    pub terms: Vec<Terms>,
+    codes: Codes,
+    /// What the decoder was given, and what each of its layers gave.
+    input: Vec<f32>,
+    outputs: Vec<Vec<f32>>,
+    /// What each layer of the classifier gave of the decoder's images; how far that is from what it gives of the true ones.
+    features: Vec<Vec<f32>>,
+    differences: Vec<(Vec<f32>, usize)>,
+}
+
 /// Pixels and conditions as the channels of an image.
 fn encoder_input(tile: &Tile, conditions: usize, pixels: usize) -> Vec<f32> {
     let mut input = Vec::with_capacity(tile.pixels.len() * (1 + conditions));
@@ -81,19 +94,13 @@ fn encoder_input(tile: &Tile, conditions: usize, pixels: usize) -> Vec<f32> {
     input
 }
 
-/// The tensors of a part.
-fn of(parameters: &[Vec<f32>], network: &Network, part: Part) -> std::ops::Range<usize> {
-    debug_assert!(parameters.len() >= network.range(part).end);
-    network.range(part)
-}
-
 impl Vae {
     pub(super) fn encode(&self, parameters: &[Vec<f32>], tile: &Tile) -> Codes {
         let network = &self.network;
         let input = encoder_input(tile, network.conditions, self.pixels());
-        let range = of(parameters, network, Part::Encoder);
-        let mut outputs = network.encoder.forward(&parameters[range], &input);
-        let values = outputs.last_mut().map(|o| o.clone()).unwrap_or_default();
+        let range = self.network.range(Part::Encoder);
+        let outputs = network.encoder.forward(&parameters[range], &input);
+        let values = outputs.last().cloned().unwrap_or_default();
         Codes {
             values,
             input,
@@ -114,124 +121,132 @@ impl Vae {
 
     /// What each layer of the decoder gives; the last one the images, in units of `loss.unit`.
     pub(super) fn decode(&self, parameters: &[Vec<f32>], input: &[f32]) -> Vec<Vec<f32>> {
-        let range = of(parameters, &self.network, Part::Decoder);
+        let range = self.network.range(Part::Decoder);
         self.network.decoder.forward(&parameters[range], input)
     }
 
-    /// The loss of each image of `tile`; with `gradients`, the derivatives of the sum of the images' losses, each times its number
-    /// in `scales`, are added to them.
-    pub(super) fn losses(
-        &self,
-        parameters: &[Vec<f32>],
-        tile: &Tile,
-        gradients: Option<(&mut [Vec<f32>], &[f32])>,
-    ) -> Vec<Terms> {
-        let (network, weights) = (&self.network, &self.config.loss);
+    /// The images of `tile` through all networks.
+    pub(super) fn forward(&self, parameters: &[Vec<f32>], tile: &Tile) -> Passed {
+        let network = &self.network;
         let (latents, pixels) = (network.latents, self.pixels());
         let codes = self.encode(parameters, tile);
         let mut terms = vec![Terms::default(); codes.values.len() / (2 * latents)];
         let mut drawn = Vec::with_capacity(tile.noise.len());
-        for (image, (code, noise)) in (codes.values.chunks_exact(2 * latents))
-            .zip(tile.noise.chunks_exact(latents))
-            .enumerate()
+        for (terms, (code, noise)) in terms
+            .iter_mut()
+            .zip((codes.values.chunks_exact(2 * latents)).zip(tile.noise.chunks_exact(latents)))
         {
             let (means, variances) = code.split_at(latents);
             for ((m, v), noise) in means.iter().zip(variances).zip(noise) {
                 drawn.push(m + (0.5 * v).exp() * noise);
-                terms[image].divergence += f64::from(0.5 * (v.exp() + m * m - 1.0 - v));
+                terms.divergence += f64::from(0.5 * (v.exp() + m * m - 1.0 - v));
             }
         }
         let input = self.decoder_input(&drawn, &tile.conditions);
         let outputs = self.decode(parameters, &input);
         let images = outputs.last().map_or(&[][..], Vec::as_slice);
-        for (image, (p, x)) in (images.chunks_exact(pixels))
-            .zip(tile.pixels.chunks_exact(pixels))
-            .enumerate()
-        {
-            terms[image].bernoulli = p.iter().zip(x).map(|(p, x)| cross_entropy(*p, *x)).sum();
+        let pairs = images
+            .chunks_exact(pixels)
+            .zip(tile.pixels.chunks_exact(pixels));
+        for (terms, (p, x)) in terms.iter_mut().zip(pairs) {
+            terms.bernoulli = p.iter().zip(x).map(|(p, x)| cross_entropy(*p, *x)).sum();
         }
-        let features = of(parameters, network, Part::Features);
-        let features = &parameters[features];
-        let seen = [tile.pixels.as_slice(), images].map(|x| network.features.forward(features, x));
-        let differences = differences(&network.features, &seen);
+        let features = &parameters[network.range(Part::Features)];
+        let of_true = network.features.forward(features, &tile.pixels);
+        let of_made = network.features.forward(features, images);
+        let differences = differences(&network.features, [&of_true, &of_made]);
         for (of_layer, numbers) in &differences {
             for (terms, difference) in terms.iter_mut().zip(of_layer.chunks_exact(*numbers)) {
-                let sum: f64 = difference
-                    .iter()
-                    .map(|d| f64::from(*d) * f64::from(*d))
-                    .sum();
-                terms.perceptual += sum / (2 * numbers) as f64;
+                let squares = difference.iter().map(|d| f64::from(*d) * f64::from(*d));
+                terms.perceptual += squares.sum::<f64>() / (2 * numbers) as f64;
             }
         }
-        let Some((gradients, scales)) = gradients else {
-            return terms;
-        };
+        Passed {
+            terms,
+            codes,
+            input,
+            outputs,
+            features: of_made,
+            differences,
+        }
+    }
 
-        let scale_of = |weight: f64, image: usize| weight as f32 * scales[image];
+    /// Add the derivatives of the sum of the images' losses, each times its number in `scales`, to `gradients`: by the tensors of encoder and
+    /// decoder. The terms of the losses.
+    pub(super) fn backward(
+        &self,
+        parameters: &[Vec<f32>],
+        tile: &Tile,
+        passed: Passed,
+        scales: &[f32],
+        gradients: &mut [Vec<f32>],
+    ) -> Vec<Terms> {
+        let (network, weights) = (&self.network, &self.config.loss);
+        let (latents, pixels) = (network.latents, self.pixels());
+        let images = passed.outputs.last().map_or(&[][..], Vec::as_slice);
         let mut by_image = vec![0.0; images.len()];
         if self.config.compares_features() {
-            let derivatives = differences.into_iter().map(|(mut of_layer, numbers)| {
-                for (image, difference) in of_layer.chunks_exact_mut(numbers).enumerate() {
-                    let scale = scale_of(weights.perceptual, image) / numbers as f32;
-                    difference.iter_mut().for_each(|d| *d *= scale);
-                }
-                Some(of_layer)
-            });
-            let derivatives = derivatives.collect();
-            let passed = (images, &seen[1][..]);
-            by_image = (network.features).backward(features, passed, derivatives, None, true);
+            let derivatives = passed
+                .differences
+                .into_iter()
+                .map(|(mut of_layer, numbers)| {
+                    for (difference, scale) in of_layer.chunks_exact_mut(numbers).zip(scales) {
+                        let scale = weights.perceptual as f32 * scale / numbers as f32;
+                        difference.iter_mut().for_each(|d| *d *= scale);
+                    }
+                    Some(of_layer)
+                });
+            let features = &parameters[network.range(Part::Features)];
+            let through = (images, &passed.features[..]);
+            by_image =
+                (network.features).backward(features, through, derivatives.collect(), None, true);
         }
-        for (image, (by_image, (p, x))) in (by_image.chunks_exact_mut(pixels))
-            .zip(
-                images
-                    .chunks_exact(pixels)
-                    .zip(tile.pixels.chunks_exact(pixels)),
-            )
-            .enumerate()
+        let pairs = images
+            .chunks_exact(pixels)
+            .zip(tile.pixels.chunks_exact(pixels));
+        for (by_image, ((p, x), scale)) in by_image.chunks_exact_mut(pixels).zip(pairs.zip(scales))
         {
-            let scale = scale_of(weights.bernoulli, image);
+            let scale = weights.bernoulli as f32 * scale;
             for (by_image, (p, x)) in by_image.iter_mut().zip(p.iter().zip(x)) {
                 *by_image += scale * slope_of_cross_entropy(*p, *x);
             }
         }
-        let range = of(parameters, network, Part::Decoder);
+        let range = network.range(Part::Decoder);
         let by_input = network.decoder.backward(
             &parameters[range.clone()],
-            (&input, &outputs),
+            (&passed.input, &passed.outputs),
             vec![None, None, None, Some(by_image)],
             Some(&mut gradients[range]),
             true,
         );
-        let mut by_codes = Vec::with_capacity(codes.values.len());
-        for (image, (code, noise)) in (codes.values.chunks_exact(2 * latents))
-            .zip(tile.noise.chunks_exact(latents))
-            .enumerate()
-        {
-            let scale = scale_of(weights.divergence, image);
+        let mut by_codes = Vec::with_capacity(passed.codes.values.len());
+        let codes = passed.codes.values.chunks_exact(2 * latents);
+        let by_input = by_input.chunks_exact(latents + network.conditions);
+        let noise = tile.noise.chunks_exact(latents);
+        for (((code, by_input), noise), scale) in codes.zip(by_input).zip(noise).zip(scales) {
+            let scale = weights.divergence as f32 * scale;
             let (means, variances) = code.split_at(latents);
-            let by_drawn = &by_input[image * (latents + network.conditions)..][..latents];
-            by_codes.extend(by_drawn.iter().zip(means).map(|(d, m)| d + scale * m));
-            by_codes.extend(
-                (by_drawn.iter().zip(variances).zip(noise)).map(|((d, v), noise)| {
-                    0.5 * (d * noise * (0.5 * v).exp() + scale * (v.exp() - 1.0))
-                }),
-            );
+            by_codes.extend(by_input.iter().zip(means).map(|(d, m)| d + scale * m));
+            let each = by_input.iter().zip(variances).zip(noise);
+            by_codes.extend(each.map(|((d, v), noise)| {
+                0.5 * (d * noise * (0.5 * v).exp() + scale * (v.exp() - 1.0))
+            }));
         }
-        let range = of(parameters, network, Part::Encoder);
+        let range = network.range(Part::Encoder);
         network.encoder.backward(
             &parameters[range.clone()],
-            (&codes.input, &codes.outputs),
+            (&passed.codes.input, &passed.codes.outputs),
             vec![None, None, None, Some(by_codes)],
             Some(&mut gradients[range]),
             false,
         );
-        terms
+        passed.terms
     }
 }
 
-/// F(p) - F(x) of each layer, and the numbers of an image's features there.
-fn differences(features: &Chain, seen: &[Vec<Vec<f32>>; 2]) -> Vec<(Vec<f32>, usize)> {
-    let layers = features.0.iter().zip(seen[0].iter().zip(&seen[1]));
+/// F(p) - F(x) of each layer, and the numbers of an image's features there; of what each layer gave of x and of p.
+fn differences(features: &Chain, [of_x, of_p]: [&[Vec<f32>]; 2]) -> Vec<(Vec<f32>, usize)> {
+    let layers = features.0.iter().zip(of_x.iter().zip(of_p));
     layers
         .map(|(layer, (of_x, of_p))| {
             let difference = of_p.iter().zip(of_x).map(|(p, x)| p - x);
@@ -318,7 +333,7 @@ mod tests {
         tile.pixels[4] = 1.7;
         let scales = [0.5, 1.0, 0.25];
         let loss = |parameters: &[Vec<f32>]| -> f64 {
-            let terms = vae.losses(parameters, &tile, None);
+            let terms = vae.forward(parameters, &tile).terms;
             let each = terms.iter().zip(scales);
             each.map(|(t, s)| f64::from(s) * t.loss(&vae.config.loss))
                 .sum()
@@ -327,7 +342,8 @@ mod tests {
         let mut gradients: Vec<Vec<f32>> = (vae.parameters[..learns].iter())
             .map(|p| vec![0.0; p.len()])
             .collect();
-        vae.losses(&vae.parameters, &tile, Some((&mut gradients, &scales)));
+        let passed = vae.forward(&vae.parameters, &tile);
+        vae.backward(&vae.parameters, &tile, passed, &scales, &mut gradients);
         for (tensor, gradient) in gradients.iter().enumerate() {
             // Along the derivative itself, and along signs that have nothing to do with it.
             let norm = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();

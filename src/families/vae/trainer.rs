@@ -80,8 +80,9 @@ impl VaeTrainer {
             |number, gradients| {
                 let images = number * TILE..rows.len().min((number + 1) * TILE);
                 let tile = self.tile(&rows[images.clone()], stream);
-                let wanted = Some((gradients, &scales[images]));
-                self.model.losses(&self.state.parameters, &tile, wanted)
+                let (model, parameters) = (&self.model, &self.state.parameters);
+                let passed = model.forward(parameters, &tile);
+                model.backward(parameters, &tile, passed, &scales[images], gradients)
             },
         );
         self.state.steps += 1;
@@ -116,7 +117,7 @@ impl Trainer for VaeTrainer {
             rows.par_chunks(TILE)
                 .flat_map_iter(|rows| {
                     let tile = self.tile(rows, u64::MAX);
-                    self.model.losses(&self.state.parameters, &tile, None)
+                    self.model.forward(&self.state.parameters, &tile).terms
                 })
                 .collect()
         });

@@ -84,9 +84,9 @@ impl Chain {
                 Some(before) => &outputs[before],
                 None => x,
             };
-            let wanted = (gradients.as_deref_mut()).and_then(|all| {
+            let wanted = (gradients.as_deref_mut()).map(|all| {
                 let (weights, bias) = all[2 * i..2 * i + 2].split_at_mut(1);
-                Some([weights[0].as_mut_slice(), bias[0].as_mut_slice()])
+                [weights[0].as_mut_slice(), bias[0].as_mut_slice()]
             });
             let wants_dx = i > 0 || wants_dx;
             let dx = layer.backward(&parameters[2 * i], (x, &outputs[i]), dy, wanted, wants_dx);

@@ -259,7 +259,9 @@ pub fn refine(
     (out, resume): (&Path, bool),
     observer: &mut dyn Observer,
 ) -> Result<Summary, RefineError> {
-    let path = Lock::beside(out);
+    let mut path = out.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
     let lock = Lock::take(path.clone()).map_err(|source| CheckpointError::Io {
         action: "create",
         path,

@@ -158,7 +158,7 @@ impl<'a> Refining<'a> {
             return Ok(None);
         };
         if let (Some(nll), Some(start)) = (nll, start_nll)
-            && (!nll.is_finite() || far_above(nll, start))
+            && (!nll.is_finite() || far_above(self.model.objective(), nll, start))
         {
             return Err(self.diverged(round, nll));
         }

@@ -28,9 +28,9 @@ fn margin(objective: Objective, best: f64) -> f64 {
     }
 }
 
-/// Whether an NLL of `now` is far worse than one of `best`, nats per image.
-pub(in crate::run) fn far_above(now: f64, best: f64) -> bool {
-    now > best + margin(Objective::NLL, best)
+/// Whether `now` is far worse than `best`, an image's share of either.
+pub(in crate::run) fn far_above(objective: Objective, now: f64, best: f64) -> bool {
+    now > best + margin(objective, best)
 }
 
 /// What to say where the epoch after those of `progress`, at the step size `rate`, is far worse than the best one or than the
@@ -62,7 +62,7 @@ pub(super) fn diverged(
         true => MARGIN / 2.0,
         false => margin(objective, train) / 2.0,
     };
-    let far = now.train > train + up && value > best + margin(objective, best);
+    let far = now.train > train + up && far_above(objective, value, best);
     far.then(|| TrainError::Worse {
         epoch: progress.epoch + 1,
         objective,
