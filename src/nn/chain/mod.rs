@@ -301,6 +301,26 @@ mod tests {
     }
 
     #[test]
+    fn deconvolutions_lie_as_in_keras() {
+        let input = Size {
+            height: 2,
+            width: 2,
+            channels: 1,
+        };
+        let layer = Layer::transposed(input, 1, (3, 2), Activation::None).unwrap();
+        let weights: Vec<f32> = (1..=9u8).map(f32::from).collect();
+        let found = layer.forward([&weights, &[0.0]], &[1.0, 2.0, 3.0, 4.0]);
+        // Conv2DTranspose(1, 3, strides=2, padding="same") of Keras 3.13.2, kernel 1 to 9.
+        let keras = [
+            [1.0, 2.0, 5.0, 4.0],
+            [4.0, 5.0, 14.0, 10.0],
+            [10.0, 14.0, 36.0, 24.0],
+            [12.0, 15.0, 34.0, 20.0],
+        ];
+        assert_eq!(found, keras.concat());
+    }
+
+    #[test]
     fn weights_start_as_glorot_has_them() {
         let chain = chain();
         let initial = chain.initial(3, 10);
