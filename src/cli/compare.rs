@@ -264,6 +264,7 @@ mod tests {
     fn columns_are_aligned_and_gaps_are_dashes() {
         let mut a = Side {
             name: "a".into(),
+            objective: Some(Objective::NLL),
             validation_nll: Some(98.5),
             ..Side::default()
         };
