@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use sarm::data::ImageSize;
+use sarm::families;
 use sarm::families::sarm::Config;
 use sarm::families::sarm::config::{LikelihoodConfig, OrderKind};
 
@@ -35,9 +36,15 @@ fn all_of_them_parse_and_fit_their_images() {
             _ => (25, 25),
         };
         let size = ImageSize { height, width };
+        seen += 1;
+        if name == "vae.toml" {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let config = families::configuration(&text).unwrap();
+            assert!(config.demand(size, false).is_some(), "{name}");
+            continue;
+        }
         let model = read(&path).resolve(size).unwrap();
         model.check().unwrap_or_else(|e| panic!("{name}: {e}"));
-        seen += 1;
     }
     assert!(seen >= 5, "only {seen} configurations found");
 }
@@ -71,9 +78,26 @@ fn defaults_are_those_of_the_paper() {
     }
 }
 
-/// Keys that the parser takes, as paths: it names them where it meets one that it does not know.
+const VAE: &str = "[model]\nfamily = 'vae'\n";
+
+/// Keys of all families.
 fn keys() -> BTreeSet<String> {
-    let tables = [
+    let of_vae = [
+        ("model", ""),
+        ("image", "[image]\nheight = 25\nwidth = 25\n"),
+        ("network", "[network]\n"),
+        ("loss", "[loss]\n"),
+        ("perceptual", "[perceptual]\n"),
+        ("condition", "[condition]\n"),
+        ("train", "[train]\n"),
+    ];
+    let mut all = keys_of("", &sarm_tables());
+    all.extend(keys_of(VAE, &of_vae));
+    all
+}
+
+fn sarm_tables() -> Vec<(&'static str, &'static str)> {
+    vec![
         ("model", "[model]\n"),
         ("image", "[image]\nheight = 3\nwidth = 3\n"),
         ("order", "[order]\n"),
@@ -85,24 +109,33 @@ fn keys() -> BTreeSet<String> {
         ("condition", "[condition]\n"),
         ("symmetry", "[symmetry]\n"),
         ("train", "[train]\n"),
-    ];
-    let known = |text: &str| -> Vec<String> {
-        let error = Config::parse(&format!("{text}zzzzzz = 1\n"))
-            .unwrap_err()
+    ]
+}
+
+/// Keys that the parser takes behind `head`, as paths: it names them where it meets one that it does not know.
+fn keys_of(head: &str, tables: &[(&str, &str)]) -> BTreeSet<String> {
+    let known_in = |text: &str| -> Vec<String> {
+        let error = (families::configuration(text).err())
+            .unwrap_or_else(|| panic!("{text}"))
             .to_string();
         let (_, names) = error
             .split_once("choose one of: ")
             .unwrap_or_else(|| panic!("{error}"));
+        let names = names.split(';').next().unwrap();
         names.split(", ").map(String::from).collect()
     };
-    for table in known("") {
+    let known = |text: &str| known_in(&format!("{head}{text}zzzzzz = 1\n"));
+    for table in known_in(&format!("zzzzzz = 1\n{head}")) {
         let named = |(path, _): &&(&str, &str)| *path == table;
         assert!(
             tables.iter().any(|t| named(&t)),
             "[{table}] is not looked into"
         );
     }
-    let mut all = BTreeSet::from(["likelihood.kind".to_string()]);
+    let mut all = BTreeSet::new();
+    if head.is_empty() {
+        all.insert("likelihood.kind".to_string());
+    }
     for (path, text) in tables {
         for name in known(text) {
             if !tables
@@ -139,9 +172,10 @@ fn the_page_of_keys_lists_those_that_there_are() {
     // Defaults that a configuration shows are those of the page.
     let all = "[[stage]]\n[[input.also]]\n";
     let mut seen = 0;
-    for kind in ["dc", "dd"] {
-        let text = format!("{all}[likelihood]\nkind = '{kind}'\n");
-        let config: &dyn sarm::family::Configuration = &Config::parse(&text).unwrap();
+    let of_vae = format!("{VAE}[condition]\nnames = ['signal']\n");
+    let kinds = ["dc", "dd"].map(|kind| format!("{all}[likelihood]\nkind = '{kind}'\n"));
+    for text in kinds.iter().chain([&of_vae]) {
+        let config = families::configuration(text).unwrap();
         let shown: toml::Table = config.to_toml().parse().unwrap();
         for (key, default) in &rows {
             let mut value = Some(&toml::Value::Table(shown.clone())).cloned();
@@ -157,7 +191,9 @@ fn the_page_of_keys_lists_those_that_there_are() {
             let said: toml::Table = format!("v = {}", said.trim_end_matches('`'))
                 .parse()
                 .unwrap();
-            if *key != "likelihood.kind" {
+            // What the text itself says.
+            let said_here = ["likelihood.kind", "model.family", "condition.names"];
+            if !said_here.contains(key) {
                 assert_eq!(value, said["v"], "{key}");
                 seen += 1;
             }
