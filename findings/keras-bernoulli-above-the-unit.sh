@@ -4,7 +4,7 @@
 # The jet VAE (arXiv:2009.04842, Keras) divides pixels by 100 GeV and compares images by binary_crossentropy; the jets it is trained on have
 # pixels of more than 250 GeV. Keras 3.13.2 on jax says nothing about such targets. For a pixel of 2.5 units the loss of a right answer at its
 # upper clip, 1 - 1e-7, is -23.9, where every pixel within the unit has a loss of at least 0: the brightest pixels pay best, a
-# mean over images can be negative, and a loss near 0 means nothing. sarm counts such pixels as 1 and says how many there are.
+# mean over images can be negative, and a loss near 0 means nothing.
 #
 # Needs Python 3 with venv, and the network. Ends with 1 if the behaviour has changed.
 set -eu
