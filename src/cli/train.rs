@@ -87,12 +87,14 @@ impl Train {
         self.data = data::matching(&self.data)?;
         let mut config = self.settings.configuration(self.config.as_deref())?;
         // With nothing said, scoring's device is the processor.
-        let opened = global.open(match config.on_cards() {
-            true => Task::Training,
-            false => Task::Scoring,
+        let opened = global.open(match config.on_processor_alone() {
+            None => Task::Training,
+            Some(_) => Task::Scoring,
         })?;
-        if !config.on_cards() && opened.devices.card_count() > 0 {
-            return Err(DeviceError::processor_alone("vae").into());
+        if let Some(family) = config.on_processor_alone()
+            && opened.devices.card_count() > 0
+        {
+            return Err(DeviceError::processor_alone(family).into());
         }
         if let Some(epochs) = self.epochs {
             config.training_mut().epochs = epochs;

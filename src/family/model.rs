@@ -43,9 +43,9 @@ pub trait Configuration {
     /// How to train, to change it.
     fn training_mut(&mut self) -> &mut TrainConfig;
 
-    /// Whether cards train its models, too.
-    fn on_cards(&self) -> bool {
-        true
+    /// The name of its family, where the processor alone trains its models.
+    fn on_processor_alone(&self) -> Option<&'static str> {
+        None
     }
 
     /// As TOML, every setting filled in.

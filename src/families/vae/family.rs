@@ -82,8 +82,8 @@ impl Configuration for Config {
         &mut self.train
     }
 
-    fn on_cards(&self) -> bool {
-        false
+    fn on_processor_alone(&self) -> Option<&'static str> {
+        Some(NAME)
     }
 
     fn to_toml(&self) -> String {
