@@ -182,7 +182,8 @@ fn train(
         trainer.steps(&rows[..batch], batch, 1e-4.into())?;
         let images_per_second = rate(seconds, rows.len(), || {
             trainer.steps(&rows, batch, 1e-4.into()).map(drop)
-        })?;
+        })?
+        .second;
         let on_card = middle(trainer.time_steps(&rows[..batch], REPEATS)?);
         let products = operations * batch as f64 / (1e12 * report.matrix_teraflops);
         let optimiser = bytes / (1e9 * report.copy_gigabytes);

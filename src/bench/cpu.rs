@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::paper::MultiplyAdds;
-use super::{BenchError, Options, Report, SamplingResult, TrainingResult, rate};
+use super::{BenchError, Options, Rate, Report, SamplingResult, TrainingResult, processors_time, rate, vae};
 use crate::families::sarm::Engine;
 use crate::families::sarm::cpu::CpuEngine;
 use crate::family::SamplingPlan;
@@ -87,10 +87,13 @@ pub fn run(
             let mut first = 0;
             let mut drawn;
             // The naive sampler takes most of a minute for one batch: once, and cold, is enough.
-            let images_per_second = if naive {
-                let one = Instant::now();
+            let images = if naive {
+                let (one, on_processors) = (Instant::now(), processors_time());
                 drawn = sampler.sample(0, batch)?;
-                batch as f64 / one.elapsed().as_secs_f64()
+                Rate {
+                    second: batch as f64 / one.elapsed().as_secs_f64(),
+                    cpu_second: batch as f64 / (processors_time() - on_processors),
+                }
             } else {
                 drawn = sampler.sample(0, LANES)?;
                 rate(options.seconds, batch, || {
@@ -109,8 +112,9 @@ pub fn run(
                 sampler: sampler_name,
                 device: device.clone(),
                 batch,
-                images_per_second,
-                images_per_core_hour: images_per_second * 3600.0 / engine.cpu().threads() as f64,
+                images_per_second: images.second,
+                images_per_core_hour: images.second * 3600.0 / engine.cpu().threads() as f64,
+                images_per_cpu_second: images.cpu_second,
                 bound_images_per_second: gemm_gflops * 1e9 / (2.0 * work),
                 paper_images_per_second: paper.paper_images_per_second,
                 occupancy,
@@ -120,7 +124,7 @@ pub fn run(
         let batch = 128;
         let mut trainer = engine.trainer(&model, Arc::new(paper.images(8 * batch)?))?;
         let mut step = 0u32;
-        let images_per_second = rate(options.seconds, batch, || {
+        let images = rate(options.seconds, batch, || {
             let start = step % 8 * batch as u32;
             step += 1;
             let rows: Vec<u32> = (start..start + batch as u32).collect();
@@ -131,10 +135,14 @@ pub fn run(
             config: paper.name.into(),
             device: device.clone(),
             batch,
-            images_per_second,
+            images_per_second: images.second,
+            images_per_cpu_second: images.cpu_second,
             bound_images_per_second: gemm_gflops * 1e9 / (6.0 * work.total()),
             paper_images_per_second: None,
         });
+    }
+    if options.wants(vae::NAME) {
+        vae::run(engine.cpu(), options, report, progress)?;
     }
     Ok(())
 }

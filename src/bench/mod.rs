@@ -1,10 +1,11 @@
-//! The speed of this machine for the paper's four configurations, compared with the paper's figures.
+//! The speed of this machine for the papers' configurations, compared with the papers' figures.
 
 mod card;
 mod card_sampling;
 mod cpu;
 mod drawing;
 mod paper;
+mod vae;
 
 pub use card_sampling::{CardSamplingResult, SamplingBounds};
 pub use cpu::gemm_gflops;
@@ -47,6 +48,8 @@ pub struct SamplingResult {
     pub images_per_second: f64,
     /// images_per_second * 3600 / threads.
     pub images_per_core_hour: f64,
+    /// By the time that the process had on processors, all threads together: other work on the machine disturbs it least.
+    pub images_per_cpu_second: f64,
     /// What the measured GEMM rate allows for the multiply-adds of one forward pass without the values of zero pixels. Inputs that
     /// are 0 are counted, though the sampler leaves out those that are 0 in all lanes.
     pub bound_images_per_second: f64,
@@ -67,6 +70,8 @@ pub struct TrainingResult {
     pub batch: usize,
     /// Median of the repeats.
     pub images_per_second: f64,
+    /// By the time that the process had on processors, all threads together.
+    pub images_per_cpu_second: f64,
     /// What the measured GEMM rate allows for forward, backward and weight gradients.
     pub bound_images_per_second: f64,
     /// The paper's figure: it gives none.
@@ -154,7 +159,7 @@ pub struct Options {
 pub enum BenchError {
     /// An unknown configuration.
     #[error(
-        "there is no configuration '{0}' (the paper's are jets-dc, jets-dd, muons-dc, muons-dd)"
+        "there is no configuration '{0}' (the papers' are jets-dc, jets-dd, muons-dc, muons-dd, jets-vae)"
     )]
     Unknown(String),
     /// A configuration that does not parse.
@@ -176,21 +181,48 @@ pub enum BenchError {
     },
 }
 
-/// Median of at least three timings of `f`, repeated until `seconds` are spent; images per second.
+/// Images a second.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    /// By the clock: median of the repeats.
+    second: f64,
+    /// By the time that the process had on processors.
+    cpu_second: f64,
+}
+
+/// At least three timings of `f`, repeated until `seconds` are spent.
 fn rate(
     seconds: f64,
     images: usize,
     mut f: impl FnMut() -> Result<(), EngineError>,
-) -> Result<f64, EngineError> {
+) -> Result<Rate, EngineError> {
     f()?;
-    let start = Instant::now();
+    let (start, on_processors) = (Instant::now(), processors_time());
     let mut times = Vec::new();
     while times.len() < 3 || start.elapsed().as_secs_f64() < seconds {
         let one = Instant::now();
         f()?;
         times.push(one.elapsed().as_secs_f64());
     }
-    Ok(images as f64 / middle(times))
+    let all = (images * times.len()) as f64;
+    let cpu_second = all / (processors_time() - on_processors);
+    Ok(Rate {
+        second: images as f64 / middle(times),
+        cpu_second,
+    })
+}
+
+/// Seconds that this process has had on processors so far, all threads together.
+#[cfg(unix)]
+fn processors_time() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Not known here.
+#[cfg(not(unix))]
+fn processors_time() -> f64 {
+    f64::NAN
 }
 
 /// Median of `times`, of which there is at least one.
@@ -211,19 +243,21 @@ fn processor() -> String {
 }
 
 impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.configs.is_empty() || self.configs.iter().any(|n| n == name)
+    }
+
     fn chosen(&self) -> impl Iterator<Item = &'static PaperConfig> {
-        PAPER
-            .iter()
-            .filter(|p| self.configs.is_empty() || self.configs.iter().any(|n| n == p.name))
+        PAPER.iter().filter(|p| self.wants(p.name))
     }
 }
 
 /// Measure; `progress` is called with the name of each measurement.
 ///
 /// # Errors
-/// A configuration that is not in [`PAPER`], a device that is not there or has too little memory, work of it that failed.
+/// A configuration of neither paper, a device that is not there or has too little memory, work of it that failed.
 pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchError> {
-    let known = |name: &String| PAPER.iter().any(|p| p.name == name);
+    let known = |name: &String| *name == vae::NAME || PAPER.iter().any(|p| p.name == name);
     if let Some(name) = options.configs.iter().find(|n| !known(n)) {
         return Err(BenchError::Unknown(name.clone()));
     }

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use super::{Global, print_json};
 use crate::bench::{CardReport, DrawingRate, Options, Report, run};
 
-/// Measure images per second and compare with the paper's tables.
+/// Measure images per second and compare with the papers' tables.
 ///
-/// Models have random weights and the paper's sparsity; images stay in memory. The bound is the rate that this machine's
+/// Models have random weights and the papers' sparsity; images stay in memory. The bound is the rate that this machine's
 /// measured matrix rate allows for the multiply-adds that no exact sampler can avoid (naive sampler: for whole matrices
 /// at every pixel). With a card, it also measures sampling there (1 to 1 000 000 images: on the card alone, into memory,
 /// onto disk) and training at three batch sizes; with --device cuda, only those.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  sarm bench --json > bench.json")]
 pub struct Bench {
-    /// Configurations to measure: jets-dc, jets-dd, muons-dc, muons-dd [default: all].
+    /// Configurations to measure: jets-dc, jets-dd, muons-dc, muons-dd, jets-vae [default: all].
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     config: Vec<String>,
     /// Seconds to spend on each measurement.

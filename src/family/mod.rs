@@ -27,5 +27,5 @@ pub use model::{
 };
 pub use sampler::{DrawConditions, Sampler, SamplingPlan};
 pub use setting::Setting;
-pub use trainer::{TOGETHER, Trainer, TrainingState};
+pub use trainer::{Trainer, TrainingState};
 pub use training::TrainConfig;

@@ -33,10 +33,6 @@ impl TrainingState {
     }
 }
 
-/// Images that [`Trainer::nll`] is given together, or a multiple of it, but for the last ones: an image's last bits may depend on its
-/// company, and what is held out is judged in pieces as large as the machine is fast.
-pub const TOGETHER: usize = 64;
-
 /// A model in training on one data set that lives with the engine.
 pub trait Trainer {
     /// Adam steps on consecutive batches of `batch` images of `rows`, fewer in the last: the mean negative

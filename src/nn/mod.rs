@@ -4,7 +4,6 @@ pub mod adam;
 pub(crate) mod chain;
 #[cfg(feature = "classify")]
 pub(crate) mod layers;
-pub(crate) mod matrix;
 pub mod schedule;
 
 /// Size of what a layer is given or gives.

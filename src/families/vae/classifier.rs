@@ -7,6 +7,7 @@ use crate::conditions::ConditionedImages;
 use crate::device::Cpu;
 use crate::family::EngineError;
 use crate::nn::adam::{AdamRule, Rates};
+use crate::nn::chain::{Chain, Ready};
 use crate::random::{self, Purpose, unit};
 
 /// Images of a task.
@@ -75,7 +76,9 @@ struct Training<'a> {
     data: &'a ConditionedImages,
     classes: &'a [bool],
     seed: u64,
-    /// Tensors of features and head.
+    /// Features and head.
+    chain: Chain,
+    /// Its tensors.
     parameters: Vec<Vec<f32>>,
 }
 
@@ -104,6 +107,7 @@ impl Vae {
             data,
             classes,
             seed,
+            chain: Chain([&self.network.features.0[..], &self.network.head.0].concat()),
             parameters: self.parameters[range.clone()].to_vec(),
         };
         let zeros: Vec<Vec<f32>> = (training.parameters.iter())
@@ -162,6 +166,8 @@ impl Vae {
 impl Training<'_> {
     /// Cross entropy of the images `rows`; in step number `step` with the derivatives of its mean, numbers being left out by chance.
     fn pass(&self, rows: &[u32], step: Option<u64>) -> (Judged, Vec<Vec<f32>>) {
+        let first = if step.is_some() { 1 } else { usize::MAX };
+        let ready = self.chain.ready(&self.parameters, first);
         let like = match step {
             Some(_) => &self.parameters[..],
             None => &[],
@@ -171,6 +177,7 @@ impl Training<'_> {
             let first = number * TILE;
             let of_tile = &rows[first..rows.len().min(first + TILE)];
             self.tile(
+                &ready,
                 of_tile,
                 step.map(|step| (step, first, rows.len())),
                 gradients,
@@ -185,20 +192,19 @@ impl Training<'_> {
     /// `learns`: number of the step, place of the first image in its batch, images of the batch.
     fn tile(
         &self,
+        ready: &[Ready],
         rows: &[u32],
         learns: Option<(u64, usize, usize)>,
         gradients: &mut [Vec<f32>],
     ) -> Judged {
-        let network = &self.model.network;
-        let layers: Vec<_> = network.features.0.iter().chain(&network.head.0).collect();
-        let convolutions = network.features.0.len() + 1;
+        let layers = &self.chain.0;
+        let convolutions = self.model.network.features.0.len() + 1;
         let rate = self.model.config.perceptual.dropout as f32;
         let mut inputs = vec![self.model.dense(&self.data.images, rows)];
         let mut outputs = Vec::with_capacity(layers.len());
         let mut masks = Vec::with_capacity(convolutions);
         for (i, layer) in layers.iter().enumerate() {
-            let tensors = [&self.parameters[2 * i][..], &self.parameters[2 * i + 1]];
-            let y = layer.forward(tensors, &inputs[i]);
+            let y = layer.forward(&ready[i], &inputs[i]);
             let mut next = y.clone();
             if let Some((step, first, _)) = learns
                 && i < convolutions
@@ -238,13 +244,8 @@ impl Training<'_> {
             }
             let (weights, bias) = gradients[2 * i..2 * i + 2].split_at_mut(1);
             let wanted = Some([weights[0].as_mut_slice(), bias[0].as_mut_slice()]);
-            dy = layer.backward(
-                &self.parameters[2 * i],
-                (&inputs[i], &outputs[i]),
-                dy,
-                wanted,
-                i > 0,
-            );
+            let through = (&inputs[i][..], &outputs[i][..]);
+            dy = (layer.backward(&ready[i], through, dy, wanted)).unwrap_or_default();
         }
         judged
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::ConditionConfig;
 use crate::data::ImageSize;
 use crate::family::{
-    ConfigError, Document, Mistakes, TrainConfig, check_conditions, factor, impossible, within,
+    ConfigError, Document, Mistakes, Source, TrainConfig, check_conditions, factor, impossible, within,
 };
 
 /// A whole configuration file: the model and how to train it.
@@ -151,6 +151,14 @@ const MOST: usize = 1 << 12;
 const MOST_OF_AN_IMAGE: usize = 1 << 24;
 
 impl Config {
+    /// Read TOML and check every value.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::read(&Document::parse(&Source::new(text, &[]))?)
+    }
+
     /// Read TOML and check every value.
     ///
     /// # Errors

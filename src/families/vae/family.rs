@@ -20,7 +20,7 @@ use crate::data::{ImageSize, SparseImages};
 use crate::device::{Cpu, DeviceError, Devices};
 use crate::family::{
     Beyond, ConfigError, Configuration, Demand, Document, EngineError, Model, Objective, Sampler,
-    SamplingPlan, Scorer, TensorInfo, Told, TrainConfig, Trainer, check_images,
+    SamplingPlan, Scorer, TensorInfo, TrainConfig, Trainer, check_images,
 };
 
 /// The family `vae`.
@@ -275,12 +275,7 @@ impl Model for Vae {
         if let Some(bytes) = plan.max_memory {
             return Err(DeviceError::memory_of_a_card_alone(bytes).into());
         }
-        Ok(Box::new(VaeSampler {
-            cpu: cpu.clone(),
-            model: self.clone(),
-            seed: plan.seed,
-            told: Told::new(self, plan)?,
-        }))
+        Ok(Box::new(VaeSampler::new(cpu.clone(), self, plan)?))
     }
 
     fn scorer(&self) -> Option<&dyn Scorer> {

@@ -13,7 +13,10 @@ mod trainer;
 pub use config::{Config, LossConfig, ModelConfig, NetworkConfig, PerceptualConfig};
 pub use family::{Family, NAME};
 
-use crate::data::SparseImages;
+use crate::conditions::ConditionConfig;
+use crate::data::{ImageSize, SparseImages};
+use crate::family::ConfigError;
+use crate::nn::chain::Chain;
 use network::Network;
 
 /// A model: configuration, networks, parameters.
@@ -39,6 +42,37 @@ impl Vae {
             network,
             parameters,
         }
+    }
+
+    /// A model of `config` for images of `size` with random parameters, those of the classifier too, whose conditions are standardised as
+    /// they are: what measures speed.
+    ///
+    /// # Errors
+    /// A size that no decoder makes.
+    pub fn untrained(config: &Config, size: ImageSize, seed: u64) -> Result<Self, ConfigError> {
+        let names = config.condition.names.len();
+        let conditions = ConditionConfig {
+            mean: vec![0.0; names],
+            scale: vec![1.0; names],
+            ..config.condition.clone()
+        };
+        let config = config.resolve(size, conditions)?;
+        config.check()?;
+        let mut model = Self::new(config);
+        model.parameters = model.network.initial(seed);
+        Ok(model)
+    }
+
+    /// Multiply-adds of an image: drawn, and of one in training.
+    pub fn multiply_adds(&self) -> [f64; 2] {
+        let of = |chain: &Chain| chain.multiply_adds() as f64;
+        let network = &self.network;
+        let [encoder, decoder, features] =
+            [&network.encoder, &network.decoder, &network.features].map(of);
+        let first = |chain: &Chain| chain.0.first().map_or(0.0, |l| l.multiply_adds() as f64);
+        // Forward, to the weights, to the input, which the encoder's is not asked for. Features: of two images, one of them back.
+        let training = 3.0 * (encoder + decoder + features) - first(&network.encoder);
+        [decoder, training]
     }
 
     fn pixels(&self) -> usize {

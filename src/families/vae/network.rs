@@ -138,11 +138,11 @@ impl Network {
         all.collect()
     }
 
-    /// Numbers of an image between all layers, and under all windows.
+    /// Numbers of an image between all layers, and what their products need besides.
     pub fn numbers(&self) -> usize {
         let layers = self.parts().into_iter().flat_map(|(_, _, chain)| &chain.0);
         layers
-            .map(|layer| layer.output.numbers() + layer.unrolled())
+            .map(|layer| layer.output.numbers() + layer.between())
             .sum()
     }
 

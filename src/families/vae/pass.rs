@@ -7,13 +7,10 @@
 
 use super::network::Part;
 use super::{LossConfig, Vae};
-use crate::family::TOGETHER;
-use crate::nn::chain::Chain;
+use crate::nn::chain::{Chain, Ready};
 
-/// Images that pass the networks together: enough for wide matrix products, few enough to stay in a cache. A part of
-/// [`TOGETHER`].
+/// Images that pass the networks together: enough that weights are read for several of them, few enough to stay in a cache.
 pub(super) const TILE: usize = 8;
-const _: () = assert!(TOGETHER.is_multiple_of(TILE));
 /// How near to 0 and 1 a pixel's chance comes in the Bernoulli term: Keras' epsilon.
 const EDGE: f32 = 1e-7;
 
@@ -47,6 +44,13 @@ impl Terms {
             bernoulli: self.bernoulli + other.bernoulli,
         }
     }
+}
+
+/// The networks' parameters, ordered for their products.
+pub(super) struct Networks {
+    encoder: Vec<Ready>,
+    decoder: Vec<Ready>,
+    features: Vec<Ready>,
 }
 
 /// Some images and what belongs to them.
@@ -95,11 +99,25 @@ fn encoder_input(tile: &Tile, conditions: usize, pixels: usize) -> Vec<f32> {
 }
 
 impl Vae {
-    pub(super) fn encode(&self, parameters: &[Vec<f32>], tile: &Tile) -> Codes {
+    /// Order `parameters`, for derivatives too where they are wanted.
+    pub(super) fn ready(&self, parameters: &[Vec<f32>], backwards: bool) -> Networks {
+        let network = &self.network;
+        let of = |chain: &Chain, part: Part, first: usize| {
+            let first = if backwards { first } else { usize::MAX };
+            chain.ready(&parameters[network.range(part)], first)
+        };
+        Networks {
+            // What an image should have been is nobody's question.
+            encoder: of(&network.encoder, Part::Encoder, 1),
+            decoder: of(&network.decoder, Part::Decoder, 0),
+            features: of(&network.features, Part::Features, 0),
+        }
+    }
+
+    pub(super) fn encode(&self, networks: &Networks, tile: &Tile) -> Codes {
         let network = &self.network;
         let input = encoder_input(tile, network.conditions, self.pixels());
-        let range = self.network.range(Part::Encoder);
-        let outputs = network.encoder.forward(&parameters[range], &input);
+        let outputs = network.encoder.forward(&networks.encoder, &input);
         let values = outputs.last().cloned().unwrap_or_default();
         Codes {
             values,
@@ -120,16 +138,15 @@ impl Vae {
     }
 
     /// What each layer of the decoder gives; the last one the images, in units of `loss.unit`.
-    pub(super) fn decode(&self, parameters: &[Vec<f32>], input: &[f32]) -> Vec<Vec<f32>> {
-        let range = self.network.range(Part::Decoder);
-        self.network.decoder.forward(&parameters[range], input)
+    pub(super) fn decode(&self, networks: &Networks, input: &[f32]) -> Vec<Vec<f32>> {
+        self.network.decoder.forward(&networks.decoder, input)
     }
 
     /// The images of `tile` through all networks.
-    pub(super) fn forward(&self, parameters: &[Vec<f32>], tile: &Tile) -> Passed {
+    pub(super) fn forward(&self, networks: &Networks, tile: &Tile) -> Passed {
         let network = &self.network;
         let (latents, pixels) = (network.latents, self.pixels());
-        let codes = self.encode(parameters, tile);
+        let codes = self.encode(networks, tile);
         let mut terms = vec![Terms::default(); codes.values.len() / (2 * latents)];
         let mut drawn = Vec::with_capacity(tile.noise.len());
         for (terms, (code, noise)) in terms
@@ -143,7 +160,7 @@ impl Vae {
             }
         }
         let input = self.decoder_input(&drawn, &tile.conditions);
-        let outputs = self.decode(parameters, &input);
+        let outputs = self.decode(networks, &input);
         let images = outputs.last().map_or(&[][..], Vec::as_slice);
         let pairs = images
             .chunks_exact(pixels)
@@ -151,9 +168,8 @@ impl Vae {
         for (terms, (p, x)) in terms.iter_mut().zip(pairs) {
             terms.bernoulli = p.iter().zip(x).map(|(p, x)| cross_entropy(*p, *x)).sum();
         }
-        let features = &parameters[network.range(Part::Features)];
-        let of_true = network.features.forward(features, &tile.pixels);
-        let of_made = network.features.forward(features, images);
+        let of_true = (network.features).forward(&networks.features, &tile.pixels);
+        let of_made = network.features.forward(&networks.features, images);
         let differences = differences(&network.features, [&of_true, &of_made]);
         for (of_layer, numbers) in &differences {
             for (terms, difference) in terms.iter_mut().zip(of_layer.chunks_exact(*numbers)) {
@@ -175,7 +191,7 @@ impl Vae {
     /// decoder. The terms of the losses.
     pub(super) fn backward(
         &self,
-        parameters: &[Vec<f32>],
+        networks: &Networks,
         tile: &Tile,
         passed: Passed,
         scales: &[f32],
@@ -196,10 +212,11 @@ impl Vae {
                     }
                     Some(of_layer)
                 });
-            let features = &parameters[network.range(Part::Features)];
             let through = (images, &passed.features[..]);
-            by_image =
-                (network.features).backward(features, through, derivatives.collect(), None, true);
+            let by_features = derivatives.collect();
+            by_image = (network.features)
+                .backward(&networks.features, through, by_features, None)
+                .unwrap_or(by_image);
         }
         let pairs = images
             .chunks_exact(pixels)
@@ -213,12 +230,12 @@ impl Vae {
         }
         let range = network.range(Part::Decoder);
         let by_input = network.decoder.backward(
-            &parameters[range.clone()],
+            &networks.decoder,
             (&passed.input, &passed.outputs),
             vec![None, None, None, Some(by_image)],
             Some(&mut gradients[range]),
-            true,
         );
+        let by_input = by_input.unwrap_or_default();
         let mut by_codes = Vec::with_capacity(passed.codes.values.len());
         let codes = passed.codes.values.chunks_exact(2 * latents);
         let by_input = by_input.chunks_exact(latents + network.conditions);
@@ -234,11 +251,10 @@ impl Vae {
         }
         let range = network.range(Part::Encoder);
         network.encoder.backward(
-            &parameters[range.clone()],
+            &networks.encoder,
             (&passed.codes.input, &passed.codes.outputs),
             vec![None, None, None, Some(by_codes)],
             Some(&mut gradients[range]),
-            false,
         );
         passed.terms
     }
@@ -333,7 +349,7 @@ mod tests {
         tile.pixels[4] = 1.7;
         let scales = [0.5, 1.0, 0.25];
         let loss = |parameters: &[Vec<f32>]| -> f64 {
-            let terms = vae.forward(parameters, &tile).terms;
+            let terms = vae.forward(&vae.ready(parameters, false), &tile).terms;
             let each = terms.iter().zip(scales);
             each.map(|(t, s)| f64::from(s) * t.loss(&vae.config.loss))
                 .sum()
@@ -342,8 +358,9 @@ mod tests {
         let mut gradients: Vec<Vec<f32>> = (vae.parameters[..learns].iter())
             .map(|p| vec![0.0; p.len()])
             .collect();
-        let passed = vae.forward(&vae.parameters, &tile);
-        vae.backward(&vae.parameters, &tile, passed, &scales, &mut gradients);
+        let networks = vae.ready(&vae.parameters, true);
+        let passed = vae.forward(&networks, &tile);
+        vae.backward(&networks, &tile, passed, &scales, &mut gradients);
         for (tensor, gradient) in gradients.iter().enumerate() {
             // Along the derivative itself, and along signs that have nothing to do with it.
             let norm = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();

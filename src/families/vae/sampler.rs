@@ -1,48 +1,51 @@
 //! Drawing: a code of normal numbers, then the decoder.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::Vae;
-use super::pass::TILE;
+use super::pass::{Networks, TILE};
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
 use crate::device::Cpu;
-use crate::family::{EngineError, Sampler, Told};
+use crate::family::{EngineError, Sampler, SamplingPlan, Told};
 use crate::random::{Purpose, normals};
 
 /// Tiles that one call draws at least, for each thread.
 const TILES: usize = 8;
 
-/// Draws images of a VAE. Tiles start at multiples of their size, whatever is asked for, so that an image has the same bits in
-/// whichever company it is drawn.
+/// Draws images of a VAE.
 pub(super) struct VaeSampler {
-    pub cpu: Cpu,
-    pub model: Vae,
-    pub seed: u64,
-    pub told: Told,
+    cpu: Cpu,
+    model: Vae,
+    networks: Networks,
+    seed: u64,
+    told: Told,
 }
 
 impl VaeSampler {
-    /// Images `first .. first + TILE`, dense, GeV; below `loss.lower` they are 0. Those that are not `wanted` are told nothing.
-    fn tile(&self, first: u64, wanted: &Range<u64>, conditions: &Conditions) -> Vec<f32> {
+    /// # Errors
+    /// Where the plan's conditions are not those of the model.
+    pub fn new(cpu: Cpu, model: &Vae, plan: &SamplingPlan) -> Result<Self, EngineError> {
+        Ok(Self {
+            cpu,
+            networks: model.ready(&model.parameters, false),
+            model: model.clone(),
+            seed: plan.seed,
+            told: Told::new(model, plan)?,
+        })
+    }
+
+    /// The `images`, dense, GeV; below `loss.lower` they are 0.
+    fn tile(&self, images: &[u64], conditions: &Conditions) -> Vec<f32> {
         let latents = self.model.network.latents;
-        // The last numbers there are may wrap: what is not wanted is not looked at.
-        let images = (0..TILE as u64).map(|i| first.wrapping_add(i));
-        let codes: Vec<f32> = (images.clone())
-            .flat_map(|image| normals(self.seed, Purpose::Draw, image, latents))
+        let codes = (images.iter()).flat_map(|i| normals(self.seed, Purpose::Draw, *i, latents));
+        let codes: Vec<f32> = codes.collect();
+        let told: Vec<f32> = (images.iter())
+            .flat_map(|image| conditions.row(*image))
+            .copied()
             .collect();
-        let width = self.model.network.conditions;
-        let mut told = Vec::with_capacity(TILE * width);
-        for image in images {
-            match wanted.contains(&image) {
-                true => told.extend_from_slice(conditions.row(image)),
-                false => told.resize(told.len() + width, 0.0),
-            }
-        }
         let input = self.model.decoder_input(&codes, &told);
-        let outputs = self.model.decode(&self.model.parameters, &input);
+        let outputs = self.model.decode(&self.networks, &input);
         let loss = &self.model.config.loss;
         let (unit, lower) = (loss.unit as f32, loss.lower as f32);
         let mut pixels = outputs.into_iter().next_back().unwrap_or_default();
@@ -60,34 +63,22 @@ impl Sampler for VaeSampler {
         let Some(mut images) = SparseImages::new(size.height, size.width) else {
             return Err(EngineError::Mismatch("there are no such images".into()));
         };
-        let tile = TILE as u64;
-        let wanted = first..first.saturating_add(count as u64);
-        let tiles = first / tile..wanted.end.div_ceil(tile);
         let conditions = self.told.of(first, count)?;
+        let wanted: Vec<u64> = (first..first.saturating_add(count as u64)).collect();
         let this = &*self;
-        let drawn: Vec<(u64, Vec<f32>)> = self.cpu.pool().install(|| {
-            (tiles.into_par_iter())
-                .map(|number| {
-                    (
-                        number * tile,
-                        this.tile(number * tile, &wanted, &conditions),
-                    )
-                })
+        let drawn: Vec<Vec<f32>> = (self.cpu.pool()).install(|| {
+            wanted
+                .par_chunks(TILE)
+                .map(|images| this.tile(images, &conditions))
                 .collect()
         });
-        let pixels = this.model.pixels();
-        for (start, dense) in drawn {
-            for (i, image) in dense.chunks_exact(pixels).enumerate() {
-                if !wanted.contains(&start.wrapping_add(i as u64)) {
-                    continue;
-                }
-                if image.iter().any(|v| !v.is_finite()) {
-                    return Err(EngineError::Mismatch(
-                        "the network has values beyond single precision".into(),
-                    ));
-                }
-                images.push_dense(image);
+        for image in (drawn.iter()).flat_map(|tile| tile.chunks_exact(this.model.pixels())) {
+            if image.iter().any(|v| !v.is_finite()) {
+                return Err(EngineError::Mismatch(
+                    "the network has values beyond single precision".into(),
+                ));
             }
+            images.push_dense(image);
         }
         Ok(images)
     }

@@ -73,6 +73,7 @@ impl VaeTrainer {
             .map(|row| scale * self.weights.as_ref().map_or(1.0, |w| w[*row as usize]))
             .collect();
         let stream = self.state.steps;
+        let networks = self.model.ready(&self.state.parameters, true);
         let (terms, gradients) = summed(
             &self.cpu,
             rows.len().div_ceil(TILE),
@@ -80,9 +81,8 @@ impl VaeTrainer {
             |number, gradients| {
                 let images = number * TILE..rows.len().min((number + 1) * TILE);
                 let tile = self.tile(&rows[images.clone()], stream);
-                let (model, parameters) = (&self.model, &self.state.parameters);
-                let passed = model.forward(parameters, &tile);
-                model.backward(parameters, &tile, passed, &scales[images], gradients)
+                let passed = self.model.forward(&networks, &tile);
+                (self.model).backward(&networks, &tile, passed, &scales[images], gradients)
             },
         );
         self.state.steps += 1;
@@ -113,11 +113,12 @@ impl Trainer for VaeTrainer {
 
     /// The loss of each image, its code drawn with noise that is always the same.
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError> {
+        let networks = self.model.ready(&self.state.parameters, false);
         let terms: Vec<Terms> = self.cpu.pool().install(|| {
             rows.par_chunks(TILE)
                 .flat_map_iter(|rows| {
                     let tile = self.tile(rows, u64::MAX);
-                    self.model.forward(&self.state.parameters, &tile).terms
+                    self.model.forward(&networks, &tile).terms
                 })
                 .collect()
         });

@@ -1,12 +1,16 @@
 //! Networks whose layers follow one another, and their derivatives, in the calling thread: who has many images shares them out.
 //!
-//! A convolution is a matrix product over what lies under its windows; a transposed one is the same product the other way. The
-//! bits depend on how many images are given at once, since the product's blocks do: give as many each time.
+//! A convolution adds up what lies under its windows; a transposed one the other way round. An image has the same bits in whichever
+//! company it goes through the layers, and whatever instruction set the processor has.
 
+mod activation;
+mod gather;
 mod layer;
+mod product;
 mod window;
 
-pub(crate) use layer::{Activation, Layer};
+pub(crate) use activation::Activation;
+pub(crate) use layer::{Layer, Ready};
 pub(crate) use window::{Padding, Window};
 
 use super::Size;
@@ -22,6 +26,11 @@ impl Chain {
         (self.0.iter())
             .flat_map(|layer| [layer.shape(), vec![layer.biases()]])
             .collect()
+    }
+
+    /// Multiply-adds of an image.
+    pub fn multiply_adds(&self) -> usize {
+        self.0.iter().map(Layer::multiply_adds).sum()
     }
 
     /// Weights that the variance of all numbers, forwards and backwards, survives (Glorot and Bengio 2010), uniform, as Keras
@@ -44,28 +53,37 @@ impl Chain {
         tensors.collect()
     }
 
+    /// Order the parameters for [`forward`](Self::forward), and for [`backward`](Self::backward) where it goes back to `first`: the
+    /// first layer whose input's derivatives are wanted.
+    pub fn ready(&self, parameters: &[Vec<f32>], first: usize) -> Vec<Ready> {
+        let layers = self.0.iter().zip(parameters.as_chunks::<2>().0);
+        layers
+            .enumerate()
+            .map(|(i, (layer, [weights, bias]))| layer.ready([weights, bias], i >= first))
+            .collect()
+    }
+
     /// What each layer gives for the images `x`, the last one last.
-    pub fn forward(&self, parameters: &[Vec<f32>], x: &[f32]) -> Vec<Vec<f32>> {
+    pub fn forward(&self, ready: &[Ready], x: &[f32]) -> Vec<Vec<f32>> {
         let mut outputs: Vec<Vec<f32>> = Vec::with_capacity(self.0.len());
-        for (layer, tensors) in self.0.iter().zip(parameters.as_chunks::<2>().0) {
+        for (layer, ready) in self.0.iter().zip(ready) {
             let x = outputs.last().map_or(x, Vec::as_slice);
-            outputs.push(layer.forward([&tensors[0], &tensors[1]], x));
+            outputs.push(layer.forward(ready, x));
         }
         outputs
     }
 
     /// From derivatives by what each layer gave, `None` where nothing but the next layer reads it: those by the parameters are added
-    /// to `gradients`, where they are wanted, those by `x` are returned, where they are.
+    /// to `gradients`, where they are wanted, those by `x` are returned, where [`ready`](Self::ready) was told that they are.
     pub fn backward(
         &self,
-        parameters: &[Vec<f32>],
+        ready: &[Ready],
         (x, outputs): (&[f32], &[Vec<f32>]),
         mut derivatives: Vec<Option<Vec<f32>>>,
         mut gradients: Option<&mut [Vec<f32>]>,
-        wants_dx: bool,
-    ) -> Vec<f32> {
+    ) -> Option<Vec<f32>> {
         let mut from_above: Option<Vec<f32>> = None;
-        for (i, layer) in self.0.iter().enumerate().rev() {
+        for (i, (layer, ready)) in self.0.iter().zip(ready).enumerate().rev() {
             let dy = match (
                 from_above.take(),
                 derivatives.get_mut(i).and_then(Option::take),
@@ -88,11 +106,9 @@ impl Chain {
                 let (weights, bias) = all[2 * i..2 * i + 2].split_at_mut(1);
                 [weights[0].as_mut_slice(), bias[0].as_mut_slice()]
             });
-            let wants_dx = i > 0 || wants_dx;
-            let dx = layer.backward(&parameters[2 * i], (x, &outputs[i]), dy, wanted, wants_dx);
-            from_above = Some(dx);
+            from_above = layer.backward(ready, (x, &outputs[i]), dy, wanted);
         }
-        from_above.unwrap_or_default()
+        from_above
     }
 }
 
@@ -224,7 +240,8 @@ mod tests {
                 _ => vec![0.0; layer.output.numbers()],
             })
             .collect();
-        let outputs = chain.forward(&parameters, &x);
+        let ready = chain.ready(&parameters, 0);
+        let outputs = chain.forward(&ready, &x);
         let dot = |a: &[f32], b: &[f32]| -> f64 {
             a.iter()
                 .zip(b)
@@ -253,13 +270,14 @@ mod tests {
             .enumerate()
             .map(|(i, w)| matches!(i, 1 | 3).then(|| w.repeat(images)));
         let mut gradients: Vec<Vec<f32>> = parameters.iter().map(|p| vec![0.0; p.len()]).collect();
+        let through = (&x[..], &outputs[..]);
         let dx = chain.backward(
-            &parameters,
-            (&x, &outputs),
+            &ready,
+            through,
             derivatives.clone().collect(),
             Some(&mut gradients),
-            true,
         );
+        let dx = dx.unwrap();
         const H: f64 = 1e-5;
         let close = |found: f32, up: f64, down: f64, what: String| {
             let want = (up - down) / (2.0 * H);
@@ -290,14 +308,8 @@ mod tests {
             close(dx[place], at(H), at(-H), format!("x, {place}"));
         }
         // Without the parameters' derivatives, those by x are the same.
-        let alone = chain.backward(
-            &parameters,
-            (&x, &outputs),
-            derivatives.collect(),
-            None,
-            true,
-        );
-        assert_eq!(alone, dx);
+        let alone = chain.backward(&ready, through, derivatives.collect(), None);
+        assert_eq!(alone, Some(dx));
     }
 
     #[test]
@@ -309,7 +321,7 @@ mod tests {
         };
         let layer = Layer::transposed(input, 1, (3, 2), Activation::None).unwrap();
         let weights: Vec<f32> = (1..=9u8).map(f32::from).collect();
-        let found = layer.forward([&weights, &[0.0]], &[1.0, 2.0, 3.0, 4.0]);
+        let found = layer.forward(&layer.ready([&weights, &[0.0]], false), &[1.0, 2.0, 3.0, 4.0]);
         // Conv2DTranspose(1, 3, strides=2, padding="same") of Keras 3.13.2, kernel 1 to 9.
         let keras = [
             [1.0, 2.0, 5.0, 4.0],

@@ -57,69 +57,22 @@ impl Window {
         self.small[0] * self.small[1]
     }
 
-    /// Numbers under one window.
-    pub fn terms(&self) -> usize {
-        self.side * self.side * self.large.channels
-    }
-
-    /// Call `run(start under the windows, start in the image, numbers)` for every piece of a row that a window covers; what
-    /// lies outside the image is left out.
-    fn runs(&self, mut run: impl FnMut(usize, usize, usize)) {
-        let channels = self.large.channels;
-        let [rows, columns] = self.small;
-        for place in 0..rows * columns {
-            let [top, left] = [place / columns, place % columns].map(|p| p * self.stride);
-            // Columns of the window that lie in the image.
-            let first = self.before[1].saturating_sub(left);
-            let last = self
-                .side
-                .min((self.large.width + self.before[1]).saturating_sub(left));
-            if first >= last {
-                continue;
-            }
-            for down in 0..self.side {
-                let Some(row) = (top + down).checked_sub(self.before[0]) else {
-                    continue;
-                };
-                if row >= self.large.height {
-                    break;
-                }
-                let column = left + first - self.before[1];
-                run(
-                    place * self.terms() + (down * self.side + first) * channels,
-                    (row * self.large.width + column) * channels,
-                    (last - first) * channels,
-                );
-            }
-        }
-    }
-
     /// Call `pair(window, pixel, place in the window)` for every pixel that a window covers.
     pub fn pairs(&self, mut pair: impl FnMut(usize, usize, usize)) {
-        let channels = self.large.channels;
-        self.runs(|under, pixel, numbers| {
-            let (window, first) = (under / self.terms(), under % self.terms() / channels);
-            for i in 0..numbers / channels {
-                pair(window, pixel / channels + i, first + i);
+        let [rows, columns] = self.small;
+        // Row, or column, of the image that lies in a row, or column, of a window.
+        let inside = |window: usize, within: usize, before: usize, length: usize| {
+            (window * self.stride + within).checked_sub(before).filter(|at| *at < length)
+        };
+        for window in 0..rows * columns {
+            for tap in 0..self.side * self.side {
+                let row = inside(window / columns, tap / self.side, self.before[0], self.large.height);
+                let column = inside(window % columns, tap % self.side, self.before[1], self.large.width);
+                if let (Some(row), Some(column)) = (row, column) {
+                    pair(window, row * self.large.width + column, tap);
+                }
             }
-        });
-    }
-
-    /// `unrolled [places, side, side, channels]`, which held zeros: what each window sees.
-    pub fn unroll(&self, image: &[f32], unrolled: &mut [f32]) {
-        self.runs(|to, from, numbers| {
-            unrolled[to..][..numbers].copy_from_slice(&image[from..][..numbers]);
-        });
-    }
-
-    /// The transpose of [`unroll`](Self::unroll), added to `image`.
-    pub fn roll(&self, unrolled: &[f32], image: &mut [f32]) {
-        self.runs(|from, to, numbers| {
-            let windows = &unrolled[from..][..numbers];
-            for (to, from) in image[to..][..numbers].iter_mut().zip(windows) {
-                *to += from;
-            }
-        });
+        }
     }
 }
 
@@ -164,34 +117,5 @@ mod tests {
             channels: 1,
         };
         assert_eq!(Window::over(small, 4, 1, Padding::Valid), None);
-    }
-
-    #[test]
-    fn rolling_is_the_transpose_of_unrolling() {
-        let large = Size {
-            height: 5,
-            width: 4,
-            channels: 2,
-        };
-        for (side, stride, padding) in [
-            (3, 2, Padding::Same),
-            (3, 1, Padding::Same),
-            (2, 1, Padding::Valid),
-            (5, 3, Padding::Same),
-        ] {
-            let Some(window) = Window::over(large, side, stride, padding) else {
-                panic!("{side} fits")
-            };
-            let number = |i: usize| ((i * 37 + 11) % 101) as f32 - 50.0;
-            let image: Vec<f32> = (0..large.numbers()).map(number).collect();
-            let all = window.places() * window.terms();
-            let other: Vec<f32> = (0..all).map(|i| number(3 * i + 5)).collect();
-            let (mut unrolled, mut rolled) = (vec![0.0; all], vec![0.0; image.len()]);
-            window.unroll(&image, &mut unrolled);
-            window.roll(&other, &mut rolled);
-            let dot = |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
-            // Whole numbers: exact.
-            assert_eq!(dot(&unrolled, &other), dot(&image, &rolled));
-        }
     }
 }

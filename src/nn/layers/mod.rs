@@ -7,6 +7,7 @@
 
 mod convolution;
 mod linear;
+mod matrix;
 mod pool;
 
 pub(crate) use convolution::Convolution;
@@ -16,7 +17,7 @@ pub(crate) use pool::Pool;
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 
 use super::Size;
-use super::matrix::{Matrix, add_product};
+use matrix::{Matrix, add_product};
 
 /// Width and height of a convolution's and of a pooling's window.
 pub(crate) const WINDOW: usize = 3;

@@ -16,7 +16,7 @@ use crate::checkpoint::tensors::write_atomically;
 use crate::conditions::ConditionedImages;
 use crate::data::{Dataset, FileOptions};
 use crate::device::Devices;
-use crate::family::{Model, Objective, TOGETHER, TrainConfig, Trainer, TrainingState};
+use crate::family::{Model, Objective, TrainConfig, Trainer, TrainingState};
 use crate::nn::adam::Rates;
 use crate::prior::Prior;
 use crate::prior::learn::learn;
@@ -42,7 +42,7 @@ fn next_call(now: usize, took: Duration, aim: Duration, most: usize) -> usize {
 
 /// Steps of a call at most.
 const MOST_STEPS: usize = 1 << 12;
-/// Held-out images of a call: at first, and at most; powers of 2, and so multiples of [`TOGETHER`].
+/// Held-out images of a call: at first, and at most.
 const JUDGED: (usize, usize) = (1 << 10, 1 << 18);
 /// Held-out images that say how good the model is before the first step, at most.
 const AT_START: usize = 1 << 12;
@@ -360,7 +360,7 @@ impl Run {
             let called = Instant::now();
             let left = &self.held[all.len()..];
             all.extend(self.trainer.nll(&left[..left.len().min(at_once)])?);
-            at_once = next_call(at_once, called.elapsed(), CALL, JUDGED.1).max(TOGETHER);
+            at_once = next_call(at_once, called.elapsed(), CALL, JUDGED.1);
         }
         if all.is_empty() {
             return Ok(ControlFlow::Continue(None));

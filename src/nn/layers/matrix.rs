@@ -7,24 +7,6 @@ pub(crate) struct Matrix<'a> {
     pub strides: (usize, usize),
 }
 
-impl<'a> Matrix<'a> {
-    /// Row-major `[rows, columns]`.
-    pub fn rows(data: &'a [f32], columns: usize) -> Self {
-        Self {
-            data,
-            strides: (columns, 1),
-        }
-    }
-
-    /// The transpose of row-major `[rows, columns]`.
-    pub fn transposed(data: &'a [f32], columns: usize) -> Self {
-        Self {
-            data,
-            strides: (1, columns),
-        }
-    }
-}
-
 /// `to += a b`, `to` row-major `[m, n]`, the sum over `k`; in the calling thread.
 ///
 /// # Panics

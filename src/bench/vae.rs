@@ -1,0 +1,92 @@
+//! The jet VAE on the CPU: drawing and training.
+
+use std::sync::Arc;
+
+use super::{BenchError, Options, Report, SamplingResult, TrainingResult, rate};
+use crate::conditions::{ConditionedImages, Conditions};
+use crate::data::ImageSize;
+use crate::device::{Cpu, Devices};
+use crate::families::vae::{Config, Vae};
+use crate::family::{EngineError, Model, SamplingPlan};
+use crate::synthetic;
+
+/// Name of the configuration, that of configs/paper/vae.toml.
+pub const NAME: &str = "jets-vae";
+/// images/s of the second paper's network on a K80 (arXiv:2009.04842, table 4).
+const PAPER_IMAGES_PER_SECOND: f64 = 24_209.0;
+/// Images of a step, as in the paper.
+const BATCH: usize = 100;
+
+/// Measure; `progress` is called with the name of each measurement.
+pub fn run(
+    cpu: &Cpu,
+    options: &Options,
+    report: &mut Report,
+    progress: &dyn Fn(&str),
+) -> Result<(), BenchError> {
+    let config = Config::parse(include_str!("../../configs/paper/vae.toml"))?;
+    let size = ImageSize {
+        height: 25,
+        width: 25,
+    };
+    let model = Vae::untrained(&config, size, 1)?;
+    let [decoder, training] = model.multiply_adds();
+    let devices = Devices::Cpu(cpu.clone());
+    let gemm_gflops = report.gemm_gflops.unwrap_or(f64::NAN);
+    let bound = |multiply_adds: f64| gemm_gflops * 1e9 / (2.0 * multiply_adds);
+
+    progress(&format!("{NAME}: decoder"));
+    let told: Vec<f32> = vec![1.0, -1.0];
+    let plan = SamplingPlan {
+        seed: 7,
+        conditions: Conditions::new(1, told.clone()),
+        ..SamplingPlan::default()
+    };
+    let mut sampler = model.sampler(&devices, &plan)?;
+    let batch = sampler.preferred_count();
+    let mut drawn = sampler.sample(0, batch)?;
+    let mut first = 0;
+    let images = rate(options.seconds, batch, || {
+        first += batch as u64;
+        drawn = sampler.sample(first, batch)?;
+        Ok(())
+    })?;
+    report.sampling.push(SamplingResult {
+        config: NAME.into(),
+        sampler: "decoder",
+        device: cpu.describe(),
+        batch,
+        images_per_second: images.second,
+        images_per_core_hour: images.second * 3600.0 / cpu.threads() as f64,
+        images_per_cpu_second: images.cpu_second,
+        bound_images_per_second: bound(decoder),
+        paper_images_per_second: PAPER_IMAGES_PER_SECOND,
+        occupancy: drawn.nonzeros() as f64 / (drawn.len() * drawn.pixels()) as f64,
+    });
+
+    progress(&format!("{NAME}: training"));
+    let images = synthetic::images(size.height, size.width, 8 * BATCH, 3, 0.1)
+        .ok_or_else(|| EngineError::Mismatch("images of this size".into()))?;
+    let data = ConditionedImages {
+        conditions: Conditions::new(1, told.repeat(images.len() / 2)),
+        images,
+    };
+    let mut trainer = model.trainer(&devices, Arc::new(data))?;
+    let mut step = 0u32;
+    let images = rate(options.seconds, BATCH, || {
+        let start = step % 8 * BATCH as u32;
+        step += 1;
+        let rows: Vec<u32> = (start..start + BATCH as u32).collect();
+        trainer.steps(&rows, BATCH, 1e-4.into()).map(drop)
+    })?;
+    report.training.push(TrainingResult {
+        config: NAME.into(),
+        device: cpu.describe(),
+        batch: BATCH,
+        images_per_second: images.second,
+        images_per_cpu_second: images.cpu_second,
+        bound_images_per_second: bound(training),
+        paper_images_per_second: None,
+    });
+    Ok(())
+}
