@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::paper::MultiplyAdds;
-use super::{BenchError, Options, Rate, Report, SamplingResult, TrainingResult, processors_time, rate, vae};
+use super::{
+    BenchError, Options, Rate, Report, SamplingResult, TrainingResult, processors_time, rate, vae,
+};
 use crate::families::sarm::Engine;
 use crate::families::sarm::cpu::CpuEngine;
 use crate::family::SamplingPlan;

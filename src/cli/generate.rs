@@ -13,6 +13,7 @@ use super::progress::{Progress, duration};
 use super::{Global, bytes, command_line, grouped, output, print_json, refuse_input};
 use crate::data::{Layout, Provenance, Selection};
 use crate::device::Devices;
+use crate::run::codes;
 use crate::run::conditions::{Given, Source};
 use crate::run::generate::{self, DiskUse, Ending, Job, Outcome, Output, Request};
 use crate::run::pretrained::{self, Pretrained};
@@ -28,7 +29,7 @@ use crate::run::{forecast, room};
 /// Ctrl-C or SIGTERM ends it at once. A signal that is ignored where sarm starts, as nohup ignores SIGHUP, stays ignored.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  sarm generate --model jets-w --count 100000 --out w.h5\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270,jet_mass=80 --count 1000 --out w270.h5"
+    after_help = "Examples:\n  sarm generate --model jets-w --count 100000 --out w.h5\n  sarm generate --model runs/w/model.safetensors --count 1000000 --seed 7 --out w.h5\n  sarm generate --model m.safetensors --count 500000 --first 500000 --seed 7 --out shard2.h5\n  sarm generate --model m.safetensors --count 100000000 --device cuda:all --layout sparse --out many.h5\n  sarm generate --model m.safetensors --given signal=1,jet_pt=270,jet_mass=80 --count 1000 --out w270.h5\n  sarm generate --model vae.safetensors --latent 3=0.75..1 --given signal=1 --count 50000 --out bright.h5"
 )]
 pub struct Generate {
     /// Checkpoint file, or the name of a model that ships with sarm: jets-w, jets-qcd, muons-iso, muons-bb.
@@ -86,6 +87,27 @@ pub struct Generate {
         conflicts_with = "given"
     )]
     select: Vec<Selection>,
+    /// Draw number K of a VAE's codes from the normal distribution between LOW and HIGH, or fix it [default: all of it].
+    ///
+    /// The numbers count from 0. An end left out is open: 3=1.. takes all above 1.
+    #[arg(
+        long,
+        value_name = "K=LOW..HIGH|K=VALUE,..",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    latent: Vec<Selection>,
+    /// Let number K of a VAE's codes go evenly from LOW to HIGH over the images of the run; the others are 0.
+    #[arg(long, value_name = "K=LOW..HIGH", conflicts_with = "latent")]
+    sweep: Option<Selection>,
+    /// Take the codes from a file that `sarm encode` wrote: image i gets row i.
+    ///
+    /// After the last row they start again.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["latent", "sweep"])]
+    codes: Option<PathBuf>,
+    /// Go straight from the code in row A of --codes to that in row B over the images of the run.
+    #[arg(long, value_name = "A..B", requires = "codes", value_parser = line)]
+    line: Option<[u64; 2]>,
     #[command(flatten)]
     file: FileArguments,
     /// Also write the observables of each image (jet_pt, tau_21 ..) [default: in the dense layout].
@@ -172,7 +194,11 @@ impl Report {
 
 impl Generate {
     pub fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        let inputs = [Some(&self.model), self.given_from.as_ref()];
+        let inputs = [
+            Some(&self.model),
+            self.given_from.as_ref(),
+            self.codes.as_ref(),
+        ];
         refuse_input(&self.out, inputs.into_iter().flatten())?;
         if let (None, Some(option)) = (&self.given_from, self.file.first_of_rows()) {
             bail!(
@@ -191,6 +217,7 @@ impl Generate {
             first: self.first,
             seed: self.seed,
             conditions: self.source()?,
+            codes: self.codes(),
             device: global.device.clone(),
             threads: global.threads(),
             max_memory: self.max_memory,
@@ -245,6 +272,19 @@ impl Generate {
         let after = format!("after {} of {} images", grouped(done), grouped(of));
         tell_how_to_go_on(signal, &after, &resuming(None));
         Ok(signal.exit_code())
+    }
+
+    /// Where the codes come from.
+    fn codes(&self) -> codes::Source {
+        match (&self.codes, self.line, &self.sweep) {
+            (Some(path), Some(rows), _) => codes::Source::Line {
+                path: path.clone(),
+                rows,
+            },
+            (Some(path), None, _) => codes::Source::File(path.clone()),
+            (None, _, Some(sweep)) => codes::Source::Sweep(sweep.clone()),
+            (None, _, None) => codes::Source::Drawn(self.latent.clone()),
+        }
     }
 
     /// Where the conditions come from.
@@ -317,6 +357,15 @@ impl Generate {
             )),
         }
     }
+}
+
+/// Two rows, `A..B`.
+fn line(text: &str) -> Result<[u64; 2], String> {
+    let rows = text.split_once("..").and_then(|(from, to)| {
+        let row = |text: &str| text.trim().parse().ok();
+        Some([row(from)?, row(to)?])
+    });
+    rows.ok_or_else(|| "write two rows, A..B, counted from 0".into())
 }
 
 /// What is to come, from what the first images took.

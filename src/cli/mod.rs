@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod encode;
 mod evaluate;
 mod generate;
 mod info;
@@ -75,6 +76,8 @@ enum Verb {
     Compare(compare::Compare),
     /// Compute the exact log-likelihood of each image in a file, in nats.
     Score(score::Score),
+    /// Find the codes of images with a VAE.
+    Encode(encode::Encode),
     /// Show the images of a file or a model, as a picture or in the terminal.
     Plot(plot::Plot),
     /// Make a model small enough to ship.
@@ -118,6 +121,7 @@ pub fn run() -> ExitCode {
         Verb::Evaluate(verb) => verb.run(global),
         Verb::Compare(verb) => verb.run(global),
         Verb::Score(verb) => verb.run(global),
+        Verb::Encode(verb) => verb.run(global),
         Verb::Plot(verb) => verb.run(global),
         Verb::Pack(verb) => verb.run(global),
         Verb::Unpack(verb) => verb.run(global),

@@ -5,6 +5,7 @@
 //! by name.
 
 mod check;
+mod codes;
 mod config;
 mod document;
 mod error;
@@ -17,6 +18,7 @@ mod training;
 
 pub(crate) use check::Told;
 pub use check::{check_given, check_images};
+pub use codes::{Codes, Encoder, Latent};
 pub use config::ConfigError;
 pub(crate) use config::{Mistakes, check_conditions, factor, impossible, positive, within};
 pub use document::{Document, Source};

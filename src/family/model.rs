@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::EngineError;
 use super::{ConfigError, Document, Sampler, SamplingPlan, TrainConfig, Trainer};
+use super::{Encoder, EngineError};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::{Named, Tensors};
 use crate::conditions::{ConditionConfig, ConditionedImages};
@@ -253,6 +253,11 @@ pub trait Model: Any + Send + Sync + std::fmt::Debug {
 
     /// Its likelihood, where the family has one.
     fn scorer(&self) -> Option<&dyn Scorer>;
+
+    /// Its encoder, where the family has codes.
+    fn encoder(&self) -> Option<&dyn Encoder> {
+        None
+    }
 
     /// As what it is, for whoever knows the family.
     fn as_any(&self) -> &dyn Any;

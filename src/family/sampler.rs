@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::EngineError;
+use super::{Codes, EngineError};
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
 
@@ -50,6 +50,8 @@ pub struct SamplingPlan {
     pub conditions: Conditions,
     /// What draws the condition of each image, in the place of `conditions`, where they are not given.
     pub drawn: Option<Arc<dyn DrawConditions>>,
+    /// What codes images are drawn from, of families that have them.
+    pub codes: Codes,
     /// Full forward pass per pixel instead of the incremental solve; the reference for tests and `bench`.
     pub naive: bool,
     /// Pixels per block of the triangular solve; `None` lets the engine choose. Does not change the images.

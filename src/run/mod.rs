@@ -1,6 +1,7 @@
 //! What the program does: train, refine, generate, score; every face calls it and prints.
 
 pub mod checkpoint;
+pub mod codes;
 pub mod conditions;
 pub mod dataset;
 pub mod forecast;

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::ConditionConfig;
 use crate::data::ImageSize;
 use crate::family::{
-    ConfigError, Document, Mistakes, Source, TrainConfig, check_conditions, factor, impossible, within,
+    ConfigError, Document, Mistakes, Source, TrainConfig, check_conditions, factor, impossible,
+    within,
 };
 
 /// A whole configuration file: the model and how to train it.

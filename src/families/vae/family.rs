@@ -4,12 +4,13 @@ use std::any::Any;
 use std::sync::Arc;
 
 use half::bf16;
+use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 
 use super::classifier::classes;
 use super::gradients::AT_ONCE;
 use super::network::Network;
-use super::pass::TILE;
+use super::pass::{TILE, Tile};
 use super::sampler::VaeSampler;
 use super::trainer::VaeTrainer;
 use super::{Config, ModelConfig, Vae};
@@ -19,8 +20,8 @@ use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
 use crate::device::{Cpu, DeviceError, Devices};
 use crate::family::{
-    Beyond, ConfigError, Configuration, Demand, Document, EngineError, Model, Objective, Sampler,
-    SamplingPlan, Scorer, TensorInfo, TrainConfig, Trainer, check_images,
+    Beyond, ConfigError, Configuration, Demand, Document, Encoder, EngineError, Model, Objective,
+    Sampler, SamplingPlan, Scorer, TensorInfo, TrainConfig, Trainer, check_images,
 };
 
 /// The family `vae`.
@@ -137,6 +138,35 @@ impl Vae {
         (self.config.compares_features())
             .then(|| names.iter().position(|name| name == class))
             .flatten()
+    }
+}
+
+impl Encoder for Vae {
+    fn latents(&self) -> usize {
+        self.network.latents
+    }
+
+    fn encode(&self, devices: &Devices, data: &ConditionedImages) -> Result<Vec<f32>, EngineError> {
+        let cpu = cpu(devices)?;
+        check_images(self, data)?;
+        let networks = self.ready(&self.parameters, false);
+        let rows: Vec<u32> = (0..data.images.len() as u32).collect();
+        let codes: Vec<Vec<f32>> = cpu.pool().install(|| {
+            (rows.par_chunks(TILE))
+                .map(|rows| {
+                    let told = rows
+                        .iter()
+                        .flat_map(|row| data.conditions.row(u64::from(*row)));
+                    let tile = Tile {
+                        pixels: self.dense(&data.images, rows),
+                        conditions: told.copied().collect(),
+                        noise: Vec::new(),
+                    };
+                    self.codes(&networks, &tile).values
+                })
+                .collect()
+        });
+        Ok(codes.concat())
     }
 }
 
@@ -280,6 +310,10 @@ impl Model for Vae {
 
     fn scorer(&self) -> Option<&dyn Scorer> {
         None
+    }
+
+    fn encoder(&self) -> Option<&dyn Encoder> {
+        Some(self)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -2,6 +2,7 @@
 //! network that makes an image of it. It has no exact likelihood.
 
 mod classifier;
+mod codes;
 mod config;
 mod family;
 mod gradients;

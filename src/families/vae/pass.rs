@@ -114,7 +114,8 @@ impl Vae {
         }
     }
 
-    pub(super) fn encode(&self, networks: &Networks, tile: &Tile) -> Codes {
+    /// The codes of a tile's images.
+    pub(super) fn codes(&self, networks: &Networks, tile: &Tile) -> Codes {
         let network = &self.network;
         let input = encoder_input(tile, network.conditions, self.pixels());
         let outputs = network.encoder.forward(&networks.encoder, &input);
@@ -146,7 +147,7 @@ impl Vae {
     pub(super) fn forward(&self, networks: &Networks, tile: &Tile) -> Passed {
         let network = &self.network;
         let (latents, pixels) = (network.latents, self.pixels());
-        let codes = self.encode(networks, tile);
+        let codes = self.codes(networks, tile);
         let mut terms = vec![Terms::default(); codes.values.len() / (2 * latents)];
         let mut drawn = Vec::with_capacity(tile.noise.len());
         for (terms, (code, noise)) in terms

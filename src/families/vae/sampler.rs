@@ -3,12 +3,12 @@
 use rayon::prelude::*;
 
 use super::Vae;
+use super::codes::code;
 use super::pass::{Networks, TILE};
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
 use crate::device::Cpu;
-use crate::family::{EngineError, Sampler, SamplingPlan, Told};
-use crate::random::{Purpose, normals};
+use crate::family::{Codes, EngineError, Sampler, SamplingPlan, Told};
 
 /// Tiles that one call draws at least, for each thread.
 const TILES: usize = 8;
@@ -19,6 +19,7 @@ pub(super) struct VaeSampler {
     model: Vae,
     networks: Networks,
     seed: u64,
+    codes: Codes,
     told: Told,
 }
 
@@ -31,6 +32,7 @@ impl VaeSampler {
             networks: model.ready(&model.parameters, false),
             model: model.clone(),
             seed: plan.seed,
+            codes: plan.codes.clone(),
             told: Told::new(model, plan)?,
         })
     }
@@ -38,7 +40,7 @@ impl VaeSampler {
     /// The `images`, dense, GeV; below `loss.lower` they are 0.
     fn tile(&self, images: &[u64], conditions: &Conditions) -> Vec<f32> {
         let latents = self.model.network.latents;
-        let codes = (images.iter()).flat_map(|i| normals(self.seed, Purpose::Draw, *i, latents));
+        let codes = (images.iter()).flat_map(|image| code(&self.codes, self.seed, *image, latents));
         let codes: Vec<f32> = codes.collect();
         let told: Vec<f32> = (images.iter())
             .flat_map(|image| conditions.row(*image))

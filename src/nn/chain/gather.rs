@@ -33,11 +33,12 @@ impl Frame {
         }
         let count = images.len() / self.image.numbers();
         let mut framed = vec![0.0; count * self.numbers()];
-        for (image, framed) in (images.chunks_exact(self.image.numbers()))
-            .zip(framed.chunks_exact_mut(self.numbers()))
+        for (image, framed) in
+            (images.chunks_exact(self.image.numbers())).zip(framed.chunks_exact_mut(self.numbers()))
         {
             let rows = framed.chunks_exact_mut(self.whole[1] * channels);
-            for (from, to) in (image.chunks_exact(width * channels)).zip(rows.skip(self.before[0])) {
+            for (from, to) in (image.chunks_exact(width * channels)).zip(rows.skip(self.before[0]))
+            {
                 to[self.before[1] * channels..][..width * channels].copy_from_slice(from);
             }
         }
@@ -127,9 +128,8 @@ impl Gather {
             let of = |i: usize| {
                 (0..lengths[i]).filter(move |p| (p + window.before[i]) % stride == phases[i])
             };
-            let place = |i: usize, p: usize| {
-                (p + window.before[i]) / stride + before + 1 - taps[i].len()
-            };
+            let place =
+                |i: usize, p: usize| (p + window.before[i]) / stride + before + 1 - taps[i].len();
             let pixel = |row: usize, column: usize| along(row, column, whole[1]) * channels;
             let places: Vec<[u32; 2]> = of(0)
                 .flat_map(|row| of(1).map(move |column| (row, column)))
@@ -141,7 +141,9 @@ impl Gather {
             let starts = (0..taps[0].len())
                 .flat_map(|row| (0..taps[1].len()).map(move |column| pixel(row, column)));
             let runs = runs(order.len() * channels, channels, starts);
-            order.extend((taps[0].iter()).flat_map(|row| taps[1].iter().map(move |c| row * side + c)));
+            order.extend(
+                (taps[0].iter()).flat_map(|row| taps[1].iter().map(move |c| row * side + c)),
+            );
             groups.push(Group { places, runs });
         }
         Self {
@@ -278,7 +280,8 @@ impl Gather {
         for (y, added) in each.zip(added.chunks_exact(of_image)) {
             for [from, to] in pairs {
                 for channel in 0..channels {
-                    y[*to as usize * channels + channel] += added[*from as usize * channels + channel];
+                    y[*to as usize * channels + channel] +=
+                        added[*from as usize * channels + channel];
                 }
             }
         }

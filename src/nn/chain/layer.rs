@@ -44,12 +44,7 @@ pub(crate) struct Ready {
 }
 
 impl Layer {
-    fn new(
-        kind: Kind,
-        window: Window,
-        activation: Activation,
-        [input, output]: [Size; 2],
-    ) -> Self {
+    fn new(kind: Kind, window: Window, activation: Activation, [input, output]: [Size; 2]) -> Self {
         let small = match kind {
             Kind::Dense => output.numbers(),
             Kind::Convolution => output.channels,
@@ -101,7 +96,12 @@ impl Layer {
             width: window.small[1],
             channels: filters,
         };
-        Some(Self::new(Kind::Convolution, window, activation, [input, output]))
+        Some(Self::new(
+            Kind::Convolution,
+            window,
+            activation,
+            [input, output],
+        ))
     }
 
     /// A transposed convolution (deconvolution) whose output is `stride` times as high and wide as its input: the windows lie as
@@ -118,7 +118,12 @@ impl Layer {
             channels: filters,
         };
         let window = Window::over(output, side, stride, Padding::Same)?;
-        Some(Self::new(Kind::Transposed, window, activation, [input, output]))
+        Some(Self::new(
+            Kind::Transposed,
+            window,
+            activation,
+            [input, output],
+        ))
     }
 
     /// Shape of the weights.

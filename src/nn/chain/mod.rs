@@ -321,7 +321,10 @@ mod tests {
         };
         let layer = Layer::transposed(input, 1, (3, 2), Activation::None).unwrap();
         let weights: Vec<f32> = (1..=9u8).map(f32::from).collect();
-        let found = layer.forward(&layer.ready([&weights, &[0.0]], false), &[1.0, 2.0, 3.0, 4.0]);
+        let found = layer.forward(
+            &layer.ready([&weights, &[0.0]], false),
+            &[1.0, 2.0, 3.0, 4.0],
+        );
         // Conv2DTranspose(1, 3, strides=2, padding="same") of Keras 3.13.2, kernel 1 to 9.
         let keras = [
             [1.0, 2.0, 5.0, 4.0],

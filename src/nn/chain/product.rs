@@ -3,6 +3,8 @@
 //! Each sum adds its terms one after the other, rounded once each: the bits depend neither on the instruction set nor on how many
 //! images are given at once.
 
+use std::ops::Range;
+
 use super::Activation;
 use crate::numeric::{Isa, Kernel, LANES, Vector};
 
@@ -15,11 +17,7 @@ pub(super) struct Panels {
 
 impl Panels {
     /// `weight(row, column)` of each.
-    pub fn new(
-        rows: usize,
-        columns: usize,
-        weight: impl Fn(usize, usize) -> f32,
-    ) -> Self {
+    pub fn new(rows: usize, columns: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
         let mut values = vec![0.0; rows * columns.next_multiple_of(LANES)];
         for (panel, of_panel) in values.chunks_exact_mut(rows * LANES).enumerate() {
             let first = panel * LANES;
@@ -85,6 +83,9 @@ pub(super) struct Forward<'a> {
     pub activation: Activation,
 }
 
+/// Places whose derivatives stay in a cache while all rows of weights pass over them.
+const PLACES: usize = 256;
+
 /// `gradients [rows, columns] += sum of x dy`, the sum over places and images.
 pub(super) struct Weights<'a> {
     pub groups: &'a [Group],
@@ -98,7 +99,11 @@ impl Forward<'_> {
     pub fn work(self) {
         let (columns, rows) = (self.bias.len(), self.weights.rows);
         let (x, y) = (self.x.1, self.y.1);
-        assert!(self.groups.iter().all(|group| group.fits(columns, [x, y, rows])));
+        assert!(
+            self.groups
+                .iter()
+                .all(|group| group.fits(columns, [x, y, rows]))
+        );
         assert!(self.weights.values.len() == rows * columns.next_multiple_of(LANES));
         assert!(self.x.0.len() / x == self.y.0.len() / y);
         Isa::best().dispatch(self);
@@ -204,7 +209,9 @@ impl Kernel for Forward<'_> {
                     // output images as input images; `y` is borrowed alone.
                     unsafe {
                         match size {
-                            12 if V::TILE_ROWS >= 12 => self.outputs::<V, 12>(group, panel, place, at),
+                            12 if V::TILE_ROWS >= 12 => {
+                                self.outputs::<V, 12>(group, panel, place, at)
+                            }
                             6 if V::TILE_ROWS >= 6 => self.outputs::<V, 6>(group, panel, place, at),
                             4 => self.outputs::<V, 4>(group, panel, place, at),
                             2 => self.outputs::<V, 2>(group, panel, place, at),
@@ -262,23 +269,29 @@ impl Kernel for Weights<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(mut self) {
-        let images = self.x.0.chunks_exact(self.x.1);
-        for (x, dy) in images.zip(self.dy.0.chunks_exact(self.dy.1)) {
-            for first in (0..self.columns).step_by(LANES) {
-                for group in self.groups {
+        let images = self.x.0.len() / self.x.1;
+        for group in self.groups {
+            let together = (PLACES / group.places.len().max(1)).max(1);
+            for first in (0..images).step_by(together) {
+                let images = first..images.min(first + together);
+                for column in (0..self.columns).step_by(LANES) {
                     for run in &group.runs {
                         let mut row = 0;
                         while row < run.count {
                             let size = at_once::<V>(run.count - row);
-                            let at = (run.start + row, run.row + row, first);
+                            let at = (run.start + row, run.row + row, column);
                             // SAFETY: `work` has checked that all places and pieces lie in the images and rows.
                             unsafe {
                                 match size {
-                                    12 if V::TILE_ROWS >= 12 => self.rows::<V, 12>(group, [x, dy], at),
-                                    6 if V::TILE_ROWS >= 6 => self.rows::<V, 6>(group, [x, dy], at),
-                                    4 => self.rows::<V, 4>(group, [x, dy], at),
-                                    2 => self.rows::<V, 2>(group, [x, dy], at),
-                                    _ => self.rows::<V, 1>(group, [x, dy], at),
+                                    12 if V::TILE_ROWS >= 12 => {
+                                        self.rows::<V, 12>(group, &images, at);
+                                    }
+                                    6 if V::TILE_ROWS >= 6 => {
+                                        self.rows::<V, 6>(group, &images, at);
+                                    }
+                                    4 => self.rows::<V, 4>(group, &images, at),
+                                    2 => self.rows::<V, 2>(group, &images, at),
+                                    _ => self.rows::<V, 1>(group, &images, at),
                                 }
                             }
                             row += size;
@@ -299,7 +312,7 @@ impl Weights<'_> {
     unsafe fn rows<V: Vector, const M: usize>(
         &mut self,
         group: &Group,
-        [x, dy]: [&[f32]; 2],
+        images: &Range<usize>,
         (start, row, column): (usize, usize, usize),
     ) {
         let count = self.columns - column;
@@ -310,11 +323,17 @@ impl Weights<'_> {
             for m in 0..M {
                 sums[m] = load(to.add(m * self.columns), count);
             }
-            let (x, dy) = (x.as_ptr().add(start), dy.as_ptr().add(column));
-            for [from, by] in &group.places {
-                let (x, dy) = (x.add(*from as usize), load::<V>(dy.add(*by as usize), count));
-                for m in 0..M {
-                    sums[m] = V::splat(*x.add(m)).fma(dy, sums[m]);
+            for image in images.clone() {
+                let x = self.x.0.as_ptr().add(image * self.x.1 + start);
+                let dy = self.dy.0.as_ptr().add(image * self.dy.1 + column);
+                for [from, by] in &group.places {
+                    let (x, dy) = (
+                        x.add(*from as usize),
+                        load::<V>(dy.add(*by as usize), count),
+                    );
+                    for m in 0..M {
+                        sums[m] = V::splat(*x.add(m)).fma(dy, sums[m]);
+                    }
                 }
             }
             for m in 0..M {

@@ -62,12 +62,24 @@ impl Window {
         let [rows, columns] = self.small;
         // Row, or column, of the image that lies in a row, or column, of a window.
         let inside = |window: usize, within: usize, before: usize, length: usize| {
-            (window * self.stride + within).checked_sub(before).filter(|at| *at < length)
+            (window * self.stride + within)
+                .checked_sub(before)
+                .filter(|at| *at < length)
         };
         for window in 0..rows * columns {
             for tap in 0..self.side * self.side {
-                let row = inside(window / columns, tap / self.side, self.before[0], self.large.height);
-                let column = inside(window % columns, tap % self.side, self.before[1], self.large.width);
+                let row = inside(
+                    window / columns,
+                    tap / self.side,
+                    self.before[0],
+                    self.large.height,
+                );
+                let column = inside(
+                    window % columns,
+                    tap % self.side,
+                    self.before[1],
+                    self.large.width,
+                );
                 if let (Some(row), Some(column)) = (row, column) {
                     pair(window, row * self.large.width + column, tap);
                 }

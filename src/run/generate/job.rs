@@ -12,6 +12,7 @@ use crate::family::EngineError;
 use crate::family::{Sampler, SamplingPlan, open_sampler};
 use crate::physics::{Geometry, GeometryError, observables};
 use crate::run::checkpoint::Checkpoint;
+use crate::run::codes::{self, CodesError};
 use crate::run::conditions::{GivenError, RunConditions, Source};
 use crate::run::identity::{Identity, hex};
 
@@ -26,6 +27,8 @@ pub struct Request {
     pub seed: u64,
     /// Conditions of the images.
     pub conditions: Source,
+    /// Codes of the images, of a model that has them.
+    pub codes: codes::Source,
     /// Where to draw.
     pub device: DeviceChoice,
     /// Threads of the processor; 0: one per core.
@@ -42,6 +45,7 @@ impl Request {
             first: 0,
             seed,
             conditions: Source::Given(Vec::new()),
+            codes: codes::Source::default(),
             device: DeviceChoice::Auto,
             threads: 0,
             max_memory: None,
@@ -156,6 +160,9 @@ pub enum JobError {
     /// The conditions.
     #[error(transparent)]
     Given(#[from] GivenError),
+    /// The codes.
+    #[error(transparent)]
+    Codes(#[from] CodesError),
     /// The device.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -206,10 +213,13 @@ impl<'a> Job<'a> {
         let conditions = RunConditions::new(checkpoint, source, *seed, images, *threads)?;
         let count = request.count.unwrap_or(conditions.rows() as u64);
         let end = image_end(request.first, count)?;
+        let codes = request.codes.codes(model, request.first..end)?;
+        let condition = codes::hash(&codes, conditions.hash(model, end));
         let plan = conditions.tell(
             model,
             SamplingPlan {
                 seed: request.seed,
+                codes,
                 max_memory: request.max_memory,
                 ..SamplingPlan::default()
             },
@@ -218,7 +228,7 @@ impl<'a> Job<'a> {
         let size = model.image();
         let identity = Identity {
             model: sha256_bytes(&checkpoint.sha256)?,
-            condition: conditions.hash(model, end),
+            condition,
             seed: request.seed,
             first: request.first,
             count,

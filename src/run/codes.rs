@@ -1,0 +1,329 @@
+//! Codes of models with latents: which ones images are drawn from, and those of given images.
+
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use super::checkpoint::Checkpoint;
+use super::conditions::{Given, GivenError};
+use super::dataset::{DatasetError, conditions, read_for};
+use crate::conditions::ConditionedImages;
+use crate::data::{self, About, DataError, FileOptions, ReadOptions, Selection};
+use crate::device::Devices;
+use crate::family::{Codes, EngineError, Latent, Model};
+
+/// Which codes the images of a run are drawn from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// The normal distribution; numbers of the code that are named, between two values.
+    Drawn(Vec<Selection>),
+    /// One number goes from one value to the other over the images of the run, the others are 0.
+    Sweep(Selection),
+    /// Rows of a file that [`encode`] wrote: image i has row i.
+    File(PathBuf),
+    /// A straight line over the images of the run, from the code in one row of a file to that in another.
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The two rows, from 0.
+        rows: [u64; 2],
+    },
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Source::Drawn(Vec::new())
+    }
+}
+
+/// Why there are no such codes.
+#[derive(Debug, thiserror::Error)]
+pub enum CodesError {
+    /// A family without codes.
+    #[error("models of the family '{0}' have no codes; take a model of the family vae")]
+    NoCodes(&'static str),
+    /// A number that the code does not have.
+    #[error("the model's codes have no number '{name}' (they have 0 to {last}); name one of those")]
+    Number {
+        /// What was named.
+        name: String,
+        /// The last one.
+        last: usize,
+    },
+    /// The same number twice.
+    #[error("number {0} of the codes is named twice; give it one interval")]
+    Twice(usize),
+    /// Bounds that no normal number lies between.
+    #[error(
+        "cannot take number {0} of the codes (its bounds are reversed, not finite or beyond all normal numbers); choose bounds within -8 to 8"
+    )]
+    Bounds(String),
+    /// A sweep without two ends.
+    #[error("cannot sweep {0} (a sweep has two finite ends); write K=LOW..HIGH")]
+    Ends(String),
+    /// A line that starts or ends beyond the rows of the file.
+    #[error("there is no row {row} ('{}' has {rows} rows, from 0); choose another --line", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row.
+        row: u64,
+        /// Its rows.
+        rows: usize,
+    },
+    /// A file without a row.
+    #[error("'{}' has no codes (it has no rows); choose another file", .0.display())]
+    Empty(PathBuf),
+    /// A code in a file that is no number.
+    #[error("'{}', data set '{name}', row {row} holds {value} (a code must be finite); choose other codes", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The data set.
+        name: String,
+        /// The row.
+        row: usize,
+        /// What it holds.
+        value: f32,
+    },
+    /// The conditions given.
+    #[error(transparent)]
+    Given(#[from] GivenError),
+    /// The file.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Conditions that are missing or no numbers.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The device, or images that are not the model's.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Name of the data set with the means of number `number` of the codes.
+fn mean(number: usize) -> String {
+    format!("mean_{number}")
+}
+
+/// Name of the data set with their log variances.
+fn log_variance(number: usize) -> String {
+    format!("log_variance_{number}")
+}
+
+impl Source {
+    /// The codes of images `images` of `model`.
+    ///
+    /// # Errors
+    /// See [`CodesError`].
+    pub fn codes(
+        &self,
+        model: &dyn Model,
+        images: std::ops::Range<u64>,
+    ) -> Result<Codes, CodesError> {
+        if *self == Source::default() {
+            return Ok(Codes::default());
+        }
+        let encoder = (model.encoder()).ok_or(CodesError::NoCodes(model.family()))?;
+        let latents = encoder.latents();
+        match self {
+            Source::Drawn(wanted) => {
+                let mut all: Vec<Latent> = Vec::with_capacity(wanted.len());
+                for one in wanted {
+                    let latent = latent(one, latents)?;
+                    let Latent { number, low, high } = latent;
+                    if all.iter().any(|other| other.number == number) {
+                        return Err(CodesError::Twice(number));
+                    }
+                    let fixed = low == high && low.is_finite();
+                    // As far as double precision draws them.
+                    let possible = low < high && low < 8.0 && high > -8.0;
+                    if !fixed && !possible {
+                        return Err(CodesError::Bounds(one.to_string()));
+                    }
+                    all.push(latent);
+                }
+                Ok(Codes::Drawn(all))
+            }
+            Source::Sweep(wanted) => {
+                let Latent { number, low, high } = latent(wanted, latents)?;
+                if !(low.is_finite() && high.is_finite()) {
+                    return Err(CodesError::Ends(wanted.to_string()));
+                }
+                let end = |value: f64| {
+                    let mut code = vec![0.0; latents];
+                    code[number] = value as f32;
+                    code
+                };
+                Ok(Codes::Line {
+                    ends: [end(low), end(high)],
+                    images,
+                })
+            }
+            Source::File(path) => {
+                let rows = rows(path, latents)?;
+                if rows.is_empty() {
+                    return Err(CodesError::Empty(path.clone()));
+                }
+                Ok(Codes::Rows(rows.into()))
+            }
+            Source::Line { path, rows: wanted } => {
+                let rows = rows(path, latents)?;
+                let row = |row: u64| {
+                    let mut codes = rows.chunks_exact(latents);
+                    let found = usize::try_from(row).ok().and_then(|row| codes.nth(row));
+                    found.map(<[f32]>::to_vec).ok_or_else(|| CodesError::Row {
+                        path: path.clone(),
+                        row,
+                        rows: rows.len() / latents,
+                    })
+                };
+                Ok(Codes::Line {
+                    ends: [row(wanted[0])?, row(wanted[1])?],
+                    images,
+                })
+            }
+        }
+    }
+}
+
+fn latent(wanted: &Selection, latents: usize) -> Result<Latent, CodesError> {
+    let number = wanted.name.parse().ok().filter(|number| *number < latents);
+    let number = number.filter(|_| wanted.text.is_none());
+    Ok(Latent {
+        number: number.ok_or_else(|| CodesError::Number {
+            name: wanted.to_string(),
+            last: latents - 1,
+        })?,
+        low: wanted.low,
+        high: wanted.high,
+    })
+}
+
+/// The means of a file's codes, `[rows, latents]`.
+fn rows(path: &PathBuf, latents: usize) -> Result<Vec<f32>, CodesError> {
+    let mut rows = Vec::new();
+    for number in 0..latents {
+        let name = mean(number);
+        let column = data::read_column(path, &name)?;
+        if let Some((row, value)) = column.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+            return Err(CodesError::NotFinite {
+                path: path.clone(),
+                row,
+                value: *value,
+                name,
+            });
+        }
+        rows.resize(column.len() * latents, 0.0);
+        for (row, value) in rows.chunks_exact_mut(latents).zip(column) {
+            row[number] = value;
+        }
+    }
+    Ok(rows)
+}
+
+/// `condition`, the hash of what images are told, with the codes they are drawn from; the same where these are drawn as always.
+pub(super) fn hash(codes: &Codes, condition: [u8; 32]) -> [u8; 32] {
+    if *codes == Codes::default() {
+        return condition;
+    }
+    let mut hash = Sha256::new();
+    hash.update(condition);
+    match codes {
+        Codes::Drawn(latents) => {
+            hash.update(b"drawn");
+            for latent in latents {
+                hash.update((latent.number as u64).to_le_bytes());
+                hash.update(latent.low.to_le_bytes());
+                hash.update(latent.high.to_le_bytes());
+            }
+        }
+        Codes::Line { ends, .. } => {
+            hash.update(b"line");
+            let values = ends.iter().flatten();
+            values.for_each(|v| hash.update(v.to_le_bytes()));
+        }
+        Codes::Rows(rows) => {
+            hash.update(b"rows");
+            rows.iter().for_each(|v| hash.update(v.to_le_bytes()));
+        }
+    }
+    hash.finalize().into()
+}
+
+/// Which images to encode.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The files, treated as one.
+    pub data: Vec<PathBuf>,
+    /// Which of its rows.
+    pub select: Vec<Selection>,
+    /// Conditions of all images, in place of the file's.
+    pub given: Vec<Given>,
+    /// Only so many of the selected images.
+    pub limit: Option<usize>,
+    /// What the files do not say of themselves.
+    pub file: FileOptions,
+}
+
+/// The codes of images.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// Columns by name, one value an image: `mean_0` .., `log_variance_0` .., the model's conditions, `row` in the file.
+    pub columns: Vec<(String, Vec<f64>)>,
+    /// Images.
+    pub images: usize,
+    /// What the files say of the images.
+    pub about: About,
+}
+
+/// Encode the images that `request` names.
+///
+/// # Errors
+/// See [`CodesError`].
+pub fn encode(
+    checkpoint: &Checkpoint,
+    devices: &Devices,
+    request: &Request,
+) -> Result<Encoded, CodesError> {
+    let model = checkpoint.model.as_ref();
+    let encoder = (model.encoder()).ok_or(CodesError::NoCodes(model.family()))?;
+    let mut dataset = read_for(
+        checkpoint,
+        &request.data,
+        ReadOptions {
+            selections: request.select.clone(),
+            columns: Given::scored(&request.given, model.conditions())?,
+            prefer_given: true,
+            limit: request.limit,
+            file: request.file.clone(),
+            ..ReadOptions::default()
+        },
+    )?;
+    let images = dataset.images.len();
+    Given::put(&request.given, &mut dataset.columns, images);
+    let data = ConditionedImages {
+        conditions: conditions(model, &dataset)?,
+        images: dataset.images,
+    };
+    let codes = encoder.encode(devices, &data)?;
+    let latents = encoder.latents();
+    let column = |place: usize| {
+        let values = codes.iter().skip(place).step_by(2 * latents);
+        values.map(|v| f64::from(*v)).collect()
+    };
+    let means = (0..latents).map(|i| (mean(i), column(i)));
+    let variances = (0..latents).map(|i| (log_variance(i), column(latents + i)));
+    let mut columns: Vec<(String, Vec<f64>)> = means.chain(variances).collect();
+    let row = dataset.rows.iter().map(|row| *row as f64).collect();
+    columns.push(("row".into(), row));
+    for name in &model.conditions().names {
+        if let Some(values) = dataset.columns.get(name) {
+            columns.push((name.clone(), values.iter().map(|v| f64::from(*v)).collect()));
+        }
+    }
+    Ok(Encoded {
+        columns,
+        images,
+        about: dataset.about,
+    })
+}
