@@ -6,8 +6,8 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sarm::families::sarm::Values;
-use sarm::families::sarm::likelihood;
-use sarm::families::sarm::likelihood::{Mixture, levels};
+use sarm::likelihood;
+use sarm::likelihood::{Mixture, levels};
 use sarm::numeric::{Isa, Kernel, Vector};
 use sarm::random::{Purpose, normal, unit, words};
 

@@ -3,10 +3,12 @@
 
     docs/vae.py runs/vae/model.safetensors draw 20 --seed 7 --given 1 > drawn.csv
     docs/vae.py runs/vae/model.safetensors loss images.npy conditions.npy > losses.csv
+    docs/vae.py runs/sparse-vae/model.safetensors bound 64 images.npy conditions.npy > bounds.csv
 
 `draw` prints images 0, 1, .. as `sarm generate --seed 7 --given signal=1` draws them, one a line, 625 pixels in GeV; --given has a value
 for each condition. `loss` prints perceptual term, divergence, Bernoulli term and their weighted sum for each image, its code drawn with
-the noise that the validation has. images.npy has the shape (n, height, width) in GeV, conditions.npy (n, conditions) and the values of
+the noise that the validation has; with a sparse decoder -ln p of the pixels stands in the place of the Bernoulli term. `bound` prints
+the evidence bound and its importance-weighted version over 64 codes of each image, nats, as `sarm score` does. images.npy has the shape (n, height, width) in GeV, conditions.npy (n, conditions) and the values of
 data files. docs/formats.md (Checkpoint) explains the file.
 """
 
@@ -17,8 +19,8 @@ import sys
 
 import numpy as np
 
-# Philox's purposes: drawing, and training a VAE
-DRAW, TRAIN = 0, 11
+# Philox's purposes: drawing, training a VAE, its bounds
+DRAW, TRAIN, BOUND = 0, 11, 14
 
 
 def read_checkpoint(path):
@@ -125,7 +127,27 @@ class Vae:
         y = y.reshape(len(y), *(-(-length // 4) for length in self.shape), -1)
         for i in (1, 2):
             y = leaky(deconvolution(y, *self.of(f"decoder.{i}"), 2))
-        return relu(convolution(y, *self.of("decoder.3"), 1, False))[..., 0]
+        y = convolution(y, *self.of("decoder.3"), 1, False)
+        return y if "likelihood" in self.config else relu(y)[..., 0]
+
+    def nll(self, x, outputs):
+        """-ln p of images in GeV: gates, and truncated logistics in x / unit or, with space = "log", in ln(e^(x / unit) - 1)."""
+        chosen = self.config["likelihood"]
+        gate, (logits, means, scales) = outputs[..., 0], np.split(outputs[..., 1:], 3, axis=3)
+        there, unit, end = x > 0, chosen.get("unit", 1.0), chosen.get("upper") or np.inf
+        r = np.where(there, x, 1.0)[..., None] / unit
+        y, end, slope = r, end / unit, np.log(unit)
+        if chosen.get("space") == "log":
+            bent = lambda r: r + np.log(-np.expm1(-r))
+            floor = bent(chosen["lower"] / unit)
+            y, slope, means = bent(r) - floor, np.log(unit) + np.log(-np.expm1(-r[..., 0])), means - floor
+            end = bent(end) - floor if np.isfinite(end) else end
+        s = np.exp(np.clip(scales, -9, 9))
+        z, low, high = (y - means) / s, -means / s, (end - means) / s
+        softplus = lambda v: np.logaddexp(0, v)
+        mass = -softplus(-high) - softplus(low) + np.log(-np.expm1(-(high - low)))
+        log_f = np.logaddexp.reduce(logits - z - 2 * softplus(-z) - np.log(s) - mass, axis=3) - np.logaddexp.reduce(logits, axis=3) - slope
+        return np.where(there, softplus(gate) - log_f, softplus(-gate)).sum((1, 2))
 
     def draw(self, count, seed, given):
         told = self.conditions(np.tile(given, (count, 1)))
@@ -139,6 +161,9 @@ class Vae:
         noise = np.array([normal(2**64 - 1, TRAIN, i, self.latents) for i in range(len(x))])
         divergence = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance).sum(1)
         p = self.decode(mean + np.exp(log_variance / 2) * noise, told)
+        if "likelihood" in self.config:
+            pixels = self.nll(images, p)
+            return np.array([0 * pixels, divergence, pixels, weights["divergence"] * divergence + pixels]).T
         q, t = np.clip(p, 1e-7, 1 - 1e-7), np.minimum(x, 1)
         bernoulli = -(t * np.log(q) + (1 - t) * np.log1p(-q)).sum((1, 2))
         perceptual = np.zeros(len(x))
@@ -151,6 +176,17 @@ class Vae:
         names = ["perceptual", "divergence", "bernoulli"]
         return np.array([*terms, sum(weights[name] * term for name, term in zip(names, terms))]).T
 
+    def bound(self, images, values, samples):
+        told = self.conditions(values)
+        mean, log_variance = self.encode(images / self.unit, told)
+        weights = []
+        for k in range(samples):
+            noise = np.array([normal(0, BOUND, i * samples + k, self.latents) for i in range(len(images))])
+            z = mean + np.exp(log_variance / 2) * noise
+            of_codes = 0.5 * (noise**2 + log_variance - z**2).sum(1)
+            weights.append(of_codes - self.nll(images, self.decode(z, told)))
+        return np.array([np.mean(weights, axis=0), np.logaddexp.reduce(weights, axis=0) - np.log(samples)]).T
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -160,17 +196,21 @@ def main():
     draw.add_argument("count", type=int)
     draw.add_argument("--seed", type=int, default=0)
     draw.add_argument("--given", type=float, nargs="*", default=[])
-    loss = ways.add_parser("loss")
-    loss.add_argument("images")
-    loss.add_argument("conditions", nargs="?")
+    loss, bound = ways.add_parser("loss"), ways.add_parser("bound")
+    bound.add_argument("samples", type=int)
+    for way in (loss, bound):
+        way.add_argument("images")
+        way.add_argument("conditions", nargs="?")
     options = parser.parse_args()
     vae = Vae(options.model)
+    if options.way == "draw" and "likelihood" in vae.config:
+        parser.error("a sparse decoder's pixels are drawn by `sarm generate` alone")
     if options.way == "draw":
         rows = vae.draw(options.count, options.seed, options.given).reshape(options.count, -1)
     else:
         images = np.load(options.images).astype(float)
         values = np.load(options.conditions) if options.conditions else np.zeros((len(images), 0))
-        rows = vae.loss(images, values)
+        rows = vae.loss(images, values) if options.way == "loss" else vae.bound(images, values, options.samples)
     np.savetxt(sys.stdout, rows, fmt="%.9g", delimiter=",")
 
 

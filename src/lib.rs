@@ -38,7 +38,7 @@
 //! | what the program does, for every face: training, refining, generation, scoring, journals, resuming | [`run`] |
 //! | what a model family can do, as traits | [`family`]; the list of families, [`families`] |
 //! | SARM: degrees, masks and tensors | [`families::sarm::shape`] |
-//! | the likelihood of a pixel | [`families::sarm::likelihood`] |
+//! | the likelihood of a pixel | [`likelihood`] |
 //! | how a SARM is run | [`families::sarm::cpu`], [`families::sarm::cuda`]; the slow float64 truth, [`families::sarm::reference`] |
 //! | the jet VAE | [`families::vae`] |
 //! | what images are conditioned on; images that share out a total | [`conditions`], [`conditions::total`] |
@@ -72,6 +72,7 @@ pub mod device;
 pub mod evaluate;
 pub mod families;
 pub mod family;
+pub mod likelihood;
 pub mod nn;
 pub mod numeric;
 pub mod physics;

@@ -37,6 +37,8 @@ pub enum Purpose {
     Classifier = 12,
     /// What it leaves out: seed of the training and step, `n` = four numbers of a batch, `item` = layer.
     Dropout = 13,
+    /// Codes that a VAE's bound is averaged over: `n` = row times codes of an image + code, `item` = pair of latents.
+    Bound = 14,
 }
 
 /// Multipliers of the two halves of a round.

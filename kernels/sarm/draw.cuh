@@ -1,4 +1,4 @@
-// Drawing the value of a positive pixel (src/families/sarm/likelihood/ states the formulas and why they are taken this way).
+// Drawing the value of a positive pixel (src/likelihood/ states the formulas and why they are taken this way).
 #pragma once
 
 #include "common/device.cuh"
@@ -36,7 +36,7 @@ DEVICE float quantile_from_above(float mean, float log_scale, float upper, float
 }
 
 // The values that a pixel can take where `left` GeV are left of its image's total (infinite without one), as
-// `Mixture::within` of src/families/sarm/likelihood/total.rs has it. The variable y of the logistics runs from 0 on: it is
+// `Mixture::within` of src/likelihood/total.rs has it. The variable y of the logistics runs from 0 on: it is
 // x / unit or, in logarithmic space, ln(e^(x / unit) - 1), less that of the smallest pixel.
 struct MixtureRange {
     float unit;    // GeV

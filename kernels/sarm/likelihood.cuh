@@ -1,4 +1,4 @@
-// The maths of the likelihoods (src/families/sarm/likelihood/ states them), once for every kernel.
+// The maths of the likelihoods (src/likelihood/ states them), once for every kernel.
 //
 // Everything goes through logarithms, and every exponential is of a negative number: nothing overflows.
 // Sums of large terms that cancel are left out of the sums: with the mean beyond an end of the range both the
@@ -7,7 +7,7 @@
 
 #include "common/device.cuh"
 
-// Where ln s is held (LOG_SCALE of src/families/sarm/likelihood/mixture.rs).
+// Where ln s is held (LOG_SCALE of src/likelihood/mixture.rs).
 constexpr float LOG_SCALE_LOW = -9.0f, LOG_SCALE_HIGH = 9.0f;
 
 // The smallest pixel that is drawn, in units (SMALLEST there).

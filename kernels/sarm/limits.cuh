@@ -7,5 +7,5 @@
 constexpr uint32_t MOST_STAGES = 16;
 // Numbers that are shown of a pixel: MOST_CHANNELS in src/families/sarm/config/mod.rs
 constexpr uint32_t MOST_CHANNELS = 4;
-// Components of a mixture: MOST_COMPONENTS in src/families/sarm/likelihood/mixture.rs
+// Components of a mixture: MOST_COMPONENTS in src/likelihood/mixture.rs
 constexpr uint32_t MOST_COMPONENTS = 64;

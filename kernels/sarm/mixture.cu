@@ -29,7 +29,7 @@ struct MixtureParams {
 };
 static_assert(sizeof(MixtureParams) == 88 + 48 * MOST_STAGES, "as in src/families/sarm/cuda/ops/mixture.rs");
 
-// What a positive pixel can be: `Mixture::within` of src/families/sarm/likelihood/total.rs. The components that have a say are
+// What a positive pixel can be: `Mixture::within` of src/likelihood/total.rs. The components that have a say are
 // `from` to `to`: all, or those that are logistics, or the first where the pixel took all that was left.
 struct PixelRange {
     float upper; // y

@@ -17,7 +17,8 @@ use crate::run::score::{Request, Scores, score};
 
 /// Compute the exact log-likelihood of each image in a file, in nats.
 ///
-/// A zero contributes its probability, a positive pixel a density per GeV. D+D probabilities are divided by the width of
+/// A VAE with [likelihood] has no exact one: then it is the importance-weighted bound of it, over --samples codes, and the
+/// output also holds the evidence bound. A zero contributes its probability, a positive pixel a density per GeV. D+D probabilities are divided by the width of
 /// the level's cell, so that both kinds of model can be compared. With conditions, the likelihood is that of the image given
 /// the conditions of its row, and the output also holds ln p of those. An image with a pixel beyond the range of the model
 /// has the log-likelihood -inf. Without --out the log-likelihoods go to stdout, one per line, and to a terminal a summary of
@@ -48,6 +49,7 @@ pub struct Score {
     given: Vec<Given>,
     /// Output file (HDF5): `log_likelihood` of each image in nats, its `row`, and `log_prior`.
     ///
+    /// Of a VAE `log_likelihood_bound`, its standard error over the codes, `error_of_bound`, and `evidence_bound`.
     /// `log_prior`, for a model with conditions, is ln p of the conditions given the labels among them. Directories that
     /// lead to it are made.
     #[arg(long, value_name = "FILE")]
@@ -55,6 +57,9 @@ pub struct Score {
     /// Use only the first N selected images.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<0, usize>)]
     limit: Option<usize>,
+    /// Codes of each image that the bound of a VAE is averaged over [default: 64].
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = super::whole::<1, usize>)]
+    samples: Option<usize>,
     /// Overwrite the output.
     #[arg(long)]
     force: bool,
@@ -68,9 +73,15 @@ struct Summary {
     images: usize,
     /// Of them, those with pixels beyond the model's range, whose log-likelihood is minus infinity.
     images_beyond_range: usize,
-    /// Of the others.
+    /// Of the others; of a VAE the importance-weighted bound.
     mean_log_likelihood: f64,
     error_of_mean: f64,
+    /// Of a VAE: the evidence bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mean_evidence_bound: Option<f64>,
+    /// Of a VAE: codes of an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples: Option<usize>,
     /// Of the conditions that are no labels, given the labels, over the rows whose conditions are possible.
     mean_log_prior: Option<f64>,
     images_per_second: f64,
@@ -91,6 +102,7 @@ impl Score {
             select: self.select.select.clone(),
             given: pretrained::given(&self.model, &self.given)?,
             limit: self.limit,
+            samples: self.samples,
             file: self.file.options(),
         };
         let scores = score(&checkpoint, &devices, &request)?;
@@ -139,10 +151,17 @@ impl Score {
             .with("device", summary.device.clone())
             .with("command", command_line());
         let rows = scores.rows.iter().map(|r| *r as f64).collect();
-        let mut columns = BTreeMap::from([
-            ("log_likelihood".to_string(), scores.log_likelihood),
-            ("row".to_string(), rows),
-        ]);
+        let mut columns = BTreeMap::from([("row".to_string(), rows)]);
+        let name = match scores.bounds {
+            None => "log_likelihood",
+            Some(bounds) => {
+                provenance = provenance.with("samples", bounds.samples.to_string());
+                columns.insert("evidence_bound".to_string(), bounds.evidence);
+                columns.insert("error_of_bound".to_string(), bounds.error);
+                "log_likelihood_bound"
+            }
+        };
+        columns.insert(name.to_string(), scores.log_likelihood);
         if let (Some(values), Some(prior)) = (scores.log_prior, &checkpoint.prior) {
             columns.insert("log_prior".to_string(), values);
             provenance = provenance.with("log_prior_of", conditional(prior));
@@ -172,6 +191,8 @@ impl Summary {
             images_beyond_range: scores.images_beyond,
             mean_log_likelihood: mean,
             error_of_mean: (variance / n).sqrt(),
+            mean_evidence_bound: (scores.bounds.as_ref()).and_then(|b| mean_of_finite(&b.evidence)),
+            samples: scores.bounds.as_ref().map(|b| b.samples),
             mean_log_prior: mean_of_finite(scores.log_prior.as_deref().unwrap_or_default()),
             images_per_second: n / scores.took.as_secs_f64(),
             device,
@@ -219,6 +240,13 @@ impl Summary {
             return;
         }
         let scored = grouped((self.images - self.images_beyond_range) as u64);
+        if let (Some(evidence), Some(samples)) = (self.mean_evidence_bound, self.samples) {
+            global.say(format!(
+                "{scored} images: mean log-likelihood at least {:.4} +- {:.4} nats (importance-weighted, {samples} codes an image; evidence bound {evidence:.4}), {:.0} images/s",
+                self.mean_log_likelihood, self.error_of_mean, self.images_per_second,
+            ));
+            return;
+        }
         global.say(format!(
             "{scored} images: mean log-likelihood {:.4} +- {:.4} nats{of_conditions}, {:.0} images/s",
             self.mean_log_likelihood, self.error_of_mean, self.images_per_second,

@@ -68,6 +68,17 @@ impl SparseImages {
         self.height * self.width
     }
 
+    /// The largest pixel; 0 where there is none.
+    pub fn largest(&self) -> f32 {
+        self.csr().2.iter().fold(0.0, |m, v| v.max(m))
+    }
+
+    /// The smallest positive pixel; 1e-3 where there is none.
+    pub fn smallest(&self) -> f32 {
+        let least = (self.csr().2.iter()).fold(f32::INFINITY, |m, v| v.min(m));
+        if least.is_finite() { least } else { 1e-3 }
+    }
+
     /// Nonzero pixels in all images.
     pub fn nonzeros(&self) -> usize {
         self.index.len()

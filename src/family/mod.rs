@@ -4,6 +4,7 @@
 //! [score](Model::scorer). Everything above asks through these traits; [`families`](crate::families) lists the families
 //! by name.
 
+mod bound;
 mod check;
 mod codes;
 mod config;
@@ -16,6 +17,7 @@ pub mod several;
 mod trainer;
 mod training;
 
+pub use bound::{Bound, Bounded};
 pub(crate) use check::Told;
 pub use check::{check_given, check_images};
 pub use codes::{Codes, Encoder, Latent};

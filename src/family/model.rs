@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use super::{Bounded, Encoder, EngineError};
 use super::{ConfigError, Document, Sampler, SamplingPlan, TrainConfig, Trainer};
-use super::{Encoder, EngineError};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::{Named, Tensors};
 use crate::conditions::{ConditionConfig, ConditionedImages};
@@ -253,6 +253,11 @@ pub trait Model: Any + Send + Sync + std::fmt::Debug {
 
     /// Its likelihood, where the family has one.
     fn scorer(&self) -> Option<&dyn Scorer>;
+
+    /// The bound of its likelihood, where it has one and no exact likelihood.
+    fn bounded(&self) -> Option<&dyn Bounded> {
+        None
+    }
 
     /// Its encoder, where the family has codes.
     fn encoder(&self) -> Option<&dyn Encoder> {

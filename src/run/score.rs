@@ -1,4 +1,4 @@
-//! Exact log-likelihoods of the images of a file.
+//! Log-likelihoods of the images of a file: exact ones, and bounds of models that have none.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,15 +25,36 @@ pub struct Request {
     pub given: Vec<Given>,
     /// Only so many of the selected images.
     pub limit: Option<usize>,
+    /// Codes that the bound of a model without an exact likelihood is averaged over; `None`: [`SAMPLES`].
+    pub samples: Option<usize>,
     /// What the files do not say of themselves.
     pub file: FileOptions,
+}
+
+/// Codes that a bound is averaged over where nobody says how many.
+pub const SAMPLES: usize = 64;
+/// What the codes are drawn under.
+const SEED: u64 = 0;
+
+/// How a model without an exact likelihood bounds it.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Codes of an image.
+    pub samples: usize,
+    /// The evidence bound of each image, nats.
+    pub evidence: Vec<f64>,
+    /// Standard error of each image's importance-weighted bound.
+    pub error: Vec<f64>,
 }
 
 /// Log-likelihoods.
 #[derive(Debug, Clone)]
 pub struct Scores {
-    /// ln p of each image given its conditions, nats; positive pixels count with a density per GeV.
+    /// ln p of each image given its conditions, nats; positive pixels count with a density per GeV. With [`bounds`](Self::bounds) the
+    /// importance-weighted bound of it.
     pub log_likelihood: Vec<f64>,
+    /// Where the model bounds the likelihood only.
+    pub bounds: Option<Bounds>,
     /// ln p of the conditions that are no labels, given the labels, where the model knows their distribution.
     pub log_prior: Option<Vec<f64>>,
     /// Row of each image in its file.
@@ -61,8 +82,13 @@ pub struct BeyondImages {
 #[derive(Debug, thiserror::Error)]
 pub enum ScoreError {
     /// A family that has no likelihood.
-    #[error("models of the family '{0}' have no exact likelihood; score with a SARM")]
-    NoLikelihood(&'static str),
+    #[error(
+        "this {0} gives no probabilities (its decoder makes one image of a code); score with a SARM, or train a VAE with [likelihood], whose bound can be given"
+    )]
+    NoLikelihood(String),
+    /// Codes for a model that has an exact likelihood.
+    #[error("the likelihood of this {0} is exact (--samples is for bounds); leave it out")]
+    Exact(String),
     /// The conditions given.
     #[error(transparent)]
     Given(#[from] GivenError),
@@ -108,7 +134,7 @@ pub fn score(
     )?;
     let rows = dataset.images.len();
     Given::put(&request.given, &mut dataset.columns, rows);
-    score_dataset(checkpoint, devices, dataset).map_err(|source| ScoreError::InFile {
+    score_with(checkpoint, devices, dataset, request.samples).map_err(|source| ScoreError::InFile {
         paths: request.data.clone(),
         source: Box::new(source),
     })
@@ -125,8 +151,22 @@ pub fn score_dataset(
     devices: &Devices,
     dataset: Dataset,
 ) -> Result<Scores, ScoreError> {
+    score_with(checkpoint, devices, dataset, None)
+}
+
+fn score_with(
+    checkpoint: &Checkpoint,
+    devices: &Devices,
+    dataset: Dataset,
+    samples: Option<usize>,
+) -> Result<Scores, ScoreError> {
     let model = checkpoint.model.as_ref();
-    let scorer = (model.scorer()).ok_or(ScoreError::NoLikelihood(model.family()))?;
+    if model.scorer().is_none() && model.bounded().is_none() {
+        return Err(ScoreError::NoLikelihood(model.title()));
+    }
+    if model.scorer().is_some() && samples.is_some() {
+        return Err(ScoreError::Exact(model.title()));
+    }
     if let Some(unsuited) = model.unsuited(&dataset.images) {
         log::warn!("{unsuited}");
     }
@@ -152,17 +192,33 @@ pub fn score_dataset(
         },
     };
     let started = Instant::now();
-    let mut log_likelihood = vec![f64::NEG_INFINITY; rows.len()];
-    if !inside.is_empty() {
-        for (row, score) in inside
-            .into_iter()
-            .zip(scorer.score(devices, Arc::new(data))?)
-        {
+    let nothing = vec![f64::NEG_INFINITY; rows.len()];
+    let mut log_likelihood = nothing.clone();
+    let mut bounds = None;
+    if let (Some(scorer), false) = (model.scorer(), inside.is_empty()) {
+        let scores = scorer.score(devices, Arc::new(data))?;
+        for (row, score) in inside.into_iter().zip(scores) {
             log_likelihood[row] = score;
         }
+    } else if let Some(bounded) = model.bounded() {
+        let samples = samples.unwrap_or(SAMPLES);
+        let (mut evidence, mut error) = (nothing, vec![0.0; rows.len()]);
+        if !inside.is_empty() {
+            let found = bounded.bounds(devices, &data, samples, SEED)?;
+            for (row, bound) in inside.into_iter().zip(found) {
+                log_likelihood[row] = bound.weighted;
+                (evidence[row], error[row]) = (bound.evidence, bound.error);
+            }
+        }
+        bounds = Some(Bounds {
+            samples,
+            evidence,
+            error,
+        });
     }
     Ok(Scores {
         log_likelihood,
+        bounds,
         log_prior,
         rows,
         images_beyond,

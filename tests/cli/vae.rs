@@ -110,7 +110,11 @@ fn what_it_has_not_is_refused() {
     for (line, words) in [
         (
             "score --model run/model.safetensors --data data.h5",
-            &["'vae'", "no exact likelihood"][..],
+            &[
+                "VAE with 3 latents",
+                "gives no probabilities",
+                "[likelihood]",
+            ][..],
         ),
         (
             "refine --model run/model.safetensors --data more.h5 --out refined.safetensors",
@@ -161,4 +165,115 @@ fn what_it_has_not_is_refused() {
         assert!(error.contains(words), "{error}");
     }
     assert!(!lab.path("lost/model.safetensors").exists());
+}
+
+#[test]
+fn codes_are_found_and_given() {
+    let lab = lab();
+    lab.ok("train --quiet --data data.h5 --config vae.toml --out run");
+    let model = "--model run/model.safetensors";
+    let output = lab.ok(&format!(
+        "encode {model} --data data.h5 --limit 50 --out codes.h5"
+    ));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("codes of 50 images: codes.h5"), "{said}");
+    let draw = |options: &str, out: &str| {
+        lab.ok(&format!(
+            "generate --quiet {model} --given signal=1 --layout sparse {options} --out {out}"
+        ));
+        lab.read(out).images
+    };
+    let codes = draw("--codes codes.h5 --count 60", "codes-60.h5");
+    // After the last row they start again.
+    assert!(codes.gather(0..10) == codes.gather(50..60));
+    let line = draw("--codes codes.h5 --line 3..17 --count 5", "line.h5");
+    assert!(line.gather(0..1) == codes.gather(3..4) && line.gather(4..5) == codes.gather(17..18));
+    let sweep = draw("--sweep 2=-1..1 --count 3", "sweep.h5");
+    // In its middle all is 0.
+    let zero = draw("--latent 0=0,1=0,2=0 --count 1 --seed 9", "zero.h5");
+    assert!(sweep.gather(1..2) == zero);
+    assert!(draw("--latent 2=1..2 --count 20", "some.h5") != draw("--count 20", "all.h5"));
+    // They are a part of what a run is.
+    lab.ok(&format!("generate --quiet {model} --given signal=1 --latent 2=1..2 --layout sparse --count 20 --out some.h5 --resume"));
+    let error = lab.fails(&format!("generate --quiet {model} --given signal=1 --latent 2=1..3 --layout sparse --count 20 --out some.h5 --resume"));
+    assert!(error.contains("some.h5"), "{error}");
+    for (options, words) in [
+        ("--latent 3=1", &["number '3=1'", "0 to 2"][..]),
+        ("--latent x=1", &["'x=1'"]),
+        ("--latent 1=2..1", &["1=2..1"]),
+        ("--latent 1=9..", &["1=9..", "-8 to 8"]),
+        ("--latent 1=1,1=2", &["number 1", "twice"]),
+        ("--sweep 1=0..", &["two finite ends"]),
+        ("--codes codes.h5 --line 3..50", &["no row 50", "50 rows"]),
+        ("--codes data.h5", &["mean_0"]),
+    ] {
+        let line =
+            format!("generate --quiet {model} --given signal=1 --count 9 {options} --out bad.h5");
+        let error = lab.fails(&line);
+        for word in words {
+            assert!(error.contains(word), "{options}: {error}");
+        }
+    }
+    for line in [
+        "generate --model jets-w --count 9 --latent 0=1 --out bad.h5",
+        "encode --model jets-w --data data.h5 --out bad.h5",
+    ] {
+        lab.refuses(line, &["'sarm' have no codes", "family vae"]);
+    }
+}
+
+#[test]
+fn sparse_decoders_are_scored() {
+    let lab = lab();
+    let config = CONFIG.replace(
+        "[condition]",
+        "[likelihood]\nkind = 'dc'\ncomponents = 2\n[loss]\nperceptual = 0\n[condition]",
+    );
+    lab.file("sparse.toml", &config);
+    let output = lab.ok("train --data data.h5 --config sparse.toml --out run");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !said.contains("classifier") && said.contains("pixels"),
+        "{said}"
+    );
+    let model = "--model run/model.safetensors";
+    let summary = lab.json(&format!(
+        "score --quiet --json {model} --data data.h5 --samples 5 --out scores.h5"
+    ));
+    let number = |name: &str| summary[name].as_f64().unwrap();
+    assert_eq!(summary["samples"], 5);
+    assert!(
+        number("mean_log_likelihood") > number("mean_evidence_bound"),
+        "{summary}"
+    );
+    let names = [
+        "log_likelihood_bound",
+        "evidence_bound",
+        "error_of_bound",
+        "row",
+    ];
+    for name in names {
+        let column = sarm::data::read_column(&lab.path("scores.h5"), name).unwrap();
+        assert_eq!(column.len(), 200, "{name}");
+    }
+    lab.ok(&format!(
+        "generate --quiet {model} --count 100 --out drawn.h5"
+    ));
+    assert_eq!(lab.read("drawn.h5").images.len(), 100);
+    lab.refuses(
+        &format!("refine {model} --data data.h5 --out no.safetensors"),
+        &["no exact likelihood"],
+    );
+    lab.refuses(
+        "score --model jets-w --data data.h5 --samples 5",
+        &["exact", "--samples"],
+    );
+    for (set, words) in [
+        ("likelihood.kind=\"dd\"", "likelihood"),
+        ("loss.perceptual=1", "loss.perceptual"),
+        ("loss.bernoulli=2", "loss.bernoulli"),
+    ] {
+        let line = format!("train --data data.h5 --config sparse.toml --set {set} --out other");
+        lab.refuses(&line, &[words]);
+    }
 }

@@ -9,7 +9,7 @@ use sarm::conditions::{ConditionedImages, Conditions};
 use sarm::data::{Dataset, SparseImages};
 use sarm::device::Devices;
 use sarm::families;
-use sarm::family::{SamplingPlan, TOGETHER};
+use sarm::family::{Codes, Latent, SamplingPlan};
 use sarm::run::Checkpoint;
 use sarm::run::train::{Ending, Observer, Silent, Summary, TrainError, TrainPlan, train};
 use sarm::synthetic;
@@ -133,8 +133,8 @@ fn loss_and_images_are_those_of_the_numpy_program() {
         let found = trainer.nll(&rows).unwrap();
         let terms = trainer.take_terms();
         // However the images are shared out among calls.
-        let mut pieces = trainer.nll(&rows[..TOGETHER]).unwrap();
-        pieces.extend(trainer.nll(&rows[TOGETHER..]).unwrap());
+        let mut pieces = trainer.nll(&rows[..37]).unwrap();
+        pieces.extend(trainer.nll(&rows[37..]).unwrap());
         assert_eq!(found, pieces);
         assert_eq!(trainer.take_terms(), terms);
         assert!(trainer.take_terms().is_empty());
@@ -185,6 +185,148 @@ fn loss_and_images_are_those_of_the_numpy_program() {
         }
         assert!(drawn.nonzeros() > 23, "{}", drawn.nonzeros());
     }
+}
+
+/// A sparse decoder, in either space of a mixture.
+fn sparse(space: &str) -> String {
+    let config = CONFIG.replace("perceptual = 0.7\n", "perceptual = 0.0\n");
+    let config = config.replace(
+        "bernoulli = 1.1\n",
+        &format!("[likelihood]\nkind = 'dc'\ncomponents = 3\n{space}\n"),
+    );
+    config.replace("epochs = 3\nbatch", "epochs = 4\nbatch")
+}
+
+#[test]
+fn sparse_decoders_have_the_bounds_of_the_numpy_program() {
+    let lab = tempfile::tempdir().unwrap();
+    let devices = Devices::cpu(2).unwrap();
+    let data = dataset();
+    let mut dense = vec![0.0; COUNT * SIDE * SIDE];
+    for (i, image) in dense.chunks_exact_mut(SIDE * SIDE).enumerate() {
+        data.images.dense_into(i, image);
+    }
+    let dense: Vec<f64> = dense.into_iter().map(f64::from).collect();
+    let given: Vec<f64> = (0..COUNT)
+        .flat_map(|row| ["signal", "jet_pt"].map(|name| f64::from(data.columns[name][row])))
+        .collect();
+    let files = ["images.npy", "given.npy"].map(|name| lab.path().join(name));
+    std::fs::write(&files[0], npy(&[COUNT, SIDE, SIDE], &dense)).unwrap();
+    std::fs::write(&files[1], npy(&[COUNT, 2], &given)).unwrap();
+    let [images, conditions] = files.each_ref().map(|file| file.to_str().unwrap());
+    for (name, space) in [
+        ("linear", "unit = 2.0\nupper = 500.0"),
+        ("log", "space = 'log'\nunit = 3.0"),
+    ] {
+        let summary = trained(&sparse(space), 2, &lab.path().join(name));
+        let history: Vec<f64> = summary.history.iter().map(|m| m.train_nll).collect();
+        assert!(history[3] < history[0], "{history:?}");
+        let checkpoint = Checkpoint::read(&summary.model).unwrap();
+        let model = checkpoint.model.as_ref();
+        assert!(model.scorer().is_none());
+        let data = conditioned(&checkpoint);
+        let rows: Vec<u32> = (0..COUNT as u32).collect();
+        let mut trainer = model.trainer(&devices, Arc::clone(&data)).unwrap();
+        let found = trainer.nll(&rows).unwrap();
+        let said = numpy(&summary.model, &["loss", images, conditions]);
+        for (found, [perceptual, divergence, pixels, loss]) in found.iter().zip(said.as_chunks().0)
+        {
+            assert!(
+                (found - loss).abs() < 3e-5 * loss.abs(),
+                "{name}: {found} {loss}"
+            );
+            assert!(*perceptual == 0.0 && *divergence > 0.0 && *pixels != 0.0);
+        }
+        let bounded = model.bounded().unwrap();
+        let bounds = bounded.bounds(&devices, &data, 7, 0).unwrap();
+        assert_eq!(
+            bounds,
+            bounded
+                .bounds(&Devices::cpu(1).unwrap(), &data, 7, 0)
+                .unwrap()
+        );
+        let said = numpy(&summary.model, &["bound", "7", images, conditions]);
+        for (found, [evidence, weighted]) in bounds.iter().zip(said.as_chunks().0) {
+            let near = |a: f64, b: f64| (a - b).abs() < 3e-5 * b.abs().max(10.0);
+            assert!(
+                near(found.evidence, *evidence),
+                "{name}: {found:?} {evidence}"
+            );
+            assert!(
+                near(found.weighted, *weighted),
+                "{name}: {found:?} {weighted}"
+            );
+            assert!(found.weighted > found.evidence && found.error > 0.0);
+        }
+        // Zeros are as frequent as in the data, and nothing is beyond the range.
+        let plan = SamplingPlan {
+            conditions: data.conditions.clone(),
+            ..SamplingPlan::default()
+        };
+        let drawn = model
+            .sampler(&devices, &plan)
+            .unwrap()
+            .sample(0, 500)
+            .unwrap();
+        let fraction =
+            |images: &SparseImages| images.nonzeros() as f64 / (images.len() * SIDE * SIDE) as f64;
+        let (found, want) = (fraction(&drawn), fraction(&data.images));
+        assert!((found / want - 1.0).abs() < 0.1, "{name}: {found} {want}");
+        assert!(model.beyond(&drawn).is_empty());
+    }
+}
+
+#[test]
+fn codes_say_what_is_drawn() {
+    let lab = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::read(&trained(CONFIG, 2, lab.path()).model).unwrap();
+    let (model, data) = (checkpoint.model.as_ref(), conditioned(&checkpoint));
+    let devices = Devices::cpu(2).unwrap();
+    let drawn = |codes: Codes| {
+        let plan = SamplingPlan {
+            conditions: data.conditions.clone(),
+            codes,
+            ..SamplingPlan::default()
+        };
+        model
+            .sampler(&devices, &plan)
+            .unwrap()
+            .sample(0, COUNT)
+            .unwrap()
+    };
+    // The codes of images make images that are nearer to these than those of others do.
+    let encoder = model.encoder().unwrap();
+    assert_eq!(encoder.latents(), 3);
+    let codes = encoder.encode(&devices, &data).unwrap();
+    assert_eq!(codes.len(), COUNT * 6);
+    let means: Vec<f32> = codes
+        .chunks_exact(6)
+        .flat_map(|code| code[..3].to_vec())
+        .collect();
+    let made = drawn(Codes::Rows(means.into()));
+    let distance = |a: usize, b: usize| {
+        let mut pair = [vec![0.0; SIDE * SIDE], vec![0.0; SIDE * SIDE]];
+        made.dense_into(a, &mut pair[0]);
+        data.images.dense_into(b, &mut pair[1]);
+        let squares = pair[0].iter().zip(&pair[1]).map(|(a, b)| (a - b).powi(2));
+        squares.sum::<f32>()
+    };
+    let own: f32 = (0..COUNT).map(|i| distance(i, i)).sum();
+    let others: f32 = (0..COUNT).map(|i| distance((i + 2) % COUNT, i)).sum();
+    assert!(own < others, "{own} {others}");
+    // Bounds of one number change the images; bounds that say nothing do not.
+    let number = 1;
+    let [plain, same, bright] = [
+        vec![],
+        vec![],
+        vec![Latent {
+            number,
+            low: 1.0,
+            high: 2.0,
+        }],
+    ]
+    .map(|latents| drawn(Codes::Drawn(latents)));
+    assert!(plain == same && plain != bright);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use crate::support::decisions::network::Uncertain;
 use crate::support::decisions::{Drawn, Report, check};
 use sarm::conditions::Conditions;
 use sarm::data::SparseImages;
-use sarm::families::sarm::likelihood::{Mixture, Rest, Space, Support};
 use sarm::families::sarm::reference;
 use sarm::families::sarm::{Sarm, StageTensor, Values};
+use sarm::likelihood::{Mixture, Rest, Space, Support};
 
 const SEED: u64 = 11;
 /// Beyond 32 bits, so that both halves of an image's number count.

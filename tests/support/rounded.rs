@@ -7,8 +7,8 @@ use half::bf16;
 use sarm::conditions::Budget;
 use sarm::conditions::ConditionedImages;
 use sarm::conditions::total::{is_spent, spend};
-use sarm::families::sarm::likelihood::{gate, levels};
 use sarm::families::sarm::{Sarm, StageTensor, Values};
+use sarm::likelihood::{gate, levels};
 
 /// How a stored number is rounded.
 pub type Rounding = fn(f64) -> f64;

@@ -22,9 +22,9 @@ use sarm::device::Devices;
 use sarm::evaluate::w1;
 use sarm::families::sarm::Engine;
 use sarm::families::sarm::cpu::CpuEngine;
-use sarm::families::sarm::likelihood::Grid;
 use sarm::families::sarm::{Config, Sarm, Values};
 use sarm::family::SamplingPlan;
+use sarm::likelihood::Grid;
 use sarm::random::{Purpose, unit_f64, words};
 use sarm::run::train::{Silent, TrainPlan, train};
 

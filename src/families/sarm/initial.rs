@@ -2,10 +2,10 @@
 
 use super::config::{Channel, LikelihoodConfig, SpaceName};
 use super::endings::Endings;
-use super::likelihood::support::bent_log;
 use super::running_sums::Ends;
 use super::{Sarm, StageTensor};
 use crate::data::SparseImages;
+use crate::likelihood::support::bent_log;
 use crate::random;
 use crate::random::Purpose;
 
@@ -81,17 +81,6 @@ impl Statistics {
             ends: Some(Ends::of(model, images, rows, condition)),
             ..self
         }
-    }
-
-    /// The largest pixel in GeV of all images.
-    pub fn largest_of(images: &SparseImages) -> f32 {
-        images.csr().2.iter().fold(0.0, |m, v| v.max(m))
-    }
-
-    /// The smallest positive pixel in GeV of all images; 1e-3 where there is none.
-    pub fn smallest_of(images: &SparseImages) -> f32 {
-        let least = (images.csr().2.iter()).fold(f32::INFINITY, |m, v| v.min(m));
-        if least.is_finite() { least } else { 1e-3 }
     }
 
     /// Fraction of images in which a pixel is zero, kept away from 0 and 1 as by one image more of each.

@@ -4,9 +4,9 @@
 
 use crate::conditions::Budget;
 use crate::conditions::total::{is_spent, spend};
-use crate::families::sarm::likelihood;
-use crate::families::sarm::likelihood::levels;
 use crate::families::sarm::{Sarm, StageTensor, Values};
+use crate::likelihood;
+use crate::likelihood::levels;
 use crate::numeric::Elementary;
 
 /// The outputs of the network for every pixel of a stage.

@@ -8,6 +8,7 @@ use crate::family::{
     ConfigError, Document, Mistakes, Source, TrainConfig, check_conditions, factor, impossible,
     within,
 };
+use crate::likelihood::LikelihoodConfig;
 
 /// A whole configuration file: the model and how to train it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Config {
     pub loss: LossConfig,
     /// The classifier whose features images are compared by.
     pub perceptual: PerceptualConfig,
+    /// The distribution of a pixel given the code, of a sparse decoder; without it the decoder gives an image, as the paper's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<LikelihoodConfig>,
     /// Per-row quantities that encoder and decoder are told.
     pub condition: ConditionConfig,
     /// Optimisation.
@@ -58,6 +62,9 @@ pub struct ModelConfig {
     pub loss: LossConfig,
     /// The classifier whose features images are compared by.
     pub perceptual: PerceptualConfig,
+    /// The distribution of a pixel given the code, of a sparse decoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<LikelihoodConfig>,
     /// Per-row quantities that encoder and decoder are told.
     pub condition: ConditionConfig,
 }
@@ -225,6 +232,7 @@ impl Config {
             network: self.network.clone(),
             loss: self.loss.clone(),
             perceptual: self.perceptual.clone(),
+            likelihood: self.likelihood.clone(),
             condition,
         })
     }
@@ -279,6 +287,7 @@ impl ModelConfig {
                 found.note(impossible(key, weight, "it must be 0 to 1e9"));
             }
         }
+        found.note(self.check_likelihood());
         if self.loss.perceptual == 0.0 && self.loss.bernoulli == 0.0 {
             found.note(impossible(
                 "loss.bernoulli",
@@ -294,7 +303,7 @@ impl ModelConfig {
             let widest = [
                 (
                     "network.filters",
-                    pixels * (9 * first.max(conditions)).max(16),
+                    pixels * (9 * first.max(conditions)).max(16 * self.outputs()),
                 ),
                 ("network.filters", pixels / 4 * 9 * first.max(second)),
                 ("network.filters", pixels / 16 * 9 * second.max(third)),
@@ -339,6 +348,40 @@ impl ModelConfig {
             found.note(factor("perceptual.learning_rate", p.learning_rate));
         }
         found.end()
+    }
+
+    fn check_likelihood(&self) -> Result<(), ConfigError> {
+        let Some(likelihood) = &self.likelihood else {
+            return Ok(());
+        };
+        let mut found = Mistakes::default();
+        found.note(likelihood.check());
+        if let LikelihoodConfig::Dd { .. } = likelihood {
+            found.note(impossible(
+                "likelihood.kind",
+                "'dd'",
+                "a VAE's pixels are 'dc': zero, or a mixture of logistics",
+            ));
+        }
+        // A probability of every image leaves nothing to weigh.
+        for (key, value, wanted) in [
+            ("loss.perceptual", self.loss.perceptual, 0.0),
+            ("loss.bernoulli", self.loss.bernoulli, 1.0),
+        ] {
+            if value != wanted {
+                found.note(impossible(
+                    key,
+                    value,
+                    format!("with [likelihood] the decoder gives probabilities, no image to compare; set it to {wanted}"),
+                ));
+            }
+        }
+        found.end()
+    }
+
+    /// Numbers that the decoder gives for a pixel.
+    pub fn outputs(&self) -> usize {
+        (self.likelihood.as_ref()).map_or(1, |likelihood| 1 + likelihood.values())
     }
 
     /// Whether there is a classifier.

@@ -20,9 +20,10 @@ use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
 use crate::device::{Cpu, DeviceError, Devices};
 use crate::family::{
-    Beyond, ConfigError, Configuration, Demand, Document, Encoder, EngineError, Model, Objective,
-    Sampler, SamplingPlan, Scorer, TensorInfo, TrainConfig, Trainer, check_images,
+    Beyond, Bounded, ConfigError, Configuration, Demand, Document, Encoder, EngineError, Model,
+    Objective, Sampler, SamplingPlan, Scorer, TensorInfo, TrainConfig, Trainer, check_images,
 };
+use crate::likelihood::Values;
 
 /// The family `vae`.
 pub struct Family;
@@ -116,14 +117,15 @@ impl Configuration for Config {
         images: &SparseImages,
         conditions: ConditionConfig,
     ) -> Result<Box<dyn Model>, ConfigError> {
-        let config = self.resolve(images.size(), conditions)?;
+        let mut config = self.resolve(images.size(), conditions)?;
+        config.likelihood = config.likelihood.map(|likelihood| likelihood.of(images));
         config.check()?;
         Ok(Box::new(Vae::new(config)))
     }
 }
 
 /// The processor, which alone runs VAEs.
-fn cpu(devices: &Devices) -> Result<&Cpu, EngineError> {
+pub(super) fn cpu(devices: &Devices) -> Result<&Cpu, EngineError> {
     match devices {
         Devices::Cpu(cpu) => Ok(cpu),
         Devices::Cards(_) => Err(DeviceError::processor_alone(NAME).into()),
@@ -245,11 +247,15 @@ impl Model for Vae {
             .collect()
     }
 
-    fn beyond(&self, _images: &SparseImages) -> Vec<Beyond> {
-        Vec::new()
+    fn beyond(&self, images: &SparseImages) -> Vec<Beyond> {
+        let values = self.mixture.map(Values::Mixture);
+        values.map_or_else(Vec::new, |values| values.beyond(images))
     }
 
     fn unsuited(&self, images: &SparseImages) -> Option<String> {
+        if self.mixture.is_some() {
+            return None;
+        }
         let unit = self.config.loss.unit;
         let (_, _, values) = images.csr();
         let count = values.iter().filter(|x| f64::from(**x) > unit).count();
@@ -279,6 +285,7 @@ impl Model for Vae {
         say: &mut dyn FnMut(&str),
     ) -> Result<(), EngineError> {
         self.parameters = self.network.initial(training.seed);
+        self.start_from(&data.images, rows);
         let classes = self.class().and_then(|class| classes(data, rows, class));
         if let (Some(classes), Devices::Cpu(cpu)) = (classes, devices) {
             self.train_classifier(cpu, (data, rows, &classes), training.seed, say)?;
@@ -293,6 +300,7 @@ impl Model for Vae {
     ) -> Result<Box<dyn Trainer>, EngineError> {
         let cpu = cpu(devices)?;
         check_images(self, &data)?;
+        self.check_range(&data.images)?;
         Ok(Box::new(VaeTrainer::new(cpu.clone(), self, data)))
     }
 
@@ -310,6 +318,10 @@ impl Model for Vae {
 
     fn scorer(&self) -> Option<&dyn Scorer> {
         None
+    }
+
+    fn bounded(&self) -> Option<&dyn Bounded> {
+        self.mixture.map(|_| self as &dyn Bounded)
     }
 
     fn encoder(&self) -> Option<&dyn Encoder> {

@@ -1,6 +1,7 @@
 //! The convolutional variational autoencoder for jets (VAE; K. Dohi, arXiv:2009.04842): a code of a few normal numbers, and a
 //! network that makes an image of it. It has no exact likelihood.
 
+mod bound;
 mod classifier;
 mod codes;
 mod config;
@@ -9,6 +10,7 @@ mod gradients;
 mod network;
 mod pass;
 mod sampler;
+mod sparse;
 mod trainer;
 
 pub use config::{Config, LossConfig, ModelConfig, NetworkConfig, PerceptualConfig};
@@ -17,6 +19,7 @@ pub use family::{Family, NAME};
 use crate::conditions::ConditionConfig;
 use crate::data::{ImageSize, SparseImages};
 use crate::family::ConfigError;
+use crate::likelihood::{Mixture, Values};
 use crate::nn::chain::Chain;
 use network::Network;
 
@@ -26,6 +29,8 @@ pub struct Vae {
     /// Its configuration, means and scales of the conditions filled in.
     pub config: ModelConfig,
     network: Network,
+    /// The distribution of a nonzero pixel, of a sparse decoder.
+    mixture: Option<Mixture>,
     parameters: Vec<Vec<f32>>,
 }
 
@@ -38,9 +43,15 @@ impl Vae {
             .iter()
             .map(|t| vec![0.0; t.size()])
             .collect();
+        let mixture = match config.likelihood.as_ref().map(Values::new) {
+            Some(Values::Mixture(mixture)) => Some(mixture),
+            // Levels are refused where the configuration is checked.
+            Some(Values::Levels(_)) | None => None,
+        };
         Self {
             config,
             network,
+            mixture,
             parameters,
         }
     }

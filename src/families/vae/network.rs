@@ -72,8 +72,12 @@ impl Network {
             let first = Layer::dense(units(latents + conditions), base, Activation::None);
             let second = Layer::transposed(base, filters[1], (3, 2), LEAKY)?;
             let third = Layer::transposed(second.output, filters[0], (3, 2), LEAKY)?;
-            let pixels =
-                Layer::convolution(third.output, 1, (4, 1, Padding::Valid), Activation::Relu)?;
+            let activation = match config.likelihood {
+                Some(_) => Activation::None,
+                None => Activation::Relu,
+            };
+            let window = (4, 1, Padding::Valid);
+            let pixels = Layer::convolution(third.output, config.outputs(), window, activation)?;
             Some(vec![first, second, third, pixels])
         };
         let classifier = || {

@@ -6,6 +6,7 @@
 //! - Bernoulli: - sum t ln q + (1 - t) ln (1 - q) over the pixels, t = min(x, 1), q = p held between 1e-7 and 1 - 1e-7, as Keras does.
 
 use super::network::Part;
+use super::sparse::nll;
 use super::{LossConfig, Vae};
 use crate::nn::chain::{Chain, Ready};
 
@@ -19,22 +20,23 @@ const EDGE: f32 = 1e-7;
 pub(super) struct Terms {
     pub perceptual: f64,
     pub divergence: f64,
+    /// Of a sparse decoder -ln p of its pixels.
     pub bernoulli: f64,
 }
 
 impl Terms {
-    /// Each of them, by name, times its weight.
-    pub fn weighted(&self, weights: &LossConfig) -> [(&'static str, f64); 3] {
+    /// Each of them, times its weight: perceptual, divergence, Bernoulli.
+    pub fn weighted(&self, weights: &LossConfig) -> [f64; 3] {
         [
-            ("perceptual", weights.perceptual * self.perceptual),
-            ("divergence", weights.divergence * self.divergence),
-            ("bernoulli", weights.bernoulli * self.bernoulli),
+            weights.perceptual * self.perceptual,
+            weights.divergence * self.divergence,
+            weights.bernoulli * self.bernoulli,
         ]
     }
 
     /// Their sum, weighted.
     pub fn loss(&self, weights: &LossConfig) -> f64 {
-        self.weighted(weights).iter().map(|(_, term)| term).sum()
+        self.weighted(weights).iter().sum()
     }
 
     pub fn plus(self, other: &Self) -> Self {
@@ -163,12 +165,17 @@ impl Vae {
         let input = self.decoder_input(&drawn, &tile.conditions);
         let outputs = self.decode(networks, &input);
         let images = outputs.last().map_or(&[][..], Vec::as_slice);
+        let unit = self.config.loss.unit as f32;
         let pairs = images
-            .chunks_exact(pixels)
+            .chunks_exact(pixels * self.config.outputs())
             .zip(tile.pixels.chunks_exact(pixels));
         for (terms, (p, x)) in terms.iter_mut().zip(pairs) {
-            terms.bernoulli = p.iter().zip(x).map(|(p, x)| cross_entropy(*p, *x)).sum();
+            terms.bernoulli = match &self.mixture {
+                Some(mixture) => nll(mixture, (x, unit), p, None),
+                None => p.iter().zip(x).map(|(p, x)| cross_entropy(*p, *x)).sum(),
+            };
         }
+        // Without a classifier there are no layers, and no features.
         let of_true = (network.features).forward(&networks.features, &tile.pixels);
         let of_made = network.features.forward(&networks.features, images);
         let differences = differences(&network.features, [&of_true, &of_made]);
@@ -219,12 +226,18 @@ impl Vae {
                 .backward(&networks.features, through, by_features, None)
                 .unwrap_or(by_image);
         }
+        let numbers = pixels * self.config.outputs();
         let pairs = images
-            .chunks_exact(pixels)
+            .chunks_exact(numbers)
             .zip(tile.pixels.chunks_exact(pixels));
-        for (by_image, ((p, x), scale)) in by_image.chunks_exact_mut(pixels).zip(pairs.zip(scales))
+        for (by_image, ((p, x), scale)) in by_image.chunks_exact_mut(numbers).zip(pairs.zip(scales))
         {
             let scale = weights.bernoulli as f32 * scale;
+            if let Some(mixture) = &self.mixture {
+                nll(mixture, (x, weights.unit as f32), p, Some(by_image));
+                by_image.iter_mut().for_each(|d| *d *= scale);
+                continue;
+            }
             for (by_image, (p, x)) in by_image.iter_mut().zip(p.iter().zip(x)) {
                 *by_image += scale * slope_of_cross_entropy(*p, *x);
             }
@@ -294,9 +307,11 @@ mod tests {
     use crate::conditions::ConditionConfig;
     use crate::data::ImageSize;
     use crate::families::vae::{Config, NetworkConfig, PerceptualConfig};
+    use crate::likelihood::{LikelihoodConfig, SpaceName};
 
-    /// A small model whose decoder gives pixels around 0.4.
-    fn vae() -> Vae {
+    /// A small model whose decoder gives pixels around 0.4, or gates and mixtures.
+    fn vae(likelihood: Option<LikelihoodConfig>) -> Vae {
+        let sparse = likelihood.is_some();
         let config = Config {
             network: NetworkConfig {
                 latents: 3,
@@ -308,11 +323,12 @@ mod tests {
                 ..PerceptualConfig::default()
             },
             loss: LossConfig {
-                perceptual: 0.8,
+                perceptual: if sparse { 0.0 } else { 0.8 },
                 divergence: 1.2,
-                bernoulli: 0.7,
+                bernoulli: if sparse { 1.0 } else { 0.7 },
                 ..LossConfig::default()
             },
+            likelihood,
             ..Config::default()
         };
         let condition = ConditionConfig {
@@ -327,7 +343,13 @@ mod tests {
         vae.config.check().unwrap();
         vae.parameters = vae.network.initial(3);
         let pixels = vae.network.range(Part::Decoder).end - 1;
-        vae.parameters[pixels] = vec![0.4];
+        match sparse {
+            false => vae.parameters[pixels] = vec![0.4],
+            true => vae.parameters[pixels]
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, b)| *b = number(i)),
+        }
         vae
     }
 
@@ -337,7 +359,17 @@ mod tests {
 
     #[test]
     fn derivatives_are_those_of_the_loss() {
-        let vae = vae();
+        derivatives_agree(&vae(None));
+        derivatives_agree(&vae(Some(LikelihoodConfig::Dc {
+            components: 2,
+            space: SpaceName::Log,
+            unit: 30.0,
+            lower: Some(0.01),
+            upper: None,
+        })));
+    }
+
+    fn derivatives_agree(vae: &Vae) {
         let (images, pixels) = (3, vae.pixels());
         let mut tile = Tile {
             pixels: (0..images * pixels)

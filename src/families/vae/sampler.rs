@@ -5,10 +5,14 @@ use rayon::prelude::*;
 use super::Vae;
 use super::codes::code;
 use super::pass::{Networks, TILE};
+use super::sparse::draw;
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
 use crate::device::Cpu;
 use crate::family::{Codes, EngineError, Sampler, SamplingPlan, Told};
+
+/// Pixels of an image that are not 0, in order.
+type Pixels = Vec<(u16, f32)>;
 
 /// Tiles that one call draws at least, for each thread.
 const TILES: usize = 8;
@@ -37,8 +41,8 @@ impl VaeSampler {
         })
     }
 
-    /// The `images`, dense, GeV; below `loss.lower` they are 0.
-    fn tile(&self, images: &[u64], conditions: &Conditions) -> Vec<f32> {
+    /// The pixels above 0 of `images`, GeV.
+    fn tile(&self, images: &[u64], conditions: &Conditions) -> Vec<Pixels> {
         let latents = self.model.network.latents;
         let codes = (images.iter()).flat_map(|image| code(&self.codes, self.seed, *image, latents));
         let codes: Vec<f32> = codes.collect();
@@ -50,12 +54,19 @@ impl VaeSampler {
         let outputs = self.model.decode(&self.networks, &input);
         let loss = &self.model.config.loss;
         let (unit, lower) = (loss.unit as f32, loss.lower as f32);
-        let mut pixels = outputs.into_iter().next_back().unwrap_or_default();
-        for pixel in &mut pixels {
-            let gev = *pixel * unit;
-            *pixel = if gev < lower { 0.0 } else { gev };
-        }
-        pixels
+        let outputs = outputs.last().map_or(&[][..], Vec::as_slice);
+        let numbers = outputs.len() / images.len();
+        let each = images.iter().zip(outputs.chunks_exact(numbers));
+        each.map(|(image, outputs)| match &self.model.mixture {
+            Some(mixture) => draw(mixture, self.seed, *image, outputs),
+            None => {
+                let gev = outputs.iter().map(|x| x * unit).enumerate();
+                // What is no number is kept: whoever takes the pixels looks for it.
+                let nonzero = gev.filter(|(_, x)| !(*x < lower || *x == 0.0));
+                nonzero.map(|(pixel, x)| (pixel as u16, x)).collect()
+            }
+        })
+        .collect()
     }
 }
 
@@ -68,19 +79,19 @@ impl Sampler for VaeSampler {
         let conditions = self.told.of(first, count)?;
         let wanted: Vec<u64> = (first..first.saturating_add(count as u64)).collect();
         let this = &*self;
-        let drawn: Vec<Vec<f32>> = (self.cpu.pool()).install(|| {
+        let drawn: Vec<Vec<Pixels>> = (self.cpu.pool()).install(|| {
             wanted
                 .par_chunks(TILE)
                 .map(|images| this.tile(images, &conditions))
                 .collect()
         });
-        for image in (drawn.iter()).flat_map(|tile| tile.chunks_exact(this.model.pixels())) {
-            if image.iter().any(|v| !v.is_finite()) {
+        for image in drawn.into_iter().flatten() {
+            if image.iter().any(|(_, x)| !x.is_finite()) {
                 return Err(EngineError::Mismatch(
                     "the network has values beyond single precision".into(),
                 ));
             }
-            images.push_dense(image);
+            images.push(image);
         }
         Ok(images)
     }

@@ -134,9 +134,15 @@ impl Trainer for VaeTrainer {
         let (sum, images) = std::mem::take(&mut self.judged);
         match images {
             0 => Vec::new(),
-            _ => (sum.weighted(&self.model.config.loss))
-                .map(|(name, sum)| (name, sum / images as f64))
-                .into(),
+            _ => {
+                let names = match self.model.mixture {
+                    Some(_) => ["perceptual", "divergence", "pixels"],
+                    None => ["perceptual", "divergence", "bernoulli"],
+                };
+                let means = sum.weighted(&self.model.config.loss);
+                let means = means.map(|sum| sum / images as f64);
+                names.into_iter().zip(means).collect()
+            }
         }
     }
 

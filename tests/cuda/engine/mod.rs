@@ -20,9 +20,9 @@ use sarm::device::cuda::device::Device;
 use sarm::families::sarm::Engine;
 use sarm::families::sarm::cpu::CpuEngine;
 use sarm::families::sarm::cuda::CudaEngine;
-use sarm::families::sarm::likelihood::Space;
 use sarm::families::sarm::{Config, Sarm, Values};
 use sarm::family::{Trainer, TrainingState};
+use sarm::likelihood::Space;
 use sarm::nn::adam::Rates;
 use sarm::run::train::TrainPlan;
 

@@ -6,8 +6,8 @@ use sarm::device::cuda::device::{Address, Device, Memory, Properties};
 use sarm::families::sarm::cuda::ops::levels::{
     LevelsLikelihood, LevelsPlan, LevelsStage, LevelsUpdate, MapUpdate, Moments, log_widths,
 };
-use sarm::families::sarm::likelihood::Grid;
-use sarm::families::sarm::likelihood::levels::softmax_nll;
+use sarm::likelihood::Grid;
+use sarm::likelihood::levels::softmax_nll;
 use sarm::numeric::Real;
 
 use crate::kernels::case::{Case, Demand, Output, Prepared, Size, poisoned};

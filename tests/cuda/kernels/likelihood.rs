@@ -7,7 +7,7 @@ use half::bf16;
 use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::cuda::ops::cells::{Batch, StageOutput, parts};
 pub use sarm::families::sarm::cuda::ops::gather::CERTAIN;
-use sarm::families::sarm::likelihood::gate;
+use sarm::likelihood::gate;
 use sarm::numeric::Real;
 
 use crate::kernels::case::{Output, poisoned};

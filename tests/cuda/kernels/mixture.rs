@@ -7,7 +7,7 @@ use sarm::conditions::Budget;
 use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::sarm::Left;
 use sarm::families::sarm::cuda::ops::mixture::MixtureLikelihood;
-use sarm::families::sarm::likelihood::{Mixture, Rest, Space, Support};
+use sarm::likelihood::{Mixture, Rest, Space, Support};
 use sarm::numeric::Real;
 
 use crate::kernels::case::{Case, Demand, Prepared, Size};

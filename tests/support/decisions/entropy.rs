@@ -1,8 +1,8 @@
 //! What images of a model cost on average, by the reference's distribution of each pixel given those before it.
 
 use sarm::conditions::total::{is_spent, spend};
-use sarm::families::sarm::likelihood::{Grid, Mixture, Rest};
 use sarm::families::sarm::{Sarm, StageTensor, Values};
+use sarm::likelihood::{Grid, Mixture, Rest};
 
 use super::network::{self, Uncertain, linear};
 use super::values::quantile;

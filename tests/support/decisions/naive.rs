@@ -6,8 +6,8 @@ use half::bf16;
 use sarm::conditions::Conditions;
 use sarm::conditions::total::{is_spent, spend};
 use sarm::data::SparseImages;
-use sarm::families::sarm::likelihood::levels;
 use sarm::families::sarm::{Sarm, StageTensor, TensorSpec, Values};
+use sarm::likelihood::levels;
 use sarm::random::{Purpose, unit, words};
 
 use crate::support::rounded::Left;

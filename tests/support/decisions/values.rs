@@ -1,8 +1,8 @@
 //! Whether a positive pixel is the one that its random numbers give.
 
 use sarm::conditions::Budget;
-use sarm::families::sarm::likelihood::{Grid, Mixture, Rest, Space};
 use sarm::families::sarm::{Sarm, StageTensor, Values};
+use sarm::likelihood::{Grid, Mixture, Rest, Space};
 
 use super::MARGIN;
 use super::network::{Uncertain, linear};

@@ -2,8 +2,6 @@
 
 use super::{InputConfig, LikelihoodConfig, MOST_CHANNELS, ModelConfig, SpaceName};
 use crate::data::{ImageSize, MAX_PIXELS};
-use crate::families::sarm::likelihood::Grid;
-use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
 use crate::families::sarm::{Left, StageShape, TensorSpec};
 use crate::family::{ConfigError, Mistakes, check_conditions, factor, impossible, within};
 
@@ -164,76 +162,6 @@ impl ModelConfig {
             }
             _ => Ok(()),
         }
-    }
-}
-
-impl LikelihoodConfig {
-    fn check(&self) -> Result<(), ConfigError> {
-        let mut found = Mistakes::default();
-        match self {
-            LikelihoodConfig::Dc {
-                components,
-                space,
-                unit,
-                lower,
-                upper,
-            } => {
-                let key = "likelihood.components";
-                found.note(within(key, *components, 1, MOST_COMPONENTS));
-                found.note(factor("likelihood.unit", *unit));
-                if let Some(upper) = upper {
-                    found.note(factor("likelihood.upper", *upper));
-                }
-                if let Some(lower) = lower {
-                    let sound = found.note(factor("likelihood.lower", *lower));
-                    if *space == SpaceName::Linear {
-                        found.note(impossible(
-                            "likelihood.lower",
-                            lower,
-                            "it goes with likelihood.space = \"log\" only: in linear space a pixel may be as small as it likes",
-                        ));
-                    }
-                    let upper = upper.filter(|upper| sound && *upper <= 2.0 * lower);
-                    if let Some(upper) = upper {
-                        found.note(impossible(
-                            "likelihood.lower",
-                            lower,
-                            format!("it must be less than half of likelihood.upper, {upper}"),
-                        ));
-                    }
-                }
-            }
-            LikelihoodConfig::Dd {
-                latents,
-                levels,
-                power,
-                maximum,
-            } => {
-                found.note(within("likelihood.latents", *latents, 1, 1024));
-                let mut grid = found.note(within("likelihood.levels", *levels, 1, MOST));
-                if !(power.is_finite() && (0.1..=10.0).contains(power)) {
-                    grid = found.note(impossible(
-                        "likelihood.power",
-                        power,
-                        "it must be 0.1 to 10",
-                    ));
-                }
-                if let Some(maximum) = maximum
-                    && found.note(factor("likelihood.maximum", *maximum))
-                    && grid
-                {
-                    let lowest = Grid::new(*levels, *power, *maximum).value(0);
-                    if !lowest.is_normal() {
-                        found.note(impossible(
-                            "likelihood.power",
-                            power,
-                            "the lowest level is 0 in single precision, so it or levels must be lower",
-                        ));
-                    };
-                }
-            }
-        }
-        found.end()
     }
 }
 

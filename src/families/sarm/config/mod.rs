@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::ConditionConfig;
 use crate::data::ImageSize;
 use crate::family::TrainConfig;
+pub use crate::likelihood::{LikelihoodConfig, SpaceName};
 
 /// A whole configuration file: the model and how to train it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -135,97 +136,6 @@ fn one() -> usize {
 fn five() -> usize {
     5
 }
-
-/// `[likelihood]`: the distribution of one pixel given those before it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum LikelihoodConfig {
-    /// Zero or a mixture of truncated logistics (discrete + continuous).
-    Dc {
-        /// Logistics in the mixture (K).
-        #[serde(default = "five")]
-        components: usize,
-        /// What the logistics are distributions of: the pixel, or a logarithm of it.
-        #[serde(default, skip_serializing_if = "SpaceName::is_linear")]
-        space: SpaceName,
-        /// Unit in GeV in which the network speaks of means and scales; in logarithmic space also where the logarithm turns into
-        /// the pixel itself.
-        #[serde(default = "one_f64")]
-        unit: f64,
-        /// Smallest pixel in GeV, in logarithmic space; absent: the smallest of the training data.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        lower: Option<f64>,
-        /// Largest possible pixel in GeV; absent: no upper truncation.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        upper: Option<f64>,
-    },
-    /// Zero or one of a grid of positive levels (discrete + discrete).
-    Dd {
-        /// Latents per pixel, which a map shared by all pixels turns into logits of levels (U).
-        #[serde(default = "ten")]
-        latents: usize,
-        /// Positive levels (N).
-        #[serde(default = "levels")]
-        levels: usize,
-        /// The grid is even in pixel^(1/power); 1 is the paper's even grid.
-        #[serde(default = "one_f64")]
-        power: f64,
-        /// The highest level in GeV; absent: the largest pixel of the training data.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        maximum: Option<f64>,
-    },
-}
-
-/// The variable of a mixture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SpaceName {
-    /// The pixel; the paper's.
-    #[default]
-    Linear,
-    /// ln(e^(x / unit) - 1): its logarithm below the unit, the pixel itself above it. The soft end of a spectrum falls as it
-    /// should, and nothing is below the lower end.
-    Log,
-}
-
-impl SpaceName {
-    fn is_linear(&self) -> bool {
-        *self == SpaceName::Linear
-    }
-}
-
-fn one_f64() -> f64 {
-    1.0
-}
-fn ten() -> usize {
-    10
-}
-fn levels() -> usize {
-    300
-}
-
-impl Default for LikelihoodConfig {
-    fn default() -> Self {
-        LikelihoodConfig::Dc {
-            components: 5,
-            space: SpaceName::Linear,
-            unit: 1.0,
-            lower: None,
-            upper: None,
-        }
-    }
-}
-
-impl LikelihoodConfig {
-    /// Numbers the network gives for a pixel besides its gate (3K or U).
-    pub fn values(&self) -> usize {
-        match self {
-            LikelihoodConfig::Dc { components, .. } => 3 * components,
-            LikelihoodConfig::Dd { latents, .. } => *latents,
-        }
-    }
-}
-
 /// A monotone function of a pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,9 +1,9 @@
 //! Reading a configuration, and the model that it describes.
 
-use super::{Config, LikelihoodConfig, ModelConfig, SpaceName, StageConfig};
+use super::{Config, ModelConfig, StageConfig};
 use crate::conditions::ConditionConfig;
 use crate::data::{ImageSize, SparseImages};
-use crate::families::sarm::{Sarm, Statistics};
+use crate::families::sarm::Sarm;
 use crate::family::{ConfigError, Document, Mistakes, Source, impossible};
 
 impl Config {
@@ -101,19 +101,7 @@ impl Config {
             height: images.height(),
             width: images.width(),
         })?;
-        match &mut model.likelihood {
-            LikelihoodConfig::Dd { maximum, .. } => {
-                maximum.get_or_insert(f64::from(Statistics::largest_of(images)).max(1e-3));
-            }
-            LikelihoodConfig::Dc {
-                space: SpaceName::Log,
-                lower,
-                ..
-            } => {
-                lower.get_or_insert(f64::from(Statistics::smallest_of(images)));
-            }
-            LikelihoodConfig::Dc { .. } => {}
-        }
+        model.likelihood = model.likelihood.of(images);
         model.condition = conditions;
         model.check()?;
         model.check_complete()?;

@@ -3,8 +3,8 @@
 use crate::conditions::Budget;
 use crate::conditions::ConditionedImages;
 use crate::conditions::total::{is_spent, spend};
-use crate::families::sarm::likelihood::gate;
 use crate::families::sarm::{Left, Sarm, StageShape, StageTensor, Values};
+use crate::likelihood::gate;
 use crate::numeric::{Kernel, LANES, Vector, gelu_and_slope};
 
 use super::places::Places;

@@ -1,8 +1,8 @@
 //! The outputs of positive pixels, forward and backward: only these are computed, image by image.
 
-use crate::families::sarm::likelihood::Grid;
-use crate::families::sarm::likelihood::levels::softmax_nll;
 use crate::families::sarm::{StageTensor, Values};
+use crate::likelihood::Grid;
+use crate::likelihood::levels::softmax_nll;
 use crate::numeric::{LANES, Vector};
 
 use super::group::StagePass;

@@ -8,9 +8,9 @@ use super::ops::cells::parts;
 use super::ops::levels::{LevelsPlan, log_widths};
 use super::parameters::{Layout, Matrix, StageLayout, pitch};
 use crate::device::cuda::device::{Device, Memory, Properties};
-use crate::families::sarm::likelihood::{Grid, Mixture};
 use crate::families::sarm::{Sarm, Values};
 use crate::family::EngineError;
+use crate::likelihood::{Grid, Mixture};
 
 /// What one stage computes for a batch.
 pub(super) struct StageBuffers {

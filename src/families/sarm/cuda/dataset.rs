@@ -35,7 +35,7 @@ pub struct ResidentImages {
 
 /// What follows from the images' totals.
 struct Totals {
-    /// What was left of its image's before each entry, as [`Mixture::limit`](crate::families::sarm::likelihood::Mixture::limit) tells it.
+    /// What was left of its image's before each entry, as [`Mixture::limit`](crate::likelihood::Mixture::limit) tells it.
     limit: Memory<f32>,
     /// Place of each image from which on nothing is left.
     certain: Memory<u32>,

@@ -8,7 +8,7 @@ use super::{MOST_STAGES, cells, gather};
 use crate::device::cuda::device::{Address, Launch};
 use crate::families::sarm::Left;
 use crate::families::sarm::config::{MOST_CHANNELS, Transform};
-use crate::families::sarm::likelihood::{LEAST, mixture, support};
+use crate::likelihood::{LEAST, mixture, support};
 
 /// `SarmConstants` of `kernels/sarm/constants.cu`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]

@@ -15,7 +15,7 @@ pub struct Resident {
     pub shown: Address,
     /// 32 bits a positive pixel, not 0: GeV as f32 (D+C), level + 1 as u32 (D+D).
     pub target: Address,
-    /// f32 a positive pixel: [`Mixture::limit`](crate::families::sarm::likelihood::Mixture::limit), of which the size is what is
+    /// f32 a positive pixel: [`Mixture::limit`](crate::likelihood::Mixture::limit), of which the size is what is
     /// left before it. NULL where no total is known.
     pub limit: Address,
     /// u32 `[images]`, with `limit`: the place from which on nothing is left. A positive pixel there counts as none.

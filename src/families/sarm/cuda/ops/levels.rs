@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use super::MOST_STAGES;
 use super::cells::{Batch, CELLS, Cells, SHARED, StageCells, StageOutput, parts, tiles};
 use crate::device::cuda::device::{Address, Launch, Properties};
-use crate::families::sarm::likelihood::Grid;
+use crate::likelihood::Grid;
 
 /// ln of the width in GeV of every level's cell, as the kernel reads it.
 pub fn log_widths(grid: &Grid) -> Vec<f32> {

@@ -6,8 +6,8 @@ use super::MOST_STAGES;
 use super::cells::{Batch, CELLS, Cells, SHARED, StageCells, StageOutput, parts, tiles};
 use crate::device::cuda::device::{Address, Launch};
 use crate::families::sarm::Left;
-use crate::families::sarm::likelihood::mixture::MOST_COMPONENTS;
-use crate::families::sarm::likelihood::{Mixture, Space};
+use crate::likelihood::mixture::MOST_COMPONENTS;
+use crate::likelihood::{Mixture, Space};
 
 /// The cost of a batch under D+C, all stages of a model.
 #[derive(Debug, Clone, Copy)]

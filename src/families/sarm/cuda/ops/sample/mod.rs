@@ -10,7 +10,7 @@ use super::MOST_STAGES;
 use crate::device::cuda::device::{Address, Launch};
 use crate::families::sarm::Left;
 use crate::families::sarm::config::{Channel, MOST_CHANNELS, Transform};
-use crate::families::sarm::likelihood::{Mixture, Space, Support};
+use crate::likelihood::{Mixture, Space, Support};
 use plan::Layout;
 pub(super) use plan::WORKERS;
 

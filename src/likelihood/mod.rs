@@ -4,14 +4,18 @@
 //! distribution f of positive values, [`mixture`] for D+C and [`levels`] for D+D. Written once, for
 //! any [`Real`](crate::numeric::Real): the CPU engine runs it in f32, the float64 reference in f64.
 
+mod config;
 pub mod levels;
 pub mod mixture;
 pub mod support;
 mod total;
+mod values;
 
+pub use config::{LikelihoodConfig, SpaceName};
 pub use levels::Grid;
 pub use mixture::{Mixture, Rest};
 pub use support::{Space, Support};
+pub use values::Values;
 
 use crate::numeric::Elementary;
 

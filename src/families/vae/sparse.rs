@@ -1,0 +1,118 @@
+//! The sparse decoder: for each pixel a probability of zero and a mixture of logistics, in place of an image.
+//!
+//! Its last layer gives, for a pixel, the logit of its gate, then logits, means and logarithms of scales of K logistics, as the
+//! parameters of [`likelihood`](crate::likelihood). -ln p(x | z) of an image is the sum over its pixels.
+
+use super::Vae;
+use super::network::Part;
+use crate::data::SparseImages;
+use crate::family::EngineError;
+use crate::likelihood::{Mixture, gate};
+use crate::numeric::sigmoid;
+use crate::random::{Purpose, unit, words};
+
+/// Items of [`Purpose::Draw`] from here on draw pixels.
+const PIXELS: u32 = 1 << 20;
+/// Nonzero pixels that first means and scales are taken from.
+const LOOKED_AT: usize = 1 << 16;
+
+/// -ln p of an image, nats, from its `pixels` in units of `unit` GeV and what the decoder gives for each. Where derivatives by that
+/// are wanted, `slopes` holds zeros for them.
+pub(super) fn nll(
+    mixture: &Mixture,
+    (pixels, unit): (&[f32], f32),
+    outputs: &[f32],
+    mut slopes: Option<&mut [f32]>,
+) -> f64 {
+    let numbers = 1 + 3 * mixture.components;
+    let mut sum = 0.0;
+    for (pixel, (x, outputs)) in (pixels.iter().zip(outputs.chunks_exact(numbers))).enumerate() {
+        let there = *x > 0.0;
+        let (cost, slope) = gate(outputs[0], if there { 1.0 } else { -1.0 });
+        sum += f64::from(cost);
+        let slopes = (slopes.as_deref_mut()).map(|all| &mut all[pixel * numbers..][..numbers]);
+        match slopes {
+            Some(slopes) => {
+                slopes[0] = slope;
+                if there {
+                    let slopes = &mut slopes[1..];
+                    sum += f64::from(mixture.nll_and_gradient(x * unit, &outputs[1..], slopes));
+                }
+            }
+            None if there => sum += f64::from(mixture.nll(x * unit, &outputs[1..])),
+            None => {}
+        }
+    }
+    sum
+}
+
+/// The nonzero pixels, GeV, of image number `image` of `seed`, drawn from what the decoder gives for each pixel.
+pub(super) fn draw(mixture: &Mixture, seed: u64, image: u64, outputs: &[f32]) -> Vec<(u16, f32)> {
+    let numbers = 1 + 3 * mixture.components;
+    let mut drawn = Vec::new();
+    for (pixel, outputs) in outputs.chunks_exact(numbers).enumerate() {
+        let w = words(seed, Purpose::Draw, image, PIXELS + pixel as u32);
+        if unit(w[0]) >= sigmoid(outputs[0]) {
+            let x = mixture.draw(&outputs[1..], unit(w[1]), unit(w[2]));
+            drawn.push((pixel as u16, x));
+        }
+    }
+    drawn
+}
+
+impl Vae {
+    /// Let the last layer start where all pixels have the gate and the mixture of all training pixels.
+    pub(super) fn start_from(&mut self, images: &SparseImages, rows: &[u32]) {
+        let Some(mixture) = self.mixture else {
+            return;
+        };
+        let pixels = (rows.len() * images.pixels()) as f64;
+        let values = rows.iter().flat_map(|row| images.image(*row as usize).1);
+        let nonzero = values.clone().count();
+        let zeros = (pixels - nonzero as f64 + 0.5) / (pixels + 1.0);
+        let origin = mixture.support.origin();
+        let mut means: Vec<f64> = (values.step_by(nonzero.div_ceil(LOOKED_AT).max(1)))
+            .map(|x| mixture.support.variable(f64::from(*x)) - origin)
+            .collect();
+        means.sort_by(f64::total_cmp);
+        let k = mixture.components;
+        let quantile = |part: f64| {
+            let last = means.len().saturating_sub(1) as f64;
+            means.get((part * last) as usize).copied().unwrap_or(0.0)
+        };
+        // Of a logistic the scale is 0.55 standard deviations; neighbours overlap.
+        let width = (quantile(0.84) - quantile(0.16)) / 2.0;
+        let scale = (0.55 * width / (k as f64).sqrt()).max(1e-3).ln();
+        let mut bias = vec![(zeros / (1.0 - zeros)).ln() as f32];
+        bias.resize(1 + k, 0.0);
+        bias.extend((0..k).map(|i| quantile((i as f64 + 0.5) / k as f64) as f32));
+        bias.resize(1 + 3 * k, scale as f32);
+        let last = self.network.range(Part::Decoder).end - 1;
+        self.parameters[last] = bias;
+    }
+
+    /// Refuse an image with a pixel that has no probability.
+    pub(super) fn check_range(&self, images: &SparseImages) -> Result<(), EngineError> {
+        let Some(mixture) = self.mixture else {
+            return Ok(());
+        };
+        let values = crate::likelihood::Values::Mixture(mixture);
+        for (image, (pixels, energies)) in images.iter().enumerate() {
+            for (pixel, value) in pixels.iter().zip(energies) {
+                if let Some(side) = values.excludes(*value) {
+                    let pixel = usize::from(*pixel);
+                    let width = self.config.image.width;
+                    return Err(EngineError::Beyond {
+                        image,
+                        row: pixel / width,
+                        column: pixel % width,
+                        value: *value,
+                        side,
+                        end: values.end(side),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
