@@ -3,11 +3,13 @@
 
     docs/vae.py runs/vae/model.safetensors draw 20 --seed 7 --given 1 > drawn.csv
     docs/vae.py runs/vae/model.safetensors loss images.npy conditions.npy > losses.csv
+    docs/vae.py runs/vae/model.safetensors codes images.npy conditions.npy > codes.csv
     docs/vae.py runs/sparse-vae/model.safetensors bound 64 images.npy conditions.npy > bounds.csv
 
 `draw` prints images 0, 1, .. as `sarm generate --seed 7 --given signal=1` draws them, one a line, 625 pixels in GeV; --given has a value
 for each condition. `loss` prints perceptual term, divergence, Bernoulli term and their weighted sum for each image, its code drawn with
-the noise that the validation has; with a sparse decoder -ln p of the pixels stands in the place of the Bernoulli term. `bound` prints
+the noise that the validation has; with a sparse decoder -ln p of the pixels stands in the place of the Bernoulli term. `codes` prints the
+means of an image's code and their log variances, as `sarm encode` finds them. `bound` prints
 the evidence bound and its importance-weighted version over 64 codes of each image, nats, as `sarm score` does. images.npy has the shape (n, height, width) in GeV, conditions.npy (n, conditions) and the values of
 data files. docs/formats.md (Checkpoint) explains the file.
 """
@@ -196,9 +198,9 @@ def main():
     draw.add_argument("count", type=int)
     draw.add_argument("--seed", type=int, default=0)
     draw.add_argument("--given", type=float, nargs="*", default=[])
-    loss, bound = ways.add_parser("loss"), ways.add_parser("bound")
+    loss, codes, bound = (ways.add_parser(name) for name in ("loss", "codes", "bound"))
     bound.add_argument("samples", type=int)
-    for way in (loss, bound):
+    for way in (loss, codes, bound):
         way.add_argument("images")
         way.add_argument("conditions", nargs="?")
     options = parser.parse_args()
@@ -210,7 +212,12 @@ def main():
     else:
         images = np.load(options.images).astype(float)
         values = np.load(options.conditions) if options.conditions else np.zeros((len(images), 0))
-        rows = vae.loss(images, values) if options.way == "loss" else vae.bound(images, values, options.samples)
+        if options.way == "loss":
+            rows = vae.loss(images, values)
+        elif options.way == "codes":
+            rows = np.concatenate(vae.encode(images / vae.unit, vae.conditions(values)), axis=1)
+        else:
+            rows = vae.bound(images, values, options.samples)
     np.savetxt(sys.stdout, rows, fmt="%.9g", delimiter=",")
 
 

@@ -143,8 +143,11 @@ pub fn run(
             paper_images_per_second: None,
         });
     }
-    if options.wants(vae::NAME) {
-        vae::run(engine.cpu(), options, report, progress)?;
+    for config in vae::CONFIGS
+        .into_iter()
+        .filter(|(name, _)| options.wants(name))
+    {
+        vae::run(engine.cpu(), config, options, report, progress)?;
     }
     Ok(())
 }

@@ -159,7 +159,7 @@ pub struct Options {
 pub enum BenchError {
     /// An unknown configuration.
     #[error(
-        "there is no configuration '{0}' (the papers' are jets-dc, jets-dd, muons-dc, muons-dd, jets-vae)"
+        "there is no configuration '{0}' (the papers' are jets-dc, jets-dd, muons-dc, muons-dd, jets-vae; ours is jets-sparse-vae)"
     )]
     Unknown(String),
     /// A configuration that does not parse.
@@ -257,7 +257,12 @@ impl Options {
 /// # Errors
 /// A configuration of neither paper, a device that is not there or has too little memory, work of it that failed.
 pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchError> {
-    let known = |name: &String| *name == vae::NAME || PAPER.iter().any(|p| p.name == name);
+    let of_vaes = || vae::CONFIGS.iter().map(|(name, _)| *name);
+    let known = |name: &String| {
+        of_vaes()
+            .chain(PAPER.iter().map(|p| p.name))
+            .any(|n| n == name)
+    };
     if let Some(name) = options.configs.iter().find(|n| !known(n)) {
         return Err(BenchError::Unknown(name.clone()));
     }

@@ -10,21 +10,28 @@ use crate::families::vae::{Config, Vae};
 use crate::family::{EngineError, Model, SamplingPlan};
 use crate::synthetic;
 
-/// Name of the configuration, that of configs/paper/vae.toml.
-pub const NAME: &str = "jets-vae";
+/// A configuration: its name and text.
+pub const CONFIGS: [(&str, &str); 2] = [
+    ("jets-vae", include_str!("../../configs/paper/vae.toml")),
+    (
+        "jets-sparse-vae",
+        include_str!("../../configs/jets-sparse-vae.toml"),
+    ),
+];
 /// images/s of the second paper's network on a K80 (arXiv:2009.04842, table 4).
 const PAPER_IMAGES_PER_SECOND: f64 = 24_209.0;
 /// Images of a step, as in the paper.
 const BATCH: usize = 100;
 
-/// Measure; `progress` is called with the name of each measurement.
+/// Measure the configuration `name`; `progress` is called with the name of each measurement.
 pub fn run(
     cpu: &Cpu,
+    (name, text): (&str, &str),
     options: &Options,
     report: &mut Report,
     progress: &dyn Fn(&str),
 ) -> Result<(), BenchError> {
-    let config = Config::parse(include_str!("../../configs/paper/vae.toml"))?;
+    let config = Config::parse(text)?;
     let size = ImageSize {
         height: 25,
         width: 25,
@@ -35,7 +42,7 @@ pub fn run(
     let gemm_gflops = report.gemm_gflops.unwrap_or(f64::NAN);
     let bound = |multiply_adds: f64| gemm_gflops * 1e9 / (2.0 * multiply_adds);
 
-    progress(&format!("{NAME}: decoder"));
+    progress(&format!("{name}: decoder"));
     let told: Vec<f32> = vec![1.0, -1.0];
     let plan = SamplingPlan {
         seed: 7,
@@ -52,7 +59,7 @@ pub fn run(
         Ok(())
     })?;
     report.sampling.push(SamplingResult {
-        config: NAME.into(),
+        config: name.into(),
         sampler: "decoder",
         device: cpu.describe(),
         batch,
@@ -64,7 +71,7 @@ pub fn run(
         occupancy: drawn.nonzeros() as f64 / (drawn.len() * drawn.pixels()) as f64,
     });
 
-    progress(&format!("{NAME}: training"));
+    progress(&format!("{name}: training"));
     let images = synthetic::images(size.height, size.width, 8 * BATCH, 3, 0.1)
         .ok_or_else(|| EngineError::Mismatch("images of this size".into()))?;
     let data = ConditionedImages {
@@ -80,7 +87,7 @@ pub fn run(
         trainer.steps(&rows, BATCH, 1e-4.into()).map(drop)
     })?;
     report.training.push(TrainingResult {
-        config: NAME.into(),
+        config: name.into(),
         device: cpu.describe(),
         batch: BATCH,
         images_per_second: images.second,

@@ -14,7 +14,7 @@ use crate::bench::{CardReport, DrawingRate, Options, Report, run};
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  sarm bench --json > bench.json")]
 pub struct Bench {
-    /// Configurations to measure: jets-dc, jets-dd, muons-dc, muons-dd, jets-vae [default: all].
+    /// Configurations to measure: jets-dc, jets-dd, muons-dc, muons-dd, jets-vae, jets-sparse-vae [default: all].
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     config: Vec<String>,
     /// Seconds to spend on each measurement.

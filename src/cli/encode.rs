@@ -10,8 +10,9 @@ use crate::run::codes::{Request, encode};
 use crate::run::conditions::Given;
 use crate::run::pretrained;
 
-/// Find the codes of images with a VAE: the mean and the log variance of each number of a code.
+/// Find the codes of images with a VAE.
 ///
+/// A code is the mean and the log variance of some normal numbers, 12 by default.
 /// `sarm generate --codes` draws images from them.
 #[derive(clap::Args)]
 #[command(

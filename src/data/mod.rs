@@ -28,7 +28,7 @@ mod unit;
 
 pub use self::hdf5::{
     ImageWriter, describe, describe_with, packed_bytes, read, read_attributes, read_column,
-    read_column_with, write, write_columns,
+    read_column_with, read_columns, write, write_columns,
 };
 pub use about::About;
 #[cfg(feature = "hdf5")]

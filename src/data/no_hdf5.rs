@@ -68,6 +68,14 @@ pub fn read_column_with(path: &Path, _: &str, _: &FileOptions) -> Result<Vec<f32
 ///
 /// # Errors
 /// [`DataError::NotBuilt`].
+pub fn read_columns(path: &Path, _: &[String]) -> Result<Vec<Vec<f32>>, DataError> {
+    refuse("read", path)
+}
+
+/// Refused.
+///
+/// # Errors
+/// [`DataError::NotBuilt`].
 pub fn write(
     path: &Path,
     _: &SparseImages,

@@ -1,6 +1,6 @@
 //! Codes of models with latents: which ones images are drawn from, and those of given images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -200,20 +200,20 @@ fn latent(wanted: &Selection, latents: usize) -> Result<Latent, CodesError> {
 }
 
 /// The means of a file's codes, `[rows, latents]`.
-fn rows(path: &PathBuf, latents: usize) -> Result<Vec<f32>, CodesError> {
-    let mut rows = Vec::new();
-    for number in 0..latents {
-        let name = mean(number);
-        let column = data::read_column(path, &name)?;
+fn rows(path: &Path, latents: usize) -> Result<Vec<f32>, CodesError> {
+    let names: Vec<String> = (0..latents).map(mean).collect();
+    let columns = data::read_columns(path, &names)?;
+    let count = columns.first().map_or(0, Vec::len);
+    let mut rows = vec![0.0; count * latents];
+    for (number, (name, column)) in names.into_iter().zip(columns).enumerate() {
         if let Some((row, value)) = column.iter().enumerate().find(|(_, v)| !v.is_finite()) {
             return Err(CodesError::NotFinite {
-                path: path.clone(),
+                path: path.into(),
                 row,
                 value: *value,
                 name,
             });
         }
-        rows.resize(column.len() * latents, 0.0);
         for (row, value) in rows.chunks_exact_mut(latents).zip(column) {
             row[number] = value;
         }

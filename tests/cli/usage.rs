@@ -12,7 +12,7 @@ const GLOBAL: &str = "--device --threads --quiet --verbose --help";
 /// What a file does not say of itself.
 const FILE: &str = "--images --shape --scale --threshold --class --weights --binning --particle";
 
-const VERBS: [(&str, &str); 12] = [
+const VERBS: [(&str, &str); 13] = [
     (
         "train",
         "--data --select --images --shape --scale --threshold --class --weights --allow-duplicates --config --set --out --epochs --seed --limit --resume --force --checkpoint-every --json",
@@ -23,7 +23,7 @@ const VERBS: [(&str, &str); 12] = [
     ),
     (
         "generate",
-        "--model --count --seed --first --out --layout --given --given-from --select --observables --range --max-memory --max-disk --resume --force --json",
+        "--model --count --seed --first --out --layout --given --given-from --select --latent --sweep --codes --line --observables --range --max-memory --max-disk --resume --force --json",
     ),
     (
         "evaluate",
@@ -31,7 +31,11 @@ const VERBS: [(&str, &str); 12] = [
     ),
     (
         "score",
-        "--model --data --select --images --shape --scale --threshold --class --binning --particle --given --out --limit --force --json",
+        "--model --data --select --images --shape --scale --threshold --class --binning --particle --given --out --limit --samples --force --json",
+    ),
+    (
+        "encode",
+        "--model --data --select --images --shape --scale --threshold --class --binning --particle --given --out --limit --force",
     ),
     ("pack", "--model --out --force"),
     ("unpack", "--model --out --force"),

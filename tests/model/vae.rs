@@ -187,6 +187,23 @@ fn loss_and_images_are_those_of_the_numpy_program() {
     }
 }
 
+/// The images and their conditions, as files for the numpy program.
+fn write_arrays(folder: &Path) -> [String; 2] {
+    let data = dataset();
+    let mut dense = vec![0.0; COUNT * SIDE * SIDE];
+    for (i, image) in dense.chunks_exact_mut(SIDE * SIDE).enumerate() {
+        data.images.dense_into(i, image);
+    }
+    let dense: Vec<f64> = dense.into_iter().map(f64::from).collect();
+    let given: Vec<f64> = (0..COUNT)
+        .flat_map(|row| ["signal", "jet_pt"].map(|name| f64::from(data.columns[name][row])))
+        .collect();
+    let files = ["images.npy", "given.npy"].map(|name| folder.join(name));
+    std::fs::write(&files[0], npy(&[COUNT, SIDE, SIDE], &dense)).unwrap();
+    std::fs::write(&files[1], npy(&[COUNT, 2], &given)).unwrap();
+    files.map(|file| file.to_str().unwrap().to_string())
+}
+
 /// A sparse decoder, in either space of a mixture.
 fn sparse(space: &str) -> String {
     let config = CONFIG.replace("perceptual = 0.7\n", "perceptual = 0.0\n");
@@ -201,19 +218,8 @@ fn sparse(space: &str) -> String {
 fn sparse_decoders_have_the_bounds_of_the_numpy_program() {
     let lab = tempfile::tempdir().unwrap();
     let devices = Devices::cpu(2).unwrap();
-    let data = dataset();
-    let mut dense = vec![0.0; COUNT * SIDE * SIDE];
-    for (i, image) in dense.chunks_exact_mut(SIDE * SIDE).enumerate() {
-        data.images.dense_into(i, image);
-    }
-    let dense: Vec<f64> = dense.into_iter().map(f64::from).collect();
-    let given: Vec<f64> = (0..COUNT)
-        .flat_map(|row| ["signal", "jet_pt"].map(|name| f64::from(data.columns[name][row])))
-        .collect();
-    let files = ["images.npy", "given.npy"].map(|name| lab.path().join(name));
-    std::fs::write(&files[0], npy(&[COUNT, SIDE, SIDE], &dense)).unwrap();
-    std::fs::write(&files[1], npy(&[COUNT, 2], &given)).unwrap();
-    let [images, conditions] = files.each_ref().map(|file| file.to_str().unwrap());
+    let files = write_arrays(lab.path());
+    let [images, conditions] = files.each_ref().map(String::as_str);
     for (name, space) in [
         ("linear", "unit = 2.0\nupper = 500.0"),
         ("log", "space = 'log'\nunit = 3.0"),
@@ -279,7 +285,8 @@ fn sparse_decoders_have_the_bounds_of_the_numpy_program() {
 #[test]
 fn codes_say_what_is_drawn() {
     let lab = tempfile::tempdir().unwrap();
-    let checkpoint = Checkpoint::read(&trained(CONFIG, 2, lab.path()).model).unwrap();
+    let file = trained(CONFIG, 2, lab.path()).model;
+    let checkpoint = Checkpoint::read(&file).unwrap();
     let (model, data) = (checkpoint.model.as_ref(), conditioned(&checkpoint));
     let devices = Devices::cpu(2).unwrap();
     let drawn = |codes: Codes| {
@@ -294,26 +301,27 @@ fn codes_say_what_is_drawn() {
             .sample(0, COUNT)
             .unwrap()
     };
-    // The codes of images make images that are nearer to these than those of others do.
     let encoder = model.encoder().unwrap();
     assert_eq!(encoder.latents(), 3);
     let codes = encoder.encode(&devices, &data).unwrap();
+    let files = write_arrays(lab.path());
+    let said = numpy(&file, &["codes", &files[0], &files[1]]);
     assert_eq!(codes.len(), COUNT * 6);
+    for (found, want) in codes.iter().zip(&said) {
+        assert!(
+            (f64::from(*found) - want).abs() < 1e-5 * want.abs().max(1.0),
+            "{found} {want}"
+        );
+    }
+    // An image is made of its row's code, whatever its number.
     let means: Vec<f32> = codes
         .chunks_exact(6)
         .flat_map(|code| code[..3].to_vec())
         .collect();
-    let made = drawn(Codes::Rows(means.into()));
-    let distance = |a: usize, b: usize| {
-        let mut pair = [vec![0.0; SIDE * SIDE], vec![0.0; SIDE * SIDE]];
-        made.dense_into(a, &mut pair[0]);
-        data.images.dense_into(b, &mut pair[1]);
-        let squares = pair[0].iter().zip(&pair[1]).map(|(a, b)| (a - b).powi(2));
-        squares.sum::<f32>()
-    };
-    let own: f32 = (0..COUNT).map(|i| distance(i, i)).sum();
-    let others: f32 = (0..COUNT).map(|i| distance((i + 2) % COUNT, i)).sum();
-    assert!(own < others, "{own} {others}");
+    let made = drawn(Codes::Rows(means.clone().into()));
+    let moved = drawn(Codes::Rows([&means[6..], &means[..6]].concat().into()));
+    assert!(made.gather(2..COUNT) == moved.gather(0..COUNT - 2));
+    assert!(made.gather(1..COUNT) != moved.gather(0..COUNT - 1));
     // Bounds of one number change the images; bounds that say nothing do not.
     let number = 1;
     let [plain, same, bright] = [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::attributes;
-use super::columns::{self, CLASS};
+use super::columns::{self, CLASS, Column};
 use super::filters::Filter;
 use super::read::ImageTables;
 use super::source::Source;
@@ -141,6 +141,22 @@ pub fn read_column_with(
     let source = Source::open(path)?;
     let images = ImageTables::open(&source, options)?;
     columns::open(&source, name, images.count, &read_options(options))?.all(&source)
+}
+
+/// Columns of a file without images, as [`write_columns`](super::write_columns) writes them, equally long.
+///
+/// # Errors
+///
+/// As [`read`](super::read()), for these data sets.
+pub fn read_columns(path: &Path, names: &[String]) -> Result<Vec<Vec<f32>>, DataError> {
+    let source = Source::open(path)?;
+    let Some(first) = names.first() else {
+        return Ok(Vec::new());
+    };
+    let rows = source.table(first)?.shape.first().copied().unwrap_or(0);
+    (names.iter())
+        .map(|name| Column::open(&source, name, rows, false)?.all(&source))
+        .collect()
 }
 
 fn read_options(file: &FileOptions) -> ReadOptions {

@@ -24,7 +24,9 @@ mod values;
 mod virtuals;
 mod write;
 
-pub use describe::{describe, describe_with, read_attributes, read_column, read_column_with};
+pub use describe::{
+    describe, describe_with, read_attributes, read_column, read_column_with, read_columns,
+};
 pub use read::read;
 pub use write::{ImageWriter, packed_bytes, write, write_columns};
 

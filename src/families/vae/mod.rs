@@ -19,9 +19,12 @@ pub use family::{Family, NAME};
 use crate::conditions::ConditionConfig;
 use crate::data::{ImageSize, SparseImages};
 use crate::family::ConfigError;
-use crate::likelihood::{Mixture, Values};
+use crate::likelihood::{LikelihoodConfig, Mixture, SpaceName, Values};
 use crate::nn::chain::Chain;
 use network::Network;
+
+/// Fraction of nonzero pixels of jets, for what measures speed.
+const OCCUPANCY: f64 = 0.1;
 
 /// A model: configuration, networks, parameters.
 #[derive(Debug, Clone)]
@@ -68,14 +71,26 @@ impl Vae {
             scale: vec![1.0; names],
             ..config.condition.clone()
         };
-        let config = config.resolve(size, conditions)?;
+        let mut config = config.resolve(size, conditions)?;
+        if let Some(LikelihoodConfig::Dc {
+            space: SpaceName::Log,
+            lower,
+            ..
+        }) = &mut config.likelihood
+        {
+            lower.get_or_insert(1e-3);
+        }
         config.check()?;
         let mut model = Self::new(config);
         model.parameters = model.network.initial(seed);
+        if model.mixture.is_some() {
+            let last = model.network.range(network::Part::Decoder).end - 1;
+            model.parameters[last][0] = ((1.0 - OCCUPANCY) / OCCUPANCY).ln() as f32;
+        }
         Ok(model)
     }
 
-    /// Multiply-adds of an image: drawn, and of one in training.
+    /// Multiply-adds of an image: drawn, of a sparse decoder with a tenth of its pixels, and in training.
     pub fn multiply_adds(&self) -> [f64; 2] {
         let of = |chain: &Chain| chain.multiply_adds() as f64;
         let network = &self.network;
@@ -84,7 +99,14 @@ impl Vae {
         let first = |chain: &Chain| chain.0.first().map_or(0.0, |l| l.multiply_adds() as f64);
         // Forward, to the weights, to the input, which the encoder's is not asked for. Features: of two images, one of them back.
         let training = 3.0 * (encoder + decoder + features) - first(&network.encoder);
-        [decoder, training]
+        let drawing = match (&network.gates, network.decoder.0.last()) {
+            (Some(gates), Some(last)) => {
+                let last = last.multiply_adds() as f64;
+                decoder - (1.0 - OCCUPANCY) * last + gates.multiply_adds() as f64
+            }
+            _ => decoder,
+        };
+        [drawing, training]
     }
 
     fn pixels(&self) -> usize {

@@ -16,6 +16,8 @@ pub(super) struct Network {
     pub encoder: Chain,
     /// A code and conditions to an image.
     pub decoder: Chain,
+    /// The gates alone of a sparse decoder's last layer.
+    pub gates: Option<Layer>,
     /// An image to the features that it is compared by; without layers where there is no classifier.
     pub features: Chain,
     /// These features to the log odds of a class.
@@ -96,6 +98,14 @@ impl Network {
             // The sizes that are checked are those that the decoder makes: its windows fit.
             encoder: Chain(encoder().unwrap_or_default()),
             decoder: Chain(decoder().unwrap_or_default()),
+            gates: (config.likelihood.as_ref()).and_then(|_| {
+                let third = Size {
+                    height: 4 * config.image.height.div_ceil(4),
+                    width: 4 * config.image.width.div_ceil(4),
+                    channels: filters[0],
+                };
+                Layer::convolution(third, 1, (4, 1, Padding::Valid), Activation::None)
+            }),
             features: Chain(features),
             head: Chain(head),
             latents: *latents,

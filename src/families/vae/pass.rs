@@ -53,6 +53,8 @@ pub(super) struct Networks {
     encoder: Vec<Ready>,
     decoder: Vec<Ready>,
     features: Vec<Ready>,
+    /// Of a sparse decoder, where it draws.
+    gates: Option<Ready>,
 }
 
 /// Some images and what belongs to them.
@@ -108,7 +110,15 @@ impl Vae {
             let first = if backwards { first } else { usize::MAX };
             chain.ready(&parameters[network.range(part)], first)
         };
+        let gates = (network.gates.as_ref().filter(|_| !backwards)).map(|gates| {
+            let [.., weights, bias] = &parameters[network.range(Part::Decoder)] else {
+                return gates.ready([&[], &[]], false);
+            };
+            let of_gates: Vec<f32> = weights.iter().step_by(bias.len()).copied().collect();
+            gates.ready([&of_gates, &bias[..1]], false)
+        });
         Networks {
+            gates,
             // What an image should have been is nobody's question.
             encoder: of(&network.encoder, Part::Encoder, 1),
             decoder: of(&network.decoder, Part::Decoder, 0),
@@ -143,6 +153,31 @@ impl Vae {
     /// What each layer of the decoder gives; the last one the images, in units of `loss.unit`.
     pub(super) fn decode(&self, networks: &Networks, input: &[f32]) -> Vec<Vec<f32>> {
         self.network.decoder.forward(&networks.decoder, input)
+    }
+
+    /// What the decoder's layers but the last give, then the gates of all pixels: of a sparse decoder that draws.
+    pub(super) fn decode_gates(&self, networks: &Networks, input: &[f32]) -> [Vec<f32>; 2] {
+        let (network, last) = (&self.network, self.network.decoder.0.len() - 1);
+        let mut before = (network.decoder).forward(&networks.decoder[..last], input);
+        let under = before.pop().unwrap_or_default();
+        let gates = match (&network.gates, &networks.gates) {
+            (Some(gates), Some(ready)) => gates.forward(ready, &under),
+            _ => Vec::new(),
+        };
+        [under, gates]
+    }
+
+    /// All that the last layer of a sparse decoder gives for `pixels` of one image, of which the layer below gives `under`.
+    pub(super) fn decode_pixels(
+        &self,
+        networks: &Networks,
+        under: &[f32],
+        pixels: &[usize],
+    ) -> Vec<f32> {
+        match (self.network.decoder.0.last(), networks.decoder.last()) {
+            (Some(layer), Some(ready)) => layer.forward_at(ready, under, pixels),
+            _ => Vec::new(),
+        }
     }
 
     /// The images of `tile` through all networks.

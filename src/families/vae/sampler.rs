@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use super::Vae;
 use super::codes::code;
 use super::pass::{Networks, TILE};
-use super::sparse::draw;
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
 use crate::device::Cpu;
@@ -51,20 +50,20 @@ impl VaeSampler {
             .copied()
             .collect();
         let input = self.model.decoder_input(&codes, &told);
+        if let Some(mixture) = &self.model.mixture {
+            let images = (self.seed, images);
+            return self.model.draw(&self.networks, mixture, images, &input);
+        }
         let outputs = self.model.decode(&self.networks, &input);
         let loss = &self.model.config.loss;
         let (unit, lower) = (loss.unit as f32, loss.lower as f32);
         let outputs = outputs.last().map_or(&[][..], Vec::as_slice);
-        let numbers = outputs.len() / images.len();
-        let each = images.iter().zip(outputs.chunks_exact(numbers));
-        each.map(|(image, outputs)| match &self.model.mixture {
-            Some(mixture) => draw(mixture, self.seed, *image, outputs),
-            None => {
-                let gev = outputs.iter().map(|x| x * unit).enumerate();
-                // What is no number is kept: whoever takes the pixels looks for it.
-                let nonzero = gev.filter(|(_, x)| !(*x < lower || *x == 0.0));
-                nonzero.map(|(pixel, x)| (pixel as u16, x)).collect()
-            }
+        let each = outputs.chunks_exact(self.model.pixels());
+        each.map(|outputs| {
+            let gev = outputs.iter().map(|x| x * unit).enumerate();
+            // What is no number is kept: whoever takes the pixels looks for it.
+            let nonzero = gev.filter(|(_, x)| !(*x < lower || *x == 0.0));
+            nonzero.map(|(pixel, x)| (pixel as u16, x)).collect()
         })
         .collect()
     }

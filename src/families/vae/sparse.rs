@@ -5,6 +5,7 @@
 
 use super::Vae;
 use super::network::Part;
+use super::pass::Networks;
 use crate::data::SparseImages;
 use crate::family::EngineError;
 use crate::likelihood::{Mixture, gate};
@@ -46,21 +47,39 @@ pub(super) fn nll(
     sum
 }
 
-/// The nonzero pixels, GeV, of image number `image` of `seed`, drawn from what the decoder gives for each pixel.
-pub(super) fn draw(mixture: &Mixture, seed: u64, image: u64, outputs: &[f32]) -> Vec<(u16, f32)> {
-    let numbers = 1 + 3 * mixture.components;
-    let mut drawn = Vec::new();
-    for (pixel, outputs) in outputs.chunks_exact(numbers).enumerate() {
-        let w = words(seed, Purpose::Draw, image, PIXELS + pixel as u32);
-        if unit(w[0]) >= sigmoid(outputs[0]) {
-            let x = mixture.draw(&outputs[1..], unit(w[1]), unit(w[2]));
-            drawn.push((pixel as u16, x));
-        }
-    }
-    drawn
-}
-
 impl Vae {
+    /// The nonzero pixels, GeV, of the `images` of `seed`, drawn given what the decoder is given. Gates come first: mixtures are worked
+    /// out where one is open.
+    pub(super) fn draw(
+        &self,
+        networks: &Networks,
+        mixture: &Mixture,
+        (seed, images): (u64, &[u64]),
+        input: &[f32],
+    ) -> Vec<Vec<(u16, f32)>> {
+        let [under, gates] = self.decode_gates(networks, input);
+        let of_image = under.len() / images.len();
+        let numbers = 1 + 3 * mixture.components;
+        let each = (under.chunks_exact(of_image)).zip(gates.chunks_exact(self.pixels()));
+        (images.iter().zip(each))
+            .map(|(image, (under, gates))| {
+                let word = |pixel: usize| words(seed, Purpose::Draw, *image, PIXELS + pixel as u32);
+                let open: Vec<usize> = (gates.iter().enumerate())
+                    .filter(|(pixel, gate)| unit(word(*pixel)[0]) >= sigmoid(**gate))
+                    .map(|(pixel, _)| pixel)
+                    .collect();
+                let outputs = self.decode_pixels(networks, under, &open);
+                (open.iter().zip(outputs.chunks_exact(numbers)))
+                    .map(|(pixel, outputs)| {
+                        let w = word(*pixel);
+                        let x = mixture.draw(&outputs[1..], unit(w[1]), unit(w[2]));
+                        (*pixel as u16, x)
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
     /// Let the last layer start where all pixels have the gate and the mixture of all training pixels.
     pub(super) fn start_from(&mut self, images: &SparseImages, rows: &[u32]) {
         let Some(mixture) = self.mixture else {

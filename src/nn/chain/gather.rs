@@ -289,6 +289,46 @@ impl Gather {
         y
     }
 
+    /// The sums of the outputs `pixels` alone of one image, `[pixels, channels]`.
+    ///
+    /// # Panics
+    /// Where it does not go down to a small image, or has few channels.
+    pub fn forward_at(
+        &self,
+        weights: &Panels,
+        bias: &[f32],
+        x: &[f32],
+        pixels: &[usize],
+    ) -> Vec<f32> {
+        let [group] = &self.groups[..] else {
+            panic!("outputs of several kinds are not chosen among");
+        };
+        assert!(self.spread.is_none());
+        let framed = self.frame.framed(x);
+        let places = pixels.iter().enumerate().map(|(i, pixel)| {
+            let [from, _] = group.places[*pixel];
+            [from, (i * bias.len()) as u32]
+        });
+        let chosen = [Group {
+            places: places.collect(),
+            runs: group.runs.clone(),
+        }];
+        let mut y = vec![0.0; pixels.len() * bias.len()];
+        if !y.is_empty() {
+            let numbers = y.len();
+            Forward {
+                groups: &chosen,
+                x: (framed.as_deref().unwrap_or(x), self.frame.numbers()),
+                y: (&mut y, numbers),
+                weights,
+                bias,
+                activation: Activation::None,
+            }
+            .work();
+        }
+        y
+    }
+
     /// Derivatives by the weights, from those by the sums: `add([place in a window, channel of the input, first of the output], them)`
     /// for several of the output's channels at once.
     pub fn gradients(&self, x: &[f32], dy: &[f32], mut add: impl FnMut([usize; 3], &[f32])) {

@@ -195,6 +195,11 @@ impl Layer {
         (self.forward).forward(&ready.forward, &ready.bias, x, self.activation)
     }
 
+    /// The sums of the places `pixels` of a convolution with many filters, of one image: `[pixels, filters]`.
+    pub fn forward_at(&self, ready: &Ready, x: &[f32], pixels: &[usize]) -> Vec<f32> {
+        (self.forward).forward_at(&ready.forward, &ready.bias, x, pixels)
+    }
+
     /// From `dy`, the derivatives by `y`, which it gave for `x`: those by the parameters are added to `gradients`, where they are
     /// wanted, those by `x` are returned, where [`ready`](Self::ready) was told that they are wanted.
     pub fn backward(
