@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build cuda demo test bench bench-cuda budget gpu-kit gpu-check clean \
-	simulate-setup simulate-test simulate-jets muons-sample study-jets study-muons study-classification pretrained
+	simulate-setup simulate-test simulate-jets muons-sample study-jets study-vae study-muons study-classification pretrained
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,11 @@ study-jets: build ## train, judge, write docs/studies/jets.md (hours); TRAIN=, T
 	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
 		$(if $(CONFIGS),--configs $(CONFIGS),--configs $(JETS_CONFIGS) --variants scripts/studies/jets-unconditioned.toml) \
 		--out runs/study-jets --page docs/studies/jets.md
+
+study-vae: build ## both jet VAEs: docs/studies/vae.md; MODELS=NAME=FILE,.. takes models that are there, of SARMs too
+	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
+		$(if $(MODELS),--models $(MODELS),--configs $(or $(CONFIGS),configs/jets-vae.toml,configs/jets-sparse-vae.toml)) \
+		--title "Jets: variational autoencoders" --out runs/study-vae --page docs/studies/vae.md
 
 study-classification: build ## what a classifier learns from generated jets, tested on truth: docs/studies/classification.md; of study-jets' models
 	$(STUDY:fidelity=classification) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \

@@ -10,7 +10,7 @@
 for each condition. `loss` prints perceptual term, divergence, Bernoulli term and their weighted sum for each image, its code drawn with
 the noise that the validation has; with a sparse decoder -ln p of the pixels stands in the place of the Bernoulli term. `codes` prints the
 means of an image's code and their log variances, as `sarm encode` finds them. `bound` prints
-the evidence bound and its importance-weighted version over 64 codes of each image, nats, as `sarm score` does. images.npy has the shape (n, height, width) in GeV, conditions.npy (n, conditions) and the values of
+the evidence bound and its importance-weighted version over 64 codes of each image, nats, as `sarm score` does of rows 0, 1, .. of a file. images.npy has the shape (n, height, width) in GeV, conditions.npy (n, conditions) and the values of
 data files. docs/formats.md (Checkpoint) explains the file.
 """
 
@@ -52,10 +52,10 @@ def philox(seed, counter):
     return c
 
 
-def normal(seed, purpose, image, count):
-    """`count` normal numbers of an image, two from four words by Box and Muller."""
+def normal(seed, purpose, image, count, first=0):
+    """`count` normal numbers of an image, two from four words by Box and Muller, from pair number `first` on."""
     numbers = []
-    for pair in range((count + 1) // 2):
+    for pair in range(first, first + (count + 1) // 2):
         w = philox(seed, (image & 0xFFFFFFFF, image >> 32, pair, purpose))
         u, v = (((w[i] << 32 | w[i + 1]) >> 12) + 0.5 for i in (0, 2))
         radius, angle = np.sqrt(-2 * np.log(u / 2**52)), 2 * np.pi * v / 2**52
@@ -151,9 +151,38 @@ class Vae:
         log_f = np.logaddexp.reduce(logits - z - 2 * softplus(-z) - np.log(s) - mass, axis=3) - np.logaddexp.reduce(logits, axis=3) - slope
         return np.where(there, softplus(gate) - log_f, softplus(-gate)).sum((1, 2))
 
+    def draw_sparse(self, outputs, seed):
+        """Gates, then a component of each open pixel and its quantile, by three words of the pixel's own."""
+        chosen, images = self.config["likelihood"], np.zeros(outputs.shape[:3])
+        unit, end, log = chosen.get("unit", 1.0), chosen.get("upper") or np.inf, chosen.get("space") == "log"
+        bent = lambda r: r + np.log(-np.expm1(-r))
+        floor = bent(chosen["lower"] / unit) if log else 0.0
+        end = end if np.isinf(end) else bent(end / unit) - floor if log else end / unit
+        sigmoid = lambda v: 1 / (1 + np.exp(-v))
+        for image, row, column in np.ndindex(images.shape):
+            pixel, numbers = row * self.shape[1] + column, outputs[image, row, column]
+            words = philox(seed, (image, 0, (1 << 20) + pixel, DRAW))
+            gate, pick, place = (((word >> 9) + 0.5) / 2**23 for word in words[:3])
+            if gate < sigmoid(numbers[0]):
+                continue
+            logits, means, scales = np.split(numbers[1:], 3)
+            weights = np.cumsum(np.exp(logits - logits.max()))
+            k = np.searchsorted(weights, pick * weights[-1], side="right")
+            mean, s = means[k] - floor, np.exp(np.clip(scales[k], -9, 9))
+            # The share `place` of the component's mass lies above; from the other end where the mean is near that.
+            turned = np.isfinite(end) and mean > end / 2
+            mean, place = (end - mean, 1 - place) if turned else (mean, place)
+            above = sigmoid((mean - end) / s) + place * (sigmoid(mean / s) - sigmoid((mean - end) / s))
+            y = mean + s * np.log((1 - above) / above)
+            y = end - y if turned else y
+            images[image, row, column] = unit * (np.logaddexp(0, y + floor) if log else max(y, 1e-6))
+        return images
+
     def draw(self, count, seed, given):
         told = self.conditions(np.tile(given, (count, 1)))
         codes = np.array([normal(seed, DRAW, i, self.latents) for i in range(count)])
+        if "likelihood" in self.config:
+            return self.draw_sparse(self.decode(codes, told), seed)
         images = self.decode(codes, told) * self.unit
         return np.where(images < self.config["loss"]["lower"], 0, images)
 
@@ -183,7 +212,7 @@ class Vae:
         mean, log_variance = self.encode(images / self.unit, told)
         weights = []
         for k in range(samples):
-            noise = np.array([normal(0, BOUND, i * samples + k, self.latents) for i in range(len(images))])
+            noise = np.array([normal(0, BOUND, i, self.latents, k * ((self.latents + 1) // 2)) for i in range(len(images))])
             z = mean + np.exp(log_variance / 2) * noise
             of_codes = 0.5 * (noise**2 + log_variance - z**2).sum(1)
             weights.append(of_codes - self.nll(images, self.decode(z, told)))
@@ -205,8 +234,6 @@ def main():
         way.add_argument("conditions", nargs="?")
     options = parser.parse_args()
     vae = Vae(options.model)
-    if options.way == "draw" and "likelihood" in vae.config:
-        parser.error("a sparse decoder's pixels are drawn by `sarm generate` alone")
     if options.way == "draw":
         rows = vae.draw(options.count, options.seed, options.given).reshape(options.count, -1)
     else:

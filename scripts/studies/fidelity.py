@@ -85,7 +85,7 @@ def soft_pixels(results, classes):
     )
 
 
-def means(results, classes):
+def means(results, classes, paper):
     observables = ("jet_mass", "jet_pt", "tau_21")
     table = Table("class", "images", *(f"{heading(o)}, {w}" for o in observables for w in ("mean", "width")), words=2)
     for cls, rows in by_class(results, classes):
@@ -97,7 +97,11 @@ def means(results, classes):
                 place = r.metrics["all"].get(o)
                 cells += [table.of(place, f"{side}_{w}", form, f"{side}_{w}_error") for w in ("mean", "std")]
             table.row(cls.name, label, *cells)
-    return f"## Means and widths\n\nAs in table 2 of arXiv 2009.04842.\n\n{table}"
+        for numbers in (n for n in paper.get("means", []) if n["class"] == cls.name):
+            cells = [decimals(x, 2) for o in observables for x in numbers[o]]
+            table.row(cls.name, numbers["images"], *cells)
+    source = f" Its own values, of its own truth, are those called paper: {paper['means_source']}." if paper.get("means") else ""
+    return f"## Means and widths\n\nAs in table 2 of arXiv 2009.04842.{source}\n\n{table}"
 
 
 def with_halves(table, results, classes, place_of, cells):
@@ -225,13 +229,14 @@ def pictures(results, page, wanted):
 
 def fidelity(runner, jobs, page, argv):
     results, classes, options = runner.all(jobs), runner.classes, runner.options
+    paper = papers(runner.test.size)
     wanted = [] if options.figures == "none" else [f for f in options.figures.split(",") if f]
     parts = [
         f"# {options.title or 'Fidelity: ' + page.stem}",
         f"{GENERATED}\n\nThis page compares generated images with the true images of the test file. Every metric is defined in {metrics_link(page)}.",
         conditioned(results),
-        w1(results, classes, papers(runner.test.size)),
-        means(results, classes),
+        w1(results, classes, paper),
+        means(results, classes, paper),
         images(results, classes),
         soft_pixels(results, classes),
         separation(results, classes),

@@ -134,15 +134,21 @@ def truth_floors(table, results, classes, cells, truth="truth against truth"):
 
 
 def nll(table, result, part):
+    if result.is_vae:
+        return table.missing("a VAE's loss is no likelihood")
     return table.of(result.metrics.get("nll") or {"reasons": {part: "the model's record has no such NLL"}}, part, lambda x: decimals(x, 3))
 
 
 def test_nll(table, result):
+    if not result.has_likelihood:
+        return table.missing("a VAE whose decoder makes one image of a code has no likelihood")
     told = result.score["printed"]
     # NLL is minus the mean log-likelihood.
-    place = {"mean": -told["mean_log_likelihood"], "error": told.get("error_of_mean")} if told.get("mean_log_likelihood") is not None else {
+    mean = told.get("mean_log_likelihood_bound" if result.is_vae else "mean_log_likelihood")
+    place = {"mean": -mean, "error": told.get("error_of_mean")} if mean is not None else {
         "reasons": {"mean": "`sarm score` gave none"}}
-    return table.of(place, "mean", lambda x: decimals(x, 3), "error")
+    bound = "≤ " if result.is_vae else ""
+    return table.of(place, "mean", lambda x: bound + decimals(x, 3), "error")
 
 
 def training_seconds(result):
@@ -168,7 +174,7 @@ def likelihood_and_speed(results, classes):
             )
     return (
         f"{table}\nOnly unmasked parameters are counted, and epochs up to the model that was kept. NLL is in nats per image, lower is better: for the "
-        "training it is taken from the model's record, for the test file from `sarm score`. The training time is that of the epochs. Generated images/s "
+        "training it is taken from the model's record, for the test file from `sarm score` (≤: at most, by a VAE's importance-weighted bound). The training time is that of the epochs. Generated images/s "
         "are measured up to the written file, and for the sampler alone.\n"
     )
 

@@ -209,6 +209,15 @@ class Result:
         return of_class["count"]["truth"] if of_class else self.metrics["meta"]["images"]["truth"]
 
     @property
+    def is_vae(self):
+        return self.info.get("family") == "vae"
+
+    @property
+    def has_likelihood(self):
+        """Or a bound of it."""
+        return not self.is_vae or "likelihood" in self.info["config"]
+
+    @property
     def records(self):
         return [r for r in (self.train, self.generate, self.score, self.evaluate) if r]
 
@@ -354,8 +363,10 @@ class Runner:
         model, drawn, key, result = self.draw(job, cls, checked)
         select = [*self.test.select, cls.select]
         truth = {"truth": self.test.sha256, "select": select}
-        result.score = self.step(result.directory, "score", {"model": result.info["sha256"], **truth}, [], lambda: self.sarm.long(
-            "score", "--model", model, "--data", self.test.path, *self.test.selecting(cls.select), "--json", device=False))
+        # A VAE whose decoder makes one image of a code gives no probabilities.
+        if result.has_likelihood:
+            result.score = self.step(result.directory, "score", {"model": result.info["sha256"], **truth}, [], lambda: self.sarm.long(
+                "score", "--model", model, "--data", self.test.path, *self.test.selecting(cls.select), "--json", device=False))
         result.evaluate, result.metrics = self.evaluate(
             result.directory, {**key, **truth}, "--truth", self.test.path, *self.test.selecting(cls.select), "--generated", drawn, "--model", model)
         return result

@@ -73,8 +73,12 @@ struct Summary {
     images: usize,
     /// Of them, those with pixels beyond the model's range, whose log-likelihood is minus infinity.
     images_beyond_range: usize,
-    /// Of the others; of a VAE the importance-weighted bound.
-    mean_log_likelihood: f64,
+    /// Of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mean_log_likelihood: Option<f64>,
+    /// Of a VAE the importance-weighted bound, in the place of the likelihood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mean_log_likelihood_bound: Option<f64>,
     error_of_mean: f64,
     /// Of a VAE: the evidence bound.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -189,7 +193,8 @@ impl Summary {
         Self {
             images: all.len(),
             images_beyond_range: scores.images_beyond,
-            mean_log_likelihood: mean,
+            mean_log_likelihood: scores.bounds.is_none().then_some(mean),
+            mean_log_likelihood_bound: scores.bounds.is_some().then_some(mean),
             error_of_mean: (variance / n).sqrt(),
             mean_evidence_bound: (scores.bounds.as_ref()).and_then(|b| mean_of_finite(&b.evidence)),
             samples: scores.bounds.as_ref().map(|b| b.samples),
@@ -240,16 +245,21 @@ impl Summary {
             return;
         }
         let scored = grouped((self.images - self.images_beyond_range) as u64);
-        if let (Some(evidence), Some(samples)) = (self.mean_evidence_bound, self.samples) {
-            global.say(format!(
-                "{scored} images: mean log-likelihood at least {:.4} +- {:.4} nats (importance-weighted, {samples} codes an image; evidence bound {evidence:.4}), {:.0} images/s",
-                self.mean_log_likelihood, self.error_of_mean, self.images_per_second,
-            ));
-            return;
-        }
+        let mean = match (self.mean_log_likelihood_bound, self.samples) {
+            (Some(bound), Some(samples)) => format!(
+                "a lower bound of the mean log-likelihood, estimated from {samples} codes an image: {bound:.4} +- {:.4} nats{of_conditions} (evidence bound {:.4})",
+                self.error_of_mean,
+                self.mean_evidence_bound.unwrap_or(f64::NAN),
+            ),
+            _ => format!(
+                "mean log-likelihood {:.4} +- {:.4} nats{of_conditions}",
+                self.mean_log_likelihood.unwrap_or(f64::NAN),
+                self.error_of_mean,
+            ),
+        };
         global.say(format!(
-            "{scored} images: mean log-likelihood {:.4} +- {:.4} nats{of_conditions}, {:.0} images/s",
-            self.mean_log_likelihood, self.error_of_mean, self.images_per_second,
+            "{scored} images: {mean}, {:.0} images/s",
+            self.images_per_second
         ));
     }
 }
@@ -258,7 +268,10 @@ impl Summary {
 fn overview(scores: &Scores) -> String {
     let mut sorted = scores.log_likelihood.clone();
     sorted.sort_by(f64::total_cmp);
-    let mut out = String::from("log-likelihood of an image, nats\n");
+    let mut out = String::from(match scores.bounds {
+        None => "log-likelihood of an image, nats\n",
+        Some(_) => "a lower bound of the log-likelihood of an image, nats\n",
+    });
     let last = sorted.len().saturating_sub(1) as f64;
     for (name, part) in [
         ("smallest", 0.0),

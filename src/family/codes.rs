@@ -18,6 +18,11 @@ pub struct Latent {
     pub high: f64,
 }
 
+impl Latent {
+    /// Bounds that say something lie nearer to 0.
+    pub const FARTHEST: f64 = 8.0;
+}
+
 /// Where the codes of drawn images come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Codes {

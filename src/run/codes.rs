@@ -1,5 +1,6 @@
 //! Codes of models with latents: which ones images are drawn from, and those of given images.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -8,9 +9,12 @@ use super::checkpoint::Checkpoint;
 use super::conditions::{Given, GivenError};
 use super::dataset::{DatasetError, conditions, read_for};
 use crate::conditions::ConditionedImages;
-use crate::data::{self, About, DataError, FileOptions, ReadOptions, Selection};
+use crate::data::{self, About, Attribute, DataError, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
-use crate::family::{Codes, EngineError, Latent, Model};
+use crate::family::{Codes, EngineError, Latent};
+
+/// A number of a code that somebody names, at most: normal ones are far smaller.
+const MOST: f64 = 1000.0;
 
 /// Which codes the images of a run are drawn from.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,11 +59,13 @@ pub enum CodesError {
     Twice(usize),
     /// Bounds that no normal number lies between.
     #[error(
-        "cannot take number {0} of the codes (its bounds are reversed, not finite or beyond all normal numbers); choose bounds within -8 to 8"
+        "cannot take number {0} of the codes (its bounds are reversed, or beyond all normal numbers); choose bounds within -8 to 8, or a value within -1000 to 1000"
     )]
     Bounds(String),
     /// A sweep without two ends.
-    #[error("cannot sweep {0} (a sweep has two finite ends); write K=LOW..HIGH")]
+    #[error(
+        "cannot sweep {0} (a sweep has two finite ends); write K=LOW..HIGH, within -1000 to 1000"
+    )]
     Ends(String),
     /// A line that starts or ends beyond the rows of the file.
     #[error("there is no row {row} ('{}' has {rows} rows, from 0); choose another --line", path.display())]
@@ -86,6 +92,14 @@ pub enum CodesError {
         /// What it holds.
         value: f32,
     },
+    /// Codes that another model found.
+    #[error("'{}' holds codes that another model found (its model_sha256 is {found}); encode the images with this one", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Hash of that model's file.
+        found: String,
+    },
     /// The conditions given.
     #[error(transparent)]
     Given(#[from] GivenError),
@@ -111,15 +125,12 @@ fn log_variance(number: usize) -> String {
 }
 
 impl Source {
-    /// The codes of images `images` of `model`.
+    /// The codes of images `images` of the model in `checkpoint`.
     ///
     /// # Errors
     /// See [`CodesError`].
-    pub fn codes(
-        &self,
-        model: &dyn Model,
-        images: std::ops::Range<u64>,
-    ) -> Result<Codes, CodesError> {
+    pub fn codes(&self, checkpoint: &Checkpoint, images: Range<u64>) -> Result<Codes, CodesError> {
+        let model = checkpoint.model.as_ref();
         if *self == Source::default() {
             return Ok(Codes::default());
         }
@@ -134,9 +145,9 @@ impl Source {
                     if all.iter().any(|other| other.number == number) {
                         return Err(CodesError::Twice(number));
                     }
-                    let fixed = low == high && low.is_finite();
-                    // As far as double precision draws them.
-                    let possible = low < high && low < 8.0 && high > -8.0;
+                    let far = Latent::FARTHEST;
+                    let fixed = low == high && (-MOST..=MOST).contains(&low);
+                    let possible = low < high && low < far && high > -far;
                     if !fixed && !possible {
                         return Err(CodesError::Bounds(one.to_string()));
                     }
@@ -146,7 +157,7 @@ impl Source {
             }
             Source::Sweep(wanted) => {
                 let Latent { number, low, high } = latent(wanted, latents)?;
-                if !(low.is_finite() && high.is_finite()) {
+                if ![low, high].iter().all(|end| (-MOST..=MOST).contains(end)) {
                     return Err(CodesError::Ends(wanted.to_string()));
                 }
                 let end = |value: f64| {
@@ -160,14 +171,14 @@ impl Source {
                 })
             }
             Source::File(path) => {
-                let rows = rows(path, latents)?;
+                let rows = rows(path, checkpoint, latents)?;
                 if rows.is_empty() {
                     return Err(CodesError::Empty(path.clone()));
                 }
                 Ok(Codes::Rows(rows.into()))
             }
             Source::Line { path, rows: wanted } => {
-                let rows = rows(path, latents)?;
+                let rows = rows(path, checkpoint, latents)?;
                 let row = |row: u64| {
                     let mut codes = rows.chunks_exact(latents);
                     let found = usize::try_from(row).ok().and_then(|row| codes.nth(row));
@@ -200,7 +211,16 @@ fn latent(wanted: &Selection, latents: usize) -> Result<Latent, CodesError> {
 }
 
 /// The means of a file's codes, `[rows, latents]`.
-fn rows(path: &Path, latents: usize) -> Result<Vec<f32>, CodesError> {
+fn rows(path: &Path, checkpoint: &Checkpoint, latents: usize) -> Result<Vec<f32>, CodesError> {
+    let attributes = data::read_attributes(path)?;
+    if let Some(Attribute::Text(found)) = attributes.get("model_sha256")
+        && *found != checkpoint.sha256
+    {
+        return Err(CodesError::Foreign {
+            path: path.into(),
+            found: found.clone(),
+        });
+    }
     let names: Vec<String> = (0..latents).map(mean).collect();
     let columns = data::read_columns(path, &names)?;
     let count = columns.first().map_or(0, Vec::len);
@@ -231,14 +251,18 @@ pub(super) fn hash(codes: &Codes, condition: [u8; 32]) -> [u8; 32] {
     match codes {
         Codes::Drawn(latents) => {
             hash.update(b"drawn");
-            for latent in latents {
+            let mut latents = latents.clone();
+            latents.sort_by_key(|latent| latent.number);
+            for latent in &latents {
                 hash.update((latent.number as u64).to_le_bytes());
                 hash.update(latent.low.to_le_bytes());
                 hash.update(latent.high.to_le_bytes());
             }
         }
-        Codes::Line { ends, .. } => {
+        Codes::Line { ends, images } => {
             hash.update(b"line");
+            hash.update(images.start.to_le_bytes());
+            hash.update(images.end.to_le_bytes());
             let values = ends.iter().flatten();
             values.for_each(|v| hash.update(v.to_le_bytes()));
         }

@@ -25,6 +25,9 @@ pub struct Identity {
 /// What differs, in words: `seed 1 instead of 2`; of the arithmetic with what to do.
 pub fn difference(what: &str, found: &str, wanted: &str) -> String {
     let remedy = match what {
+        "condition" | "condition_sha256" => {
+            " (to go on, give the same conditions and codes: --given, --given-from, --latent, --sweep, --codes, --line)"
+        }
         "arithmetic" => {
             " (to go on, give the --device that drew it: cpu for float32, cuda for bf16)"
         }

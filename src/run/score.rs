@@ -11,7 +11,7 @@ use super::on_threads_of;
 use crate::conditions::ConditionedImages;
 use crate::data::{self, About, DataError, Dataset, FileOptions, ReadOptions, Selection};
 use crate::device::Devices;
-use crate::family::{Beyond, EngineError, Model};
+use crate::family::{Beyond, Bound, EngineError, Model};
 use crate::prior::draw::log_density;
 
 /// Which images to score.
@@ -33,8 +33,6 @@ pub struct Request {
 
 /// Codes that a bound is averaged over where nobody says how many.
 pub const SAMPLES: usize = 64;
-/// What the codes are drawn under.
-const SEED: u64 = 0;
 
 /// How a model without an exact likelihood bounds it.
 #[derive(Debug, Clone)]
@@ -86,6 +84,9 @@ pub enum ScoreError {
         "this {0} gives no probabilities (its decoder makes one image of a code); score with a SARM, or train a VAE with [likelihood], whose bound can be given"
     )]
     NoLikelihood(String),
+    /// More codes of an image than are counted.
+    #[error("cannot take {0} codes an image (at most {most} are counted); lower --samples", most = Bound::MOST_SAMPLES)]
+    Samples(usize),
     /// Codes for a model that has an exact likelihood.
     #[error("the likelihood of this {0} is exact (--samples is for bounds); leave it out")]
     Exact(String),
@@ -164,6 +165,9 @@ fn score_with(
     if model.scorer().is_none() && model.bounded().is_none() {
         return Err(ScoreError::NoLikelihood(model.title()));
     }
+    if let Some(many) = samples.filter(|samples| *samples > Bound::MOST_SAMPLES) {
+        return Err(ScoreError::Samples(many));
+    }
     if model.scorer().is_some() && samples.is_some() {
         return Err(ScoreError::Exact(model.title()));
     }
@@ -204,7 +208,8 @@ fn score_with(
         let samples = samples.unwrap_or(SAMPLES);
         let (mut evidence, mut error) = (nothing, vec![0.0; rows.len()]);
         if !inside.is_empty() {
-            let found = bounded.bounds(devices, &data, samples, SEED)?;
+            let numbers: Vec<u64> = inside.iter().map(|row| rows[*row]).collect();
+            let found = bounded.bounds(devices, (&data, &numbers), samples)?;
             for (row, bound) in inside.into_iter().zip(found) {
                 log_likelihood[row] = bound.weighted;
                 (evidence[row], error[row]) = (bound.evidence, bound.error);

@@ -196,12 +196,16 @@ fn codes_are_found_and_given() {
     // They are a part of what a run is.
     lab.ok(&format!("generate --quiet {model} --given signal=1 --latent 2=1..2 --layout sparse --count 20 --out some.h5 --resume"));
     let error = lab.fails(&format!("generate --quiet {model} --given signal=1 --latent 2=1..3 --layout sparse --count 20 --out some.h5 --resume"));
-    assert!(error.contains("some.h5"), "{error}");
+    assert!(
+        error.contains("condition") && error.contains("--latent"),
+        "{error}"
+    );
     for (options, words) in [
         ("--latent 3=1", &["number '3=1'", "0 to 2"][..]),
         ("--latent x=1", &["'x=1'"]),
         ("--latent 1=2..1", &["1=2..1"]),
         ("--latent 1=9..", &["1=9..", "-8 to 8"]),
+        ("--latent 1=1e300", &["1=1", "-1000 to 1000"]),
         ("--latent 1=1,1=2", &["number 1", "twice"]),
         ("--sweep 1=0..", &["two finite ends"]),
         ("--codes codes.h5 --line 3..50", &["no row 50", "50 rows"]),
@@ -243,8 +247,13 @@ fn sparse_decoders_are_scored() {
     let number = |name: &str| summary[name].as_f64().unwrap();
     assert_eq!(summary["samples"], 5);
     assert!(
-        number("mean_log_likelihood") > number("mean_evidence_bound"),
+        number("mean_log_likelihood_bound") > number("mean_evidence_bound"),
         "{summary}"
+    );
+    assert!(summary["mean_log_likelihood"].is_null(), "{summary}");
+    lab.refuses(
+        &format!("score {model} --data data.h5 --samples 99999999"),
+        &["99999999 codes", "at most 65536"],
     );
     let names = [
         "log_likelihood_bound",

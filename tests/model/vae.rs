@@ -244,13 +244,18 @@ fn sparse_decoders_have_the_bounds_of_the_numpy_program() {
             assert!(*perceptual == 0.0 && *divergence > 0.0 && *pixels != 0.0);
         }
         let bounded = model.bounded().unwrap();
-        let bounds = bounded.bounds(&devices, &data, 7, 0).unwrap();
-        assert_eq!(
-            bounds,
-            bounded
-                .bounds(&Devices::cpu(1).unwrap(), &data, 7, 0)
-                .unwrap()
-        );
+        let all: Vec<u64> = (0..COUNT as u64).collect();
+        let bounds = bounded.bounds(&devices, (&data, &all), 7).unwrap();
+        let one = Devices::cpu(1).unwrap();
+        assert_eq!(bounds, bounded.bounds(&one, (&data, &all), 7).unwrap());
+        // Whatever it is scored with.
+        let some = ConditionedImages {
+            images: data.images.gather(40..50),
+            conditions: data.conditions.gather(40..50),
+        };
+        let of_some = bounded.bounds(&one, (&some, &all[40..50]), 7).unwrap();
+        assert_eq!(bounds[40..50], of_some);
+        assert!(bounded.bounds(&one, (&some, &all[40..50]), 0).is_err());
         let said = numpy(&summary.model, &["bound", "7", images, conditions]);
         for (found, [evidence, weighted]) in bounds.iter().zip(said.as_chunks().0) {
             let near = |a: f64, b: f64| (a - b).abs() < 3e-5 * b.abs().max(10.0);
@@ -266,14 +271,25 @@ fn sparse_decoders_have_the_bounds_of_the_numpy_program() {
         }
         // Zeros are as frequent as in the data, and nothing is beyond the range.
         let plan = SamplingPlan {
-            conditions: data.conditions.clone(),
+            seed: 11,
+            conditions: Conditions::new(2, data.conditions.row(1).to_vec()),
             ..SamplingPlan::default()
         };
-        let drawn = model
-            .sampler(&devices, &plan)
-            .unwrap()
-            .sample(0, 500)
-            .unwrap();
+        let mut sampler = model.sampler(&devices, &plan).unwrap();
+        let drawn = sampler.sample(0, 500).unwrap();
+        let words = ["draw", "60", "--seed", "11", "--given", "1", "251"];
+        let said = numpy(&summary.model, &words);
+        let mut image = vec![0.0; SIDE * SIDE];
+        let mut off = 0;
+        for (i, want) in said.chunks_exact(SIDE * SIDE).enumerate() {
+            drawn.dense_into(i, &mut image);
+            for (found, want) in image.iter().zip(want) {
+                let found = f64::from(*found);
+                off += usize::from((found - want).abs() > 1e-3 * want.max(0.1));
+            }
+        }
+        // A gate or a component may lie a rounding from its random number.
+        assert!(said.len() == 60 * SIDE * SIDE && off <= 3, "{name}: {off}");
         let fraction =
             |images: &SparseImages| images.nonzeros() as f64 / (images.len() * SIDE * SIDE) as f64;
         let (found, want) = (fraction(&drawn), fraction(&data.images));
@@ -291,15 +307,13 @@ fn codes_say_what_is_drawn() {
     let devices = Devices::cpu(2).unwrap();
     let drawn = |codes: Codes| {
         let plan = SamplingPlan {
-            conditions: data.conditions.clone(),
+            // The same of all, so that only codes tell images apart.
+            conditions: Conditions::new(2, data.conditions.row(1).to_vec()),
             codes,
             ..SamplingPlan::default()
         };
-        model
-            .sampler(&devices, &plan)
-            .unwrap()
-            .sample(0, COUNT)
-            .unwrap()
+        let mut sampler = model.sampler(&devices, &plan)?;
+        sampler.sample(0, COUNT)
     };
     let encoder = model.encoder().unwrap();
     assert_eq!(encoder.latents(), 3);
@@ -318,23 +332,35 @@ fn codes_say_what_is_drawn() {
         .chunks_exact(6)
         .flat_map(|code| code[..3].to_vec())
         .collect();
-    let made = drawn(Codes::Rows(means.clone().into()));
-    let moved = drawn(Codes::Rows([&means[6..], &means[..6]].concat().into()));
+    let made = drawn(Codes::Rows(means.clone().into())).unwrap();
+    let moved = drawn(Codes::Rows([&means[6..], &means[..6]].concat().into())).unwrap();
     assert!(made.gather(2..COUNT) == moved.gather(0..COUNT - 2));
     assert!(made.gather(1..COUNT) != moved.gather(0..COUNT - 1));
     // Bounds of one number change the images; bounds that say nothing do not.
     let number = 1;
-    let [plain, same, bright] = [
-        vec![],
-        vec![],
-        vec![Latent {
-            number,
-            low: 1.0,
-            high: 2.0,
-        }],
-    ]
-    .map(|latents| drawn(Codes::Drawn(latents)));
-    assert!(plain == same && plain != bright);
+    let between = |low: f64, high: f64| {
+        let latent = Latent { number, low, high };
+        drawn(Codes::Drawn(vec![latent])).unwrap()
+    };
+    let plain = drawn(Codes::default()).unwrap();
+    assert!(between(f64::NEG_INFINITY, f64::INFINITY) == plain);
+    assert!(between(1.0, 2.0) != plain);
+    // Codes of another model are refused.
+    let zeros = vec![0.0; 4];
+    let line = |ends| Codes::Line { ends, images: 0..9 };
+    for codes in [
+        Codes::Rows(zeros.clone().into()),
+        Codes::Rows(Vec::new().into()),
+        line([zeros.clone(), zeros]),
+        Codes::Drawn(vec![Latent {
+            number: 3,
+            low: 0.0,
+            high: 1.0,
+        }]),
+    ] {
+        let error = drawn(codes.clone()).unwrap_err().to_string();
+        assert!(error.contains("3 numbers"), "{codes:?}: {error}");
+    }
 }
 
 #[test]

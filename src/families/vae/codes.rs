@@ -1,12 +1,12 @@
 //! The code of an image that is drawn.
 
-use crate::family::{Codes, Latent};
+use crate::family::{Codes, EngineError, Latent};
 use crate::random::{Purpose, normals, unit_f64, words};
 
 /// Items of [`Purpose::Draw`] from here on draw numbers between bounds.
 const BETWEEN: u32 = 1 << 16;
-/// Beyond it no normal number of double precision lies.
-pub(super) const FARTHEST: f64 = 8.0;
+/// Where a part of the normal distribution ends that has no end: beyond lies one number in 10^15.
+const FARTHEST: f64 = Latent::FARTHEST;
 /// Halvings of an interval until it is as fine as single precision.
 const HALVINGS: usize = 60;
 
@@ -16,7 +16,8 @@ pub(super) fn code(codes: &Codes, seed: u64, image: u64, latents: usize) -> Vec<
         Codes::Drawn(bounds) => {
             let mut code: Vec<f32> = normals(seed, Purpose::Draw, image, latents).collect();
             for bound in bounds {
-                if let Some(number) = code.get_mut(bound.number) {
+                let everything = bound.low == f64::NEG_INFINITY && bound.high == f64::INFINITY;
+                if let Some(number) = code.get_mut(bound.number).filter(|_| !everything) {
                     let item = BETWEEN + bound.number as u32;
                     let w = words(seed, Purpose::Draw, image, item);
                     *number = between(bound, unit_f64(w[0], w[1])) as f32;
@@ -39,6 +40,24 @@ pub(super) fn code(codes: &Codes, seed: u64, image: u64, latents: usize) -> Vec<
                 .unwrap_or_default()
                 .to_vec()
         }
+    }
+}
+
+/// Refuse codes that are not of `latents` numbers.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn check(codes: &Codes, latents: usize) -> Result<(), EngineError> {
+    let fits = match codes {
+        Codes::Drawn(bounds) => bounds.iter().all(|bound| bound.number < latents),
+        Codes::Line { ends, .. } => ends.iter().all(|end| end.len() == latents),
+        Codes::Rows(rows) => !rows.is_empty() && rows.len().is_multiple_of(latents),
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(EngineError::Mismatch(format!(
+            "a code of this model has {latents} numbers, those given have others"
+        ))),
     }
 }
 

@@ -10,7 +10,7 @@ use safetensors::tensor::Dtype;
 use super::classifier::classes;
 use super::gradients::AT_ONCE;
 use super::network::Network;
-use super::pass::{TILE, Tile};
+use super::pass::TILE;
 use super::sampler::VaeSampler;
 use super::trainer::VaeTrainer;
 use super::{Config, ModelConfig, Vae};
@@ -105,7 +105,8 @@ impl Configuration for Config {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         // Values, moments, sums and derivatives of each tile; what an image is between the layers, twice.
         let of_tile = 2 * (TILE * network.numbers()) as u64;
-        let numbers = parameters * (4 + tiles) + of_tile * threads.min(tiles);
+        // And the parameters in the order of their products, forwards and backwards.
+        let numbers = parameters * (6 + tiles) + of_tile * threads.min(tiles);
         Some(Demand {
             parameters,
             bytes: 4 * numbers,
@@ -155,17 +156,7 @@ impl Encoder for Vae {
         let rows: Vec<u32> = (0..data.images.len() as u32).collect();
         let codes: Vec<Vec<f32>> = cpu.pool().install(|| {
             (rows.par_chunks(TILE))
-                .map(|rows| {
-                    let told = rows
-                        .iter()
-                        .flat_map(|row| data.conditions.row(u64::from(*row)));
-                    let tile = Tile {
-                        pixels: self.dense(&data.images, rows),
-                        conditions: told.copied().collect(),
-                        noise: Vec::new(),
-                    };
-                    self.codes(&networks, &tile).values
-                })
+                .map(|rows| self.codes(&networks, &self.tile(data, rows)).values)
                 .collect()
         });
         Ok(codes.concat())

@@ -16,12 +16,13 @@ mod trainer;
 pub use config::{Config, LossConfig, ModelConfig, NetworkConfig, PerceptualConfig};
 pub use family::{Family, NAME};
 
-use crate::conditions::ConditionConfig;
+use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
 use crate::family::ConfigError;
 use crate::likelihood::{LikelihoodConfig, Mixture, SpaceName, Values};
 use crate::nn::chain::Chain;
 use network::Network;
+use pass::Tile;
 
 /// Fraction of nonzero pixels of jets, for what measures speed.
 const OCCUPANCY: f64 = 0.1;
@@ -78,7 +79,7 @@ impl Vae {
             ..
         }) = &mut config.likelihood
         {
-            lower.get_or_insert(1e-3);
+            lower.get_or_insert(1e-6);
         }
         config.check()?;
         let mut model = Self::new(config);
@@ -111,6 +112,18 @@ impl Vae {
 
     fn pixels(&self) -> usize {
         self.config.image.pixels()
+    }
+
+    /// The images `rows` and what they are told, without noise.
+    fn tile(&self, data: &ConditionedImages, rows: &[u32]) -> Tile {
+        let told = rows
+            .iter()
+            .flat_map(|row| data.conditions.row(u64::from(*row)));
+        Tile {
+            pixels: self.dense(&data.images, rows),
+            conditions: told.copied().collect(),
+            noise: Vec::new(),
+        }
     }
 
     /// The images `rows` in units of `loss.unit`, `[images, pixels]`.

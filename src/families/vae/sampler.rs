@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Vae;
-use super::codes::code;
+use super::codes::{check, code};
 use super::pass::{Networks, TILE};
 use crate::conditions::Conditions;
 use crate::data::SparseImages;
@@ -28,8 +28,9 @@ pub(super) struct VaeSampler {
 
 impl VaeSampler {
     /// # Errors
-    /// Where the plan's conditions are not those of the model.
+    /// Where the plan's conditions or codes are not those of the model.
     pub fn new(cpu: Cpu, model: &Vae, plan: &SamplingPlan) -> Result<Self, EngineError> {
+        check(&plan.codes, model.network.latents)?;
         Ok(Self {
             cpu,
             networks: model.ready(&model.parameters, false),

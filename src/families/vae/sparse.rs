@@ -65,14 +65,20 @@ impl Vae {
             .map(|(image, (under, gates))| {
                 let word = |pixel: usize| words(seed, Purpose::Draw, *image, PIXELS + pixel as u32);
                 let open: Vec<usize> = (gates.iter().enumerate())
-                    .filter(|(pixel, gate)| unit(word(*pixel)[0]) >= sigmoid(**gate))
+                    // What is no number is open, so that it is found.
+                    .filter(|(pixel, gate)| {
+                        gate.is_nan() || unit(word(*pixel)[0]) >= sigmoid(**gate)
+                    })
                     .map(|(pixel, _)| pixel)
                     .collect();
                 let outputs = self.decode_pixels(networks, under, &open);
                 (open.iter().zip(outputs.chunks_exact(numbers)))
                     .map(|(pixel, outputs)| {
                         let w = word(*pixel);
-                        let x = mixture.draw(&outputs[1..], unit(w[1]), unit(w[2]));
+                        let x = match outputs.iter().all(|v| v.is_finite()) {
+                            true => mixture.draw(&outputs[1..], unit(w[1]), unit(w[2])),
+                            false => f32::NAN,
+                        };
                         (*pixel as u16, x)
                     })
                     .collect()
@@ -80,7 +86,7 @@ impl Vae {
             .collect()
     }
 
-    /// Let the last layer start where all pixels have the gate and the mixture of all training pixels.
+    /// Let the last layer's biases start at the gate and the mixture of all training pixels.
     pub(super) fn start_from(&mut self, images: &SparseImages, rows: &[u32]) {
         let Some(mixture) = self.mixture else {
             return;

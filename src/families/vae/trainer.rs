@@ -53,15 +53,11 @@ impl VaeTrainer {
     /// The images `rows`, their codes drawn with the noise of `stream`.
     fn tile(&self, rows: &[u32], stream: u64) -> Tile {
         let latents = self.model.network.latents;
-        let conditions = rows
-            .iter()
-            .flat_map(|row| self.data.conditions.row(u64::from(*row)));
         let noise =
             (rows.iter()).flat_map(|row| normals(stream, Purpose::Vae, u64::from(*row), latents));
         Tile {
-            pixels: self.model.dense(&self.data.images, rows),
-            conditions: conditions.copied().collect(),
             noise: noise.collect(),
+            ..self.model.tile(&self.data, rows)
         }
     }
 

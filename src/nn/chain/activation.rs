@@ -20,7 +20,8 @@ impl Activation {
         match self {
             Activation::None => sum,
             Activation::Leaky(slope) => sum.max(sum * V::splat(slope)),
-            Activation::Relu => sum.max(V::splat(0.0)),
+            // The second operand is what `max` gives where one is no number: that must not become a zero.
+            Activation::Relu => V::splat(0.0).max(sum),
         }
     }
 

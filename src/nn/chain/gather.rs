@@ -3,9 +3,6 @@
 use super::product::{Forward, Group, Panels, Run, Weights};
 use super::{Activation, Size, Window};
 
-/// Fewer channels than this do not fill a vector: they are made from what each pixel of the input adds to all that its windows touch.
-const FEW: usize = 8;
-
 /// The images of one side of a window, `[height, width, channels]`, and the zeros around them that windows reach into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Frame {
@@ -54,7 +51,7 @@ pub(super) struct Gather {
     groups: Vec<Group>,
     /// Places in a window, in the order of the rows of weights.
     taps: Vec<usize>,
-    /// With few channels: what is added to what afterwards, `[pixel of the input * side * side + place in the window, output]`.
+    /// With one channel, which would be one number of a vector: what is added to what afterwards, `[pixel of the input * side * side + place in the window, output]`.
     spread: Option<Vec<[u32; 2]>>,
     /// Places in a window.
     all_taps: usize,
@@ -72,7 +69,7 @@ impl Gather {
             width: window.small[1],
             channels,
         };
-        if channels < FEW && window.side > 1 {
+        if channels == 1 && window.side > 1 {
             return Self::spread(window, window.large, to, |place, pixel| [pixel, place]);
         }
         let side = window.side;
@@ -112,7 +109,7 @@ impl Gather {
             width: window.small[1],
             channels,
         };
-        if to.channels < FEW && side > 1 {
+        if to.channels == 1 && side > 1 {
             return Self::spread(window, small, to, |place, pixel| [place, pixel]);
         }
         let lengths = [to.height, to.width];
@@ -292,7 +289,7 @@ impl Gather {
     /// The sums of the outputs `pixels` alone of one image, `[pixels, channels]`.
     ///
     /// # Panics
-    /// Where it does not go down to a small image, or has few channels.
+    /// Where it does not go down to a small image, or has one channel.
     pub fn forward_at(
         &self,
         weights: &Panels,

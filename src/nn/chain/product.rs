@@ -49,24 +49,16 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Numbers that input and output images have at least, with `columns` numbers of an output; rows of the weights.
-    fn needs(&self, columns: usize) -> [usize; 3] {
+    /// Whether the places lie in images of so many numbers, with `columns` numbers of an output, and the pieces in so many rows.
+    fn fits(&self, columns: usize, [from, to, rows]: [usize; 3]) -> bool {
         let furthest = |i: usize| self.places.iter().map(|place| place[i] as usize).max();
-        let [Some(from), Some(to)] = [furthest(0), furthest(1)] else {
-            return [0; 3];
+        let last = |end: fn(&Run) -> usize| self.runs.iter().map(end).max().unwrap_or(0);
+        let within = |place: Option<usize>, numbers: usize, all: usize| {
+            place.is_none_or(|place| place.checked_add(numbers).is_some_and(|end| end <= all))
         };
-        let runs = |end: fn(&Run) -> usize| self.runs.iter().map(end).max().unwrap_or(0);
-        [
-            from + runs(|run| run.start + run.count),
-            to + columns,
-            runs(|run| run.row + run.count),
-        ]
-    }
-
-    /// Whether the places lie in images of so many numbers and the pieces in so many rows.
-    fn fits(&self, columns: usize, sizes: [usize; 3]) -> bool {
-        let needs = self.needs(columns);
-        needs.iter().zip(sizes).all(|(need, size)| *need <= size)
+        within(furthest(0), last(|run| run.start + run.count), from)
+            && within(furthest(1), columns, to)
+            && last(|run| run.row + run.count) <= rows
     }
 }
 
@@ -97,8 +89,14 @@ pub(super) struct Weights<'a> {
 
 impl Forward<'_> {
     pub fn work(self) {
+        self.work_on(Isa::best());
+    }
+
+    /// Any instruction set: the bits are the same.
+    fn work_on(self, isa: Isa) {
         let (columns, rows) = (self.bias.len(), self.weights.rows);
         let (x, y) = (self.x.1, self.y.1);
+        assert!(x > 0 && y > 0 && columns > 0);
         assert!(
             self.groups
                 .iter()
@@ -106,17 +104,23 @@ impl Forward<'_> {
         );
         assert!(self.weights.values.len() == rows * columns.next_multiple_of(LANES));
         assert!(self.x.0.len() / x == self.y.0.len() / y);
-        Isa::best().dispatch(self);
+        isa.dispatch(self);
     }
 }
 
 impl Weights<'_> {
     pub fn work(self) {
+        self.work_on(Isa::best());
+    }
+
+    /// Any instruction set: the bits are the same.
+    fn work_on(self, isa: Isa) {
         let (x, y) = (self.x.1, self.dy.1);
+        assert!(x > 0 && y > 0 && self.columns > 0);
         let rows = self.gradients.len() / self.columns;
         assert!((self.groups.iter()).all(|group| group.fits(self.columns, [x, y, rows])));
         assert!(self.x.0.len() / x == self.dy.0.len() / y);
-        Isa::best().dispatch(self);
+        isa.dispatch(self);
     }
 }
 
@@ -194,12 +198,10 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<V: Vector>(mut self) {
         let columns = self.bias.len();
-        for (number, panel) in (self.weights.values)
-            .chunks_exact(self.weights.rows * LANES)
-            .enumerate()
-        {
-            let first = number * LANES;
-            for group in self.groups {
+        let panel_numbers = self.weights.rows * LANES;
+        for first in (0..columns).step_by(LANES) {
+            let panel = &self.weights.values[first / LANES * panel_numbers..][..panel_numbers];
+            for group in self.groups.iter().filter(|group| !group.places.is_empty()) {
                 let count = (self.x.0.len() / self.x.1) * group.places.len();
                 let mut place = 0;
                 while place < count {
@@ -270,8 +272,8 @@ impl Kernel for Weights<'_> {
     #[inline(always)]
     fn run<V: Vector>(mut self) {
         let images = self.x.0.len() / self.x.1;
-        for group in self.groups {
-            let together = (PLACES / group.places.len().max(1)).max(1);
+        for group in self.groups.iter().filter(|group| !group.places.is_empty()) {
+            let together = (PLACES / group.places.len()).max(1);
             for first in (0..images).step_by(together) {
                 let images = first..images.min(first + together);
                 for column in (0..self.columns).step_by(LANES) {
@@ -340,5 +342,110 @@ impl Weights<'_> {
                 store(sums[m], to.add(m * self.columns), count);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, salt: usize) -> Vec<f32> {
+        let number = |i| ((i * 7919 + salt * 104_729) % 1009) as f32 / 1009.0 - 0.5;
+        (0..count).map(number).collect()
+    }
+
+    /// Two groups, pieces of several lengths, more columns than a vector has and not a multiple of it.
+    fn groups() -> Vec<Group> {
+        let run = |start, row, count| Run { start, row, count };
+        let group = |from: u32, to: u32, count: u32, runs: Vec<Run>| Group {
+            places: (0..count).map(|i| [from + 2 * i, to + 19 * i]).collect(),
+            runs,
+        };
+        vec![
+            group(0, 0, 7, vec![run(0, 0, 13), run(20, 13, 3)]),
+            group(1, 7 * 19, 5, vec![run(5, 16, 8)]),
+            group(0, 0, 0, vec![run(0, 0, 24)]),
+        ]
+    }
+
+    #[test]
+    fn every_instruction_set_finds_the_same_bits() {
+        let (groups, columns, images, of_x, of_y) = (groups(), 19, 3, 40, 12 * 19);
+        let weights = numbers(24 * columns, 1);
+        let panels = Panels::new(24, columns, |row, column| weights[row * columns + column]);
+        let (x, dy, bias) = (
+            numbers(images * of_x, 2),
+            numbers(images * of_y, 3),
+            numbers(columns, 4),
+        );
+        let mut found = Vec::new();
+        for isa in Isa::available() {
+            let mut y = vec![0.0; images * of_y];
+            Forward {
+                groups: &groups,
+                x: (&x, of_x),
+                y: (&mut y, of_y),
+                weights: &panels,
+                bias: &bias,
+                activation: Activation::Leaky(0.3),
+            }
+            .work_on(isa);
+            let mut gradients = numbers(24 * columns, 5);
+            Weights {
+                groups: &groups,
+                x: (&x, of_x),
+                dy: (&dy, of_y),
+                gradients: &mut gradients,
+                columns,
+            }
+            .work_on(isa);
+            found.push((y, gradients));
+        }
+        // From the definition.
+        let (mut y, mut gradients) = (vec![0.0f64; images * of_y], vec![0.0f64; 24 * columns]);
+        for image in 0..images {
+            for group in &groups {
+                for [from, to] in &group.places {
+                    for column in 0..columns {
+                        let out = image * of_y + *to as usize + column;
+                        let mut sum = f64::from(bias[column]);
+                        for run in &group.runs {
+                            for i in 0..run.count {
+                                let x = f64::from(x[image * of_x + *from as usize + run.start + i]);
+                                let w = (run.row + i) * columns + column;
+                                sum += x * f64::from(weights[w]);
+                                gradients[w] += x * f64::from(dy[out]);
+                            }
+                        }
+                        y[out] = if sum > 0.0 { sum } else { 0.3 * sum };
+                    }
+                }
+            }
+        }
+        let before = numbers(24 * columns, 5);
+        for (found_y, found_gradients) in &found {
+            assert_eq!((found_y, found_gradients), (&found[0].0, &found[0].1));
+            for (found, want) in found_y.iter().zip(&y) {
+                assert!((f64::from(*found) - want).abs() < 1e-5, "{found} {want}");
+            }
+            for ((found, want), before) in found_gradients.iter().zip(&gradients).zip(&before) {
+                let want = want + f64::from(*before);
+                assert!((f64::from(*found) - want).abs() < 1e-5, "{found} {want}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "group.fits")]
+    fn pieces_beyond_the_rows_are_refused() {
+        let mut gradients = vec![0.0; 23 * 19];
+        Weights {
+            groups: &groups()[2..],
+            x: (&[0.0; 40], 40),
+            dy: (&[0.0; 228], 228),
+            gradients: &mut gradients,
+            columns: 19,
+        }
+        .work();
     }
 }

@@ -213,7 +213,7 @@ impl<'a> Job<'a> {
         let conditions = RunConditions::new(checkpoint, source, *seed, images, *threads)?;
         let count = request.count.unwrap_or(conditions.rows() as u64);
         let end = image_end(request.first, count)?;
-        let codes = request.codes.codes(model, request.first..end)?;
+        let codes = request.codes.codes(checkpoint, request.first..end)?;
         let condition = codes::hash(&codes, conditions.hash(model, end));
         let plan = conditions.tell(
             model,
