@@ -365,8 +365,11 @@ class Runner:
         truth = {"truth": self.test.sha256, "select": select}
         # A VAE whose decoder makes one image of a code gives no probabilities.
         if result.has_likelihood:
-            result.score = self.step(result.directory, "score", {"model": result.info["sha256"], **truth}, [], lambda: self.sarm.long(
-                "score", "--model", model, "--data", self.test.path, *self.test.selecting(cls.select), "--json", device=False))
+            # A decoder's pass for each code of each image: as many as take minutes.
+            samples = ["--samples", 10] if result.is_vae else []
+            key_of_score = {"model": result.info["sha256"], **truth} | ({"samples": samples} if samples else {})
+            result.score = self.step(result.directory, "score", key_of_score, [], lambda: self.sarm.long(
+                "score", "--model", model, "--data", self.test.path, *self.test.selecting(cls.select), *samples, "--json", device=False))
         result.evaluate, result.metrics = self.evaluate(
             result.directory, {**key, **truth}, "--truth", self.test.path, *self.test.selecting(cls.select), "--generated", drawn, "--model", model)
         return result
