@@ -16,7 +16,7 @@ use crate::run::pretrained;
 /// `sarm generate --codes` draws images from them.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  sarm encode --model runs/vae/model.safetensors --data test.h5 --limit 1000 --out codes.h5\n  sarm generate --model runs/vae/model.safetensors --codes codes.h5 --line 3..17 --given signal=1 --count 9 --out line.h5"
+    after_help = "Examples:\n  sarm encode --model runs/vae/model.safetensors --data test.h5 --limit 1000 --out codes.h5\n  sarm generate --model vae.safetensors --codes codes.h5 --line 3..17 --count 9 --out line.h5"
 )]
 pub struct Encode {
     /// Checkpoint file of a model of the family vae.

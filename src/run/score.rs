@@ -121,6 +121,7 @@ pub fn score(
     devices: &Devices,
     request: &Request,
 ) -> Result<Scores, ScoreError> {
+    check(checkpoint.model.as_ref(), request.samples)?;
     let mut dataset = read_for(
         checkpoint,
         &request.data,
@@ -155,13 +156,8 @@ pub fn score_dataset(
     score_with(checkpoint, devices, dataset, None)
 }
 
-fn score_with(
-    checkpoint: &Checkpoint,
-    devices: &Devices,
-    dataset: Dataset,
-    samples: Option<usize>,
-) -> Result<Scores, ScoreError> {
-    let model = checkpoint.model.as_ref();
+/// Whether `model` gives what is asked for.
+fn check(model: &dyn Model, samples: Option<usize>) -> Result<(), ScoreError> {
     if model.scorer().is_none() && model.bounded().is_none() {
         return Err(ScoreError::NoLikelihood(model.title()));
     }
@@ -171,6 +167,17 @@ fn score_with(
     if model.scorer().is_some() && samples.is_some() {
         return Err(ScoreError::Exact(model.title()));
     }
+    Ok(())
+}
+
+fn score_with(
+    checkpoint: &Checkpoint,
+    devices: &Devices,
+    dataset: Dataset,
+    samples: Option<usize>,
+) -> Result<Scores, ScoreError> {
+    let model = checkpoint.model.as_ref();
+    check(model, samples)?;
     if let Some(unsuited) = model.unsuited(&dataset.images) {
         log::warn!("{unsuited}");
     }
