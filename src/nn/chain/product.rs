@@ -322,8 +322,8 @@ impl Weights<'_> {
         unsafe {
             let to = (self.gradients.as_mut_ptr()).add(row * self.columns + column);
             let mut sums = [V::splat(0.0); M];
-            for m in 0..M {
-                sums[m] = load(to.add(m * self.columns), count);
+            for (m, sum) in sums.iter_mut().enumerate() {
+                *sum = load(to.add(m * self.columns), count);
             }
             for image in images.clone() {
                 let x = self.x.0.as_ptr().add(image * self.x.1 + start);
@@ -333,13 +333,13 @@ impl Weights<'_> {
                         x.add(*from as usize),
                         load::<V>(dy.add(*by as usize), count),
                     );
-                    for m in 0..M {
-                        sums[m] = V::splat(*x.add(m)).fma(dy, sums[m]);
+                    for (m, sum) in sums.iter_mut().enumerate() {
+                        *sum = V::splat(*x.add(m)).fma(dy, *sum);
                     }
                 }
             }
-            for m in 0..M {
-                store(sums[m], to.add(m * self.columns), count);
+            for (m, sum) in sums.into_iter().enumerate() {
+                store(sum, to.add(m * self.columns), count);
             }
         }
     }
@@ -406,9 +406,9 @@ mod tests {
         for image in 0..images {
             for group in &groups {
                 for [from, to] in &group.places {
-                    for column in 0..columns {
+                    for (column, bias) in bias.iter().enumerate() {
                         let out = image * of_y + *to as usize + column;
-                        let mut sum = f64::from(bias[column]);
+                        let mut sum = f64::from(*bias);
                         for run in &group.runs {
                             for i in 0..run.count {
                                 let x = f64::from(x[image * of_x + *from as usize + run.start + i]);
