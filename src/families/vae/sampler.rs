@@ -9,10 +9,15 @@ use crate::conditions::Conditions;
 use crate::data::SparseImages;
 use crate::device::Cpu;
 use crate::family::{Codes, EngineError, Sampler, SamplingPlan, Told};
+use crate::likelihood::Mixture;
+use crate::numeric::sigmoid;
+use crate::random::{Purpose, unit, words};
 
 /// Pixels of an image that are not 0, in order.
 type Pixels = Vec<(u16, f32)>;
 
+/// Items of [`Purpose::Draw`] from here on draw pixels.
+const PIXELS: u32 = 1 << 20;
 /// Tiles that one call draws at least, for each thread.
 const TILES: usize = 8;
 
@@ -52,8 +57,7 @@ impl VaeSampler {
             .collect();
         let input = self.model.decoder_input(&codes, &told);
         if let Some(mixture) = &self.model.mixture {
-            let images = (self.seed, images);
-            return self.model.draw(&self.networks, mixture, images, &input);
+            return self.sparse(mixture, images, &input);
         }
         let outputs = self.model.decode(&self.networks, &input);
         let loss = &self.model.config.loss;
@@ -67,6 +71,39 @@ impl VaeSampler {
             nonzero.map(|(pixel, x)| (pixel as u16, x)).collect()
         })
         .collect()
+    }
+
+    /// The same of a sparse decoder, which is given `input`. Gates come first: mixtures are worked out where one is open.
+    fn sparse(&self, mixture: &Mixture, images: &[u64], input: &[f32]) -> Vec<Pixels> {
+        let (model, networks) = (&self.model, &self.networks);
+        let [under, gates] = model.decode_gates(networks, input);
+        let of_image = under.len() / images.len();
+        let numbers = 1 + 3 * mixture.components;
+        let each = (under.chunks_exact(of_image)).zip(gates.chunks_exact(model.pixels()));
+        (images.iter().zip(each))
+            .map(|(image, (under, gates))| {
+                let word =
+                    |pixel: usize| words(self.seed, Purpose::Draw, *image, PIXELS + pixel as u32);
+                let open: Vec<usize> = (gates.iter().enumerate())
+                    // What is no number is open, so that it is found.
+                    .filter(|(pixel, gate)| {
+                        gate.is_nan() || unit(word(*pixel)[0]) >= sigmoid(**gate)
+                    })
+                    .map(|(pixel, _)| pixel)
+                    .collect();
+                let outputs = model.decode_pixels(networks, under, &open);
+                (open.iter().zip(outputs.chunks_exact(numbers)))
+                    .map(|(pixel, outputs)| {
+                        let w = word(*pixel);
+                        let x = match outputs.iter().all(|v| v.is_finite()) {
+                            true => mixture.draw(&outputs[1..], unit(w[1]), unit(w[2])),
+                            false => f32::NAN,
+                        };
+                        (*pixel as u16, x)
+                    })
+                    .collect()
+            })
+            .collect()
     }
 }
 

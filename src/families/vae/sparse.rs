@@ -5,15 +5,10 @@
 
 use super::Vae;
 use super::network::Part;
-use super::pass::Networks;
 use crate::data::SparseImages;
 use crate::family::EngineError;
 use crate::likelihood::{Mixture, gate};
-use crate::numeric::sigmoid;
-use crate::random::{Purpose, unit, words};
 
-/// Items of [`Purpose::Draw`] from here on draw pixels.
-const PIXELS: u32 = 1 << 20;
 /// Nonzero pixels that first means and scales are taken from.
 const LOOKED_AT: usize = 1 << 16;
 
@@ -48,44 +43,6 @@ pub(super) fn nll(
 }
 
 impl Vae {
-    /// The nonzero pixels, GeV, of the `images` of `seed`, drawn given what the decoder is given. Gates come first: mixtures are worked
-    /// out where one is open.
-    pub(super) fn draw(
-        &self,
-        networks: &Networks,
-        mixture: &Mixture,
-        (seed, images): (u64, &[u64]),
-        input: &[f32],
-    ) -> Vec<Vec<(u16, f32)>> {
-        let [under, gates] = self.decode_gates(networks, input);
-        let of_image = under.len() / images.len();
-        let numbers = 1 + 3 * mixture.components;
-        let each = (under.chunks_exact(of_image)).zip(gates.chunks_exact(self.pixels()));
-        (images.iter().zip(each))
-            .map(|(image, (under, gates))| {
-                let word = |pixel: usize| words(seed, Purpose::Draw, *image, PIXELS + pixel as u32);
-                let open: Vec<usize> = (gates.iter().enumerate())
-                    // What is no number is open, so that it is found.
-                    .filter(|(pixel, gate)| {
-                        gate.is_nan() || unit(word(*pixel)[0]) >= sigmoid(**gate)
-                    })
-                    .map(|(pixel, _)| pixel)
-                    .collect();
-                let outputs = self.decode_pixels(networks, under, &open);
-                (open.iter().zip(outputs.chunks_exact(numbers)))
-                    .map(|(pixel, outputs)| {
-                        let w = word(*pixel);
-                        let x = match outputs.iter().all(|v| v.is_finite()) {
-                            true => mixture.draw(&outputs[1..], unit(w[1]), unit(w[2])),
-                            false => f32::NAN,
-                        };
-                        (*pixel as u16, x)
-                    })
-                    .collect()
-            })
-            .collect()
-    }
-
     /// Let the last layer's biases start at the gate and the mixture of all training pixels.
     pub(super) fn start_from(&mut self, images: &SparseImages, rows: &[u32]) {
         let Some(mixture) = self.mixture else {
