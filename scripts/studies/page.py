@@ -147,8 +147,8 @@ def test_nll(table, result):
     mean = told.get("mean_log_likelihood_bound" if result.is_vae else "mean_log_likelihood")
     place = {"mean": -mean, "error": told.get("error_of_mean")} if mean is not None else {
         "reasons": {"mean": "`sarm score` gave none"}}
-    bound = "≤ " if result.is_vae else ""
-    return table.of(place, "mean", lambda x: bound + decimals(x, 3), "error")
+    cell = table.of(place, "mean", lambda x: decimals(x, 3), "error")
+    return f"≤ {cell}" if result.is_vae and mean is not None else cell
 
 
 def training_seconds(result):
