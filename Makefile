@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build cuda demo test bench bench-cuda budget gpu-kit gpu-check clean \
-	simulate-setup simulate-test simulate-jets muons-sample study-jets study-vae study-muons study-classification pretrained
+	simulate-setup simulate-test simulate-jets muons-sample study-jets study-vae study-muons study-classification study-papers pretrained
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,7 @@ muons-sample: simulate-setup ## make data/muons-sample.h5 anew
 	tools/simulate/simulate muons --count 2000 --seed 1 --layout sparse --out data/muons-sample.h5 --force
 
 JETS_CONFIGS = configs/jets.toml,configs/paper/jets-dc.toml,configs/paper/jets-dd.toml
+VAE_CONFIGS = configs/jets-vae.toml,configs/jets-sparse-vae.toml
 MUONS_CONFIGS = configs/paper/muons-dc.toml,configs/muons.toml
 STUDY = scripts/study fidelity --count $(or $(COUNT),50000) $(if $(EPOCHS),--epochs $(EPOCHS)) $(STUDY_OPTIONS)
 
@@ -68,15 +69,27 @@ study-jets: build ## train, judge, write docs/studies/jets.md (hours); TRAIN=, T
 		$(if $(CONFIGS),--configs $(CONFIGS),--configs $(JETS_CONFIGS) --variants scripts/studies/jets-unconditioned.toml) \
 		--out runs/study-jets --page docs/studies/jets.md
 
-study-vae: build ## both jet VAEs: docs/studies/vae.md; MODELS=NAME=FILE,.. takes models that are there, of SARMs too
-	$(STUDY) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
-		$(if $(MODELS),--models $(MODELS),--configs $(or $(CONFIGS),configs/jets-vae.toml,configs/jets-sparse-vae.toml)) \
-		--title "Jets: variational autoencoders" --out runs/study-vae --page docs/studies/vae.md
+# Models, data and place of both pages on VAEs.
+STUDY_VAE = --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
+		$(if $(MODELS),--models $(MODELS),--configs $(or $(CONFIGS),$(VAE_CONFIGS))) --out runs/study-vae
+
+study-vae: build ## both jet VAEs: docs/studies/vae.md, vae-latents.md; MODELS=NAME=FILE,.. takes models that are there, of SARMs too
+	$(STUDY) $(STUDY_VAE) --title "Jets: variational autoencoders" --page docs/studies/vae.md
+	scripts/study latents $(if $(COUNT),--count $(COUNT)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(STUDY_OPTIONS) $(STUDY_VAE) --page docs/studies/vae-latents.md
 
 study-classification: build ## what a classifier learns from generated jets, tested on truth: docs/studies/classification.md; of study-jets' models
 	$(STUDY:fidelity=classification) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
 		$(if $(MODELS),--models $(MODELS),--configs $(or $(CONFIGS),$(JETS_CONFIGS))) \
 		--out runs/study-jets --page docs/studies/classification.md
+
+# Reports of the other studies, where they are of the same true images, are rows of this page too.
+study-papers: build ## both papers' tables beside ours: docs/studies/papers.md; of MODELS=, IMAGES=, SPEEDS=, TRAININGS= (NAME=FILE,..) and the reports of the studies above
+	$(STUDY:fidelity=papers) --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
+		$(if $(MUONS_TRAIN),--muons-train $(MUONS_TRAIN)) $(if $(MUONS_TEST),--muons-test $(MUONS_TEST)) \
+		$(if $(CONFIGS),--configs $(CONFIGS)) $(if $(MODELS),--models $(MODELS)) $(if $(IMAGES),--images $(IMAGES)) \
+		$(if $(SPEEDS),--speeds $(SPEEDS)) $(if $(TRAININGS),--trainings $(TRAININGS)) \
+		$(addprefix --reports ,$(or $(REPORTS),$(wildcard runs/study-jets runs/study-vae runs/study-muons))) \
+		--out runs/study-papers --page docs/studies/papers.md
 
 pretrained: build ## make a model that comes with the program anew, KIND=jets or muons; TRAIN=, TEST= name the data
 	scripts/pretrain $(or $(KIND),jets) $(or $(TRAIN),runs/simulate/$(or $(KIND),jets)-train.h5) $(or $(TEST),runs/simulate/$(or $(KIND),jets)-test.h5)

@@ -142,7 +142,7 @@ def train(arguments):
             losses.append(training.step(images[batch].to(device), signal[batch].to(device)))
         of_discriminator, of_generator = (statistics.mean(side) for side in zip(*losses))
         seconds = time.monotonic() - started
-        say({"epoch": epoch + 1, "discriminator": of_discriminator, "generator": of_generator, "seconds": seconds})
+        say({"epoch": epoch + 1, "images": len(images), "discriminator": of_discriminator, "generator": of_generator, "seconds": seconds})
         torch.save(training.generator.state_dict(), arguments.out)
 
 
@@ -182,7 +182,8 @@ def speed(arguments):
         with torch.no_grad():
             generator(*noise(count, device))
 
-    say({"torch": torch.__version__, "device": torch.cuda.get_device_name() if cuda else "cpu", "parameters": sum(p.numel() for p in generator.parameters())})
+    say({"torch": torch.__version__, "device": torch.cuda.get_device_name() if cuda else "cpu", "threads": arguments.threads,
+         "parameters": sum(p.numel() for p in generator.parameters())})
     images = torch.rand(100, 1, 25, 25, device=device) * (torch.rand(100, 1, 25, 25, device=device) < OCCUPANCY)
     signal = torch.randint(2, (100,), device=device)
     runs = {("drawing", batch): (lambda batch=batch: draw(batch)) for batch in (64, 1000)}

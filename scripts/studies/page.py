@@ -56,7 +56,7 @@ def duration(seconds):
 def conditioned(results):
     """What a reader has to know of models that know more than the class of the images they draw; "" of others."""
     told = {}
-    for r in results:
+    for r in (r for r in results if r.info):
         more = [n for n in r.info["config"]["condition"]["names"] if n != r.cls.column]
         if more:
             told.setdefault((bool(r.info.get("prior")), tuple(more)), []).append(r.job.name)
@@ -190,28 +190,38 @@ def asked(argv):
     return shown_command(["scripts/study", *words])
 
 
-def how_it_was_made(runner, results, argv):
-    lines = ["## How this page was made", "", "```", asked(argv), "```", ""]
+def how_it_was_made(runner, results, argv, drawn=None):
+    """`drawn` says what was generated, where it is not --count images of each class to be compared with truth."""
+    lines = ["## How this page was made", "", "```", asked(argv), "```", "", *steps(runner, results, drawn), "", "## The truth", "", *truth(runner)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def steps(runner, results, drawn=None):
+    """Lines about the machine, what was generated, and the commands."""
     records = [x for r in results for x in r.records]
     some = lambda values: ", ".join(dict.fromkeys(v for v in values if v))
     dates = sorted(x["finished"] for x in records)
-    devices = some(r.generate["printed"]["device"] for r in results)
-    lines += [
-        f"- Machine: {some(x['machine'] for x in records)}; images drawn on: {devices}.",
+    ours = [r for r in results if r.generate]
+    devices = some(r.generate["printed"]["device"] for r in ours)
+    lines = [
+        f"- Machine: {some(x['machine'] for x in records)}{f'; images drawn on: {devices}' if devices else ''}.",
         f"- Versions: {some(x['version'] for x in records)}; commit {some(x['commit'] for x in records) or 'not known'} (+: with changes).",
         f"- The steps ended on {some(d[:10] for d in (dates[0], dates[-1]))}.",
-        f"- Generated: {some(grouped(r.generate['key']['count']) for r in results)} images per class, seed {runner.options.seed}; "
+        drawn or f"- Generated: {some(grouped(r.generate['key']['count']) for r in ours)} images per class, seed {some(str(r.generate['key']['seed']) for r in ours)}; "
         f"compared with {some(c.name + ': ' + grouped(r.judged_by) for c in runner.classes for r in results if r.cls == c)} true images.",
     ]
     if runner.test.select or (runner.train_data and runner.train_data.select):
         rows = [f"{n} {' '.join(d.select)}" for n, d in (("training", runner.train_data), ("test", runner.test)) if d and d.select]
         lines.append(f"- Rows used: {'; '.join(rows)}.")
-    given = [f"{r.job.name}, {r.cls.name}: SHA-256 `{r.info['sha256']}`, trained by sarm {r.info['record']['version']}" for r in results if r.train is None]
+    given = [f"{r.job.name}, {r.cls.name}: SHA-256 `{r.info['sha256']}`, trained by sarm {r.info['record']['version']}" for r in results if r.info and r.train is None]
     if given:
         lines.append(f"- Models that were given, not trained by this command (the machine that their training speed was measured on is not recorded): {'; '.join(given)}.")
-    lines += ["", "The commands of every step:", "", "```"]
-    lines += dict.fromkeys(x["command"] for x in records)
-    lines += ["```", "", "## The truth", ""]
+    return [*lines, "", "The commands of every step:", "", "```", *dict.fromkeys(x["command"] for x in records), "```"]
+
+
+def truth(runner):
+    """Lines about the files of true images."""
+    lines = []
     for name, data in (("Training", runner.train_data), ("Test", runner.test)):
         if data:
             about = data.about
@@ -225,15 +235,17 @@ def how_it_was_made(runner, results, argv):
             if key != "command":
                 table.row(f"`{key}`", " ".join(str(value).split()))
         lines += ["", str(table)]
-    return "\n".join(lines).rstrip() + "\n"
+    return lines
 
 
 def configurations(runner, results):
     """The configurations as they were used."""
     lines = ["## Configurations", ""]
-    texts = {r.job.name: (runner.out / r.job.name / "config.toml").read_text() for r in results if r.train}
+    # In the job's directory, wherever the study that trained it has that.
+    place = lambda r: next(p for p in r.directory.parents if p.name == r.job.name)
+    texts = {r.job.name: (place(r) / "config.toml").read_text() for r in results if r.train}
     for r in results:
-        if not r.train:
+        if not r.train and r.info:
             # Of a model that was given: what it is, not how it was trained.
             text = write_toml({k: v for k, v in r.info["config"].items() if k != "condition" or v["names"]})
             texts.setdefault(r.job.name, text)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .config import StudyError
 from .page import GENERATED, Table, decimals, grouped, metrics_link
-from .runs import commit, machine, read_json, sha256, shown, shown_command, tell, write_whole
+from .runs import arrays, commit, machine, read_json, sha256, shown, shown_command, tell, write_whole
 
 
 def numbers(text, kind, least):
@@ -29,11 +29,7 @@ class Truth:
     """Images of one file, in memory."""
 
     def __init__(self, path, select):
-        try:
-            import h5py
-            import numpy
-        except ImportError as e:
-            raise StudyError(f"Python has no {e.name} (images are smeared with it); run: make setup, and PATH=.tools/venv/bin:$PATH") from None
+        numpy, h5py = arrays()
         self.numpy, self.h5py = numpy, h5py
         try:
             with h5py.File(path) as file:

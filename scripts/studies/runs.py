@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -72,6 +73,22 @@ def machine():
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{processor}, {cores} core{'s' if cores != 1 else ''}, {platform.system()}"
+
+
+def processors_time():
+    """Seconds that the programs which were started and have ended spent on processors."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def arrays():
+    """numpy and h5py, which some studies want and the others do without."""
+    try:
+        import h5py
+        import numpy
+    except ImportError as e:
+        raise StudyError(f"Python has no {e.name} (this study reads and writes images with it); run: make setup, and PATH=.tools/venv/bin:$PATH") from None
+    return numpy, h5py
 
 
 def commit():
@@ -179,6 +196,8 @@ class Job:
     config: dict | None = None
     models: dict = field(default_factory=dict)
     """Checkpoints by class name; '' serves all classes."""
+    images: dict = field(default_factory=dict)
+    """Files of images that another program made, by class name; '' holds all classes."""
     note: str = ""
     """What the table says of it."""
     limit: int | None = None
@@ -194,13 +213,16 @@ class Result:
     job: Job
     cls: Class
     directory: Path
-    info: dict
+    info: dict | None
+    """None where another program made the images."""
     train: dict | None
     epochs: list
-    generate: dict
+    generate: dict | None
     score: dict | None = None
     metrics: dict = field(default_factory=dict)
     evaluate: dict | None = None
+    more: list = field(default_factory=list)
+    """Records of other steps."""
 
     @property
     def judged_by(self):
@@ -210,16 +232,16 @@ class Result:
 
     @property
     def is_vae(self):
-        return self.info.get("family") == "vae"
+        return (self.info or {}).get("family") == "vae"
 
     @property
     def has_likelihood(self):
         """Or a bound of it."""
-        return not self.is_vae or "likelihood" in self.info["config"]
+        return self.info is not None and (not self.is_vae or "likelihood" in self.info["config"])
 
     @property
     def records(self):
-        return [r for r in (self.train, self.generate, self.score, self.evaluate) if r]
+        return [r for r in (self.train, self.generate, self.score, self.evaluate, *self.more) if r]
 
 
 class Runner:
@@ -241,10 +263,10 @@ class Runner:
             for cls in classes if data else ():
                 data.check(cls)
 
-    def step(self, directory, name, key, files, work, precious=False):
-        """Do `work` unless its record asks the same and its files are there."""
+    def step(self, directory, name, key, files, work, precious=False, kind=None):
+        """Do `work` unless its record asks the same and its files are there; `kind` is the name that --again has for it."""
         record, old = directory / f"{name}.json", None
-        if name not in self.options.again:
+        if (kind or name) not in self.options.again:
             old = read_json(record)
         if old and all(f.exists() for f in files):
             # Through JSON, which makes lists of tuples.
@@ -259,7 +281,7 @@ class Runner:
                 )
         tell(f"    {name} ..")
         record.unlink(missing_ok=True)
-        started = datetime.datetime.now(datetime.timezone.utc)
+        started, on_processors = datetime.datetime.now(datetime.timezone.utc), processors_time()
         command, printed = work()
         finished = datetime.datetime.now(datetime.timezone.utc)
         new = {
@@ -268,6 +290,7 @@ class Runner:
             "printed": json.loads(printed) if printed.strip() else None,
             "finished": finished.isoformat(timespec="seconds"),
             "seconds": round((finished - started).total_seconds(), 3),
+            "cpu_seconds": round(processors_time() - on_processors, 3),
             "machine": self.machine,
             "version": self.sarm.version,
             "commit": self.commit,
@@ -314,33 +337,39 @@ class Runner:
         self.trained.add(directory)
         return model, record
 
-    def draw(self, job, cls, checked):
-        """Images of one class of one job: (model, their file, the key that says how they were drawn, Result not yet judged)."""
-        directory = self.out / job.name / cls.name
+    def model(self, job, cls, checked):
+        """A job's model of one class: (its file, the record of its training, what `sarm info` says of it)."""
         given = job.model(cls)
-        if given:
-            model, record = Path(given), None
-        else:
-            model, record = self.train(job, cls, *checked)
+        model, record = (Path(given), None) if given else self.train(job, cls, *checked)
         info = self.sarm.info(model)
         size = (info["config"]["image"]["height"], info["config"]["image"]["width"])
         if size != self.test.size:
             raise StudyError(f"'{model}' draws images of {size[0]}x{size[1]}, '{self.test.path}' holds others ({self.test.size[0]}x{self.test.size[1]}); give a model of the same images")
+        return model, record, info
+
+    def conditions(self, model, info, cls):
+        """What images of one class are told: options of `sarm generate`, and their part of a key."""
+        names = info["config"]["condition"]["names"]
+        if not names:
+            return [], {}
+        if info.get("prior"):
+            # Told the class alone: the rest it draws itself.
+            words = ["--given", cls.select] if cls.column in names else []
+            return words, {"given": ["drawn", *words]}
+        # From the training file: the events of the judgement stay unseen.
+        if not self.train_data:
+            raise StudyError(f"'{model}' has conditions (it needs them to draw images); give --truth-train, whose rows have them")
+        words = ["--given-from", self.train_data.path, *self.train_data.selecting(cls.select)]
+        return words, {"given": [self.train_data.sha256, *self.train_data.select, cls.select]}
+
+    def draw(self, job, cls, checked):
+        """Images of one class of one job: (model, their file, the key that says how they were drawn, Result not yet judged)."""
+        directory = self.out / job.name / cls.name
+        model, record, info = self.model(job, cls, checked)
         drawn = directory / "generated.h5"
         directory.mkdir(parents=True, exist_ok=True)
-        key = {"model": info["sha256"], "count": self.options.count, "seed": self.options.seed}
-        conditions = []
-        names = info["config"]["condition"]["names"]
-        if names and info.get("prior"):
-            # Told the class alone: the rest it draws itself.
-            conditions = ["--given", cls.select] if cls.column in names else []
-            key["given"] = ["drawn", *conditions]
-        elif names:
-            # From the training file: the events of the judgement stay unseen.
-            if not self.train_data:
-                raise StudyError(f"'{model}' has conditions (it needs them to draw images); give --truth-train, whose rows have them")
-            conditions = ["--given-from", self.train_data.path, *self.train_data.selecting(cls.select)]
-            key["given"] = [self.train_data.sha256, *self.train_data.select, cls.select]
+        conditions, told = self.conditions(model, info, cls)
+        key = {"model": info["sha256"], "count": self.options.count, "seed": self.options.seed, **told}
         generate = self.step(directory, "generate", key, [drawn], lambda: self.sarm.long(
             "generate", "--model", model, "--count", self.options.count, "--seed", self.options.seed, *conditions,
             "--layout", "sparse", "--out", drawn, "--json", "--force"))
@@ -380,7 +409,7 @@ class Runner:
         directory = self.out / results[0].job.name / name
         directory.mkdir(parents=True, exist_ok=True)
         key = {"drawn": [key for _, _, key, _ in drawn], "truth": self.test.sha256, "select": self.test.select}
-        files = [w for _, path, _, _ in drawn for w in ("--generated", path)]
+        files = [w for path in dict.fromkeys(path for _, path, _, _ in drawn) for w in ("--generated", path)]
         record, metrics = self.evaluate(directory, key, "--truth", self.test.path, *self.test.selecting(), *files)
         for result in results:
             result.directory, result.metrics = directory, metrics
@@ -388,8 +417,8 @@ class Runner:
         results[-1].evaluate = record
         return results
 
-    def all(self, jobs, together=None):
-        """Results of every job and class, jobs outermost; with a directory's name the classes of a job are judged together, there."""
+    def check(self, jobs):
+        """Before anything is trained: what `train` needs of every job without models, by its name."""
         self.trained = set()
         self.out.mkdir(parents=True, exist_ok=True)
         checked = {}
@@ -402,6 +431,11 @@ class Runner:
                 if not self.train_data:
                     raise StudyError("nothing to train on (there is no --truth-train); give the training file, or models with --models")
                 checked[job.name] = self.completed(job)
+        return checked
+
+    def all(self, jobs, together=None):
+        """Results of every job and class, jobs outermost; with a directory's name the classes of a job are judged together, there."""
+        checked = self.check(jobs)
         results, total = [], len(jobs) * len(self.classes)
         for job in jobs:
             drawn = []

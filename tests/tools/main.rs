@@ -5,6 +5,8 @@ mod support;
 
 mod anomaly;
 mod gpu_check;
+mod latents;
+mod papers;
 mod power;
 mod simulate;
 mod study;

@@ -264,6 +264,18 @@ fn both_layouts_hold_the_same_rows_and_say_where_they_come_from() {
         );
         h5py(&fake.path("dense.h5"), &script);
     }
+    // What it cost is told where it was asked for.
+    let arguments = "jets --count 2501 --seed 7 --json";
+    let output = fake.run(arguments, "told.h5");
+    let told: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let counts: Vec<_> = told.iter().map(|t| t["images"].as_u64().unwrap()).collect();
+    assert_eq!(counts, [1251, 1250]);
+    assert_eq!(told[0]["class"], "signal");
+    assert_eq!(told[0]["seconds"], 0.0, "the fake needs none");
     // Half signal, mixed; each row's image is that of its block and place.
     let script = "
 f = h5py.File(path)

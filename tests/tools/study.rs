@@ -20,7 +20,7 @@ const FIDELITY: &str = "fidelity --truth-train train.h5 --truth-test test.h5 --c
     --figures jet_pt,training --evaluate=--bootstrap --evaluate=10 --out study --page docs/page.md";
 
 /// A place with data to train on, data to judge by, a small configuration.
-fn lab() -> Lab {
+pub fn lab() -> Lab {
     let lab = Lab::empty();
     write_images(&lab.path("train.h5"), 300, 7, 1, &[]);
     write_images(&lab.path("test.h5"), 300, 7, 2, &[]);
@@ -40,7 +40,7 @@ fn study(lab: &Lab, line: &str) -> Output {
 }
 
 /// What a study that must succeed said.
-fn ok(lab: &Lab, line: &str) -> String {
+pub fn ok(lab: &Lab, line: &str) -> String {
     let output = study(lab, line);
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{line}: {told}");
@@ -48,7 +48,7 @@ fn ok(lab: &Lab, line: &str) -> String {
 }
 
 /// The error of a study that must fail.
-fn fails(lab: &Lab, line: &str, words: &[&str]) {
+pub fn fails(lab: &Lab, line: &str, words: &[&str]) {
     let output = study(lab, line);
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{line}: {told}");
@@ -59,12 +59,12 @@ fn fails(lab: &Lab, line: &str, words: &[&str]) {
     }
 }
 
-fn json(lab: &Lab, name: &str) -> Value {
+pub fn json(lab: &Lab, name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(lab.path(name)).unwrap()).unwrap()
 }
 
 /// Cells of every row of every table whose first cells are `words`.
-fn rows(page: &str, words: &[&str]) -> Vec<Vec<String>> {
+pub fn rows(page: &str, words: &[&str]) -> Vec<Vec<String>> {
     page.lines()
         .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
         .map(|line| line.split(" | ").map(str::to_string).collect::<Vec<_>>())
