@@ -1,4 +1,4 @@
-//! Packs the models that come with the program, and compiles `kernels/{common,sarm}/*.cu` for the feature `cuda`.
+//! Packs the models that come with the program, and compiles `kernels/{common,sarm,vae}/*.cu` for the feature `cuda`.
 //!
 //! A model, `models/*.safetensors`, becomes `OUT_DIR/*.deflated` for `src/run/pretrained.rs`: all bytes of even places, then all of odd
 //! places, deflated. Signs and exponents of its weights lie together then, and take a third less room.
@@ -26,14 +26,15 @@ use flate2::write::DeflateEncoder;
 const OLDEST: (u32, u32) = (12, 4);
 
 /// Folders of kernel files: what any family may use, and each family's own.
-const FOLDERS: [&str; 2] = ["common", "sarm"];
+const FOLDERS: [&str; 3] = ["common", "sarm", "vae"];
 
 /// The kernel files, `kernels/<name>.cu`. A list, and not what the folders hold: cargo runs this again for what it
 /// watches, which is files, and a folder's new file is none yet. `tests/cuda/budget.rs` fails on a file that is not listed.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 17] = [
     "common/compact",
     "common/constants",
     "common/contract",
+    "common/convolution",
     "common/rates",
     "common/step",
     "sarm/constants",
@@ -45,6 +46,8 @@ const SOURCES: [&str; 14] = [
     "sarm/masked_linear_weights",
     "sarm/mixture",
     "sarm/sample",
+    "vae/codes",
+    "vae/pixels",
 ];
 
 /// Machine code for A100 and H100 (`a`: all of Hopper's instructions), PTX for what comes later.

@@ -23,6 +23,8 @@ import numpy as np
 
 # Philox's purposes: drawing, training a VAE, its bounds
 DRAW, TRAIN, BOUND = 0, 11, 14
+# How far the logarithm of an image's scale goes either way, where it is told its total: times the root of its pixels, and at the most
+SPREAD, WIDEST = 2.0, 0.5
 
 
 def read_checkpoint(path):
@@ -61,6 +63,11 @@ def normal(seed, purpose, image, count, first=0):
         radius, angle = np.sqrt(-2 * np.log(u / 2**52)), 2 * np.pi * v / 2**52
         numbers += [radius * np.cos(angle), radius * np.sin(angle)]
     return np.float32(numbers[:count]).astype(float)
+
+
+def parts(seed, purpose, images, item):
+    words = [philox(seed, (image, 0, (1 << 31) + item, purpose)) for image in range(images)]
+    return np.array([((w[0] << 32 | w[1]) >> 12) + 0.5 for w in words]) / 2**52
 
 
 leaky = lambda x: np.where(x > 0, x, 0.3 * x)
@@ -151,19 +158,35 @@ class Vae:
         log_f = np.logaddexp.reduce(logits - z - 2 * softplus(-z) - np.log(s) - mass, axis=3) - np.logaddexp.reduce(logits, axis=3) - slope
         return np.where(there, softplus(gate) - log_f, softplus(-gate)).sum((1, 2))
 
-    def draw_sparse(self, outputs, seed):
-        """Gates, then a component of each open pixel and its quantile, by three words of the pixel's own."""
+    def shape_nll(self, x, outputs, part):
+        """`nll`, or of images that are told their total what a bound takes in its place, seen at a part of their scales."""
+        if not self.config["condition"].get("total"):
+            return self.nll(x, outputs)
+        n, total = (x > 0).sum((1, 2)), x.sum((1, 2))
+        most = np.minimum(SPREAD / np.sqrt(np.maximum(n, 1)), WIDEST)
+        smallest = np.where(x > 0, x, np.inf).min((1, 2))
+        least = np.clip(np.log((self.config["likelihood"].get("lower") or 0) / smallest), -most, 0)
+        log_s = np.where(n > 0, least + part * (most - least), 0)
+        beside = np.log(np.where(n > 0, total, 1)) + n * log_s + np.log(most - least)
+        return self.nll(x * np.exp(log_s)[:, None, None], outputs) - np.where(n > 0, beside, 0)
+
+    def draw_sparse(self, outputs, seed, total=None):
+        """Gates, then a component of each open pixel and its quantile, by three words of the pixel's own. Scaled to a total."""
         chosen, images = self.config["likelihood"], np.zeros(outputs.shape[:3])
         unit, end, log = chosen.get("unit", 1.0), chosen.get("upper") or np.inf, chosen.get("space") == "log"
         bent = lambda r: r + np.log(-np.expm1(-r))
         floor = bent(chosen["lower"] / unit) if log else 0.0
         end = end if np.isinf(end) else bent(end / unit) - floor if log else end / unit
         sigmoid = lambda v: 1 / (1 + np.exp(-v))
+        units = lambda image, pixel: [((word >> 9) + 0.5) / 2**23 for word in philox(seed, (image, 0, (1 << 20) + pixel, DRAW))[:3]]
+        # With a total, where all gates would stay closed, the likeliest opens.
+        closed = lambda image, gates: all(units(image, pixel)[0] < sigmoid(gate) for pixel, gate in enumerate(gates))
+        gates = outputs[..., 0].reshape(len(outputs), -1)
+        forced = {} if total is None else {i: g.argmin() for i, g in enumerate(gates) if closed(i, g)}
         for image, row, column in np.ndindex(images.shape):
             pixel, numbers = row * self.shape[1] + column, outputs[image, row, column]
-            words = philox(seed, (image, 0, (1 << 20) + pixel, DRAW))
-            gate, pick, place = (((word >> 9) + 0.5) / 2**23 for word in words[:3])
-            if gate < sigmoid(numbers[0]):
+            gate, pick, place = units(image, pixel)
+            if gate < sigmoid(numbers[0]) and pixel != forced.get(image):
                 continue
             logits, means, scales = np.split(numbers[1:], 3)
             weights = np.cumsum(np.exp(logits - logits.max()))
@@ -176,13 +199,15 @@ class Vae:
             y = mean + s * np.log((1 - above) / above)
             y = end - y if turned else y
             images[image, row, column] = unit * (np.logaddexp(0, y + floor) if log else max(y, 1e-6))
-        return images
+        return images if total is None else images * (total / images.sum((1, 2)))[:, None, None]
 
     def draw(self, count, seed, given):
         told = self.conditions(np.tile(given, (count, 1)))
         codes = np.array([normal(seed, DRAW, i, self.latents) for i in range(count)])
         if "likelihood" in self.config:
-            return self.draw_sparse(self.decode(codes, told), seed)
+            names, total = self.config["condition"]["names"], self.config["condition"].get("total")
+            total = np.full(count, given[names.index(total)], float) if total else None
+            return self.draw_sparse(self.decode(codes, told), seed, total)
         images = self.decode(codes, told) * self.unit
         return np.where(images < self.config["loss"]["lower"], 0, images)
 
@@ -193,7 +218,7 @@ class Vae:
         divergence = 0.5 * (np.exp(log_variance) + mean**2 - 1 - log_variance).sum(1)
         p = self.decode(mean + np.exp(log_variance / 2) * noise, told)
         if "likelihood" in self.config:
-            pixels = self.nll(images, p)
+            pixels = self.shape_nll(images, p, parts(2**64 - 1, TRAIN, len(x), 0))
             return np.array([0 * pixels, divergence, pixels, weights["divergence"] * divergence + pixels]).T
         q, t = np.clip(p, 1e-7, 1 - 1e-7), np.minimum(x, 1)
         bernoulli = -(t * np.log(q) + (1 - t) * np.log1p(-q)).sum((1, 2))
@@ -215,7 +240,7 @@ class Vae:
             noise = np.array([normal(0, BOUND, i, self.latents, k * ((self.latents + 1) // 2)) for i in range(len(images))])
             z = mean + np.exp(log_variance / 2) * noise
             of_codes = 0.5 * (noise**2 + log_variance - z**2).sum(1)
-            weights.append(of_codes - self.nll(images, self.decode(z, told)))
+            weights.append(of_codes - self.shape_nll(images, self.decode(z, told), parts(0, BOUND, len(images), k)))
         return np.array([np.mean(weights, axis=0), np.logaddexp.reduce(weights, axis=0) - np.log(samples)]).T
 
 

@@ -31,13 +31,13 @@ pub enum Purpose {
     Mirror = 9,
     /// Refining a model: `n` = place, `item` = round.
     Refine = 10,
-    /// Noise of the codes of a VAE in training: seed = step, `n` = row, `item` = pair of latents.
+    /// Noise of the codes of a VAE in training: seed = step, `n` = row, `item` = pair of latents, 2^31: the scale of a total.
     Vae = 11,
     /// Order of the images that a VAE's classifier learns from: `n` = place, `item` = epoch; the last one says which are held out.
     Classifier = 12,
     /// What it leaves out: seed of the training and step, `n` = four numbers of a batch, `item` = layer.
     Dropout = 13,
-    /// Codes that a VAE's bound is averaged over: `n` = row times codes of an image + code, `item` = pair of latents.
+    /// Codes that a VAE's bound is averaged over: `n` = image number, `item` = pairs of a code times code + pair, 2^31 + code: its scale.
     Bound = 14,
 }
 

@@ -27,7 +27,9 @@
 //   load_streamed(const uint4*)           16 bytes of global memory that the kernel does not write, past the nearest cache
 //   prefetch(address)                     asks for 32 bytes of global memory that are soon to be read
 //   atomic_add(uint32_t*, n)              gives the value before
-//   fast_exp, fast_exp2, fast_reciprocal  the card's own approximations; expf, logf, fmaf ... are the exact ones
+//   fast_exp, fast_exp2, fast_reciprocal, fast_cos, fast_sin
+//                                         the card's own approximations, of angles from -pi to pi; expf, logf, fmaf ... are
+//                                         the exact ones
 //   float_bits, float_of_bits, count_ones, lowest_bit, highest_bit, divide_up
 //   uint2, uint4, float2, float4, make_...      vectors, for loads of 8 and 16 bytes; min, max
 #pragma once
@@ -169,6 +171,17 @@ DEVICE float fast_exp(float x) { return fast_exp2(x * 1.4426950408889634f); }
 DEVICE float fast_reciprocal(float x) {
     float y;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+DEVICE float fast_cos(float x) {
+    float y;
+    asm("cos.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+DEVICE float fast_sin(float x) {
+    float y;
+    asm("sin.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 

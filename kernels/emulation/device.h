@@ -163,4 +163,6 @@ DEVICE void prefetch(const void*) {}
 
 DEVICE float fast_exp(float x) { return expf(x); }
 DEVICE float fast_exp2(float x) { return exp2f(x); }
+DEVICE float fast_cos(float x) { return cosf(x); }
+DEVICE float fast_sin(float x) { return sinf(x); }
 DEVICE float fast_reciprocal(float x) { return 1.0f / x; }

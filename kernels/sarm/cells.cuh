@@ -7,7 +7,7 @@
 #pragma once
 
 #include "common/device.cuh"
-#include "likelihood.cuh"
+#include "common/likelihood.cuh"
 #include "limits.cuh"
 #include "target.cuh"
 

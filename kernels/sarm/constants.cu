@@ -2,11 +2,12 @@
 // src/families/sarm/cuda/ops/constants.rs.
 
 #include "cells.cuh"
-#include "draw.cuh"
+#include "common/draw.cuh"
 #include "left.cuh"
 #include "limits.cuh"
 #include "masked_linear.cuh"
 #include "sample_network.cuh"
+#include "shown.cuh"
 
 struct SarmConstants {
     double* numbers;

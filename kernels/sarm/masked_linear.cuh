@@ -2,8 +2,8 @@
 #pragma once
 
 #include "common/device.cuh"
+#include "common/tile.cuh"
 #include "mask.cuh"
-#include "masked_linear_tile.cuh"
 
 // Problems in one launch: PROBLEMS of src/families/sarm/cuda/ops/linear/mod.rs
 constexpr uint32_t PROBLEMS = 16;
@@ -36,8 +36,7 @@ template <class Count> DEVICE Stair find_stair(uint32_t number, uint32_t steps, 
     return {steps, number};
 }
 
-// Four bf16 in 8 bytes.
-DEVICE uint2 pack_four(float4 v) { return make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w)); }
+// Four bf16 out of 8 bytes.
 DEVICE float4 unpack_four(uint2 v) {
     return make_float4(unpack_low(v.x), unpack_high(v.x), unpack_low(v.y), unpack_high(v.y));
 }

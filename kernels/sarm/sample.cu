@@ -4,11 +4,12 @@
 // 8 images each: they go through a block's pixels one by one, each unit once final pushed into all that read it inside
 // the block. The others *work ahead*: with what is finished they prepare the next block's units and the next
 // pixels' numbers, so that the products with the bulk of the weights are in nobody's way.
+#include "common/draw.cuh"
 #include "common/gelu.cuh"
-#include "draw.cuh"
 #include "left.cuh"
 #include "limits.cuh"
 #include "sample_network.cuh"
+#include "shown.cuh"
 
 struct SampleParams {
     const uint16_t* order;    // [places] row-major pixel of each place

@@ -156,6 +156,11 @@ pub fn run(
         report.sampling.push(sampling);
         train(&engine, paper, options.seconds, &mut report, progress)?;
     }
+    for config in options.chosen_vaes() {
+        progress(&format!("{}: drawing on the card", config.0));
+        let sampling = card_sampling::run_vae(&setting, card, *config, &report)?;
+        report.sampling.push(sampling);
+    }
     Ok(report)
 }
 

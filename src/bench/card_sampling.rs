@@ -1,22 +1,28 @@
 //! A card: sampling at the paper's sizes, and what bounds it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::drawing::{DrawingRate, Folder, SEED, largest, measure};
+use super::drawing::{DrawingRate, Folder, Measured, SEED, largest, measure};
 use super::paper::{MultiplyAdds, PaperConfig, unmasked_weights};
-use super::{BenchError, CardReport};
+use super::{BenchError, CardReport, vae};
+use crate::data::ImageSize;
+use crate::device::cuda::device::Device;
 use crate::device::cuda::driver::Energy;
 use crate::families::sarm::Sarm;
-use crate::families::sarm::cuda::{CudaEngine, CudaSampler};
+use crate::families::sarm::cuda::CudaEngine;
+use crate::families::vae::cuda::drawing::Drawing;
 use crate::family::SamplingPlan;
+use crate::family::cuda::CudaSampler;
 
 /// What bounds sampling on a card, in images a second.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct SamplingBounds {
     /// Weights at the measured rate of the second-level cache: every tile of images must read all that are not masked,
-    /// those of a pixel's value where a gate of the tile opens. (The kernel reads those of every pixel, ahead.)
+    /// those of a pixel's value where a gate of the tile opens. (The kernel reads those of every pixel, ahead.) Of a VAE's
+    /// decoder what lies between its layers, written and read once.
     pub weights: f64,
     /// Multiply-adds on the same weights, image by image, at the measured bf16 matrix rate.
     pub matrix: f64,
@@ -47,7 +53,7 @@ impl SamplingBounds {
 pub struct CardSamplingResult {
     /// `jets-dc` ..
     pub config: String,
-    /// The paper's figure on 4 TITAN X, images a second.
+    /// The paper's figure, images a second: on 4 TITAN X, of a VAE on a K80.
     pub paper_images_per_second: f64,
     /// Fraction of nonzero pixels drawn.
     pub occupancy: f64,
@@ -107,31 +113,81 @@ pub fn run(
         ..SamplingPlan::default()
     };
     let mut sampler = engine.cuda_sampler(&model, &plan)?;
-    let folder = Folder::new(setting.folder)?;
-    let measured = measure(
-        &mut sampler,
-        &model,
-        CudaSampler::draw_only,
-        setting.energy,
-        setting.seconds,
-        &folder.0,
-    )?;
+    let measured = setting.measure(&mut sampler, model.config.image)?;
     let (tile, wave) = sampler.tile_and_wave();
-    let streamed = weight_bytes(&model, tile, measured.occupancy);
+    let streamed = weight_bytes(&model, tile, measured.occupancy) / tile as f64;
     let operations = 2.0 * MultiplyAdds::of(&model, measured.occupancy).total();
+    let needed = Needed {
+        streamed,
+        operations,
+        wave,
+    };
+    let paper = (paper.name, paper.paper_images_per_second);
+    Ok(result(paper, measured, &needed, report))
+}
+
+/// Measure drawing from the VAE configuration `name`, whose text is `text`, on `device`.
+pub fn run_vae(
+    setting: &Setting,
+    device: &Arc<dyn Device>,
+    (name, text): (&str, &str),
+    report: &CardReport,
+) -> Result<CardSamplingResult, BenchError> {
+    let (model, plan) = vae::model(text)?;
+    let drawing = Drawing::new(device, &model, &plan)?;
+    let mut sampler = CudaSampler::new(device, drawing, model.config.image, None)?;
+    let measured = setting.measure(&mut sampler, model.config.image)?;
+    let [decoder, _] = model.multiply_adds();
+    let needed = Needed {
+        streamed: model.bytes_between_layers_on_card() as f64,
+        operations: 2.0 * decoder,
+        wave: sampler.tile_and_wave().1,
+    };
+    let paper = (name, vae::PAPER_IMAGES_PER_SECOND);
+    Ok(result(paper, measured, &needed, report))
+}
+
+impl Setting<'_> {
+    fn measure<D: crate::family::cuda::Drawing>(
+        &self,
+        sampler: &mut CudaSampler<D>,
+        size: ImageSize,
+    ) -> Result<Measured, BenchError> {
+        let folder = Folder::new(self.folder)?;
+        let on_card = CudaSampler::draw_only;
+        measure(sampler, size, on_card, self.energy, self.seconds, &folder.0)
+    }
+}
+
+/// What drawing an image takes at the least.
+struct Needed {
+    /// Bytes out of the second-level cache.
+    streamed: f64,
+    /// Of the tensor cores.
+    operations: f64,
+    /// Images that the card draws at a time.
+    wave: usize,
+}
+
+fn result(
+    (config, paper_images_per_second): (&str, f64),
+    measured: Measured,
+    needed: &Needed,
+    report: &CardReport,
+) -> CardSamplingResult {
     let alone = measured
         .on_card
         .first()
         .map_or(0.0, |r| r.images_per_second);
     let bounds = SamplingBounds {
-        weights: 1e9 * report.stream_gigabytes * tile as f64 / streamed,
-        matrix: 1e12 * report.matrix_teraflops / operations,
-        latency: wave as f64 * alone,
+        weights: 1e9 * report.stream_gigabytes / needed.streamed,
+        matrix: 1e12 * report.matrix_teraflops / needed.operations,
+        latency: needed.wave as f64 * alone,
     };
     let memory = largest(&measured.into_memory);
-    Ok(CardSamplingResult {
-        config: paper.name.into(),
-        paper_images_per_second: paper.paper_images_per_second,
+    CardSamplingResult {
+        config: config.into(),
+        paper_images_per_second,
         occupancy: measured.occupancy,
         disk_bytes_per_second: measured.disk_bytes_per_second,
         one_image_milliseconds: 1e3
@@ -148,7 +204,7 @@ pub fn run(
         on_card: measured.on_card,
         into_memory: measured.into_memory,
         onto_disk: measured.onto_disk,
-    })
+    }
 }
 
 #[cfg(test)]

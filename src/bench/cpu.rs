@@ -143,11 +143,8 @@ pub fn run(
             paper_images_per_second: None,
         });
     }
-    for config in vae::CONFIGS
-        .into_iter()
-        .filter(|(name, _)| options.wants(name))
-    {
-        vae::run(engine.cpu(), config, options, report, progress)?;
+    for config in options.chosen_vaes() {
+        vae::run(engine.cpu(), *config, options, report, progress)?;
     }
     Ok(())
 }

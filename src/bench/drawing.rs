@@ -8,9 +8,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{BenchError, middle};
-use crate::data::Layout;
+use crate::data::{ImageSize, Layout};
 use crate::device::cuda::driver::Energy;
-use crate::families::sarm::Sarm;
 use crate::family::EngineError;
 use crate::family::Sampler;
 use crate::run::generate::{GeneratePlan, generate};
@@ -91,13 +90,12 @@ impl Drop for Folder {
 /// Draw into a file that is deleted again: seconds, bytes of the file.
 fn onto_disk(
     sampler: &mut dyn Sampler,
-    model: &Sarm,
+    size: ImageSize,
     first: u64,
     count: u64,
     folder: &Path,
 ) -> Result<(f64, u64), BenchError> {
     let out = folder.join("images.h5");
-    let size = model.config.image;
     let identity = Identity {
         model: [0; 32],
         condition: [0; 32],
@@ -165,10 +163,10 @@ pub struct Measured {
     pub energy: Option<(f64, f64)>,
 }
 
-/// Measure `sampler`, of `model`. `on_card`: seconds of drawing without fetching.
+/// Measure `sampler`, of images of `size`. `on_card`: seconds of drawing without fetching.
 pub fn measure<S: Sampler>(
     sampler: &mut S,
-    model: &Sarm,
+    size: ImageSize,
     on_card: impl Fn(&mut S, u64, usize) -> Result<f64, EngineError>,
     energy: Option<&Energy>,
     seconds: f64,
@@ -211,10 +209,10 @@ pub fn measure<S: Sampler>(
                 .map(|joules| (drawn as f64 / joules, joules / seconds))
         }
     };
-    let occupancy = nonzeros as f64 / (images as f64 * model.pixels() as f64);
+    let occupancy = nonzeros as f64 / (images as f64 * (size.height * size.width) as f64);
     let mut disk_bytes_per_second = 0.0;
     let onto_disk = rates(seconds, |count| {
-        let (seconds, bytes) = onto_disk(sampler, model, take(count), count, folder)?;
+        let (seconds, bytes) = onto_disk(sampler, size, take(count), count, folder)?;
         disk_bytes_per_second = bytes as f64 / seconds.max(1e-9);
         Ok(seconds)
     })?;
@@ -236,10 +234,10 @@ pub fn largest(rates: &[DrawingRate]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::ImageSize;
     use crate::data::SparseImages;
     use crate::families::sarm::Config;
     use crate::families::sarm::Engine;
+    use crate::families::sarm::Sarm;
     use crate::families::sarm::cpu::CpuEngine;
     use crate::family::SamplingPlan;
     use crate::family::several::Several;
@@ -331,7 +329,15 @@ mod tests {
             sampler.sample(first, count)?;
             Ok(begun.elapsed().as_secs_f64())
         };
-        let found = measure(&mut sampler, &model, on_card, None, 0.1, &folder.0).unwrap();
+        let found = measure(
+            &mut sampler,
+            model.config.image,
+            on_card,
+            None,
+            0.1,
+            &folder.0,
+        )
+        .unwrap();
         assert!(
             (found.occupancy / OCCUPANCY - 1.0).abs() < 0.5,
             "{}",

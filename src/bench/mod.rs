@@ -250,6 +250,10 @@ impl Options {
     fn chosen(&self) -> impl Iterator<Item = &'static PaperConfig> {
         PAPER.iter().filter(|p| self.wants(p.name))
     }
+
+    fn chosen_vaes(&self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+        vae::CONFIGS.iter().filter(|(name, _)| self.wants(name))
+    }
 }
 
 /// Measure; `progress` is called with the name of each measurement.

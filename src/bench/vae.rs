@@ -19,9 +19,26 @@ pub const CONFIGS: [(&str, &str); 2] = [
     ),
 ];
 /// images/s of the second paper's network on a K80 (arXiv:2009.04842, table 4).
-const PAPER_IMAGES_PER_SECOND: f64 = 24_209.0;
+pub const PAPER_IMAGES_PER_SECOND: f64 = 24_209.0;
+/// Standardised conditions, of one image after the other.
+const TOLD: [f32; 2] = [1.0, -1.0];
 /// Images of a step, as in the paper.
 const BATCH: usize = 100;
+
+/// The network of a configuration, 25 x 25 pixels, untrained, and how to draw from it.
+pub fn model(text: &str) -> Result<(Vae, SamplingPlan), BenchError> {
+    let size = ImageSize {
+        height: 25,
+        width: 25,
+    };
+    let model = Vae::untrained(&Config::parse(text)?, size, 1)?;
+    let plan = SamplingPlan {
+        seed: 7,
+        conditions: Conditions::new(1, TOLD.to_vec()),
+        ..SamplingPlan::default()
+    };
+    Ok((model, plan))
+}
 
 /// Measure the configuration `name`; `progress` is called with the name of each measurement.
 pub fn run(
@@ -31,24 +48,14 @@ pub fn run(
     report: &mut Report,
     progress: &dyn Fn(&str),
 ) -> Result<(), BenchError> {
-    let config = Config::parse(text)?;
-    let size = ImageSize {
-        height: 25,
-        width: 25,
-    };
-    let model = Vae::untrained(&config, size, 1)?;
+    let (model, plan) = model(text)?;
+    let size = model.config.image;
     let [decoder, training] = model.multiply_adds();
     let devices = Devices::Cpu(cpu.clone());
     let gemm_gflops = report.gemm_gflops.unwrap_or(f64::NAN);
     let bound = |multiply_adds: f64| gemm_gflops * 1e9 / (2.0 * multiply_adds);
 
     progress(&format!("{name}: decoder"));
-    let told: Vec<f32> = vec![1.0, -1.0];
-    let plan = SamplingPlan {
-        seed: 7,
-        conditions: Conditions::new(1, told.clone()),
-        ..SamplingPlan::default()
-    };
     let mut sampler = model.sampler(&devices, &plan)?;
     let batch = sampler.preferred_count();
     let mut drawn = sampler.sample(0, batch)?;
@@ -75,7 +82,7 @@ pub fn run(
     let images = synthetic::images(size.height, size.width, 8 * BATCH, 3, 0.1)
         .ok_or_else(|| EngineError::Mismatch("images of this size".into()))?;
     let data = ConditionedImages {
-        conditions: Conditions::new(1, told.repeat(images.len() / 2)),
+        conditions: Conditions::new(1, TOLD.repeat(images.len() / 2)),
         images,
     };
     let mut trainer = model.trainer(&devices, Arc::new(data))?;

@@ -7,7 +7,9 @@
 //!
 //! An image has as many free numbers as pixels that are not zero: all but the last of these, which is what is left, and
 //! the total. So the last pixel counts with a probability, the others with densities, and with the density of the total
-//! that is the density of the image. How a family applies it is its own affair: `likelihood/total.rs` of a SARM.
+//! that is the density of the image.
+//!
+//! So it is for SARMs (`likelihood/total.rs`). VAEs scale whole images to their totals instead (`families/vae/total.rs`).
 
 use super::ConditionConfig;
 

@@ -89,7 +89,7 @@ impl DeviceError {
     /// Of models of `family` on a card.
     pub(crate) fn processor_alone(family: &str) -> Self {
         Self::Unsupported(format!(
-            "models of the family {family} run on the processor alone; give --device cpu"
+            "this does not run on a card (of models of the family {family} a card draws images, and no more); give --device cpu"
         ))
     }
 

@@ -8,6 +8,7 @@ mod bound;
 mod check;
 mod codes;
 mod config;
+pub mod cuda;
 mod document;
 mod error;
 mod model;

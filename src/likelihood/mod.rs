@@ -14,7 +14,7 @@ mod values;
 pub use config::{LikelihoodConfig, SpaceName};
 pub use levels::Grid;
 pub use mixture::{Mixture, Rest};
-pub use support::{Space, Support};
+pub use support::{MixtureRange, Space, Support};
 pub use values::Values;
 
 use crate::numeric::Elementary;

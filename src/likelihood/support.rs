@@ -70,7 +70,38 @@ pub struct Support {
     pub space: Space,
 }
 
+/// The values that a pixel can take, as `MixtureRange` of `kernels/common/draw.cuh` takes them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MixtureRange {
+    /// GeV of one unit of the mixture.
+    pub unit: f32,
+    /// The smallest pixel in logarithmic space, GeV; else 0.
+    pub lower: f32,
+    /// The largest y.
+    pub upper: f32,
+    /// GeV, the largest pixel.
+    pub largest: f32,
+    /// y where a mean of 0 lies.
+    pub origin: f32,
+}
+
 impl Support {
+    /// The same for a card.
+    pub fn range(&self) -> MixtureRange {
+        let unit = self.unit as f32;
+        let (lower, upper) = match self.space {
+            Space::Linear => (0.0, self.upper as f32 / unit),
+            Space::Log { lower, .. } => (lower as f32, self.end()),
+        };
+        MixtureRange {
+            unit,
+            lower,
+            upper,
+            largest: self.largest(),
+            origin: self.origin() as f32,
+        }
+    }
+
     /// The largest pixel in GeV as a finite f32 that is no larger: what is left of a total is compared with it, and in
     /// logarithmic space nothing larger is drawn.
     pub fn largest(&self) -> f32 {

@@ -30,7 +30,7 @@ impl Mixture {
     /// Where more is left than a pixel can be, all components are logistics. In linear space a pixel then has a density
     /// even if it leaves nothing but rounding behind: so it was drawn. In logarithmic space nothing below the lower end
     /// is drawn, so what a pixel leaves is nothing or no less than that. The same rules: `PixelRange` of
-    /// `kernels/sarm/mixture.cu` (told by [`limit`](Self::limit)), `MixtureRange` of `kernels/sarm/draw.cuh`, `log_density_dc`
+    /// `kernels/sarm/mixture.cu` (told by [`limit`](Self::limit)), `MixtureRange` of `kernels/common/draw.cuh`, `log_density_dc`
     /// of `docs/loglikelihood.py`; docs/formats.md#totals states them.
     #[inline(always)]
     pub fn within(&self, budget: Option<Budget>) -> Self {

@@ -19,3 +19,4 @@ mod device;
 mod engine;
 mod kernels;
 mod sampler;
+mod vae;

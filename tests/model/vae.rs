@@ -32,11 +32,12 @@ fn dataset() -> Dataset {
     }
     let column = |f: fn(usize) -> f32| (0..COUNT).map(f).collect::<Vec<f32>>();
     Dataset {
-        images,
         columns: BTreeMap::from([
+            ("sum".to_string(), images.totals()),
             ("signal".to_string(), column(|i| (i % 2) as f32)),
             ("jet_pt".to_string(), column(|i| 250.0 + (i % 17) as f32)),
         ]),
+        images,
         rows: (0..COUNT as u64).collect(),
         ..Dataset::default()
     }
@@ -71,7 +72,8 @@ fn conditioned(checkpoint: &Checkpoint) -> Arc<ConditionedImages> {
         standard
     });
     Arc::new(ConditionedImages {
-        conditions: Conditions::new(told.names.len(), rows.collect()),
+        conditions: Conditions::new(told.names.len(), rows.collect())
+            .with_total(told.total_over(SIDE * SIDE)),
         images,
     })
 }
@@ -187,20 +189,25 @@ fn loss_and_images_are_those_of_the_numpy_program() {
     }
 }
 
-/// The images and their conditions, as files for the numpy program.
-fn write_arrays(folder: &Path) -> [String; 2] {
+/// The images and their conditions, the first of class, pT and sum, as files for the numpy program.
+fn write_arrays(folder: &Path, told: usize) -> [String; 2] {
     let data = dataset();
     let mut dense = vec![0.0; COUNT * SIDE * SIDE];
     for (i, image) in dense.chunks_exact_mut(SIDE * SIDE).enumerate() {
         data.images.dense_into(i, image);
     }
     let dense: Vec<f64> = dense.into_iter().map(f64::from).collect();
+    let columns = ["signal", "jet_pt", "sum"].map(|name| &data.columns[name]);
     let given: Vec<f64> = (0..COUNT)
-        .flat_map(|row| ["signal", "jet_pt"].map(|name| f64::from(data.columns[name][row])))
+        .flat_map(|row| {
+            columns[..told]
+                .iter()
+                .map(move |column| f64::from(column[row]))
+        })
         .collect();
     let files = ["images.npy", "given.npy"].map(|name| folder.join(name));
     std::fs::write(&files[0], npy(&[COUNT, SIDE, SIDE], &dense)).unwrap();
-    std::fs::write(&files[1], npy(&[COUNT, 2], &given)).unwrap();
+    std::fs::write(&files[1], npy(&[COUNT, told], &given)).unwrap();
     files.map(|file| file.to_str().unwrap().to_string())
 }
 
@@ -218,13 +225,20 @@ fn sparse(space: &str) -> String {
 fn sparse_decoders_have_the_bounds_of_the_numpy_program() {
     let lab = tempfile::tempdir().unwrap();
     let devices = Devices::cpu(2).unwrap();
-    let files = write_arrays(lab.path());
-    let [images, conditions] = files.each_ref().map(String::as_str);
     for (name, space) in [
         ("linear", "unit = 2.0\nupper = 500.0"),
         ("log", "space = 'log'\nunit = 3.0"),
+        ("total", "space = 'log'\nunit = 3.0"),
     ] {
-        let summary = trained(&sparse(space), 2, &lab.path().join(name));
+        let has_total = name == "total";
+        let files = write_arrays(lab.path(), if has_total { 3 } else { 2 });
+        let [images, conditions] = files.each_ref().map(String::as_str);
+        let told = "names = ['signal', 'jet_pt', 'sum']\ntotal = 'sum'";
+        let config = match has_total {
+            true => sparse(space).replace("names = ['signal', 'jet_pt']", told),
+            false => sparse(space),
+        };
+        let summary = trained(&config, 2, &lab.path().join(name));
         let history: Vec<f64> = summary.history.iter().map(|m| m.train_nll).collect();
         assert!(history[3] < history[0], "{history:?}");
         let checkpoint = Checkpoint::read(&summary.model).unwrap();
@@ -272,12 +286,16 @@ fn sparse_decoders_have_the_bounds_of_the_numpy_program() {
         // Zeros are as frequent as in the data, and nothing is beyond the range.
         let plan = SamplingPlan {
             seed: 11,
-            conditions: Conditions::new(2, data.conditions.row(1).to_vec()),
+            conditions: data.conditions.gather(1..2),
             ..SamplingPlan::default()
         };
         let mut sampler = model.sampler(&devices, &plan).unwrap();
         let drawn = sampler.sample(0, 500).unwrap();
+        let sum = data.images.totals()[1];
         let words = ["draw", "60", "--seed", "11", "--given", "1", "251"];
+        let mut words = words.map(String::from).to_vec();
+        words.extend(has_total.then(|| sum.to_string()));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let said = numpy(&summary.model, &words);
         let mut image = vec![0.0; SIDE * SIDE];
         let mut off = 0;
@@ -293,8 +311,16 @@ fn sparse_decoders_have_the_bounds_of_the_numpy_program() {
         let fraction =
             |images: &SparseImages| images.nonzeros() as f64 / (images.len() * SIDE * SIDE) as f64;
         let (found, want) = (fraction(&drawn), fraction(&data.images));
-        assert!((found / want - 1.0).abs() < 0.1, "{name}: {found} {want}");
-        assert!(model.beyond(&drawn).is_empty());
+        // Those of one condition, which with a total says how many there are.
+        let most = if has_total { 0.5 } else { 0.1 };
+        assert!((found / want - 1.0).abs() < most, "{name}: {found} {want}");
+        match has_total {
+            true => {
+                let near = |total: f32| (total - sum).abs() < 1e-5 * sum;
+                assert!(drawn.totals().into_iter().all(near));
+            }
+            false => assert!(model.beyond(&drawn).is_empty()),
+        }
     }
 }
 
@@ -318,7 +344,7 @@ fn codes_say_what_is_drawn() {
     let encoder = model.encoder().unwrap();
     assert_eq!(encoder.latents(), 3);
     let codes = encoder.encode(&devices, &data).unwrap();
-    let files = write_arrays(lab.path());
+    let files = write_arrays(lab.path(), 2);
     let said = numpy(&file, &["codes", &files[0], &files[1]]);
     assert_eq!(codes.len(), COUNT * 6);
     for (found, want) in codes.iter().zip(&said) {
@@ -465,5 +491,18 @@ fn what_it_cannot_learn_from_is_refused() {
     };
     let error = refused(wide).to_string();
     assert!(error.contains("one more than a multiple of 4"), "{error}");
+    let told = |config: &str| {
+        let told = "names = ['signal', 'sum']\ntotal = 'sum'";
+        config.replace("names = ['signal', 'jet_pt']", told)
+    };
+    let misread = |config: &str| families::configuration(config).err().unwrap().to_string();
+    let error = misread(&told(CONFIG));
+    assert!(
+        error.contains("a plain decoder add up to no number"),
+        "{error}"
+    );
+    let limited = told(&sparse("unit = 2.0\nupper = 500.0"));
+    let error = misread(&limited);
+    assert!(error.contains("beyond any upper end"), "{error}");
     assert!(!lab.path().join("run").exists());
 }

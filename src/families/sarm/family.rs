@@ -13,7 +13,7 @@ use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
 use crate::device::{Card, DeviceError, Devices};
 use crate::family::EngineError;
-use crate::family::several::Several;
+use crate::family::cuda::on_cards;
 use crate::family::{
     Beyond, ConfigError, Configuration, Demand, Document, Lower, Model, Sampler, SamplingPlan,
     Scorer, TensorInfo, TrainConfig, Trainer,
@@ -92,7 +92,7 @@ impl Sarm {
     }
 }
 
-/// What runs a SARM on `devices`, which must be one for all but drawing.
+/// What trains and scores a SARM on `devices`, which must be one.
 fn engine(devices: &Devices, work: &str) -> Result<Box<dyn Engine>, EngineError> {
     match devices {
         Devices::Cpu(cpu) => Ok(Box::new(CpuEngine::on(cpu.clone()))),
@@ -241,13 +241,8 @@ impl Model for Sarm {
         plan: &SamplingPlan,
     ) -> Result<Box<dyn Sampler>, EngineError> {
         let inner: Box<dyn Sampler> = match devices {
-            Devices::Cards(cards) if cards.len() > 1 => {
-                let samplers = (cards.iter())
-                    .map(|card| Ok((card.name.clone(), on_card(card).sampler(self, plan)?)))
-                    .collect::<Result<_, EngineError>>()?;
-                Box::new(Several::new(samplers)?)
-            }
-            _ => engine(devices, "drawing")?.sampler(self, plan)?,
+            Devices::Cards(cards) => on_cards(cards, |card| on_card(card).sampler(self, plan))?,
+            Devices::Cpu(cpu) => CpuEngine::on(cpu.clone()).sampler(self, plan)?,
         };
         Ok(match self.config.symmetry.mirror {
             true => Box::new(MirrorSampler(inner)),

@@ -6,6 +6,7 @@ use super::Vae;
 use super::family::cpu;
 use super::pass::{Networks, TILE, Tile};
 use super::sparse::nll;
+use super::total::part;
 use crate::conditions::ConditionedImages;
 use crate::device::Devices;
 use crate::family::{Bound, Bounded, EngineError, check_images};
@@ -25,6 +26,7 @@ impl Bounded for Vae {
         let cpu = cpu(devices)?;
         check_images(self, data)?;
         self.check_range(&data.images)?;
+        self.check_totals(data)?;
         if !(1..=Bound::MOST_SAMPLES).contains(&samples) || numbers.len() != data.images.len() {
             return Err(EngineError::Mismatch(format!(
                 "a bound takes 1 to {} codes an image, and a number of each image",
@@ -83,11 +85,13 @@ impl Vae {
             let input = self.decoder_input(&drawn, &tile.conditions);
             let outputs = self.decode(networks, &input);
             let outputs = outputs.last().map_or(&[][..], Vec::as_slice);
-            let numbers = pixels * self.config.outputs();
-            let pairs = (outputs.chunks_exact(numbers)).zip(tile.pixels.chunks_exact(pixels));
+            let of_image = pixels * self.config.outputs();
+            let pairs = (outputs.chunks_exact(of_image)).zip(tile.pixels.chunks_exact(pixels));
             for (place, (outputs, x)) in pairs.enumerate() {
                 let unit = self.config.loss.unit as f32;
-                weights[place * samples + sample] -= nll(mixture, (x, unit), outputs, None);
+                let part = (self.total())
+                    .map(|_| part(SEED, Purpose::Bound, numbers[place], sample as u32));
+                weights[place * samples + sample] -= nll(mixture, (x, unit, part), outputs, None);
             }
         }
         weights

@@ -246,11 +246,11 @@ impl ModelConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let mut found = Mistakes::default();
         found.note(check_conditions(&self.condition));
-        if let Some(total) = &self.condition.total {
+        if let (Some(total), None) = (&self.condition.total, &self.likelihood) {
             found.note(impossible(
                 "condition.total",
                 total,
-                "pixels of a VAE add up to no number that is known before; leave it out",
+                "pixels of a plain decoder add up to no number that is known before; leave it out or give [likelihood]",
             ));
         }
         let side = |length: usize| length % 4 == 1 && (5..=253).contains(&length);
@@ -361,6 +361,19 @@ impl ModelConfig {
                 "likelihood.kind",
                 "'dd'",
                 "a VAE's pixels are 'dc': zero, or a mixture of logistics",
+            ));
+        }
+        if let (
+            LikelihoodConfig::Dc {
+                upper: Some(upper), ..
+            },
+            Some(total),
+        ) = (likelihood, &self.condition.total)
+        {
+            found.note(impossible(
+                "likelihood.upper",
+                upper,
+                format!("images are scaled to the total '{total}', beyond any upper end; leave one of them out"),
             ));
         }
         // A probability of every image leaves nothing to weigh.

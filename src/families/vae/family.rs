@@ -8,10 +8,12 @@ use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 
 use super::classifier::classes;
+use super::cuda::drawing::Drawing;
 use super::gradients::AT_ONCE;
 use super::network::Network;
 use super::pass::TILE;
 use super::sampler::VaeSampler;
+use super::total::WIDEST;
 use super::trainer::VaeTrainer;
 use super::{Config, ModelConfig, Vae};
 use crate::checkpoint::CheckpointError;
@@ -19,11 +21,12 @@ use crate::checkpoint::tensors::{Named, Numbers, Tensors};
 use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
 use crate::device::{Cpu, DeviceError, Devices};
+use crate::family::cuda::{CudaSampler, on_cards};
 use crate::family::{
     Beyond, Bounded, ConfigError, Configuration, Demand, Document, Encoder, EngineError, Model,
     Objective, Sampler, SamplingPlan, Scorer, TensorInfo, TrainConfig, Trainer, check_images,
 };
-use crate::likelihood::Values;
+use crate::likelihood::{LikelihoodConfig, Values};
 
 /// The family `vae`.
 pub struct Family;
@@ -119,13 +122,23 @@ impl Configuration for Config {
         conditions: ConditionConfig,
     ) -> Result<Box<dyn Model>, ConfigError> {
         let mut config = self.resolve(images.size(), conditions)?;
-        config.likelihood = config.likelihood.map(|likelihood| likelihood.of(images));
+        let given = config.likelihood.clone();
+        config.likelihood = given.as_ref().map(|likelihood| likelihood.of(images));
+        if config.condition.total.is_some()
+            && let Some(LikelihoodConfig::Dc { lower: None, .. }) = given
+            && let Some(LikelihoodConfig::Dc {
+                lower: Some(lower), ..
+            }) = &mut config.likelihood
+        {
+            // Room for the smallest pixel at every scale.
+            *lower *= (-WIDEST).exp();
+        }
         config.check()?;
         Ok(Box::new(Vae::new(config)))
     }
 }
 
-/// The processor, which alone runs VAEs.
+/// The processor, which alone trains VAEs and works out codes and bounds.
 pub(super) fn cpu(devices: &Devices) -> Result<&Cpu, EngineError> {
     match devices {
         Devices::Cpu(cpu) => Ok(cpu),
@@ -292,6 +305,7 @@ impl Model for Vae {
         let cpu = cpu(devices)?;
         check_images(self, &data)?;
         self.check_range(&data.images)?;
+        self.check_totals(&data)?;
         Ok(Box::new(VaeTrainer::new(cpu.clone(), self, data)))
     }
 
@@ -300,11 +314,20 @@ impl Model for Vae {
         devices: &Devices,
         plan: &SamplingPlan,
     ) -> Result<Box<dyn Sampler>, EngineError> {
-        let cpu = cpu(devices)?;
-        if let Some(bytes) = plan.max_memory {
-            return Err(DeviceError::memory_of_a_card_alone(bytes).into());
+        match devices {
+            Devices::Cpu(cpu) => {
+                if let Some(bytes) = plan.max_memory {
+                    return Err(DeviceError::memory_of_a_card_alone(bytes).into());
+                }
+                Ok(Box::new(VaeSampler::new(cpu.clone(), self, plan)?))
+            }
+            Devices::Cards(cards) => on_cards(cards, |card| {
+                let drawing = Drawing::new(&card.device, self, plan)?;
+                let size = self.config.image;
+                let sampler = CudaSampler::new(&card.device, drawing, size, plan.max_memory)?;
+                Ok(Box::new(sampler))
+            }),
         }
-        Ok(Box::new(VaeSampler::new(cpu.clone(), self, plan)?))
     }
 
     fn scorer(&self) -> Option<&dyn Scorer> {

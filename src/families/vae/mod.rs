@@ -5,12 +5,14 @@ mod bound;
 mod classifier;
 mod codes;
 mod config;
+pub mod cuda;
 mod family;
 mod gradients;
 mod network;
 mod pass;
 mod sampler;
 mod sparse;
+mod total;
 mod trainer;
 
 pub use config::{Config, LossConfig, ModelConfig, NetworkConfig, PerceptualConfig};
@@ -91,6 +93,11 @@ impl Vae {
         Ok(model)
     }
 
+    /// Bytes of an image that a card writes and reads again between the decoder's layers.
+    pub fn bytes_between_layers_on_card(&self) -> u64 {
+        4 * cuda::numbers(self).iter().sum::<usize>() as u64
+    }
+
     /// Multiply-adds of an image: drawn, of a sparse decoder with a tenth of its pixels, and in training.
     pub fn multiply_adds(&self) -> [f64; 2] {
         let of = |chain: &Chain| chain.multiply_adds() as f64;
@@ -123,6 +130,7 @@ impl Vae {
             pixels: self.dense(&data.images, rows),
             conditions: told.copied().collect(),
             noise: Vec::new(),
+            parts: Vec::new(),
         }
     }
 

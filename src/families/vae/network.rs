@@ -94,18 +94,16 @@ impl Network {
         };
         let classifier = config.compares_features().then(classifier).flatten();
         let (features, head) = classifier.unwrap_or_default();
+        // The sizes that are checked are those that the decoder makes: its windows fit.
+        let decoder = decoder().unwrap_or_default();
+        let gates = |last: &Layer| {
+            Layer::convolution(last.input, 1, (4, 1, Padding::Valid), Activation::None)
+        };
+        let is_sparse = config.likelihood.is_some();
         Self {
-            // The sizes that are checked are those that the decoder makes: its windows fit.
+            gates: (decoder.last().filter(|_| is_sparse)).and_then(gates),
             encoder: Chain(encoder().unwrap_or_default()),
-            decoder: Chain(decoder().unwrap_or_default()),
-            gates: (config.likelihood.as_ref()).and_then(|_| {
-                let third = Size {
-                    height: 4 * config.image.height.div_ceil(4),
-                    width: 4 * config.image.width.div_ceil(4),
-                    channels: filters[0],
-                };
-                Layer::convolution(third, 1, (4, 1, Padding::Valid), Activation::None)
-            }),
+            decoder: Chain(decoder),
             features: Chain(features),
             head: Chain(head),
             latents: *latents,

@@ -66,6 +66,8 @@ pub(super) struct Tile {
     pub conditions: Vec<f32>,
     /// Normal numbers, `[images, latents]`.
     pub noise: Vec<f32>,
+    /// Which part of its scales each image is seen at, where they are told their totals.
+    pub parts: Vec<f64>,
 }
 
 /// What the encoder finds.
@@ -110,12 +112,12 @@ impl Vae {
             let first = if backwards { first } else { usize::MAX };
             chain.ready(&parameters[network.range(part)], first)
         };
-        let gates = (network.gates.as_ref().filter(|_| !backwards)).map(|gates| {
+        let gates = (network.gates.as_ref().filter(|_| !backwards)).and_then(|gates| {
             let [.., weights, bias] = &parameters[network.range(Part::Decoder)] else {
-                return gates.ready([&[], &[]], false);
+                return None;
             };
             let of_gates: Vec<f32> = weights.iter().step_by(bias.len()).copied().collect();
-            gates.ready([&of_gates, &bias[..1]], false)
+            Some(gates.ready([&of_gates, &bias[..1]], false))
         });
         Networks {
             gates,
@@ -204,9 +206,9 @@ impl Vae {
         let pairs = images
             .chunks_exact(pixels * self.config.outputs())
             .zip(tile.pixels.chunks_exact(pixels));
-        for (terms, (p, x)) in terms.iter_mut().zip(pairs) {
+        for (place, (terms, (p, x))) in terms.iter_mut().zip(pairs).enumerate() {
             terms.bernoulli = match &self.mixture {
-                Some(mixture) => nll(mixture, (x, unit), p, None),
+                Some(mixture) => nll(mixture, (x, unit, tile.parts.get(place).copied()), p, None),
                 None => p.iter().zip(x).map(|(p, x)| cross_entropy(*p, *x)).sum(),
             };
         }
@@ -265,11 +267,12 @@ impl Vae {
         let pairs = images
             .chunks_exact(numbers)
             .zip(tile.pixels.chunks_exact(pixels));
-        for (by_image, ((p, x), scale)) in by_image.chunks_exact_mut(numbers).zip(pairs.zip(scales))
-        {
+        let each = by_image.chunks_exact_mut(numbers).zip(pairs.zip(scales));
+        for (place, (by_image, ((p, x), scale))) in each.enumerate() {
             let scale = weights.bernoulli as f32 * scale;
             if let Some(mixture) = &self.mixture {
-                nll(mixture, (x, weights.unit as f32), p, Some(by_image));
+                let x = (x, weights.unit as f32, tile.parts.get(place).copied());
+                nll(mixture, x, p, Some(by_image));
                 by_image.iter_mut().for_each(|d| *d *= scale);
                 continue;
             }
@@ -394,17 +397,19 @@ mod tests {
 
     #[test]
     fn derivatives_are_those_of_the_loss() {
-        derivatives_agree(&vae(None));
-        derivatives_agree(&vae(Some(LikelihoodConfig::Dc {
+        derivatives_agree(&vae(None), Vec::new());
+        let sparse = vae(Some(LikelihoodConfig::Dc {
             components: 2,
             space: SpaceName::Log,
             unit: 30.0,
             lower: Some(0.01),
             upper: None,
-        })));
+        }));
+        derivatives_agree(&sparse, Vec::new());
+        derivatives_agree(&sparse, vec![0.2, 0.9, 0.5]);
     }
 
-    fn derivatives_agree(vae: &Vae) {
+    fn derivatives_agree(vae: &Vae, parts: Vec<f64>) {
         let (images, pixels) = (3, vae.pixels());
         let mut tile = Tile {
             pixels: (0..images * pixels)
@@ -412,6 +417,7 @@ mod tests {
                 .collect(),
             conditions: vec![1.0, -1.0, 1.0],
             noise: (0..images * 3).map(|i| 2.0 * number(i + 7) - 1.0).collect(),
+            parts,
         };
         // Above the unit.
         tile.pixels[4] = 1.7;

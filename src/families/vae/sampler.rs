@@ -5,7 +5,9 @@ use rayon::prelude::*;
 use super::Vae;
 use super::codes::{check, code};
 use super::pass::{Networks, TILE};
+use super::total::scale_to;
 use crate::conditions::Conditions;
+use crate::conditions::total::is_spent;
 use crate::data::SparseImages;
 use crate::device::Cpu;
 use crate::family::{Codes, EngineError, Sampler, SamplingPlan, Told};
@@ -57,7 +59,7 @@ impl VaeSampler {
             .collect();
         let input = self.model.decoder_input(&codes, &told);
         if let Some(mixture) = &self.model.mixture {
-            return self.sparse(mixture, images, &input);
+            return self.sparse(mixture, (images, conditions), &input);
         }
         let outputs = self.model.decode(&self.networks, &input);
         let loss = &self.model.config.loss;
@@ -74,7 +76,12 @@ impl VaeSampler {
     }
 
     /// The same of a sparse decoder, which is given `input`. Gates come first: mixtures are worked out where one is open.
-    fn sparse(&self, mixture: &Mixture, images: &[u64], input: &[f32]) -> Vec<Pixels> {
+    fn sparse(
+        &self,
+        mixture: &Mixture,
+        (images, conditions): (&[u64], &Conditions),
+        input: &[f32],
+    ) -> Vec<Pixels> {
         let (model, networks) = (&self.model, &self.networks);
         let [under, gates] = model.decode_gates(networks, input);
         let of_image = under.len() / images.len();
@@ -84,15 +91,23 @@ impl VaeSampler {
             .map(|(image, (under, gates))| {
                 let word =
                     |pixel: usize| words(self.seed, Purpose::Draw, *image, PIXELS + pixel as u32);
-                let open: Vec<usize> = (gates.iter().enumerate())
+                let budget = conditions.budget(*image);
+                if is_spent(budget) {
+                    return Vec::new();
+                }
+                let mut open: Vec<usize> = (gates.iter().enumerate())
                     // What is no number is open, so that it is found.
                     .filter(|(pixel, gate)| {
                         gate.is_nan() || unit(word(*pixel)[0]) >= sigmoid(**gate)
                     })
                     .map(|(pixel, _)| pixel)
                     .collect();
+                if budget.is_some() && open.is_empty() {
+                    let likeliest = (0..gates.len()).min_by(|a, b| gates[*a].total_cmp(&gates[*b]));
+                    open.extend(likeliest);
+                }
                 let outputs = model.decode_pixels(networks, under, &open);
-                (open.iter().zip(outputs.chunks_exact(numbers)))
+                let mut pixels: Pixels = (open.iter().zip(outputs.chunks_exact(numbers)))
                     .map(|(pixel, outputs)| {
                         let w = word(*pixel);
                         let x = match outputs.iter().all(|v| v.is_finite()) {
@@ -101,7 +116,11 @@ impl VaeSampler {
                         };
                         (*pixel as u16, x)
                     })
-                    .collect()
+                    .collect();
+                if let Some(budget) = budget {
+                    scale_to(&mut pixels, budget.remaining);
+                }
+                pixels
             })
             .collect()
     }

@@ -5,6 +5,7 @@
 
 use super::Vae;
 use super::network::Part;
+use super::total::Shape;
 use crate::data::SparseImages;
 use crate::family::EngineError;
 use crate::likelihood::{Mixture, gate};
@@ -12,16 +13,22 @@ use crate::likelihood::{Mixture, gate};
 /// Nonzero pixels that first means and scales are taken from.
 const LOOKED_AT: usize = 1 << 16;
 
-/// -ln p of an image, nats, from its `pixels` in units of `unit` GeV and what the decoder gives for each. Where derivatives by that
-/// are wanted, `slopes` holds zeros for them.
+/// -ln p of an image, nats, from its `pixels` in units of `unit` GeV and what the decoder gives for each; where it is told a total, what a
+/// bound takes in its place at a `part` of the scales that it is seen at. Where derivatives by the decoder's numbers are wanted, `slopes` holds
+/// zeros for them.
 pub(super) fn nll(
     mixture: &Mixture,
-    (pixels, unit): (&[f32], f32),
+    (pixels, unit, part): (&[f32], f32, Option<f64>),
     outputs: &[f32],
     mut slopes: Option<&mut [f32]>,
 ) -> f64 {
-    let numbers = 1 + 3 * mixture.components;
+    let shape = part.and_then(|part| Some((Shape::of(pixels, unit)?, part)));
+    let (log_s, beside) = shape.map_or((0.0, 0.0), |(shape, part)| {
+        shape.at(mixture.support.lower(), part)
+    });
+    let unit = unit * log_s.exp() as f32;
     let mut sum = 0.0;
+    let numbers = 1 + 3 * mixture.components;
     for (pixel, (x, outputs)) in (pixels.iter().zip(outputs.chunks_exact(numbers))).enumerate() {
         let there = *x > 0.0;
         let (cost, slope) = gate(outputs[0], if there { 1.0 } else { -1.0 });
@@ -39,7 +46,7 @@ pub(super) fn nll(
             None => {}
         }
     }
-    sum
+    sum - beside
 }
 
 impl Vae {
@@ -96,5 +103,46 @@ impl Vae {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::likelihood::{Rest, Space, Support};
+
+    /// Of two pixels whose decoder says little, the density of the first by the bound's own integral is that of its definition.
+    #[test]
+    fn a_shape_has_the_density_of_its_definition() {
+        let mixture = Mixture {
+            components: 1,
+            support: Support {
+                unit: 1.0,
+                upper: f64::INFINITY,
+                space: Space::Linear,
+            },
+            rest: Rest::Free,
+        };
+        // Narrow enough that no s beyond the spread matters: means 6 and 3, scales 0.1 and 0.1; gates all but open.
+        let outputs = [-20.0, 0.0, 6.0, 0.1f32.ln(), -20.0, 0.0, 3.0, 0.1f32.ln()];
+        let total = 10.0f32;
+        let density = |first: f64| {
+            let x = [first as f32, total - first as f32];
+            let steps = 2000;
+            let of_step = |i: usize| {
+                let part = (i as f64 + 0.5) / steps as f64;
+                (-nll(&mixture, (&x, 1.0, Some(part)), &outputs, None)).exp()
+            };
+            (0..steps).map(of_step).sum::<f64>() / steps as f64
+        };
+        // It adds up to one: the first pixel is about 6.67 of 10 GeV.
+        let steps = 400;
+        let (low, high) = (5.5, 7.8);
+        let width = (high - low) / steps as f64;
+        let all: f64 = (0..steps)
+            .map(|i| width * density(low + (i as f64 + 0.5) * width))
+            .sum();
+        assert!((all - 1.0).abs() < 2e-3, "{all}");
+        assert!(density(20.0 / 3.0) > 5.0 * density(6.0));
     }
 }

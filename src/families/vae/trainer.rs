@@ -11,6 +11,7 @@ use super::Vae;
 use super::gradients::summed;
 use super::network::Part;
 use super::pass::{TILE, Terms, Tile};
+use super::total::part;
 use crate::conditions::ConditionedImages;
 use crate::device::Cpu;
 use crate::family::{EngineError, Trainer, TrainingState};
@@ -50,13 +51,20 @@ impl VaeTrainer {
         }
     }
 
-    /// The images `rows`, their codes drawn with the noise of `stream`.
+    /// The images `rows`, their codes, and scales where they are told totals, drawn with the noise of `stream`.
     fn tile(&self, rows: &[u32], stream: u64) -> Tile {
         let latents = self.model.network.latents;
+        let part = |row: &u32| part(stream, Purpose::Vae, u64::from(*row), 0);
+        let told = if self.model.total().is_some() {
+            rows
+        } else {
+            &[]
+        };
         let noise =
             (rows.iter()).flat_map(|row| normals(stream, Purpose::Vae, u64::from(*row), latents));
         Tile {
             noise: noise.collect(),
+            parts: told.iter().map(part).collect(),
             ..self.model.tile(&self.data, rows)
         }
     }

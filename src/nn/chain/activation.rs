@@ -25,13 +25,21 @@ impl Activation {
         }
     }
 
-    /// Turn derivatives by `values`, which the layer gave, into those by its sums. At 0 they are those of a negative sum.
-    pub fn turn(self, derivatives: &mut [f32], values: &[f32]) {
-        let slope = match self {
-            Activation::None => return,
+    /// What negative sums are multiplied by.
+    pub fn slope(self) -> f32 {
+        match self {
+            Activation::None => 1.0,
             Activation::Leaky(slope) => slope,
             Activation::Relu => 0.0,
-        };
+        }
+    }
+
+    /// Turn derivatives by `values`, which the layer gave, into those by its sums. At 0 they are those of a negative sum.
+    pub fn turn(self, derivatives: &mut [f32], values: &[f32]) {
+        if self == Activation::None {
+            return;
+        }
+        let slope = self.slope();
         for (derivative, value) in derivatives.iter_mut().zip(values) {
             *derivative *= if *value > 0.0 { 1.0 } else { slope };
         }

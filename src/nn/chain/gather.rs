@@ -1,6 +1,7 @@
 //! Which numbers of its input a layer adds up for each of its outputs, in either direction.
 
 use super::product::{Forward, Group, Panels, Run, Weights};
+use super::window::Phase;
 use super::{Activation, Size, Window};
 
 /// The images of one side of a window, `[height, width, channels]`, and the zeros around them that windows reach into.
@@ -72,88 +73,57 @@ impl Gather {
         if channels == 1 && window.side > 1 {
             return Self::spread(window, window.large, to, |place, pixel| [pixel, place]);
         }
-        let side = window.side;
-        let ends = window.small.map(|count| (count - 1) * window.stride + side);
-        let large = [window.large.height, window.large.width];
-        let whole = [0, 1].map(|i| ends[i].max(large[i] + window.before[i]));
-        let from = window.large.channels;
-        let pixel = |row: usize, column: usize| along(row, column, whole[1]) * from;
-        let places = (0..window.places()).map(|place| {
-            let [row, column] = [place / to.width, place % to.width].map(|p| p * window.stride);
-            [pixel(row, column) as u32, (place * channels) as u32]
-        });
-        let taps = side * side;
-        let starts = (0..taps).map(|tap| pixel(tap / side, tap % side));
-        Self {
-            groups: vec![Group {
-                places: places.collect(),
-                runs: runs(0, from, starts),
-            }],
-            frame: Frame {
-                image: window.large,
-                whole,
-                before: window.before,
-            },
-            to,
-            taps: (0..taps).collect(),
-            spread: None,
-            all_taps: taps,
-        }
+        Self::of_phases(&[window.down()], window, window.large, to)
     }
 
     /// For each pixel of the large image, sums over the places of the small one, of `channels` channels, whose windows cover it.
     pub fn up(window: &Window, channels: usize) -> Self {
-        let (side, stride, to) = (window.side, window.stride, window.large);
         let small = Size {
             height: window.small[0],
             width: window.small[1],
             channels,
         };
-        if to.channels == 1 && side > 1 {
-            return Self::spread(window, small, to, |place, pixel| [place, pixel]);
+        if window.large.channels == 1 && window.side > 1 {
+            return Self::spread(window, small, window.large, |place, pixel| [place, pixel]);
         }
-        let lengths = [to.height, to.width];
-        // A pixel `p` rows below the first window's first is under the windows `p / stride`, one before, and so on.
-        let last = [0, 1].map(|i| (lengths[i] - 1 + window.before[i]) / stride);
-        let before = side.div_ceil(stride) - 1;
-        let whole = [0, 1].map(|i| before + window.small[i].max(last[i] + 1));
+        Self::of_phases(&window.up(), window, small, window.large)
+    }
+
+    fn of_phases(phases: &[Phase], window: &Window, from: Size, to: Size) -> Self {
+        let lengths = [from.height, from.width];
+        let before = [0, 1].map(|i| phases.iter().map(|p| p.before(i)).max().unwrap_or(0));
+        let whole = [0, 1].map(|i| {
+            let ends = phases.iter().map(|p| p.end(i, before[i]));
+            ends.max().unwrap_or(0).max(before[i] + lengths[i])
+        });
+        let pixel = |row: usize, column: usize| along(row, column, whole[1]) * from.channels;
         let (mut groups, mut order) = (Vec::new(), Vec::new());
-        for phase in 0..stride * stride {
-            let phases = [phase / stride, phase % stride];
-            // Places in a window with this phase, the last first: they meet the places of the small image in ascending order.
-            let taps = phases.map(|p| (p..side).step_by(stride).rev().collect::<Vec<_>>());
-            let of = |i: usize| {
-                (0..lengths[i]).filter(move |p| (p + window.before[i]) % stride == phases[i])
-            };
-            let place =
-                |i: usize, p: usize| (p + window.before[i]) / stride + before + 1 - taps[i].len();
-            let pixel = |row: usize, column: usize| along(row, column, whole[1]) * channels;
-            let places: Vec<[u32; 2]> = of(0)
-                .flat_map(|row| of(1).map(move |column| (row, column)))
-                .map(|(row, column)| {
-                    let output = along(row, column, to.width) * to.channels;
-                    [pixel(place(0, row), place(1, column)) as u32, output as u32]
-                })
-                .collect();
-            let starts = (0..taps[0].len())
-                .flat_map(|row| (0..taps[1].len()).map(move |column| pixel(row, column)));
-            let runs = runs(order.len() * channels, channels, starts);
-            order.extend(
-                (taps[0].iter()).flat_map(|row| taps[1].iter().map(move |c| row * side + c)),
-            );
-            groups.push(Group { places, runs });
+        for phase in phases {
+            let places = phase.places(before).map(|(place, output)| {
+                let output = along(output[0], output[1], to.width) * to.channels;
+                [pixel(place[0], place[1]) as u32, output as u32]
+            });
+            let [rows, columns] = &phase.taps;
+            let starts = (0..rows.len())
+                .flat_map(|row| (0..columns.len()).map(move |column| pixel(row, column)));
+            let runs = runs(order.len() * from.channels, from.channels, starts);
+            groups.push(Group {
+                places: places.collect(),
+                runs,
+            });
+            order.extend(phase.places_in_window(window.side));
         }
         Self {
             groups,
             frame: Frame {
-                image: small,
+                image: from,
                 whole,
-                before: [before; 2],
+                before,
             },
             to,
             taps: order,
             spread: None,
-            all_taps: side * side,
+            all_taps: window.side * window.side,
         }
     }
 
@@ -173,11 +143,10 @@ impl Gather {
         // Neighbours in the list have outputs of their own, so that they need not wait for each other.
         pairs.sort_by_key(|(tap, _)| *tap);
         let pixels = from.height * from.width;
-        let columns = taps * to.channels;
         Self {
             groups: vec![Group {
                 places: (0..pixels)
-                    .map(|pixel| [(pixel * from.channels) as u32, (pixel * columns) as u32])
+                    .map(|pixel| [(pixel * from.channels) as u32, (pixel * taps) as u32])
                     .collect(),
                 runs: runs(0, from.channels, [0].into_iter()),
             }],
@@ -196,7 +165,7 @@ impl Gather {
     /// Columns of the weights.
     fn columns(&self) -> usize {
         match self.spread {
-            Some(_) => self.all_taps * self.to.channels,
+            Some(_) => self.all_taps,
             None => self.to.channels,
         }
     }
@@ -220,9 +189,9 @@ impl Gather {
 
     /// Place in a window, channel of the input and of the output that a weight is for.
     fn weight(&self, row: usize, column: usize) -> [usize; 3] {
-        let (from, to) = (self.frame.image.channels, self.to.channels);
+        let from = self.frame.image.channels;
         match self.spread {
-            Some(_) => [column / to, row, column % to],
+            Some(_) => [column, row, 0],
             None => [self.taps[row / from], row % from, column],
         }
     }
@@ -270,16 +239,12 @@ impl Gather {
             activation: Activation::None,
         }
         .work();
-        let channels = self.to.channels;
-        y.chunks_exact_mut(channels)
-            .for_each(|y| y.copy_from_slice(bias));
+        // Of its one channel.
+        y.fill(bias[0]);
         let each = y.chunks_exact_mut(self.to.numbers());
         for (y, added) in each.zip(added.chunks_exact(of_image)) {
             for [from, to] in pairs {
-                for channel in 0..channels {
-                    y[*to as usize * channels + channel] +=
-                        added[*from as usize * channels + channel];
-                }
+                y[*to as usize] += added[*from as usize];
             }
         }
         y.iter_mut().for_each(|y| *y = activation.of(*y));
@@ -339,10 +304,7 @@ impl Gather {
             let each = by_added.chunks_exact_mut(of_image);
             for (by_added, dy) in each.zip(dy.chunks_exact(self.to.numbers())) {
                 for [from, to] in pairs {
-                    for channel in 0..channels {
-                        by_added[*from as usize * channels + channel] =
-                            dy[*to as usize * channels + channel];
-                    }
+                    by_added[*from as usize] = dy[*to as usize];
                 }
             }
             by_added

@@ -2,6 +2,7 @@
 
 use super::gather::Gather;
 use super::product::Panels;
+use super::window::Phase;
 use super::{Activation, Padding, Size, Window};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,21 @@ pub(crate) struct Layer {
     pub output: Size,
     forward: Gather,
     back: Gather,
+}
+
+/// What a layer adds up.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sums {
+    /// What it reads: of a dense layer one pixel, whose channels are all numbers of an image.
+    pub from: Size,
+    /// Outputs that add up their inputs alike.
+    pub phases: Vec<Phase>,
+    /// Rows and columns of a window.
+    pub side: usize,
+    /// Whether every output reads all of an image.
+    pub is_dense: bool,
+    /// What negative sums are multiplied by.
+    pub slope: f32,
 }
 
 /// A layer's parameters, ordered for its products.
@@ -167,8 +183,25 @@ impl Layer {
         self.forward.between().max(self.back.between())
     }
 
+    /// What it adds up, for whoever does so elsewhere.
+    pub fn sums(&self) -> Sums {
+        Sums {
+            from: match self.kind {
+                Kind::Dense => self.window.large,
+                Kind::Convolution | Kind::Transposed => self.input,
+            },
+            phases: match self.kind {
+                Kind::Transposed => self.window.up(),
+                Kind::Dense | Kind::Convolution => vec![self.window.down()],
+            },
+            side: self.window.side,
+            is_dense: self.kind == Kind::Dense,
+            slope: self.activation.slope(),
+        }
+    }
+
     /// Where the weight of a place in a window lies, for a channel of the input and one of the output.
-    fn weight(&self, [tap, from, to]: [usize; 3]) -> usize {
+    pub fn weight(&self, [tap, from, to]: [usize; 3]) -> usize {
         let taps = self.window.side * self.window.side;
         match self.kind {
             Kind::Transposed => (from * taps + tap) * self.output.channels + to,

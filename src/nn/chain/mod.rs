@@ -10,7 +10,7 @@ mod product;
 mod window;
 
 pub(crate) use activation::Activation;
-pub(crate) use layer::{Layer, Ready};
+pub(crate) use layer::{Layer, Ready, Sums};
 pub(crate) use window::{Padding, Window};
 
 use super::Size;

@@ -27,7 +27,101 @@ pub(crate) enum Padding {
     Same,
 }
 
+/// Outputs that add up their inputs alike: those of one phase of a stride, or all. The first of each pair is of rows, the second of
+/// columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Phase {
+    /// How many outputs there are.
+    pub count: [usize; 2],
+    /// The input at the first place of the first output's sum: negative above and left of the image.
+    pub from: [isize; 2],
+    /// Inputs from the sum of one output to the next.
+    pub from_step: usize,
+    /// The first output.
+    pub to: [usize; 2],
+    /// From one output to the next.
+    pub to_step: usize,
+    /// Places in a window that the inputs of a sum are under, in their order.
+    pub taps: [Vec<usize>; 2],
+}
+
+impl Phase {
+    /// Rows above the image, or columns left of it, that sums reach into.
+    pub fn before(&self, i: usize) -> usize {
+        self.from[i].min(0).unsigned_abs()
+    }
+
+    /// Where the last sum ends, of inputs with `before` rows, or columns, in front of them.
+    pub fn end(&self, i: usize, before: usize) -> usize {
+        match self.count[i] {
+            0 => 0,
+            count => self.first(i, before) + (count - 1) * self.from_step + self.taps[i].len(),
+        }
+    }
+
+    /// `before` is no less than [`before`](Self::before).
+    fn first(&self, i: usize, before: usize) -> usize {
+        (before as isize + self.from[i]).unsigned_abs()
+    }
+
+    /// First input of each sum, counted with the rows and columns `before` the image, and output.
+    pub fn places(&self, before: [usize; 2]) -> impl Iterator<Item = ([usize; 2], [usize; 2])> {
+        let first = [0, 1].map(|i| self.first(i, before[i]));
+        let (count, to) = (self.count, self.to);
+        let (from_step, to_step) = (self.from_step, self.to_step);
+        (0..count[0] * count[1]).map(move |n| {
+            let n = [n / count[1], n % count[1]];
+            let from = [0, 1].map(|i| first[i] + n[i] * from_step);
+            (from, [0, 1].map(|i| to[i] + n[i] * to_step))
+        })
+    }
+
+    /// Places in a window of `side`, in the order of a sum.
+    pub fn places_in_window(&self, side: usize) -> impl Iterator<Item = usize> {
+        let [rows, columns] = &self.taps;
+        (rows.iter()).flat_map(move |row| columns.iter().map(move |column| row * side + column))
+    }
+}
+
 impl Window {
+    /// What the places of the small image add up of the large one.
+    pub fn down(&self) -> Phase {
+        Phase {
+            count: self.small,
+            from: self.before.map(|before| -(before as isize)),
+            from_step: self.stride,
+            to: [0; 2],
+            to_step: 1,
+            taps: [(); 2].map(|()| (0..self.side).collect()),
+        }
+    }
+
+    /// What the pixels of the large image add up of the small one, of windows at least as long as their stride.
+    pub fn up(&self) -> Vec<Phase> {
+        let (side, stride) = (self.side, self.stride);
+        debug_assert!(side >= stride, "pixels that no window covers");
+        let lengths = [self.large.height, self.large.width];
+        let phase = |phase: usize| {
+            let phases = [phase / stride, phase % stride];
+            // The last first: they meet the places of the small image in ascending order.
+            let taps = phases.map(|p| (p..side).step_by(stride).rev().collect::<Vec<_>>());
+            // A pixel `p` rows below the first window's first is under the windows `p / stride`, one before, and so on.
+            let to = [0, 1].map(|i| (phases[i] + stride - self.before[i] % stride) % stride);
+            Phase {
+                count: [0, 1].map(|i| lengths[i].saturating_sub(to[i]).div_ceil(stride)),
+                from: [0, 1].map(|i| {
+                    let last = (to[i] + self.before[i]) / stride;
+                    last as isize + 1 - taps[i].len() as isize
+                }),
+                from_step: 1,
+                to,
+                to_step: stride,
+                taps,
+            }
+        };
+        (0..stride * stride).map(phase).collect()
+    }
+
     /// Windows over `large`; `None` where none fits.
     pub fn over(large: Size, side: usize, stride: usize, padding: Padding) -> Option<Self> {
         if side == 0 || stride == 0 {

@@ -28,7 +28,7 @@ const COMMON: &[&str] = &[
 ];
 
 /// The folders of `kernels/` that nvcc compiles too.
-pub const PROJECT: [&str; 2] = ["common", "sarm"];
+pub const PROJECT: [&str; 3] = ["common", "sarm", "vae"];
 
 impl Instrumentation {
     fn flags(self) -> &'static [&'static str] {

@@ -1,7 +1,7 @@
 //! The kernels of `kernels/`, against float64.
 //!
 //! A new operation is a file of cases beside this one (`pub fn cases(size: Size) -> Vec<Case>`, see `case.rs`) and
-//! one line in [`table`]. Its kernel is any `.cu` in `kernels/common/` or `kernels/sarm/`: the emulation compiles them all,
+//! one line in [`table`]. Its kernel is any `.cu` in `kernels/common/`, `kernels/sarm/` or `kernels/vae/`: the emulation compiles them all,
 //! nvcc those that `build.rs` lists.
 //!
 //!     cargo test --test cuda kernels::                                 all of it, under emulation
@@ -18,6 +18,7 @@ pub mod case;
 pub mod compact;
 pub mod constants;
 pub mod contract;
+pub mod convolution;
 pub mod gather;
 pub mod left;
 pub mod levels;
@@ -28,6 +29,7 @@ pub mod rates;
 pub mod sample;
 pub mod sanitizers;
 pub mod step;
+pub mod vae;
 
 use crate::devices::{card, emulated};
 use crate::emulation;
@@ -47,6 +49,7 @@ pub fn table(size: Size) -> Vec<Case> {
         compact::cases(size),
         constants::cases(size),
         contract::cases(size),
+        convolution::cases(size),
         gather::cases(size),
         mixture::cases(size),
         left::cases(size),
@@ -55,6 +58,7 @@ pub fn table(size: Size) -> Vec<Case> {
         rates::cases(size),
         sample::cases(size),
         step::cases(size),
+        vae::cases(size),
     ]
     .into_iter()
     .flatten()

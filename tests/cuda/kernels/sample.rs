@@ -5,9 +5,10 @@ use std::sync::Arc;
 use sarm::bench::PAPER;
 use sarm::data::SparseImages;
 use sarm::device::cuda::device::Device;
-use sarm::families::sarm::cuda::drawing::{Drawing, Rows, Slots};
+use sarm::families::sarm::cuda::drawing::Drawing;
 use sarm::families::sarm::{Sarm, StageTensor};
 use sarm::family::SamplingPlan;
+use sarm::family::cuda::{Drawing as _, Rows, Slots};
 
 use crate::kernels::case::{Case, Demand, Number, Output, Prepared, Size};
 use crate::support::common::{conditions, model};
@@ -201,8 +202,10 @@ fn launched(
     let mut shown = drawing.shown(device, images).unwrap();
     drawing.show(&mut shown, FIRST, images).unwrap();
     let weights = sarm::bench::MultiplyAdds::of(model, occupancy).total();
+    let mut launches = drawing.launches(FIRST, images, &shown, &slots).unwrap();
+    launches.extend(slots.compact(images, &rows));
     let prepared = Prepared {
-        launches: drawing.launches(FIRST, images, &shown, &slots, &rows),
+        launches,
         outputs: Vec::new(),
         demand: Demand {
             matrix_operations: 2.0 * weights * images as f64,

@@ -3,8 +3,10 @@
 
 pub mod compact;
 pub mod constants;
+pub mod convolution;
 pub mod rates;
 pub mod step;
+pub mod tile;
 
 /// What a launch demands of a card at the least: its bound is the larger of the two times.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

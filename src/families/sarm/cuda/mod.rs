@@ -10,22 +10,23 @@ pub mod ops;
 pub mod packed;
 mod parameters;
 mod recorded;
-mod sampler;
 mod scorer;
 mod step;
 mod trainer;
 
-pub use sampler::CudaSampler;
 pub use trainer::CudaTrainer;
 
 use std::sync::Arc;
 
 use super::Engine;
 use crate::conditions::ConditionedImages;
+use crate::device::DeviceError;
 use crate::device::cuda::device::Device;
 use crate::families::sarm::Sarm;
 use crate::family::EngineError;
+use crate::family::cuda::CudaSampler;
 use crate::family::{Sampler, SamplingPlan, Trainer, check_images};
+use drawing::Drawing;
 
 /// A device that trains, scores and draws with bfloat16 tensor cores, float32 sums and float32 masters.
 pub struct CudaEngine {
@@ -59,8 +60,16 @@ impl CudaEngine {
         &self,
         model: &Sarm,
         plan: &SamplingPlan,
-    ) -> Result<CudaSampler, EngineError> {
-        CudaSampler::new(&self.device, model, plan)
+    ) -> Result<CudaSampler<Drawing>, EngineError> {
+        // `plan.block` is the CPU's.
+        if plan.naive {
+            return Err(DeviceError::Unsupported(
+                "the naive sampler, a reference, runs on the CPU alone; use --device cpu".into(),
+            )
+            .into());
+        }
+        let drawing = Drawing::new(&self.device, model, plan)?;
+        CudaSampler::new(&self.device, drawing, model.config.image, plan.max_memory)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::plan::{Alike, Tile, estimate};
 use super::{Demand, Layer, MOST, Matrix, PROBLEMS, aligned, images_in_range, matrix, need, pitch};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Launch, Properties};
+use crate::device::cuda::ops::tile::{Alike, Tile, estimate};
 use crate::families::sarm::cuda::ops::mask::Mask;
 
 /// Where a forward layer's results go.
@@ -78,7 +78,14 @@ pub fn forward(
     problems: &[ForwardProblem],
 ) -> Result<Vec<Launch>, DeviceError> {
     let best = Tile::ALL.into_iter().min_by(|a, b| {
-        let of = |tile: &Tile| estimate(properties, *tile, &tiles(*tile, images, problems), 4.0);
+        let of = |tile: &Tile| {
+            estimate(
+                properties.multiprocessors,
+                tile.shape(),
+                &tiles(*tile, images, problems),
+                4.0,
+            )
+        };
         of(a).total_cmp(&of(b))
     });
     forward_tiled(best.unwrap_or(Tile::Small), images, problems)

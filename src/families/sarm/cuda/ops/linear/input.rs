@@ -5,10 +5,12 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::plan::{Alike, Tile, Tiling, estimate};
-use super::{Demand, Layer, MOST, Matrix, PROBLEMS, aligned, images_in_range, matrix, need};
+use super::{
+    Demand, Layer, MOST, Matrix, PROBLEMS, Tiling, aligned, images_in_range, matrix, need,
+};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Launch, Properties};
+use crate::device::cuda::ops::tile::{Alike, Tile, estimate};
 use crate::families::sarm::cuda::ops::mask::Mask;
 
 /// One layer to run backward to its input.
@@ -112,7 +114,12 @@ fn choose(properties: &Properties, images: u32, problems: &[InputProblem]) -> Ti
             true => 3500.0 + 2.0 * sums / (30.0 * f64::from(properties.multiprocessors.max(1))),
             false => 0.0,
         };
-        estimate(properties, t.tile, &tiles(*t, images, problems), 4.0) + second
+        estimate(
+            properties.multiprocessors,
+            t.tile.shape(),
+            &tiles(*t, images, problems),
+            4.0,
+        ) + second
     };
     let all = Tile::ALL.into_iter().flat_map(|tile| {
         [1, 2, 4, 8, 16]

@@ -6,15 +6,14 @@
 
 mod forward;
 mod input;
-mod plan;
 mod weights;
 
+pub use crate::device::cuda::ops::tile::Tile;
 pub use forward::{ForwardProblem, ForwardResult, forward, forward_demand, forward_tiled};
 pub use input::{
     InputProblem, Scratch, backward_input, backward_input_demand, backward_input_scratch,
     backward_input_tiled,
 };
-pub use plan::{Tile, Tiling};
 pub use weights::{
     ADAM_BYTES, AdamArenas, Update, WeightsProblem, backward_weights, backward_weights_demand,
     backward_weights_tiled,
@@ -24,6 +23,15 @@ use super::mask::Mask;
 use crate::device::DeviceError;
 use crate::device::cuda::device::Address;
 use crate::device::cuda::ops::Demand;
+
+/// How to cut an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tiling {
+    /// The tile.
+    pub tile: Tile,
+    /// Slices of the sums, computed by different blocks and added up by a second kernel; 1 but for backward to the input.
+    pub slices: u32,
+}
 
 /// Problems in one launch; PROBLEMS of `kernels/sarm/masked_linear.cuh`.
 pub(super) const PROBLEMS: usize = 16;

@@ -2,10 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::plan::{Alike, Tile, estimate};
 use super::{Demand, Layer, MOST, Matrix, PROBLEMS, aligned, images_in_range, matrix, need};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Launch, Properties};
+use crate::device::cuda::ops::tile::{Alike, Tile, estimate};
 use crate::families::sarm::cuda::ops::mask::Mask;
 
 /// One layer whose weights and bias to learn, which lie in arenas that all layers share.
@@ -104,7 +104,12 @@ pub fn backward_weights(
     let best = Tile::ALL.into_iter().min_by(|a, b| {
         let of = |tile: &Tile| {
             let tiles: Alike = (blocks(*tile, problems), images);
-            estimate(properties, *tile, &[tiles], ADAM_BYTES)
+            estimate(
+                properties.multiprocessors,
+                tile.shape(),
+                &[tiles],
+                ADAM_BYTES,
+            )
         };
         of(a).total_cmp(&of(b))
     });

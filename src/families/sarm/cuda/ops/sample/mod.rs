@@ -10,7 +10,7 @@ use super::MOST_STAGES;
 use crate::device::cuda::device::{Address, Launch};
 use crate::families::sarm::Left;
 use crate::families::sarm::config::{Channel, MOST_CHANNELS, Transform};
-use crate::likelihood::{Mixture, Space, Support};
+use crate::likelihood::{Mixture, MixtureRange};
 use plan::Layout;
 pub(super) use plan::WORKERS;
 
@@ -143,36 +143,7 @@ struct Params {
     stages: [Stage; MOST_STAGES],
 }
 
-/// What a mixture's values can be, as `MixtureRange` of `kernels/sarm/draw.cuh` takes it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Range {
-    /// GeV of one unit of the mixture.
-    unit: f32,
-    /// The smallest pixel in logarithmic space, GeV; else 0.
-    lower: f32,
-    upper: f32,
-    largest: f32,
-    origin: f32,
-}
-
-impl Range {
-    fn of(support: &Support) -> Self {
-        let unit = support.unit as f32;
-        let (lower, upper) = match support.space {
-            Space::Linear => (0.0, support.upper as f32 / unit),
-            Space::Log { lower, .. } => (lower as f32, support.end()),
-        };
-        Self {
-            unit,
-            lower,
-            upper,
-            largest: support.largest(),
-            origin: support.origin() as f32,
-        }
-    }
-}
-
-/// A transform as `kernels/sarm/draw.cuh` counts them.
+/// A transform as `kernels/sarm/shown.cuh` counts them.
 pub(super) fn input_kind(transform: Transform) -> u32 {
     match transform {
         Transform::Raw => 0,
@@ -202,9 +173,9 @@ impl Sample<'_> {
         let (components, range, grid) = match self.values {
             ValueKind::Mixture(m) => {
                 assert!(m.components >= 1 && numbers == 3 * m.components);
-                (m.components, Range::of(&m.support), Address::NULL)
+                (m.components, m.support.range(), Address::NULL)
             }
-            ValueKind::Levels(grid) => (0, Range::default(), grid),
+            ValueKind::Levels(grid) => (0, MixtureRange::default(), grid),
         };
         let shown = self
             .stages

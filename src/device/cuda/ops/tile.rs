@@ -1,11 +1,9 @@
-//! Which tile shape to take, and into how many slices to cut long sums.
+//! Shapes of the tiles that matrix products are cut into, and how long they take.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::device::cuda::device::Properties;
-
-/// Shape of the tile of results that one block computes; `kernels/sarm/masked_linear_tile.cuh` has the same.
+/// A square tile of results that one block computes; `kernels/common/tile.cuh` has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tile {
     /// 32 x 32, 64 terms a step, which four warps share out: many blocks, short sums.
@@ -16,52 +14,69 @@ pub enum Tile {
     Large,
 }
 
-/// How to cut an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tiling {
-    /// The tile.
-    pub tile: Tile,
-    /// Slices of the sums, computed by different blocks and added up by a second kernel; 1 but for backward to the input.
+/// Shape of a tile.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Shape {
+    pub rows: u32,
+    pub columns: u32,
+    /// Terms of the sums in a step.
+    pub depth: u32,
+    /// Steps that are in shared memory at a time.
+    pub stages: u32,
+    /// Warps that share out the terms.
     pub slices: u32,
+    /// Cycles of a step of one tile alone, about.
+    pub step: f64,
 }
 
 impl Tile {
-    /// All shapes.
+    /// All of them.
     pub const ALL: [Tile; 3] = [Tile::Small, Tile::Medium, Tile::Large];
 
     /// Side of the largest.
-    pub(super) const LARGEST: u32 = 128;
+    pub(crate) const LARGEST: u32 = 128;
 
-    /// Threads in a block.
-    pub(in super::super) const THREADS: u32 = 128;
+    /// Threads in a block, of whatever shape.
+    pub(crate) const THREADS: u32 = 128;
+
+    pub(crate) const fn shape(self) -> Shape {
+        let (side, depth, stages, slices, step) = match self {
+            Tile::Small => (32, 64, 4, 4, 250.0),
+            Tile::Medium => (64, 64, 3, 2, 400.0),
+            Tile::Large => (128, 32, 4, 1, 500.0),
+        };
+        Shape {
+            rows: side,
+            columns: side,
+            depth,
+            stages,
+            slices,
+            step,
+        }
+    }
 
     /// Rows and columns of results.
     pub const fn side(self) -> u32 {
-        match self {
-            Tile::Small => 32,
-            Tile::Medium => 64,
-            Tile::Large => 128,
-        }
+        self.shape().rows
     }
 
     /// Terms of the sums in a step.
     pub const fn depth(self) -> u32 {
-        match self {
-            Tile::Small | Tile::Medium => 64,
-            Tile::Large => 32,
-        }
+        self.shape().depth
     }
 
+    /// Dynamic shared memory of a block, bytes.
+    pub(crate) const fn shared(self) -> u32 {
+        self.shape().shared()
+    }
+}
+
+impl Shape {
     /// Dynamic shared memory of a block, bytes: the larger of the operands' stages and the sums, which lie in one
     /// place one after the other, and the column sums.
-    pub(in super::super) const fn shared(self) -> u32 {
-        let (stages, slices) = match self {
-            Tile::Small => (4, 4),
-            Tile::Medium => (3, 2),
-            Tile::Large => (4, 1),
-        };
-        let operands = stages * 2 * self.side() * self.depth() * 2;
-        let sums = slices * self.side() * (self.side() + 8) * 4 + slices * self.side() * 4;
+    pub const fn shared(&self) -> u32 {
+        let operands = self.stages * (self.rows + self.columns) * self.depth * 2;
+        let sums = self.slices * self.rows * (self.columns + 8) * 4 + self.slices * self.rows * 4;
         if operands > sums { operands } else { sums }
     }
 
@@ -69,7 +84,7 @@ impl Tile {
     /// `epilogue_bytes` go to and from memory for each of its results.
     ///
     /// Estimates for an H100 (docs/kernels.md, "Which tile"); only their proportions matter, for the choice.
-    fn cycles(self, terms: u32, epilogue_bytes: f64) -> (f64, f64) {
+    fn cycles(&self, terms: u32, epilogue_bytes: f64) -> (f64, f64) {
         /// A multiprocessor's share of the second-level cache's bandwidth and of the memory's, bytes a cycle.
         const L2: f64 = 28.0;
         const MEMORY: f64 = 14.0;
@@ -77,34 +92,29 @@ impl Tile {
         const MEMORY_ALONE: f64 = 40.0;
         /// First copies, and what comes before and after the steps.
         const START: f64 = 1500.0;
-        let step = match self {
-            Tile::Small => 250.0,
-            Tile::Medium => 400.0,
-            Tile::Large => 500.0,
-        };
-        let side = f64::from(self.side());
-        let steps = f64::from(terms.div_ceil(self.depth()));
+        let (rows, columns) = (f64::from(self.rows), f64::from(self.columns));
+        let steps = f64::from(terms.div_ceil(self.depth));
         // Two operands of two bytes.
-        let copied = steps * f64::from(self.depth()) * side * 4.0;
-        let bytes = epilogue_bytes * side * side;
+        let copied = steps * f64::from(self.depth) * (rows + columns) * 2.0;
+        let bytes = epilogue_bytes * rows * columns;
         (
             copied / L2 + bytes / MEMORY + START / 5.0,
-            START + steps * step + bytes / MEMORY_ALONE,
+            START + steps * self.step + bytes / MEMORY_ALONE,
         )
     }
 }
 
 /// Tiles that are alike: how many, and the terms of their sums.
-pub(super) type Alike = (u64, u32);
+pub(crate) type Alike = (u64, u32);
 
 /// Estimated cycles for `tiles`, the longest first, on a card's multiprocessors.
-pub(super) fn estimate(
-    properties: &Properties,
-    tile: Tile,
+pub(crate) fn estimate(
+    multiprocessors: u32,
+    shape: Shape,
     tiles: &[Alike],
     epilogue_bytes: f64,
 ) -> f64 {
-    let multiprocessors = u64::from(properties.multiprocessors.max(1));
+    let multiprocessors = u64::from(multiprocessors.max(1));
     let mut sorted = tiles.to_vec();
     sorted.sort_by_key(|(_, terms)| Reverse(*terms));
     let mut longest = 0.0f64;
@@ -113,7 +123,7 @@ pub(super) fn estimate(
     let mut loads: BinaryHeap<Reverse<u64>> =
         (0..multiprocessors.min(4096)).map(|_| Reverse(0)).collect();
     for (count, terms) in sorted {
-        let (busy, alone) = tile.cycles(terms, epilogue_bytes);
+        let (busy, alone) = shape.cycles(terms, epilogue_bytes);
         longest = longest.max(alone);
         let busy = busy as u64;
         rounds += count / multiprocessors * busy;

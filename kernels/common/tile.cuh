@@ -1,6 +1,6 @@
 // One tile of a matrix product on the tensor cores: bf16 operands, f32 sums.
 //
-//   sum[m, n] = sum_k A[m, k] B[n, k]      for SIDE values of m and of n, and a range of terms k
+//   sum[m, n] = sum_k A[m, k] B[n, k]      for SIDE_M values of m, SIDE_N of n, and a range of terms k
 //
 // An operand lies row-major in memory either way round: a row a result (terms run along it), or a row a
 // term. Windows of both are copied into shared memory STAGES steps ahead (cp.async), DEPTH terms a step,
@@ -8,38 +8,44 @@
 // the caller gives: what would lie there counts as 0. The order of every sum is fixed by the tile's shape.
 #pragma once
 
-#include "common/device.cuh"
+#include "device.cuh"
 
 // WARPS_K warps share out the terms of a step; their sums are added up in the end, in their order.
-template <uint32_t SIDE_, uint32_t DEPTH_, uint32_t WARPS_M_, uint32_t WARPS_N_, uint32_t WARPS_K_, uint32_t STAGES_>
-struct Tile {
-    static constexpr uint32_t SIDE = SIDE_, DEPTH = DEPTH_, STAGES = STAGES_;
+template <uint32_t SIDE_M_, uint32_t SIDE_N_, uint32_t DEPTH_, uint32_t WARPS_M_, uint32_t WARPS_N_, uint32_t WARPS_K_, uint32_t STAGES_>
+struct Rectangle {
+    static constexpr uint32_t SIDE_M = SIDE_M_, SIDE_N = SIDE_N_, DEPTH = DEPTH_, STAGES = STAGES_;
     static constexpr uint32_t WARPS_M = WARPS_M_, WARPS_N = WARPS_N_, WARPS_K = WARPS_K_;
     static constexpr uint32_t THREADS = 32 * WARPS_M * WARPS_N * WARPS_K;
-    static constexpr uint32_t WARP_M = SIDE / WARPS_M, WARP_N = SIDE / WARPS_N, WARP_K = DEPTH / WARPS_K;
-    static constexpr uint32_t WINDOW = SIDE * DEPTH;  // elements of one operand in one stage
+    static constexpr uint32_t WARP_M = SIDE_M / WARPS_M, WARP_N = SIDE_N / WARPS_N, WARP_K = DEPTH / WARPS_K;
+    static constexpr uint32_t WINDOW_A = SIDE_M * DEPTH, STAGE = (SIDE_M + SIDE_N) * DEPTH;  // elements of one operand, and of both, in one stage
     // A row of sums in shared memory: 8 more than it needs, so that the rows that a warp writes at a time
     // lie in different banks.
-    static constexpr uint32_t SUMS_PITCH = SIDE + 8, SUMS = SIDE * SUMS_PITCH;
+    static constexpr uint32_t SUMS_PITCH = SIDE_N + 8, SUMS = SIDE_M * SUMS_PITCH;
     // Bytes. Sums and then sums of A take the place of the operands.
-    static constexpr uint32_t SHARED_OPERANDS = STAGES * 2 * WINDOW * 2, SHARED_SUMS = WARPS_K * (SUMS + SIDE) * 4;
+    static constexpr uint32_t SHARED_OPERANDS = STAGES * STAGE * 2, SHARED_SUMS = WARPS_K * (SUMS + SIDE_M) * 4;
     static constexpr uint32_t SHARED = SHARED_OPERANDS > SHARED_SUMS ? SHARED_OPERANDS : SHARED_SUMS;
 
-    static constexpr uint32_t GROUPS = SIDE / 4;              // of 4 results in a row
+    static constexpr uint32_t GROUPS = SIDE_N / 4;            // of 4 results in a row
     static constexpr uint32_t ROWS_AT_ONCE = THREADS / GROUPS;  // when a thread takes one group of each
-    static constexpr uint32_t ROWS_A_THREAD = SIDE / ROWS_AT_ONCE;
+    static constexpr uint32_t ROWS_A_THREAD = SIDE_M / ROWS_AT_ONCE;
     static constexpr uint32_t BATCH = ROWS_A_THREAD < 4 ? ROWS_A_THREAD : 4;  // of which as many loads are under way
 
     static_assert(WARP_M % 16 == 0 && WARP_N % 16 == 0 && WARP_K % 16 == 0, "fragments are 16 x 16");
-    static_assert(THREADS == 128, "the launcher counts on it: Tile::THREADS in src/families/sarm/cuda/ops/linear/plan.rs");
+    static_assert(THREADS == 128, "the launcher counts on it: Tile::THREADS in src/device/cuda/ops/tile.rs");
 };
 
-// The launcher has the same shapes: src/families/sarm/cuda/ops/linear/plan.rs
+// As many values of m as of n.
+template <uint32_t SIDE_, uint32_t DEPTH_, uint32_t WARPS_M_, uint32_t WARPS_N_, uint32_t WARPS_K_, uint32_t STAGES_>
+struct Tile : Rectangle<SIDE_, SIDE_, DEPTH_, WARPS_M_, WARPS_N_, WARPS_K_, STAGES_> {
+    static constexpr uint32_t SIDE = SIDE_;
+};
+
+// The launcher has the same shapes: src/device/cuda/ops/tile.rs
 using SmallTile = Tile<32, 64, 1, 1, 4, 4>;
 using MediumTile = Tile<64, 64, 2, 1, 2, 3>;
 using LargeTile = Tile<128, 32, 2, 2, 1, 4>;
 static_assert(SmallTile::SHARED == 32768 && MediumTile::SHARED == 49152 && LargeTile::SHARED == 70144,
-              "Tile::shared in src/families/sarm/cuda/ops/linear/plan.rs");
+              "Tile::shared in src/device/cuda/ops/tile.rs");
 
 // A matrix of which a tile reads the results [first, end).
 struct Operand {
@@ -47,6 +53,11 @@ struct Operand {
     uint32_t pitch;  // a multiple of 8
     uint32_t first;  // a multiple of 8
     uint32_t end;
+
+    // Starts copying the terms from `term` on into `window`; zeros past the ends.
+    template <class Window> DEVICE void load(bf16* window, uint32_t term, uint32_t terms_end) const {
+        Window::load(window, *this, term, terms_end);
+    }
 };
 
 // Terms [begin, end); `begin` is a multiple of 8.
@@ -54,29 +65,32 @@ struct Terms {
     uint32_t begin, end;
 };
 
-// Windows of one operand in shared memory, and fragments of 16 results x 16 terms out of them.
+// Windows of one operand, SIDE results of it, in shared memory, and fragments of 16 results x 16 terms out of them.
 //
 // A row of a window is cut into pieces of 16 bytes, and which piece lies where is swizzled with the row, so
 // that the 8 rows that ldmatrix reads at a time lie in different banks, whichever pieces they are.
-template <class Tile, bool ROWS_ARE_TERMS> struct Window {
-    static constexpr uint32_t HEIGHT = ROWS_ARE_TERMS ? Tile::DEPTH : Tile::SIDE;
-    static constexpr uint32_t PIECES = (ROWS_ARE_TERMS ? Tile::SIDE : Tile::DEPTH) / 8;
+template <class Tile, uint32_t SIDE, bool ROWS_ARE_TERMS> struct Window {
+    static constexpr uint32_t HEIGHT = ROWS_ARE_TERMS ? Tile::DEPTH : SIDE;
+    static constexpr uint32_t PIECES = (ROWS_ARE_TERMS ? SIDE : Tile::DEPTH) / 8;
     static_assert(PIECES == 4 || PIECES % 8 == 0, "what the swizzle is made for");
 
     // Two rows of 4 pieces fill the banks once, one row of 8 pieces does.
     DEVICE static uint32_t swizzle(uint32_t row) { return PIECES == 4 ? row / 2 % 4 : row % 8; }
 
-    // Starts copying the terms from `term` on into `window`; zeros past the ends.
+    // A thread copies its piece of its row, and of each row STEP further on.
+    static constexpr uint32_t STEP = Tile::THREADS / PIECES, ROWS_A_THREAD = HEIGHT / STEP;
+    static_assert(HEIGHT % STEP == 0 && STEP % 8 == 0, "every thread copies alike");
+    DEVICE static uint32_t my_row() { return thread_index() / PIECES; }
+    DEVICE static uint32_t my_piece() { return thread_index() % PIECES; }
+    DEVICE static bf16* my_place(bf16* window) { return window + (my_row() * PIECES + (my_piece() ^ swizzle(my_row()))) * 8; }
+
     DEVICE static void load(bf16* window, const Operand& from, uint32_t term, uint32_t terms_end) {
-        constexpr uint32_t STEP = Tile::THREADS / PIECES;
-        static_assert(HEIGHT % STEP == 0 && STEP % 8 == 0, "every thread copies alike");
         const uint32_t row_first = ROWS_ARE_TERMS ? term : from.first, row_end = ROWS_ARE_TERMS ? terms_end : from.end;
         const uint32_t column_first = ROWS_ARE_TERMS ? from.first : term;
         const uint32_t column_end = ROWS_ARE_TERMS ? from.end : terms_end;
-        const uint32_t row = thread_index() / PIECES, piece = thread_index() % PIECES;
-        const uint32_t column = column_first + piece * 8;
+        const uint32_t row = my_row(), column = column_first + my_piece() * 8;
         const uint32_t bytes = column < column_end ? min(16u, (column_end - column) * 2) : 0;
-        bf16* to = window + (row * PIECES + (piece ^ swizzle(row))) * 8;
+        bf16* to = my_place(window);
         // Beyond the ends this is no address in the matrix: of 0 bytes nothing is read.
         const bf16* at = from.source + static_cast<uint64_t>(row_first + row) * from.pitch + column;
         const uint64_t stride = static_cast<uint64_t>(STEP) * from.pitch;
@@ -108,8 +122,8 @@ template <class Tile, bool ROWS_ARE_TERMS> struct Window {
 
 // Sums of a tile in a block's registers. ADD_UP_A: also the sums of A over all terms.
 template <class Tile, bool A_ROWS_ARE_TERMS, bool B_ROWS_ARE_TERMS> struct Product {
-    using WindowA = Window<Tile, A_ROWS_ARE_TERMS>;
-    using WindowB = Window<Tile, B_ROWS_ARE_TERMS>;
+    using WindowA = Window<Tile, Tile::SIDE_M, A_ROWS_ARE_TERMS>;
+    using WindowB = Window<Tile, Tile::SIDE_N, B_ROWS_ARE_TERMS>;
     static constexpr uint32_t BLOCKS_M = Tile::WARP_M / 16, BLOCKS_N = Tile::WARP_N / 8;
 
     float sum[BLOCKS_M][BLOCKS_N][4];
@@ -121,8 +135,8 @@ template <class Tile, bool A_ROWS_ARE_TERMS, bool B_ROWS_ARE_TERMS> struct Produ
     DEVICE static uint32_t warp_k() { return warp() / (Tile::WARPS_N * Tile::WARPS_M) * Tile::WARP_K; }
 
     // Computes the sums over `terms`. `work`: the terms that can give this warp anything but zeros.
-    // All of shared memory is free again when it returns.
-    template <bool ADD_UP_A> DEVICE void run(const Operand& a, const Operand& b, Terms terms, Terms work) {
+    // All of shared memory is free again when it returns. `a`: an Operand, or what loads as one does.
+    template <bool ADD_UP_A, class A> DEVICE void run(const A& a, const Operand& b, Terms terms, Terms work) {
         bf16* const shared = shared_memory<bf16>();
         const uint32_t steps = terms.begin < terms.end ? divide_up(terms.end - terms.begin, Tile::DEPTH) : 0;
         // ldmatrix takes the 8 x 8 quarters of a fragment in the order in which mma has them in registers: of A
@@ -134,10 +148,10 @@ template <class Tile, bool A_ROWS_ARE_TERMS, bool B_ROWS_ARE_TERMS> struct Produ
 
         const auto load = [&](uint32_t step) {
             if (step < steps) {
-                bf16* const stage = shared + step % Tile::STAGES * 2 * Tile::WINDOW;
+                bf16* const stage = shared + step % Tile::STAGES * Tile::STAGE;
                 const uint32_t term = terms.begin + step * Tile::DEPTH;
-                WindowA::load(stage, a, term, terms.end);
-                WindowB::load(stage + Tile::WINDOW, b, term, terms.end);
+                a.template load<WindowA>(stage, term, terms.end);
+                b.template load<WindowB>(stage + Tile::WINDOW_A, term, terms.end);
             }
             // An empty group where there is nothing left, so that counting groups stays counting steps.
             copy_async_commit();
@@ -151,8 +165,8 @@ template <class Tile, bool A_ROWS_ARE_TERMS, bool B_ROWS_ARE_TERMS> struct Produ
             load(step + Tile::STAGES - 1);
             const uint32_t first = terms.begin + step * Tile::DEPTH + warp_k();
             if (first < work.end && first + Tile::WARP_K > work.begin) {
-                const bf16* const stage = shared + step % Tile::STAGES * 2 * Tile::WINDOW;
-                multiply<ADD_UP_A>(stage, piece_a, stage + Tile::WINDOW, piece_b);
+                const bf16* const stage = shared + step % Tile::STAGES * Tile::STAGE;
+                multiply<ADD_UP_A>(stage, piece_a, stage + Tile::WINDOW_A, piece_b);
             }
         }
         copy_async_wait<0>();
@@ -209,7 +223,7 @@ template <class Tile, bool A_ROWS_ARE_TERMS, bool B_ROWS_ARE_TERMS> struct Produ
             }
         }
         if (ADD_UP_A && warp_n() == 0 && lane() % 4 == 0) {
-            float* const at = shared_memory<float>() + Tile::WARPS_K * Tile::SUMS + slice * Tile::SIDE + row;
+            float* const at = shared_memory<float>() + Tile::WARPS_K * Tile::SUMS + slice * Tile::SIDE_M + row;
 #pragma unroll
             for (uint32_t m = 0; m < BLOCKS_M; m++) {
                 at[m * 16] = sum_of_a[m][0];
@@ -235,7 +249,10 @@ template <class Tile, bool A_ROWS_ARE_TERMS, bool B_ROWS_ARE_TERMS> struct Produ
         const float* at = shared_memory<float>() + Tile::WARPS_K * Tile::SUMS + m;
         float total = at[0];
 #pragma unroll
-        for (uint32_t slice = 1; slice < Tile::WARPS_K; slice++) total += at[slice * Tile::SIDE];
+        for (uint32_t slice = 1; slice < Tile::WARPS_K; slice++) total += at[slice * Tile::SIDE_M];
         return total;
     }
 };
+
+// Four bf16 in 8 bytes.
+DEVICE uint2 pack_four(float4 v) { return make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w)); }

@@ -5,7 +5,7 @@
 // logistic and its mass are tails, and only the distance between them counts.
 #pragma once
 
-#include "common/device.cuh"
+#include "device.cuh"
 
 // Where ln s is held (LOG_SCALE of src/likelihood/mixture.rs).
 constexpr float LOG_SCALE_LOW = -9.0f, LOG_SCALE_HIGH = 9.0f;

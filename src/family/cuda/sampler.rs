@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 
-use super::drawing::{Drawing, Rows, Shown, Slots, bytes_per_image};
-use crate::data::SparseImages;
+use super::{Drawing, Rows, Slots, bytes_per_image};
+use crate::data::{ImageSize, SparseImages};
 use crate::device::DeviceError;
-use crate::device::cuda::device::{Device, HostMemory, Mark, Memory};
+use crate::device::cuda::device::{Device, HostMemory, Launch, Mark, Memory};
 use crate::device::cuda::room::{check_limit, check_room};
-use crate::families::sarm::Sarm;
-use crate::family::EngineError;
-use crate::family::{Sampler, SamplingPlan};
+use crate::family::{EngineError, Sampler};
 
 /// Launches that are under way or waiting to be copied out.
 const AHEAD: usize = 2;
@@ -32,17 +30,17 @@ struct Running {
 }
 
 /// Draws images on a device.
-pub struct CudaSampler {
+pub struct CudaSampler<D: Drawing> {
     device: Arc<dyn Device>,
     running: VecDeque<Running>,
-    drawing: Drawing,
+    drawing: D,
     slots: Slots,
     /// Of each buffer.
     rows: Vec<Rows>,
     /// Likewise.
-    shown: Vec<Shown>,
+    shown: Vec<D::Shown>,
     host: Box<dyn HostMemory>,
-    size: (usize, usize),
+    size: ImageSize,
     /// Images of a launch at most.
     capacity: usize,
     /// What was announced and not yet asked for.
@@ -51,35 +49,30 @@ pub struct CudaSampler {
     waiting: VecDeque<(u64, usize)>,
 }
 
-impl CudaSampler {
-    /// Prepare `model` for drawing on `device`; `plan.block` is the CPU's.
-    pub(super) fn new(
+impl<D: Drawing> CudaSampler<D> {
+    /// Draw images of `size` by `drawing`, in `max_memory` bytes of the device's memory at the most.
+    ///
+    /// # Errors
+    /// Memory too small for one tile of images; a device that fails.
+    pub fn new(
         device: &Arc<dyn Device>,
-        model: &Sarm,
-        plan: &SamplingPlan,
+        drawing: D,
+        size: ImageSize,
+        max_memory: Option<u64>,
     ) -> Result<Self, EngineError> {
-        if plan.naive {
-            return Err(DeviceError::Unsupported(
-                "the naive sampler, a reference, runs on the CPU alone; use --device cpu".into(),
-            )
-            .into());
-        }
-        let drawing = Drawing::new(device, model, plan)?;
-        let pixels = model.pixels();
+        let pixels = size.height * size.width;
         let each = bytes_per_image(pixels, AHEAD) + AHEAD as u64 * drawing.shown_bytes();
         let free = device.free_memory()?;
         let free = free - free / SPARE;
         let weights = drawing.bytes();
-        let allowed = plan
-            .max_memory
-            .map_or(free, |most| most.saturating_sub(weights).min(free));
+        let allowed = max_memory.map_or(free, |most| most.saturating_sub(weights).min(free));
         let tile = drawing.tile();
         // The kernels number pixels of a launch with 32 bits.
         let most =
             (allowed / each).min((u64::from(u32::MAX) / pixels as u64).min(1 << 24)) as usize;
         if most < tile {
             let needed = each * tile as u64;
-            check_limit(plan.max_memory, weights + needed)?;
+            check_limit(max_memory, weights + needed)?;
             check_room(
                 device,
                 &[(needed * SPARE / (SPARE - 1), format!("{tile} images"))],
@@ -104,7 +97,7 @@ impl CudaSampler {
                 .collect::<Result<_, _>>()?,
             host: device.host_memory(STAGING)?,
             drawing,
-            size: (model.config.image.height, model.config.image.width),
+            size,
             capacity,
             announced: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -120,8 +113,7 @@ impl CudaSampler {
         let mut seconds = 0.0;
         for (first, images) in launches_of(first, count, self.capacity) {
             self.drawing.show(&mut self.shown[0], first, images)?;
-            let (shown, rows) = (&self.shown[0], &self.rows[0]);
-            let launches = (self.drawing).launches(first, images, shown, &self.slots, rows);
+            let launches = self.launches(first, images, 0)?;
             // SAFETY: slots and rows have room for a launch's images, and live as long as the sampler.
             let recording = unsafe { self.device.record(&launches)? };
             seconds += self.device.time(recording.as_ref())?;
@@ -150,6 +142,19 @@ impl CudaSampler {
         failure
     }
 
+    /// The launches that draw images and turn them into the rows of a buffer.
+    fn launches(
+        &self,
+        first: u64,
+        images: usize,
+        buffer: usize,
+    ) -> Result<Vec<Launch>, EngineError> {
+        let (shown, slots) = (&self.shown[buffer], &self.slots);
+        let mut launches = self.drawing.launches(first, images, shown, slots)?;
+        launches.extend(slots.compact(images, &self.rows[buffer]));
+        Ok(launches)
+    }
+
     /// Start launches as long as there is a buffer for their rows.
     fn start(&mut self) -> Result<(), EngineError> {
         let free = |running: &VecDeque<Running>| {
@@ -159,8 +164,7 @@ impl CudaSampler {
             && let Some((first, images)) = self.waiting.pop_front()
         {
             self.drawing.show(&mut self.shown[buffer], first, images)?;
-            let (shown, rows) = (&self.shown[buffer], &self.rows[buffer]);
-            for launch in (self.drawing).launches(first, images, shown, &self.slots, rows) {
+            for launch in self.launches(first, images, buffer)? {
                 // SAFETY: `launches` asserts that slots and rows have room; nothing reads these rows any more, nor what
                 // was shown before, for no running launch has the buffer; slots are used in the order of the stream.
                 unsafe { self.device.launch(&launch)? };
@@ -177,7 +181,7 @@ impl CudaSampler {
 
     /// The images of the range that was announced first.
     fn announced_images(&mut self, first: u64, count: usize) -> Result<SparseImages, EngineError> {
-        let (height, width) = self.size;
+        let ImageSize { height, width } = self.size;
         let mut images: Option<SparseImages> = None;
         for expected in launches_of(first, count, self.capacity) {
             self.start()?;
@@ -214,7 +218,7 @@ impl CudaSampler {
         let pixels = read(device, host, &rows.pixels, nonzeros)?;
         let values = read(device, host, &rows.values, nonzeros)?;
         let starts = starts.into_iter().map(u64::from).collect();
-        let (height, width) = self.size;
+        let ImageSize { height, width } = self.size;
         SparseImages::from_csr(height, width, starts, pixels, values).map_err(|why| {
             DeviceError::Fault(format!(
                 "{} images from number {} on came out wrong ({why}: a network with values beyond float32, or a fault of sarm)",
@@ -261,7 +265,7 @@ fn launches_of(first: u64, count: usize, capacity: usize) -> impl Iterator<Item 
     })
 }
 
-impl Sampler for CudaSampler {
+impl<D: Drawing> Sampler for CudaSampler<D> {
     fn announce(&mut self, first: u64, count: usize) -> Result<(), EngineError> {
         self.announced.push_back((first, count));
         self.waiting

@@ -1,19 +1,11 @@
 // Drawing the value of a positive pixel (src/likelihood/ states the formulas and why they are taken this way).
 #pragma once
 
-#include "common/device.cuh"
+#include "device.cuh"
 #include "likelihood.cuh"
 
 // Below this fraction of the heaviest one's mass a component or level adds nothing to a float's sum: never drawn.
 constexpr float LEAST_MASS = 1e-9f;
-
-// What the network is shown of a pixel: `input_kind` of src/families/sarm/cuda/ops/sample/mod.rs.
-enum : uint32_t { INPUT_RAW = 0, INPUT_LOG1P = 1, INPUT_SQRT = 2 };
-
-DEVICE float shown_value(float x, uint32_t kind, float inverse_unit) {
-    const float y = x * inverse_unit;
-    return kind == INPUT_LOG1P ? logf(1.0f + y) : kind == INPUT_SQRT ? sqrtf(y) : y;
-}
 
 // Means further below zero, in scales, leave an exponential tail alone.
 constexpr float TAIL = -20.0f;
