@@ -60,7 +60,7 @@ muons-sample: simulate-setup ## make data/muons-sample.h5 anew
 	tools/simulate/simulate muons --count 2000 --seed 1 --layout sparse --out data/muons-sample.h5 --force
 
 JETS_CONFIGS = configs/jets.toml,configs/paper/jets-dc.toml,configs/paper/jets-dd.toml
-VAE_CONFIGS = configs/jets-vae.toml,configs/jets-sparse-vae.toml
+VAE_CONFIGS = configs/jets-vae.toml,configs/jets-sparse-vae.toml,configs/jets-total-vae.toml
 MUONS_CONFIGS = configs/paper/muons-dc.toml,configs/muons.toml
 STUDY = scripts/study fidelity --count $(or $(COUNT),50000) $(if $(EPOCHS),--epochs $(EPOCHS)) $(STUDY_OPTIONS)
 
@@ -73,7 +73,7 @@ study-jets: build ## train, judge, write docs/studies/jets.md (hours); TRAIN=, T
 STUDY_VAE = --truth-train $(or $(TRAIN),runs/simulate/jets-train.h5) --truth-test $(or $(TEST),runs/simulate/jets-test.h5) \
 		$(if $(MODELS),--models $(MODELS),--configs $(or $(CONFIGS),$(VAE_CONFIGS))) --out runs/study-vae
 
-study-vae: build ## both jet VAEs: docs/studies/vae.md, vae-latents.md; MODELS=NAME=FILE,.. takes models that are there, of SARMs too
+study-vae: build ## the jet VAEs: docs/studies/vae.md, vae-latents.md; MODELS=NAME=FILE,.. takes models that are there, of SARMs too
 	$(STUDY) $(STUDY_VAE) --title "Jets: variational autoencoders" --page docs/studies/vae.md
 	scripts/study latents $(if $(COUNT),--count $(COUNT)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(STUDY_OPTIONS) $(STUDY_VAE) --page docs/studies/vae-latents.md
 
