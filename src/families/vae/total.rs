@@ -3,7 +3,9 @@
 //! Pixels are independent given a code, so their sum is whatever it comes to. With a total m, an image of n nonzero pixels is x = y / s, y
 //! the decoder's pixels and s their sum over m. Of x, n - 1 pixels are free: with dy = s^(n-1) m ds dx,
 //!
-//!     p(x | z, m) = m * integral over s of  s^(n-1) p(y = s x | z)
+//! ```text
+//! p(x | z, m) = m * integral over s of  s^(n-1) p(y = s x | z)
+//! ```
 //!
 //! s is one more number that nobody sees. Bounds draw it from q(s | x), which is uniform in ln s on [`Shape::range`]; with q's density of
 //! s, 1 / (s * width), ln p(y = s x | z) + ln m + n ln s + ln width takes the place of ln p(x | z). What lies outside the range is left out, which can
