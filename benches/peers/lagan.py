@@ -20,7 +20,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from common import OCCUPANCY, say
+from common import OCCUPANCY, rate, say, write_images
 
 LATENTS, UNIT, LOWER = 200, 100.0, 1e-3
 
@@ -147,8 +147,6 @@ def train(arguments):
 
 
 def generate(arguments):
-    import h5py
-
     device = torch.device(arguments.device)
     generator = Generator().to(device).eval()
     generator.load_state_dict(torch.load(arguments.model, weights_only=True, map_location=device))
@@ -163,9 +161,7 @@ def generate(arguments):
             made.append(torch.where(images < LOWER, 0.0, images).cpu())
             classes.append(signal.float().cpu())
     seconds = time.monotonic() - started
-    with h5py.File(arguments.out, "w") as file:
-        file.create_dataset("image", data=torch.cat(made).numpy(), compression="gzip", shuffle=True)
-        file.create_dataset("signal", data=torch.cat(classes).numpy())
+    write_images(arguments.out, torch.cat(made), torch.cat(classes))
     say({"images": arguments.count, "images_per_second": arguments.count / seconds})
 
 
@@ -174,7 +170,6 @@ def speed(arguments):
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     cuda = device.type == "cuda"
-    clock = time.perf_counter if cuda else time.process_time
     training = Training(device)
     generator = training.generator.eval()
 
@@ -189,16 +184,8 @@ def speed(arguments):
     runs = {("drawing", batch): (lambda batch=batch: draw(batch)) for batch in (64, 1000)}
     runs["training", 100] = lambda: training.step(images, signal)
     for (what, batch), run in runs.items():
-        rates = []
         run()
-        for _ in range(5):
-            started, count = clock(), 0
-            while clock() - started < arguments.seconds:
-                run()
-                if cuda:
-                    torch.cuda.synchronize()
-                count += batch
-            rates.append(count / (clock() - started))
+        rates = [rate(run, batch, arguments.seconds, device) for _ in range(5)]
         say({"what": what, "batch": batch, "images_per_second": statistics.median(rates)})
 
 

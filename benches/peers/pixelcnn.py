@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
-from common import MAXIMUM, OCCUPANCY, say
+from common import MAXIMUM, OCCUPANCY, rate, say, write_images
 
 COMPONENTS, LOWER, TOP = 10, 1e-3, 255
 ABOVE, LEFT = (2, 3), (2, 2)
@@ -412,8 +412,6 @@ def train(arguments):
 
 
 def generate(arguments):
-    import h5py
-
     torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     model = torch.load(arguments.model, weights_only=True, map_location=device)
@@ -430,9 +428,7 @@ def generate(arguments):
         made.append(to_gev(levels, torch.rand_like(levels)).cpu())
         classes.append(signal.float().cpu())
     seconds = time.monotonic() - started
-    with h5py.File(arguments.out, "w") as file:
-        file.create_dataset("image", data=torch.cat(made).numpy(), compression="gzip", shuffle=True)
-        file.create_dataset("signal", data=torch.cat(classes).numpy())
+    write_images(arguments.out, torch.cat(made), torch.cat(classes))
     say({"images": arguments.count, "images_per_second": arguments.count / seconds})
 
 
@@ -441,7 +437,6 @@ def speed(arguments):
     torch.set_num_threads(arguments.threads)
     device, size = torch.device(arguments.device), arguments.size
     cuda = device.type == "cuda"
-    clock = time.perf_counter if cuda else time.process_time
     network = Network(size, arguments.filters, arguments.blocks).to(device)
     levels = to_levels(torch.rand(100, size, size) * (torch.rand(100, size, size) < OCCUPANCY)).to(device)
     signal = torch.randint(2, (100,), device=device)
@@ -469,18 +464,10 @@ def speed(arguments):
     runs |= {("naive", batch): one_pass(batch) for batch in arguments.batch}
     runs |= {("cached", batch): whole(batch) for batch in arguments.batch}
     for (what, batch), (run, images) in runs.items():
-        rates = []
         # A naive drawing normalises its weights once.
         with parametrize.cached() if what == "naive" else contextlib.nullcontext():
             run()
-            for _ in range(arguments.rounds):
-                started, count = clock(), 0
-                while clock() - started < arguments.seconds:
-                    run()
-                    if cuda:
-                        torch.cuda.synchronize()
-                    count += images
-                rates.append(count / (clock() - started))
+            rates = [rate(run, images, arguments.seconds, device) for _ in range(arguments.rounds)]
         say({"what": what, "batch": batch, "images_per_second": statistics.median(rates)})
 
 

@@ -21,12 +21,11 @@ import argparse
 import json
 import statistics
 import subprocess
-import time
 
 import torch
 import torch.nn.functional as F
 
-from common import OCCUPANCY, say
+from common import OCCUPANCY, rate, say
 
 LATENTS, CONDITIONS, SLOPE = 12, 1, 0.3
 
@@ -117,19 +116,6 @@ def drawing(way, batch, device):
             decoder(code)
 
     return run
-
-
-def rate(run, batch, seconds, device):
-    """Images a second: of the process' time on the CPU, of the clock on a card."""
-    cuda = device.type == "cuda"
-    clock = time.perf_counter if cuda else time.process_time
-    started, images = clock(), 0
-    while clock() - started < seconds:
-        run()
-        if cuda:
-            torch.cuda.synchronize()
-        images += batch
-    return images / (clock() - started)
 
 
 def sarm(program, seconds):

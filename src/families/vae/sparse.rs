@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::likelihood::{Rest, Space, Support};
 
-    /// Of two pixels whose decoder says little, the density of the first by the bound's own integral is that of its definition.
+    /// Of two pixels, the density of the first, as the bound's terms averaged over the scale have it, adds up to one.
     #[test]
     fn a_shape_has_the_density_of_its_definition() {
         let mixture = Mixture {

@@ -20,7 +20,7 @@ use crate::random::{Purpose, unit_f64, words};
 /// How far ln s goes either way, times the root of the number of pixels: of 50 pixels 0.28, some two widths of what independent
 /// pixels of jets add up to.
 const SPREAD: f64 = 2.0;
-/// How far it goes at the most. Pixels down to e^-0.5 of the smallest are within the range of a mixture that is not told its own.
+/// How far it goes at the most. A mixture that is given no lower end has one that leaves room for the smallest pixel at this scale.
 pub(super) const WIDEST: f64 = 0.5;
 /// Items of a counter from here on draw scales.
 const SCALES: u32 = 1 << 31;
