@@ -23,7 +23,7 @@ import numpy as np
 
 # Philox's purposes: drawing, training a VAE, its bounds
 DRAW, TRAIN, BOUND = 0, 11, 14
-# How far the logarithm of an image's scale goes either way, where it is told its total: times the root of its pixels, and at the most
+# How far the logarithm of an image's scale goes either way, where it is told its total: over the root of its pixels, and at the most
 SPREAD, WIDEST = 2.0, 0.5
 
 
@@ -139,6 +139,10 @@ class Vae:
         y = convolution(y, *self.of("decoder.3"), 1, False)
         return y if "likelihood" in self.config else relu(y)[..., 0]
 
+    def lower(self):
+        """Where the mixtures end: of images that are scaled to a total there is room below their smallest pixel."""
+        return self.config["likelihood"]["lower"] * (np.exp(-WIDEST) if self.config["condition"].get("total") else 1.0)
+
     def nll(self, x, outputs):
         """-ln p of images in GeV: gates, and truncated logistics in x / unit or, with space = "log", in ln(e^(x / unit) - 1)."""
         chosen = self.config["likelihood"]
@@ -148,7 +152,7 @@ class Vae:
         y, end, slope = r, end / unit, np.log(unit)
         if chosen.get("space") == "log":
             bent = lambda r: r + np.log(-np.expm1(-r))
-            floor = bent(chosen["lower"] / unit)
+            floor = bent(self.lower() / unit)
             y, slope, means = bent(r) - floor, np.log(unit) + np.log(-np.expm1(-r[..., 0])), means - floor
             end = bent(end) - floor if np.isfinite(end) else end
         s = np.exp(np.clip(scales, -9, 9))
@@ -164,10 +168,8 @@ class Vae:
             return self.nll(x, outputs)
         n, total = (x > 0).sum((1, 2)), x.sum((1, 2))
         most = np.minimum(SPREAD / np.sqrt(np.maximum(n, 1)), WIDEST)
-        smallest = np.where(x > 0, x, np.inf).min((1, 2))
-        least = np.clip(np.log((self.config["likelihood"].get("lower") or 0) / smallest), -most, 0)
-        log_s = np.where(n > 0, least + part * (most - least), 0)
-        beside = np.log(np.where(n > 0, total, 1)) + n * log_s + np.log(most - least)
+        log_s = np.where(n > 0, (2 * part - 1) * most, 0)
+        beside = np.log(np.where(n > 0, total, 1)) + n * log_s + np.log(2 * most)
         return self.nll(x * np.exp(log_s)[:, None, None], outputs) - np.where(n > 0, beside, 0)
 
     def draw_sparse(self, outputs, seed, total=None):
@@ -175,7 +177,7 @@ class Vae:
         chosen, images = self.config["likelihood"], np.zeros(outputs.shape[:3])
         unit, end, log = chosen.get("unit", 1.0), chosen.get("upper") or np.inf, chosen.get("space") == "log"
         bent = lambda r: r + np.log(-np.expm1(-r))
-        floor = bent(chosen["lower"] / unit) if log else 0.0
+        floor = bent(self.lower() / unit) if log else 0.0
         end = end if np.isinf(end) else bent(end / unit) - floor if log else end / unit
         sigmoid = lambda v: 1 / (1 + np.exp(-v))
         units = lambda image, pixel: [((word >> 9) + 0.5) / 2**23 for word in philox(seed, (image, 0, (1 << 20) + pixel, DRAW))[:3]]
@@ -199,7 +201,13 @@ class Vae:
             y = mean + s * np.log((1 - above) / above)
             y = end - y if turned else y
             images[image, row, column] = unit * (np.logaddexp(0, y + floor) if log else max(y, 1e-6))
-        return images if total is None else images * (total / images.sum((1, 2)))[:, None, None]
+        if total is None:
+            return images
+        scaled = lambda images: images * (total / images.sum((1, 2)))[:, None, None]
+        images = scaled(images)
+        # What comes too small is a zero, and the others take what it had.
+        least = np.minimum(chosen.get("lower") or 0, images.max((1, 2)))
+        return scaled(np.where(images < least[:, None, None], 0, images))
 
     def draw(self, count, seed, given):
         told = self.conditions(np.tile(given, (count, 1)))

@@ -4,7 +4,8 @@
 //   First channel  one number of a pixel would be one column of a product. So each input pixel is multiplied by the 16 places of
 //                  the window, a column each, and an output adds up 16 of these numbers, in the order of the places
 //   Others         of a sparse decoder: 16 open pixels are the rows of a product, their windows its terms
-//   Totals         an image that is told one is scaled to it: all of its pixels times one factor
+//   Totals         an image that is told one is scaled to it: all of its pixels times one factor; those that come too small are
+//                  zeros, for which the others make up
 //   Leaves         the nonzero pixels of an image, in the order of the pixels, in its slot
 //   Launcher       src/families/vae/cuda/ops/pixels.rs
 #include "common/draw.cuh"
@@ -36,7 +37,7 @@ struct PixelsParams {
     uint32_t numbers_up;    // 3 components, and up to a multiple of 8
     uint32_t seed_low, seed_high;
     float unit;             // GeV
-    float smallest;         // GeV: pixels below are zeros, where the first channel is the pixel
+    float smallest;         // GeV: pixels below are zeros, where the first channel is the pixel or the image is told a total
     // As `MixtureRange` of draw.cuh has them.
     float upper, largest, origin, lower;
     uint32_t room;          // numbers of shared memory for products, or mixtures
@@ -127,17 +128,32 @@ DEVICE void draw_open(const PixelsParams& p, const bf16* input, const uint16_t* 
     warp_barrier();
 }
 
-// The pixel whose gate is the likeliest to open, of those that each thread has found: the whole block. `work`: two numbers a thread.
-DEVICE uint32_t likeliest(float gate, uint32_t pixel, float* work) {
-    uint32_t* pixels = reinterpret_cast<uint32_t*>(work + block_threads());
-    work[thread_index()] = gate, pixels[thread_index()] = pixel;
+// The place of the least number, the first such place, of those that each thread has found: the whole block. `work`: two numbers a thread.
+DEVICE uint32_t least(float number, uint32_t place, float* work) {
+    uint32_t* places = reinterpret_cast<uint32_t*>(work + block_threads());
+    work[thread_index()] = number, places[thread_index()] = place;
     block_barrier();
     uint32_t best = 0;
     for (uint32_t i = 1; i < block_threads(); i++)
-        if (work[i] < work[best] || (work[i] == work[best] && pixels[i] < pixels[best])) best = i;
-    const uint32_t found = pixels[best];
+        if (work[i] < work[best] || (work[i] == work[best] && places[i] < places[best])) best = i;
+    const uint32_t found = places[best];
     block_barrier();
     return found;
+}
+
+// Which threads of the block are to keep what they hold: their places, in order, from `found` on, to which their number is added. `in_warp`:
+// a number a warp, which nobody may write again before the block's next barrier.
+DEVICE uint32_t place(bool kept, uint32_t* in_warp, uint32_t& found) {
+    const uint32_t mine = vote(kept);
+    if (lane() == 0) in_warp[warp()] = count_ones(mine);
+    block_barrier();
+    uint32_t at = found + count_ones(mine & ((1u << lane()) - 1));
+    for (uint32_t i = 0; i < block_threads() / 32; i++) {
+        const uint32_t count = in_warp[i];
+        if (i < warp()) at += count;
+        found += count;
+    }
+    return at;
 }
 
 // Scale `count` pixels of an image to a sum of `total` GeV: the whole block, in one order of sums. `work`: a number a thread.
@@ -150,6 +166,39 @@ DEVICE void scale_to(float* values, uint32_t count, float total, float* work) {
     for (uint32_t i = 0; i < block_threads(); i++) all += work[i];
     const float factor = total / all;
     for (uint32_t i = thread_index(); i < count; i += block_threads()) values[i] *= factor;
+    block_barrier();
+}
+
+// Bring an image of `count` pixels, at least one, to a sum of `total` GeV: the whole block. Pixels that come below `smallest` are left out, and
+// the others take what they had; of none but such, the largest takes all. The number that are left. `in_warp`: [2, 32]; `work`: two numbers a
+// thread.
+DEVICE uint32_t bring_to(uint16_t* pixels, float* values, uint32_t count, float total, float smallest, uint32_t* in_warp, float* work) {
+    scale_to(values, count, total, work);
+    uint32_t found = 0, round = 0;
+    for (uint32_t first = 0; first < count; first += block_threads(), round ^= 1) {
+        const uint32_t i = first + thread_index();
+        const uint16_t pixel = i < count ? pixels[i] : 0;
+        const float value = i < count ? values[i] : 0.0f;
+        // What is no number stays, so that whoever takes the pixels finds it.
+        const bool kept = i < count && !(value < smallest);
+        // Before the barrier in there all have read what is overwritten after it: nobody moves to the right.
+        const uint32_t at = place(kept, in_warp + 32 * round, found);
+        if (kept) pixels[at] = pixel, values[at] = value;
+    }
+    block_barrier();
+    if (found == count) return count;
+    if (found == 0) {
+        float turned = INFINITY;
+        uint32_t largest = 0;
+        for (uint32_t i = thread_index(); i < count; i += block_threads())
+            if (-values[i] < turned) turned = -values[i], largest = i;
+        largest = least(turned, largest, work);
+        if (thread_index() == 0) pixels[0] = pixels[largest], values[0] = values[largest];
+        found = 1;
+        block_barrier();
+    }
+    scale_to(values, found, total, work);
+    return found;
 }
 
 KERNEL(vae_pixels, PixelsParams, 128, 4) {
@@ -198,15 +247,7 @@ KERNEL(vae_pixels, PixelsParams, 128, 4) {
         }
         kept = kept && pixel < pixels;
         // Two rows in turn: whoever writes one again has passed the barrier after which all had read it.
-        const uint32_t mine = vote(kept);
-        if (lane() == 0) in_warp[32 * round + warp()] = count_ones(mine);
-        block_barrier();
-        uint32_t at = found + count_ones(mine & ((1u << lane()) - 1));
-        for (uint32_t i = 0; i < warps; i++) {
-            const uint32_t count = in_warp[32 * round + i];
-            if (i < warp()) at += count;
-            found += count;
-        }
+        const uint32_t at = place(kept, in_warp + 32 * round, found);
         if (kept && p.components == 0) slot_pixel[at] = static_cast<uint16_t>(pixel), slot_value[at] = value;
         if (kept && p.components != 0) open[at] = static_cast<uint16_t>(pixel);
     }
@@ -216,12 +257,13 @@ KERNEL(vae_pixels, PixelsParams, 128, 4) {
     block_barrier();
     for (uint32_t i = 0; i < warps; i++) wrong = wrong || in_warp[64 + i] != 0;
     if (p.totals != nullptr && found == 0) {
-        const uint32_t pixel = likeliest(lowest, lowest_pixel, products);
+        // The likeliest to open.
+        const uint32_t pixel = least(lowest, lowest_pixel, products);
         if (thread_index() == 0) open[0] = static_cast<uint16_t>(pixel);
         found = 1;
         block_barrier();
     }
-    if (thread_index() == 0) p.counts[image] = found;
+    if (p.totals == nullptr && thread_index() == 0) p.counts[image] = found;
     if (p.components == 0) return;
     float* numbers = products + warp() * ROWS * (p.numbers_up + 2);
     for (uint32_t first = warp() * ROWS; first < found; first += warps * ROWS) {
@@ -232,5 +274,6 @@ KERNEL(vae_pixels, PixelsParams, 128, 4) {
     if (wrong && thread_index() == 0) slot_value[0] = NAN;
     if (p.totals == nullptr) return;
     block_barrier();
-    scale_to(slot_value, found, total.x, products);
+    found = bring_to(slot_pixel, slot_value, found, total.x, p.smallest, in_warp, products);
+    if (thread_index() == 0) p.counts[image] = found;
 }

@@ -122,6 +122,7 @@ fn images_add_up_to_what_they_are_told() {
             let want = plan.conditions.total(number).unwrap();
             assert!((sum - want).abs() <= 1e-5 * want, "{number}: {sum} {want}");
         }
+        assert!(model.beyond(&images).is_empty());
     }
 }
 

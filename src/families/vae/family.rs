@@ -13,7 +13,6 @@ use super::gradients::AT_ONCE;
 use super::network::Network;
 use super::pass::TILE;
 use super::sampler::VaeSampler;
-use super::total::WIDEST;
 use super::trainer::VaeTrainer;
 use super::{Config, ModelConfig, Vae};
 use crate::checkpoint::CheckpointError;
@@ -26,7 +25,7 @@ use crate::family::{
     Beyond, Bounded, ConfigError, Configuration, Demand, Document, Encoder, EngineError, Model,
     Objective, Sampler, SamplingPlan, Scorer, TensorInfo, TrainConfig, Trainer, check_images,
 };
-use crate::likelihood::{LikelihoodConfig, Values};
+use crate::likelihood::Values;
 
 /// The family `vae`.
 pub struct Family;
@@ -122,17 +121,7 @@ impl Configuration for Config {
         conditions: ConditionConfig,
     ) -> Result<Box<dyn Model>, ConfigError> {
         let mut config = self.resolve(images.size(), conditions)?;
-        let given = config.likelihood.clone();
-        config.likelihood = given.as_ref().map(|likelihood| likelihood.of(images));
-        if config.condition.total.is_some()
-            && let Some(LikelihoodConfig::Dc { lower: None, .. }) = given
-            && let Some(LikelihoodConfig::Dc {
-                lower: Some(lower), ..
-            }) = &mut config.likelihood
-        {
-            // Room for the smallest pixel at every scale.
-            *lower *= (-WIDEST).exp();
-        }
+        config.likelihood = config.likelihood.map(|likelihood| likelihood.of(images));
         config.check()?;
         Ok(Box::new(Vae::new(config)))
     }
@@ -252,7 +241,7 @@ impl Model for Vae {
     }
 
     fn beyond(&self, images: &SparseImages) -> Vec<Beyond> {
-        let values = self.mixture.map(Values::Mixture);
+        let values = self.config.likelihood.as_ref().map(Values::new);
         values.map_or_else(Vec::new, |values| values.beyond(images))
     }
 

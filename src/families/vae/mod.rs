@@ -35,7 +35,7 @@ pub struct Vae {
     /// Its configuration, means and scales of the conditions filled in.
     pub config: ModelConfig,
     network: Network,
-    /// The distribution of a nonzero pixel, of a sparse decoder.
+    /// The distribution of a nonzero pixel, of a sparse decoder; before images are scaled to their totals, where they are told them.
     mixture: Option<Mixture>,
     parameters: Vec<Vec<f32>>,
 }
@@ -49,7 +49,14 @@ impl Vae {
             .iter()
             .map(|t| vec![0.0; t.size()])
             .collect();
-        let mixture = match config.likelihood.as_ref().map(Values::new) {
+        let mut likelihood = config.likelihood.clone();
+        if let (Some(LikelihoodConfig::Dc { lower, .. }), Some(_)) =
+            (&mut likelihood, &config.condition.total)
+        {
+            // Room for the smallest pixel at every scale.
+            *lower = lower.map(|lower| lower * (-total::WIDEST).exp());
+        }
+        let mixture = match likelihood.as_ref().map(Values::new) {
             Some(Values::Mixture(mixture)) => Some(mixture),
             // Levels are refused where the configuration is checked.
             Some(Values::Levels(_)) | None => None,

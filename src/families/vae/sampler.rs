@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Vae;
 use super::codes::{check, code};
 use super::pass::{Networks, TILE};
-use super::total::scale_to;
+use super::total::bring_to;
 use crate::conditions::Conditions;
 use crate::conditions::total::is_spent;
 use crate::data::SparseImages;
@@ -27,6 +27,8 @@ const TILES: usize = 8;
 pub(super) struct VaeSampler {
     cpu: Cpu,
     model: Vae,
+    /// The smallest pixel of an image that is told its total, GeV.
+    lower: f32,
     networks: Networks,
     seed: u64,
     codes: Codes,
@@ -41,6 +43,7 @@ impl VaeSampler {
         Ok(Self {
             cpu,
             networks: model.ready(&model.parameters, false),
+            lower: model.lower(),
             model: model.clone(),
             seed: plan.seed,
             codes: plan.codes.clone(),
@@ -118,7 +121,7 @@ impl VaeSampler {
                     })
                     .collect();
                 if let Some(budget) = budget {
-                    scale_to(&mut pixels, budget.remaining);
+                    bring_to(&mut pixels, budget.remaining, self.lower);
                 }
                 pixels
             })

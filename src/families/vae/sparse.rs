@@ -8,7 +8,7 @@ use super::network::Part;
 use super::total::Shape;
 use crate::data::SparseImages;
 use crate::family::EngineError;
-use crate::likelihood::{Mixture, gate};
+use crate::likelihood::{Mixture, Values, gate};
 
 /// Nonzero pixels that first means and scales are taken from.
 const LOOKED_AT: usize = 1 << 16;
@@ -23,9 +23,7 @@ pub(super) fn nll(
     mut slopes: Option<&mut [f32]>,
 ) -> f64 {
     let shape = part.and_then(|part| Some((Shape::of(pixels, unit)?, part)));
-    let (log_s, beside) = shape.map_or((0.0, 0.0), |(shape, part)| {
-        shape.at(mixture.support.lower(), part)
-    });
+    let (log_s, beside) = shape.map_or((0.0, 0.0), |(shape, part)| shape.at(part));
     let unit = unit * log_s.exp() as f32;
     let mut sum = 0.0;
     let numbers = 1 + 3 * mixture.components;
@@ -82,10 +80,9 @@ impl Vae {
 
     /// Refuse an image with a pixel that has no probability.
     pub(super) fn check_range(&self, images: &SparseImages) -> Result<(), EngineError> {
-        let Some(mixture) = self.mixture else {
+        let Some(values) = self.config.likelihood.as_ref().map(Values::new) else {
             return Ok(());
         };
-        let values = crate::likelihood::Values::Mixture(mixture);
         for (image, (pixels, energies)) in images.iter().enumerate() {
             for (pixel, value) in pixels.iter().zip(energies) {
                 if let Some(side) = values.excludes(*value) {

@@ -167,7 +167,7 @@ fn codes(images: usize, latents: usize, width: usize, drawn: bool) -> Case {
 type Sparse = (usize, Space, f64);
 
 /// GeV that images are told to add up to, one after the other, and what is nothing.
-const TOTALS: [[f32; 2]; 3] = [[30.0, 1e-3], [1e-4, 1e-3], [250.0, 1e-3]];
+const TOTALS: [[f32; 2]; 4] = [[30.0, 1e-3], [1e-4, 1e-3], [250.0, 1e-3], [0.2, 1e-3]];
 
 fn pixels(images: usize, size: [usize; 3], sparse: Option<Sparse>, told: bool) -> Case {
     let what = sparse.map_or("plain".into(), |(k, space, upper)| match space {
@@ -206,7 +206,10 @@ fn prepare(
         rest: Rest::Free,
     });
     let output = match mixture {
-        Some(mixture) => Channel::Gate(mixture),
+        Some(mixture) => Channel::Gate {
+            mixture,
+            smallest: SMALLEST,
+        },
         None => Channel::Pixel {
             unit: UNIT,
             smallest: SMALLEST,
@@ -231,11 +234,11 @@ fn prepare(
 
     let [down, across] = [height - 3, width - 3];
     let mut dense = vec![0.0f64; images * down * across];
-    let (mut counts, mut opened) = (Vec::new(), 0);
+    let (mut counts, mut opened, mut dropped) = (Vec::new(), 0, 0);
     let totals = told.then(|| Memory::from(device, &TOTALS).unwrap());
     for (image, x) in input.chunks_exact(height * width * channels).enumerate() {
         let mut count = 0;
-        let [total, nothing] = TOTALS[((FIRST + image as u64) % 3) as usize];
+        let [total, nothing] = TOTALS[((FIRST + image as u64) % TOTALS.len() as u64) as usize];
         let mut likeliest = (f32::INFINITY, 0);
         for pixel in 0..down * across {
             let sum = |to: usize| -> f32 {
@@ -276,8 +279,18 @@ fn prepare(
                 count = 1;
                 opened += 1;
             }
-            let factor = f64::from(total) / dense.iter().sum::<f64>();
-            dense.iter_mut().for_each(|x| *x *= factor);
+            let scale = |dense: &mut [f64]| {
+                let factor = f64::from(total) / dense.iter().sum::<f64>();
+                dense.iter_mut().for_each(|x| *x *= factor);
+            };
+            scale(dense);
+            let largest = dense.iter().copied().fold(0.0, f64::max);
+            for x in dense.iter_mut() {
+                if *x > 0.0 && *x < f64::from(SMALLEST) && *x < largest {
+                    (*x, dropped, count) = (0.0, dropped + 1, count - 1);
+                }
+            }
+            scale(dense);
         }
         counts.push(f64::from(count));
     }
@@ -340,7 +353,9 @@ fn prepare(
         starts.windows(2).map(|w| f64::from(w[1] - w[0])).collect()
     };
     assert!(counts.iter().sum::<f64>() > 0.0);
-    assert!(opened > 0 || !told || down * across > 2);
+    let few = down * across <= 2;
+    assert!(dropped > 0 || !told || few || closing == Some(60.0));
+    assert!(opened > 0 || !told || !few);
     let told_more = counts.iter().filter(|count| **count > 0.0).count();
     assert!(opened == told_more || closing != Some(60.0));
     Prepared {

@@ -176,7 +176,10 @@ impl Decoder {
         };
         let loss = &model.config.loss;
         let output = match model.mixture {
-            Some(mixture) => Output::Gate(mixture),
+            Some(mixture) => Output::Gate {
+                mixture,
+                smallest: model.lower(),
+            },
             None => Output::Pixel {
                 unit: loss.unit as f32,
                 smallest: loss.lower as f32,

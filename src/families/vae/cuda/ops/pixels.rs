@@ -26,7 +26,12 @@ pub enum Output {
         smallest: f32,
     },
     /// The logit of the gate; the other channels are the numbers of a mixture.
-    Gate(Mixture),
+    Gate {
+        /// What they are the numbers of.
+        mixture: Mixture,
+        /// GeV: of images that are told a total, pixels below it are zeros.
+        smallest: f32,
+    },
 }
 
 /// Which images are drawn, and where their pixels go.
@@ -106,7 +111,7 @@ impl Output {
     pub fn numbers_up(&self) -> usize {
         match self {
             Output::Pixel { .. } => 0,
-            Output::Gate(mixture) => (3 * mixture.components).next_multiple_of(8),
+            Output::Gate { mixture, .. } => (3 * mixture.components).next_multiple_of(8),
         }
     }
 
@@ -161,7 +166,7 @@ impl Pixels {
         );
         let told = self.drawn.totals != Address::NULL;
         assert!(!told || self.drawn.condition_rows >= 1);
-        assert!(!told || matches!(self.output, Output::Gate(_)));
+        assert!(!told || matches!(self.output, Output::Gate { .. }));
         assert!(self.drawn.totals.0.is_multiple_of(8));
         let (components, range, smallest) = match self.output {
             Output::Pixel { unit, smallest } => {
@@ -171,7 +176,9 @@ impl Pixels {
                 };
                 (0, range, smallest)
             }
-            Output::Gate(mixture) => (mixture.components, mixture.support.range(), 0.0),
+            Output::Gate { mixture, smallest } => {
+                (mixture.components, mixture.support.range(), smallest)
+            }
         };
         let parameter = Params {
             input: self.input,
