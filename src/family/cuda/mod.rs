@@ -1,13 +1,18 @@
-//! Images drawn on a CUDA device, whatever their family: what a launch leaves behind, what its images are told, and the sampler that
-//! keeps a device busy.
+//! CUDA devices, whatever the family. Drawing: what a launch leaves behind, what its images are told, and the sampler that keeps a device
+//! busy. Training: recorded steps and their control.
 
+mod recorded;
 mod rows;
 mod sampler;
 mod shown;
+mod steps;
 
+pub use recorded::{Plan, RecordedBatch};
 pub use rows::{Rows, Slots, bytes_per_image};
 pub use sampler::CudaSampler;
 pub use shown::Shown;
+pub use steps::Chunk;
+pub(crate) use steps::{Learner, Steps};
 
 use std::sync::Arc;
 

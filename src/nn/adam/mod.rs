@@ -74,6 +74,11 @@ impl AdamRule {
         }
     }
 
+    /// Its constants as a card's kernels read them: `AdamRates` of `kernels/common/adam.cuh`.
+    pub fn constants(self) -> [f32; 3] {
+        [self.step_size, self.second_scale, self.keep]
+    }
+
     /// The rule for parameters that do not decay.
     pub fn without_decay(self) -> Self {
         Self { keep: 1.0, ..self }

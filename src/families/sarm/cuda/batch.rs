@@ -1,4 +1,4 @@
-//! A batch on its way through the network: its buffers, and the control of the steps that use them.
+//! A batch on its way through the network: its buffers.
 
 use std::sync::Arc;
 
@@ -43,35 +43,6 @@ pub struct Batch {
     /// Cost of each image, nats.
     pub(super) image_nll: Memory<f64>,
     pub(super) likelihood: Likelihood,
-}
-
-/// The control of a chunk of steps: which images, at which rates, and what came of it.
-pub struct Chunk {
-    /// Rows of the resident images, batch after batch.
-    pub rows: Memory<u32>,
-    /// Adam's constants of each step.
-    pub rates: Memory<[f32; 3]>,
-    /// Mean cost of each step's batch, nats.
-    pub losses: Memory<f64>,
-    /// The step to do next.
-    pub cursor: Memory<u32>,
-}
-
-impl Chunk {
-    /// Room for `rows` rows and `steps` steps.
-    pub fn new(device: &Arc<dyn Device>, rows: usize, steps: usize) -> Result<Self, EngineError> {
-        Ok(Self {
-            rows: Memory::zeros(device, rows)?,
-            rates: Memory::zeros(device, steps)?,
-            losses: Memory::zeros(device, steps)?,
-            cursor: Memory::zeros(device, 1)?,
-        })
-    }
-
-    /// Bytes that [`new`](Self::new) takes.
-    pub fn bytes(rows: usize, steps: usize) -> u64 {
-        (4 * rows + 16 * steps + 4) as u64
-    }
 }
 
 pub(super) fn shown_pitch(model: &Sarm) -> usize {

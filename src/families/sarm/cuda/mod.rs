@@ -9,7 +9,6 @@ pub mod drawing;
 pub mod ops;
 pub mod packed;
 mod parameters;
-mod recorded;
 mod scorer;
 mod step;
 mod trainer;

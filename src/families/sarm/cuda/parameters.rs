@@ -15,7 +15,6 @@ use crate::device::cuda::device::{Address, Device, Memory};
 use crate::families::sarm::{Sarm, StageShape, StageTensor};
 use crate::family::EngineError;
 use crate::family::TrainingState;
-use crate::nn::adam::AdamRule;
 
 /// Elements from one matrix row to the next are a multiple of this: rows start at whole 16 bytes.
 pub const PITCH: usize = 8;
@@ -318,9 +317,4 @@ impl Parameters {
     pub fn shadow(&self, element: usize) -> Address {
         self.shadow.at(element)
     }
-}
-
-/// Adam's constants as the kernels read them: `AdamRates` of `kernels/common/adam.cuh`.
-pub fn constants(rule: AdamRule) -> [f32; 3] {
-    [rule.step_size, rule.second_scale, rule.keep]
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::dataset::ResidentImages;
 use super::parameters::{Layout, Parameters};
-use super::recorded::RecordedBatch;
 use super::step::Around;
 use crate::conditions::ConditionedImages;
 use crate::device::cuda::device::{Device, Memory};
 use crate::device::cuda::room::check_room;
 use crate::families::sarm::Sarm;
 use crate::family::EngineError;
+use crate::family::cuda::RecordedBatch;
 
 /// Images of a batch.
 const BATCH: usize = 4096;
@@ -20,7 +20,7 @@ const RESIDENT: usize = 1 << 17;
 
 /// Buffers for scoring.
 pub struct Scorer {
-    recorded: RecordedBatch,
+    recorded: RecordedBatch<Batch>,
     rows: Memory<u32>,
 }
 

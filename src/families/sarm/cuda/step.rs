@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::batch::{Batch, Chunk, Likelihood, StageBuffers, all_parts, shown_pitch};
+use super::batch::{Batch, Likelihood, StageBuffers, all_parts, shown_pitch};
 use super::dataset::ResidentImages;
 use super::ops::cells;
 use super::ops::cells::StageOutput;
@@ -19,6 +19,7 @@ use crate::device::cuda::device::{Address, Device, Launch, Memory};
 use crate::device::cuda::ops::step::FinishStep;
 use crate::families::sarm::Sarm;
 use crate::family::EngineError;
+use crate::family::cuda::{Chunk, Plan};
 
 /// What every batch reads besides its own buffers.
 pub struct Around<'a> {
@@ -35,13 +36,6 @@ pub enum Goal {
     Step,
     /// The gradient is stored in an arena like the parameters'.
     Gradient(Address),
-}
-
-/// Launches that do a step, and the scratch memory that they use.
-pub struct Plan {
-    pub launches: Vec<Launch>,
-    /// Kept alive for them.
-    _scratch: Option<Memory<f32>>,
 }
 
 impl Batch {
@@ -64,10 +58,7 @@ impl Batch {
             }
             .launch(),
         );
-        Ok(Plan {
-            launches,
-            _scratch: None,
-        })
+        Ok(Plan::new(launches, None))
     }
 
     /// A whole step of the chunk on `images` images: forward, likelihood, backward, what `goal` asks for.
@@ -109,10 +100,7 @@ impl Batch {
             }
             .launch(),
         );
-        Ok(Plan {
-            launches,
-            _scratch: scratch,
-        })
+        Ok(Plan::new(launches, scratch))
     }
 
     /// Gather, all layers, likelihood.

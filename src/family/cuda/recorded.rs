@@ -3,13 +3,44 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::batch::Batch;
-use super::step::Plan;
-use crate::device::cuda::device::{Device, Recording};
+use crate::device::DeviceError;
+use crate::device::cuda::device::{Device, Launch, Memory, Recording};
 use crate::family::EngineError;
 
 /// Numbers of images whose recording is kept; an epoch has two.
 const MOST: usize = 8;
+
+/// Launches, and the scratch memory that they use.
+pub struct Plan {
+    launches: Vec<Launch>,
+    /// Kept alive for them.
+    _scratch: Option<Memory<f32>>,
+}
+
+impl Plan {
+    /// Of launches that use `scratch` and memory that others keep.
+    pub fn new(launches: Vec<Launch>, scratch: Option<Memory<f32>>) -> Self {
+        Self {
+            launches,
+            _scratch: scratch,
+        }
+    }
+
+    /// Run its launches once, now.
+    ///
+    /// # Errors
+    /// A launch or the work of the device that fails.
+    ///
+    /// # Safety
+    /// The launches are of memory that is there, and hold whatever lies in it.
+    pub(crate) unsafe fn run(&self, device: &Arc<dyn Device>) -> Result<(), DeviceError> {
+        for launch in &self.launches {
+            // SAFETY: by this function's contract; their memory outlives the call, which waits below.
+            unsafe { device.launch(launch)? };
+        }
+        device.synchronise()
+    }
+}
 
 /// Launches that were recorded.
 struct Recorded {
@@ -19,15 +50,15 @@ struct Recorded {
 }
 
 /// Buffers and recordings.
-pub struct RecordedBatch {
+pub struct RecordedBatch<B> {
     // Dropped first: they refer to the buffers.
     recordings: HashMap<usize, Recorded>,
-    batch: Batch,
+    batch: B,
 }
 
-impl RecordedBatch {
+impl<B> RecordedBatch<B> {
     /// Nothing is recorded yet.
-    pub fn new(batch: Batch) -> Self {
+    pub fn new(batch: B) -> Self {
         Self {
             recordings: HashMap::new(),
             batch,
@@ -35,7 +66,7 @@ impl RecordedBatch {
     }
 
     /// The buffers.
-    pub fn batch(&self) -> &Batch {
+    pub fn batch(&self) -> &B {
         &self.batch
     }
 
@@ -46,14 +77,17 @@ impl RecordedBatch {
 
     /// What `plan` says for `images` images, recorded now if it is not yet.
     ///
+    /// # Errors
+    /// Those of `plan`; a device that fails.
+    ///
     /// # Safety
     /// The plan's launches are of these buffers and of memory that stays until [`forget`](Self::forget) or the
     /// drop, and hold whatever is gathered: rows are below the number of resident images at every replay.
-    pub unsafe fn recording(
+    pub(crate) unsafe fn recording(
         &mut self,
         device: &Arc<dyn Device>,
         images: usize,
-        plan: impl FnOnce(&Batch) -> Result<Plan, EngineError>,
+        plan: impl FnOnce(&B) -> Result<Plan, EngineError>,
     ) -> Result<&dyn Recording, EngineError> {
         if !self.recordings.contains_key(&images) {
             let plan = plan(&self.batch)?;
