@@ -30,11 +30,13 @@ const FOLDERS: [&str; 3] = ["common", "sarm", "vae"];
 
 /// The kernel files, `kernels/<name>.cu`. A list, and not what the folders hold: cargo runs this again for what it
 /// watches, which is files, and a folder's new file is none yet. `tests/cuda/budget.rs` fails on a file that is not listed.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 23] = [
     "common/compact",
     "common/constants",
     "common/contract",
     "common/convolution",
+    "common/convolution_update",
+    "common/convolution_weights",
     "common/rates",
     "common/step",
     "sarm/constants",
@@ -47,6 +49,10 @@ const SOURCES: [&str; 17] = [
     "sarm/mixture",
     "sarm/sample",
     "vae/codes",
+    "vae/features",
+    "vae/gather",
+    "vae/latent",
+    "vae/loss",
     "vae/pixels",
 ];
 

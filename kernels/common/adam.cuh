@@ -29,3 +29,20 @@ DEVICE AdamState adam(AdamState s, float gradient, AdamRates rates) {
     s.value = rates.keep * s.value - rates.step_size * s.first / (sqrtf(s.second * rates.second_scale) + EPSILON);
     return s;
 }
+
+// Number `at` of an arena and the three after it.
+DEVICE float4& four(float* arena, uint64_t at) { return *reinterpret_cast<float4*>(arena + at); }
+
+// Four weights side by side, and their moments.
+struct FourStates {
+    float4 value, first, second;
+};
+
+DEVICE FourStates adam_four(const FourStates& s, float4 gradient, AdamRates rates) {
+    const AdamState x = adam({s.value.x, s.first.x, s.second.x}, gradient.x, rates);
+    const AdamState y = adam({s.value.y, s.first.y, s.second.y}, gradient.y, rates);
+    const AdamState z = adam({s.value.z, s.first.z, s.second.z}, gradient.z, rates);
+    const AdamState w = adam({s.value.w, s.first.w, s.second.w}, gradient.w, rates);
+    return {make_float4(x.value, y.value, z.value, w.value), make_float4(x.first, y.first, z.first, w.first),
+            make_float4(x.second, y.second, z.second, w.second)};
+}

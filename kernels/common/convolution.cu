@@ -1,41 +1,32 @@
-// Convolutions, transposed convolutions and dense layers, forward, as matrix products on the tensor cores.
+// Convolutions, transposed convolutions and dense layers, forward and backward to the input, as matrix products on the tensor cores.
 //
 //   Computes  z[pixel, r] = bias[r] + sum over places of a window and channels of  x[pixel under the place, c] W[r, place, c]
-//             y = z, or slope z where z < 0, as bf16
+//             y = z, or slope z where z is not above 0, as bf16, f32 or both
+//   Backward  the same, of a layer's derivatives with the windows the other way: no bias, something added, and slope where what the layer
+//             below gave is not above 0
 //   Tiles     pixels of all images x output channels; nothing is unrolled: a row of the product's left side is put together from
 //             the pixels under a window while it is copied to shared memory, zeros where the window reaches over the edge
 //   Reads     x bf16 [images, pixels, channels], W bf16 [output channels, places, channels], bias f32 [output channels]
 //   Phases    outputs of a transposed convolution that differ in which places of the window reach them are problems of their own
 //   Launcher  src/device/cuda/ops/convolution.rs, which checks alignment and ranges
-#include "tile.cuh"
-
-// Problems of one launch: PHASES of src/device/cuda/ops/convolution.rs
-constexpr uint32_t PHASES = 4;
-
-// Outputs that add up their inputs alike, as `Phase` of src/nn/chain/window.rs.
-struct ConvolutionPhase {
-    const bf16* weights;   // [outputs, places, channels]
-    uint32_t height, width;  // outputs of an image
-    int32_t row, column;   // of the input, at the first place of the first output's window
-    uint32_t to_row, to_column;  // the first output
-    uint32_t places_down, places_across;
-    uint32_t first_block;
-    uint32_t padding;
-};
+#include "convolution.cuh"
 
 struct ConvolutionParams {
-    const bf16* input;  // [images, height, width, channels]
-    const float* bias;  // [outputs]
-    bf16* output;       // [images, to_height, to_width, outputs]
+    const bf16* input;   // [images, height, width, channels]
+    const float* bias;   // [outputs]; NULL: zeros
+    const bf16* addend;  // like `output`: added to the sums; NULL: zeros
+    const bf16* seen;    // like `output`: whose sign says where sums are multiplied by the slope; NULL: their own
+    bf16* output;        // [images, to_height, to_width, outputs]; NULL: not wanted
+    float* numbers;      // the same; NULL: not wanted
     uint32_t images, count;
     uint32_t height, width, channels;      // channels: a multiple of 8
     uint32_t to_height, to_width, outputs; // outputs: a multiple of 8
     uint32_t from_step, to_step;           // from one output to the next, of the input and of the output
-    float slope;                           // what negative sums are multiplied by
+    float slope;                           // what sums are multiplied by that are not above 0
     uint32_t column_tiles;
     ConvolutionPhase phases[PHASES];
 };
-static_assert(sizeof(ConvolutionParams) == 72 + PHASES * 48, "as in src/device/cuda/ops/convolution.rs");
+static_assert(sizeof(ConvolutionParams) == 96 + PHASES * 48, "as in src/device/cuda/ops/convolution.rs");
 
 // What lies under windows, as an operand whose rows are outputs.
 template <class Window> struct Windows {
@@ -94,8 +85,9 @@ template <class Tile> DEVICE void convolve(const ConvolutionParams& p) {
 
     const uint32_t group = thread_index() % Tile::GROUPS * 4, output = first_output + group;
     if (output >= p.outputs) return;
-    const float4 bias = *reinterpret_cast<const float4*>(p.bias + output);
-    const auto active = [&](float z) { return z < 0.0f ? z * p.slope : z; };
+    float4 bias = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (p.bias != nullptr) bias = *reinterpret_cast<const float4*>(p.bias + output);
+    const auto active = [&](float z, float seen) { return seen > 0.0f ? z : z * p.slope; };
 #pragma unroll 4
     for (uint32_t i = 0; i < Tile::ROWS_A_THREAD; i++) {
         const uint32_t m = i * Tile::ROWS_AT_ONCE + thread_index() / Tile::GROUPS, row = first_row + m;
@@ -103,9 +95,17 @@ template <class Tile> DEVICE void convolve(const ConvolutionParams& p) {
         const uint32_t place = row % each;
         const uint32_t to_row = q.to_row + place / q.width * p.to_step, to_column = q.to_column + place % q.width * p.to_step;
         const uint64_t pixel = (static_cast<uint64_t>(row / each) * p.to_height + to_row) * p.to_width + to_column;
-        const float4 z = Sums::take(m, group);
-        const float4 y = make_float4(active(z.x + bias.x), active(z.y + bias.y), active(z.z + bias.z), active(z.w + bias.w));
-        *reinterpret_cast<uint2*>(p.output + pixel * p.outputs + output) = pack_four(y);
+        const uint64_t at = pixel * p.outputs + output;
+        float4 z = Sums::take(m, group);
+        z.x += bias.x, z.y += bias.y, z.z += bias.z, z.w += bias.w;
+        if (p.addend != nullptr) {
+            const float4 more = unpack_four(*reinterpret_cast<const uint2*>(p.addend + at));
+            z.x += more.x, z.y += more.y, z.z += more.z, z.w += more.w;
+        }
+        const float4 seen = p.seen == nullptr ? z : unpack_four(*reinterpret_cast<const uint2*>(p.seen + at));
+        const float4 y = make_float4(active(z.x, seen.x), active(z.y, seen.y), active(z.z, seen.z), active(z.w, seen.w));
+        if (p.output != nullptr) *reinterpret_cast<uint2*>(p.output + at) = pack_four(y);
+        if (p.numbers != nullptr) *reinterpret_cast<float4*>(p.numbers + at) = y;
     }
 }
 

@@ -135,8 +135,8 @@ template <class Tile, bool A_ROWS_ARE_TERMS, bool B_ROWS_ARE_TERMS> struct Produ
     DEVICE static uint32_t warp_k() { return warp() / (Tile::WARPS_N * Tile::WARPS_M) * Tile::WARP_K; }
 
     // Computes the sums over `terms`. `work`: the terms that can give this warp anything but zeros.
-    // All of shared memory is free again when it returns. `a`: an Operand, or what loads as one does.
-    template <bool ADD_UP_A, class A> DEVICE void run(const A& a, const Operand& b, Terms terms, Terms work) {
+    // All of shared memory is free again when it returns. `a`, `b`: Operands, or what loads as they do.
+    template <bool ADD_UP_A, class A, class B> DEVICE void run(const A& a, const B& b, Terms terms, Terms work) {
         bf16* const shared = shared_memory<bf16>();
         const uint32_t steps = terms.begin < terms.end ? divide_up(terms.end - terms.begin, Tile::DEPTH) : 0;
         // ldmatrix takes the 8 x 8 quarters of a fragment in the order in which mma has them in registers: of A
@@ -254,5 +254,6 @@ template <class Tile, bool A_ROWS_ARE_TERMS, bool B_ROWS_ARE_TERMS> struct Produ
     }
 };
 
-// Four bf16 in 8 bytes.
+// Four bf16 in 8 bytes, and out of them.
 DEVICE uint2 pack_four(float4 v) { return make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w)); }
+DEVICE float4 unpack_four(uint2 v) { return make_float4(unpack_low(v.x), unpack_high(v.x), unpack_low(v.y), unpack_high(v.y)); }

@@ -36,11 +36,6 @@ template <class Count> DEVICE Stair find_stair(uint32_t number, uint32_t steps, 
     return {steps, number};
 }
 
-// Four bf16 out of 8 bytes.
-DEVICE float4 unpack_four(uint2 v) {
-    return make_float4(unpack_low(v.x), unpack_high(v.x), unpack_low(v.y), unpack_high(v.y));
-}
-
 // Zeros for the columns from `end` on, of four from `column` on.
 DEVICE float4 zero_past(float4 v, uint32_t column, uint32_t end) {
     return make_float4(column < end ? v.x : 0.0f, column + 1 < end ? v.y : 0.0f, column + 2 < end ? v.z : 0.0f,

@@ -35,27 +35,11 @@ struct WeightsParams {
 };
 static_assert(sizeof(WeightsParams) == 64 + PROBLEMS * 80, "src/families/sarm/cuda/ops/linear/weights.rs");
 
-template <class T> DEVICE float4& four(T* arena, uint64_t at) { return *reinterpret_cast<float4*>(arena + at); }
-
 DEVICE void adam_bias(const WeightsParams& p, uint64_t at, float gradient, AdamRates rates) {
     const AdamState now = adam({p.value[at], p.first[at], p.second[at]}, gradient, rates);
     p.value[at] = now.value;
     p.first[at] = now.first;
     p.second[at] = now.second;
-}
-
-// Four weights of a row, and their moments.
-struct FourStates {
-    float4 value, first, second;
-};
-
-DEVICE FourStates adam_four(const FourStates& s, float4 gradient, AdamRates rates) {
-    const AdamState x = adam({s.value.x, s.first.x, s.second.x}, gradient.x, rates);
-    const AdamState y = adam({s.value.y, s.first.y, s.second.y}, gradient.y, rates);
-    const AdamState z = adam({s.value.z, s.first.z, s.second.z}, gradient.z, rates);
-    const AdamState w = adam({s.value.w, s.first.w, s.second.w}, gradient.w, rates);
-    return {make_float4(x.value, y.value, z.value, w.value), make_float4(x.first, y.first, z.first, w.first),
-            make_float4(x.second, y.second, z.second, w.second)};
 }
 
 // Writes the results of a tile that lies in shared memory.

@@ -8,6 +8,7 @@
 //                  zeros, for which the others make up
 //   Leaves         the nonzero pixels of an image, in the order of the pixels, in its slot
 //   Launcher       src/families/vae/cuda/ops/pixels.rs
+#include "common/block.cuh"
 #include "common/draw.cuh"
 #include "common/philox.cuh"
 
@@ -141,30 +142,11 @@ DEVICE uint32_t least(float number, uint32_t place, float* work) {
     return found;
 }
 
-// Which threads of the block are to keep what they hold: their places, in order, from `found` on, to which their number is added. `in_warp`:
-// a number a warp, which nobody may write again before the block's next barrier.
-DEVICE uint32_t place(bool kept, uint32_t* in_warp, uint32_t& found) {
-    const uint32_t mine = vote(kept);
-    if (lane() == 0) in_warp[warp()] = count_ones(mine);
-    block_barrier();
-    uint32_t at = found + count_ones(mine & ((1u << lane()) - 1));
-    for (uint32_t i = 0; i < block_threads() / 32; i++) {
-        const uint32_t count = in_warp[i];
-        if (i < warp()) at += count;
-        found += count;
-    }
-    return at;
-}
-
 // Scale `count` pixels of an image to a sum of `total` GeV: the whole block, in one order of sums. `work`: a number a thread.
 DEVICE void scale_to(float* values, uint32_t count, float total, float* work) {
     float sum = 0.0f;
     for (uint32_t i = thread_index(); i < count; i += block_threads()) sum += values[i];
-    work[thread_index()] = sum;
-    block_barrier();
-    float all = 0.0f;
-    for (uint32_t i = 0; i < block_threads(); i++) all += work[i];
-    const float factor = total / all;
+    const float factor = total / block_sum(sum, work);
     for (uint32_t i = thread_index(); i < count; i += block_threads()) values[i] *= factor;
     block_barrier();
 }

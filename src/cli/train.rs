@@ -10,7 +10,7 @@ use super::progress::{Progress, duration};
 use super::{Global, grouped, print_json};
 use crate::data;
 use crate::data::ReadOptions;
-use crate::device::{DeviceError, Task};
+use crate::device::Task;
 use crate::family::{Demand, Model, Objective};
 use crate::prior::Prior;
 use crate::run::train::{
@@ -86,16 +86,7 @@ impl Train {
     pub fn run(mut self, global: &Global) -> anyhow::Result<ExitCode> {
         self.data = data::matching(&self.data)?;
         let mut config = self.settings.configuration(self.config.as_deref())?;
-        // With nothing said, scoring's device is the processor.
-        let opened = global.open(match config.on_processor_alone() {
-            None => Task::Training,
-            Some(_) => Task::Scoring,
-        })?;
-        if let Some(family) = config.on_processor_alone()
-            && opened.devices.card_count() > 0
-        {
-            return Err(DeviceError::processor_alone(family).into());
-        }
+        let opened = global.open(Task::Training)?;
         if let Some(epochs) = self.epochs {
             config.training_mut().epochs = epochs;
         }

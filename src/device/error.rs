@@ -89,7 +89,14 @@ impl DeviceError {
     /// Of models of `family` on a card.
     pub(crate) fn processor_alone(family: &str) -> Self {
         Self::Unsupported(format!(
-            "this does not run on a card (of models of the family {family} a card draws images, and no more); give --device cpu"
+            "this does not run on a card (models of the family {family} are trained and drawn there, and no more); give --device cpu"
+        ))
+    }
+
+    /// Of several devices where one does the work.
+    pub(crate) fn one_alone(work: &str) -> Self {
+        Self::Unsupported(format!(
+            "{work} runs on one device, not on several; give one"
         ))
     }
 

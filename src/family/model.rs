@@ -43,11 +43,6 @@ pub trait Configuration {
     /// How to train, to change it.
     fn training_mut(&mut self) -> &mut TrainConfig;
 
-    /// The name of its family, where the processor alone trains its models.
-    fn on_processor_alone(&self) -> Option<&'static str> {
-        None
-    }
-
     /// As TOML, every setting filled in.
     fn to_toml(&self) -> String;
 

@@ -20,3 +20,4 @@ mod engine;
 mod kernels;
 mod sampler;
 mod vae;
+mod vae_training;

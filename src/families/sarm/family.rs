@@ -98,10 +98,7 @@ fn engine(devices: &Devices, work: &str) -> Result<Box<dyn Engine>, EngineError>
         Devices::Cpu(cpu) => Ok(Box::new(CpuEngine::on(cpu.clone()))),
         Devices::Cards(cards) => match &cards[..] {
             [card] => Ok(Box::new(on_card(card))),
-            _ => Err(DeviceError::Unsupported(format!(
-                "{work} runs on one device, not on several; give one"
-            ))
-            .into()),
+            _ => Err(DeviceError::one_alone(work).into()),
         },
     }
 }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 
 use super::classifier::classes;
+use super::cuda::CudaTrainer;
 use super::cuda::drawing::Drawing;
 use super::gradients::AT_ONCE;
 use super::network::Network;
@@ -86,10 +87,6 @@ impl Configuration for Config {
         &mut self.train
     }
 
-    fn on_processor_alone(&self) -> Option<&'static str> {
-        Some(NAME)
-    }
-
     fn to_toml(&self) -> String {
         toml::to_string(&self.filled_in()).unwrap_or_default()
     }
@@ -127,7 +124,7 @@ impl Configuration for Config {
     }
 }
 
-/// The processor, which alone trains VAEs and works out codes and bounds.
+/// The processor, which alone works out codes and bounds.
 pub(super) fn cpu(devices: &Devices) -> Result<&Cpu, EngineError> {
     match devices {
         Devices::Cpu(cpu) => Ok(cpu),
@@ -280,8 +277,15 @@ impl Model for Vae {
         self.parameters = self.network.initial(training.seed);
         self.start_from(&data.images, rows);
         let classes = self.class().and_then(|class| classes(data, rows, class));
-        if let (Some(classes), Devices::Cpu(cpu)) = (classes, devices) {
-            self.train_classifier(cpu, (data, rows, &classes), training.seed, say)?;
+        if let Some(classes) = classes {
+            let cpu = match devices {
+                Devices::Cpu(cpu) => cpu.clone(),
+                Devices::Cards(_) => {
+                    say("the classifier that images are compared by learns on the processor");
+                    Cpu::new(0)?
+                }
+            };
+            self.train_classifier(&cpu, (data, rows, &classes), training.seed, say)?;
         }
         Ok(())
     }
@@ -291,11 +295,16 @@ impl Model for Vae {
         devices: &Devices,
         data: Arc<ConditionedImages>,
     ) -> Result<Box<dyn Trainer>, EngineError> {
-        let cpu = cpu(devices)?;
         check_images(self, &data)?;
         self.check_range(&data.images)?;
         self.check_totals(&data)?;
-        Ok(Box::new(VaeTrainer::new(cpu.clone(), self, data)))
+        Ok(match devices {
+            Devices::Cpu(cpu) => Box::new(VaeTrainer::new(cpu.clone(), self, data)),
+            Devices::Cards(cards) => match &cards[..] {
+                [card] => Box::new(CudaTrainer::new(&card.device, self, &data)?),
+                _ => return Err(DeviceError::one_alone("training").into()),
+            },
+        })
     }
 
     fn sampler(

@@ -39,12 +39,39 @@ impl Terms {
         self.weighted(weights).iter().sum()
     }
 
-    pub fn plus(self, other: &Self) -> Self {
-        Self {
-            perceptual: self.perceptual + other.perceptual,
-            divergence: self.divergence + other.divergence,
-            bernoulli: self.bernoulli + other.bernoulli,
+    /// Their names, in the order of [`weighted`](Self::weighted).
+    pub fn names(model: &Vae) -> [&'static str; 3] {
+        match model.mixture {
+            Some(_) => ["perceptual", "divergence", "pixels"],
+            None => ["perceptual", "divergence", "bernoulli"],
         }
+    }
+}
+
+/// Sums of weighted terms over images that were judged, and how many.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Judged {
+    sums: [f64; 3],
+    images: usize,
+}
+
+impl Judged {
+    /// Take in the terms of some more.
+    pub fn add(&mut self, terms: &[[f64; 3]]) {
+        for terms in terms {
+            self.sums
+                .iter_mut()
+                .zip(terms)
+                .for_each(|(sum, term)| *sum += term);
+        }
+        self.images += terms.len();
+    }
+
+    /// Means, by name; none without images.
+    pub fn means(self, names: [&'static str; 3]) -> Vec<(&'static str, f64)> {
+        let means = self.sums.map(|sum| sum / self.images as f64);
+        let named = names.into_iter().zip(means);
+        named.filter(|_| self.images > 0).collect()
     }
 }
 

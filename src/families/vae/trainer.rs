@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::Vae;
 use super::gradients::summed;
 use super::network::Part;
-use super::pass::{TILE, Terms, Tile};
+use super::pass::{Judged, TILE, Terms, Tile};
 use super::total::part;
 use crate::conditions::ConditionedImages;
 use crate::device::Cpu;
@@ -25,8 +25,7 @@ pub(super) struct VaeTrainer {
     data: Arc<ConditionedImages>,
     state: TrainingState,
     weights: Option<Vec<f32>>,
-    /// Sums over the images that were judged, and how many.
-    judged: (Terms, usize),
+    judged: Judged,
 }
 
 impl VaeTrainer {
@@ -47,7 +46,7 @@ impl VaeTrainer {
             },
             model: model.clone(),
             weights: None,
-            judged: (Terms::default(), 0),
+            judged: Judged::default(),
         }
     }
 
@@ -126,28 +125,14 @@ impl Trainer for VaeTrainer {
                 })
                 .collect()
         });
-        let sum = terms
-            .iter()
-            .fold(self.judged.0, |sum, terms| sum.plus(terms));
-        self.judged = (sum, self.judged.1 + rows.len());
         let weights = &self.model.config.loss;
-        Ok(terms.iter().map(|terms| terms.loss(weights)).collect())
+        let weighted: Vec<[f64; 3]> = terms.iter().map(|terms| terms.weighted(weights)).collect();
+        self.judged.add(&weighted);
+        Ok(weighted.iter().map(|terms| terms.iter().sum()).collect())
     }
 
     fn take_terms(&mut self) -> Vec<(&'static str, f64)> {
-        let (sum, images) = std::mem::take(&mut self.judged);
-        match images {
-            0 => Vec::new(),
-            _ => {
-                let names = match self.model.mixture {
-                    Some(_) => ["perceptual", "divergence", "pixels"],
-                    None => ["perceptual", "divergence", "bernoulli"],
-                };
-                let means = sum.weighted(&self.model.config.loss);
-                let means = means.map(|sum| sum / images as f64);
-                names.into_iter().zip(means).collect()
-            }
-        }
+        std::mem::take(&mut self.judged).means(Terms::names(&self.model))
     }
 
     fn weigh(&mut self, weights: &[f32]) -> Result<(), EngineError> {

@@ -35,11 +35,9 @@ pub(crate) struct Layer {
     back: Gather,
 }
 
-/// What a layer adds up.
+/// What a layer adds up, or its derivatives.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Sums {
-    /// What it reads: of a dense layer one pixel, whose channels are all numbers of an image.
-    pub from: Size,
+pub(crate) struct LayerSums {
     /// Outputs that add up their inputs alike.
     pub phases: Vec<Phase>,
     /// Rows and columns of a window.
@@ -184,12 +182,8 @@ impl Layer {
     }
 
     /// What it adds up, for whoever does so elsewhere.
-    pub fn sums(&self) -> Sums {
-        Sums {
-            from: match self.kind {
-                Kind::Dense => self.window.large,
-                Kind::Convolution | Kind::Transposed => self.input,
-            },
+    pub fn sums(&self) -> LayerSums {
+        LayerSums {
             phases: match self.kind {
                 Kind::Transposed => self.window.up(),
                 Kind::Dense | Kind::Convolution => vec![self.window.down()],
@@ -197,6 +191,18 @@ impl Layer {
             side: self.window.side,
             is_dense: self.kind == Kind::Dense,
             slope: self.activation.slope(),
+        }
+    }
+
+    /// What derivatives by its input add up of those by its sums.
+    pub fn sums_back(&self) -> LayerSums {
+        LayerSums {
+            phases: match self.kind {
+                Kind::Convolution => self.window.up(),
+                Kind::Dense | Kind::Transposed => vec![self.window.down()],
+            },
+            slope: 1.0,
+            ..self.sums()
         }
     }
 

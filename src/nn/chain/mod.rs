@@ -10,8 +10,8 @@ mod product;
 mod window;
 
 pub(crate) use activation::Activation;
-pub(crate) use layer::{Layer, Ready, Sums};
-pub(crate) use window::{Padding, Window};
+pub(crate) use layer::{Layer, LayerSums, Ready};
+pub(crate) use window::{Padding, Phase, Window};
 
 use super::Size;
 use crate::random::{self, Purpose, unit_f64};

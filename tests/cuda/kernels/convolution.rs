@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use half::bf16;
-use sarm::device::cuda::device::{Device, Memory};
-use sarm::device::cuda::ops::convolution::{Convolution, ConvolutionPhase, Cut};
+use sarm::device::cuda::device::{Address, Device, Memory};
+use sarm::device::cuda::ops::convolution::{Convolution, ConvolutionPhase, Cut, Sums};
 use sarm::random::{Purpose, unit, words};
 
 use crate::kernels::case::{Case, Output, Prepared, Size, poisoned};
@@ -177,17 +177,22 @@ fn prepare(device: &Arc<dyn Device>, shape: Shape, cut: Option<Cut>) -> Prepared
     let output = Arc::new(poisoned::<bf16>(device, images * numbers(to)));
     let size = |size: [usize; 3]| size.map(|n| n as u32);
     let convolution = Convolution {
+        sums: Sums {
+            from_size: size(from),
+            to_size: size(to),
+            steps,
+            phases: &phases,
+        },
         input: on_device.address(),
-        from_size: size(from),
         bias: biases.address(),
+        addend: Address::NULL,
+        seen: Address::NULL,
         output: output.address(),
-        to_size: size(to),
-        steps,
+        numbers: Address::NULL,
         slope,
-        phases: &phases,
     };
     let count = images as u32;
-    let cut = cut.unwrap_or_else(|| convolution.cut(count));
+    let cut = cut.unwrap_or_else(|| convolution.sums.cut(count));
     let launches = vec![convolution.launch(cut, count).unwrap()];
     let demand = convolution.demand(count);
     let outputs = match checked {

@@ -1,4 +1,4 @@
-//! Convolutions, transposed convolutions and dense layers, forward; `kernels/common/convolution.cu`.
+//! Convolutions, transposed convolutions and dense layers, forward and backward to the input; `kernels/common/convolution.cu`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -11,7 +11,7 @@ use crate::device::cuda::device::{Address, Launch};
 pub const PHASES: usize = 4;
 
 /// Numbers of pixels and images stay below this, in 32 bits with a tile's size on top.
-const MOST: u64 = 1 << 31;
+pub(super) const MOST: u64 = 1 << 31;
 
 /// Outputs that add up their inputs alike. The first of each pair is of rows, the second of columns.
 #[derive(Debug, Clone, Copy)]
@@ -28,30 +28,44 @@ pub struct ConvolutionPhase {
     pub places: [u32; 2],
 }
 
-/// A layer. Sizes are height, width and channels; channels are multiples of 8.
+/// What a layer adds up, or its derivatives. Sizes are height, width and channels; channels are multiples of 8.
 #[derive(Debug, Clone, Copy)]
-pub struct Convolution<'a> {
-    /// bf16 `[images, from_size]`.
-    pub input: Address,
+pub struct Sums<'a> {
     /// Of an image that is read.
     pub from_size: [u32; 3],
-    /// f32, a number a channel of the output.
-    pub bias: Address,
-    /// bf16 `[images, to_size]`.
-    pub output: Address,
     /// Of an image that is given.
     pub to_size: [u32; 3],
     /// From one output to the next, of the input and of the output.
     pub steps: [u32; 2],
-    /// What negative sums are multiplied by: 1 for nothing, 0 for a ReLU.
-    pub slope: f32,
-    /// Its sums: one phase, or one for each of a transposed convolution.
+    /// One phase, or one for each of a transposed convolution.
     pub phases: &'a [ConvolutionPhase],
 }
 
+/// A layer, or its derivatives.
+#[derive(Debug, Clone, Copy)]
+pub struct Convolution<'a> {
+    /// What it adds up.
+    pub sums: Sums<'a>,
+    /// bf16 `[images, from_size]`.
+    pub input: Address,
+    /// f32, a number a channel of the output; none: zeros.
+    pub bias: Address,
+    /// bf16 `[images, to_size]`, added to the sums; none: zeros.
+    pub addend: Address,
+    /// bf16 `[images, to_size]`: where it is not above 0, sums are multiplied by the slope; none: where they are not themselves.
+    pub seen: Address,
+    /// bf16 `[images, to_size]`; none: not wanted.
+    pub output: Address,
+    /// f32 `[images, to_size]`; none: not wanted.
+    pub numbers: Address,
+    /// What sums are multiplied by that are not above 0: 1 for nothing, 0 for a ReLU.
+    pub slope: f32,
+}
+
+/// `ConvolutionPhase` of `kernels/common/convolution.cuh`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Entry {
+pub(super) struct Entry {
     weights: Address,
     count: [u32; 2],
     from: [i32; 2],
@@ -66,7 +80,10 @@ struct Entry {
 struct Params {
     input: Address,
     bias: Address,
+    addend: Address,
+    seen: Address,
     output: Address,
+    numbers: Address,
     images: u32,
     count: u32,
     from_size: [u32; 3],
@@ -77,7 +94,7 @@ struct Params {
     phases: [Entry; PHASES],
 }
 
-const _: () = assert!(size_of::<Entry>() == 48 && size_of::<Params>() == 72 + 48 * PHASES);
+const _: () = assert!(size_of::<Entry>() == 48 && size_of::<Params>() == 96 + 48 * PHASES);
 
 /// How the outputs of a layer, pixels by channels, are cut into tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,16 +136,31 @@ impl Cut {
 }
 
 impl ConvolutionPhase {
-    fn outputs(&self) -> u64 {
+    /// Outputs of an image.
+    pub(super) fn outputs(&self) -> u64 {
         u64::from(self.count[0]) * u64::from(self.count[1])
     }
 
-    fn terms(&self, channels: u32) -> u64 {
+    /// Terms of a sum over `channels` channels.
+    pub(super) fn terms(&self, channels: u32) -> u64 {
         u64::from(self.places[0]) * u64::from(self.places[1]) * u64::from(channels)
+    }
+
+    /// The same for a kernel, whose blocks begin at number `first_block`.
+    pub(super) fn entry(&self, first_block: u64) -> Entry {
+        Entry {
+            weights: self.weights,
+            count: self.count,
+            from: self.from,
+            to: self.to,
+            places: self.places,
+            first_block: first_block as u32,
+            padding: 0,
+        }
     }
 }
 
-impl Convolution<'_> {
+impl Sums<'_> {
     /// The cut that suits the shapes on an H100 where `images` pass together. A result's bits depend on it, so it depends on no card.
     pub fn cut(&self, images: u32) -> Cut {
         const MULTIPROCESSORS: u32 = 132;
@@ -148,54 +180,8 @@ impl Convolution<'_> {
         best.unwrap_or(Cut::Broad)
     }
 
-    /// The launch for `images` images, at least one.
-    ///
-    /// # Errors
-    /// [`DeviceError::Unsupported`] for a shape or alignment that the kernels do not take.
-    pub fn launch(&self, cut: Cut, images: u32) -> Result<Launch, DeviceError> {
-        self.check(images)?;
-        let shape = cut.shape();
-        let column_tiles = u64::from(self.to_size[2].div_ceil(shape.columns));
-        let mut parameter = Params {
-            input: self.input,
-            bias: self.bias,
-            output: self.output,
-            images,
-            count: self.phases.len() as u32,
-            from_size: self.from_size,
-            to_size: self.to_size,
-            steps: self.steps,
-            slope: self.slope,
-            column_tiles: column_tiles as u32,
-            phases: [Entry::zeroed(); PHASES],
-        };
-        let mut blocks = 0;
-        for (entry, phase) in parameter.phases.iter_mut().zip(self.phases) {
-            *entry = Entry {
-                weights: phase.weights,
-                count: phase.count,
-                from: phase.from,
-                to: phase.to,
-                places: phase.places,
-                first_block: blocks as u32,
-                padding: 0,
-            };
-            let row_tiles = (u64::from(images) * phase.outputs()).div_ceil(shape.rows.into());
-            blocks += row_tiles * column_tiles;
-            need(blocks < MOST, "blocks in a launch", blocks)?;
-        }
-        let kernel = match cut {
-            Cut::Square(Tile::Small) => "convolution_small",
-            Cut::Square(Tile::Medium) => "convolution_medium",
-            Cut::Square(Tile::Large) => "convolution_large",
-            Cut::Narrow => "convolution_narrow",
-            Cut::Broad => "convolution_broad",
-        };
-        let launch = Launch::new(kernel, blocks as u32, Tile::THREADS, &parameter);
-        Ok(launch.with_shared(shape.shared()))
-    }
-
-    fn check(&self, images: u32) -> Result<(), DeviceError> {
+    /// Refuse what the kernels do not take.
+    pub(super) fn check(&self, images: u32) -> Result<(), DeviceError> {
         need(images >= 1, "images", images)?;
         let phases = self.phases.len();
         need((1..=PHASES).contains(&phases), "phases", phases)?;
@@ -206,16 +192,17 @@ impl Convolution<'_> {
                 channels,
             )?;
         }
-        let addresses = [self.input, self.bias, self.output].into_iter();
-        for address in addresses.chain(self.phases.iter().map(|p| p.weights)) {
-            need(address.0.is_multiple_of(16), "the address", address.0)?;
-        }
         for size in [self.from_size, self.to_size] {
             let pixels = u64::from(size[0]) * u64::from(size[1]);
             let all = pixels.saturating_mul(images.into());
             need(pixels < MOST && all < MOST, "pixels of all images", all)?;
         }
         for phase in self.phases {
+            need(
+                phase.weights.0.is_multiple_of(16),
+                "the address",
+                phase.weights.0,
+            )?;
             let inside = (0..2).all(|i| {
                 let last = u64::from(phase.count[i].saturating_sub(1)) * u64::from(self.steps[1]);
                 u64::from(phase.to[i]) + last < u64::from(self.to_size[i])
@@ -231,25 +218,94 @@ impl Convolution<'_> {
         Ok(())
     }
 
+    /// Multiply-adds of an image, and weights.
+    pub(super) fn counts(&self) -> [f64; 2] {
+        let outputs = f64::from(self.to_size[2]);
+        let each = self.phases.iter().map(|phase| {
+            let weights = phase.terms(self.from_size[2]) as f64 * outputs;
+            [phase.outputs() as f64 * weights, weights]
+        });
+        each.fold([0.0; 2], |sum, here| [sum[0] + here[0], sum[1] + here[1]])
+    }
+}
+
+/// Numbers of an image of this size.
+pub(super) fn numbers(size: [u32; 3]) -> f64 {
+    size.iter().map(|n| f64::from(*n)).product()
+}
+
+impl Convolution<'_> {
+    /// The launch for `images` images, at least one.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`] for a shape or alignment that the kernels do not take.
+    pub fn launch(&self, cut: Cut, images: u32) -> Result<Launch, DeviceError> {
+        let sums = &self.sums;
+        sums.check(images)?;
+        for address in [
+            self.input,
+            self.bias,
+            self.addend,
+            self.seen,
+            self.output,
+            self.numbers,
+        ] {
+            need(address.0.is_multiple_of(16), "the address", address.0)?;
+        }
+        let shape = cut.shape();
+        let column_tiles = u64::from(sums.to_size[2].div_ceil(shape.columns));
+        let mut parameter = Params {
+            input: self.input,
+            bias: self.bias,
+            addend: self.addend,
+            seen: self.seen,
+            output: self.output,
+            numbers: self.numbers,
+            images,
+            count: sums.phases.len() as u32,
+            from_size: sums.from_size,
+            to_size: sums.to_size,
+            steps: sums.steps,
+            slope: self.slope,
+            column_tiles: column_tiles as u32,
+            phases: [Entry::zeroed(); PHASES],
+        };
+        let mut blocks = 0;
+        for (entry, phase) in parameter.phases.iter_mut().zip(sums.phases) {
+            *entry = phase.entry(blocks);
+            let row_tiles = (u64::from(images) * phase.outputs()).div_ceil(shape.rows.into());
+            blocks += row_tiles * column_tiles;
+            need(blocks < MOST, "blocks in a launch", blocks)?;
+        }
+        let kernel = match cut {
+            Cut::Square(Tile::Small) => "convolution_small",
+            Cut::Square(Tile::Medium) => "convolution_medium",
+            Cut::Square(Tile::Large) => "convolution_large",
+            Cut::Narrow => "convolution_narrow",
+            Cut::Broad => "convolution_broad",
+        };
+        let launch = Launch::new(kernel, blocks as u32, Tile::THREADS, &parameter);
+        Ok(launch.with_shared(shape.shared()))
+    }
+
     /// What it costs at the least.
     pub fn demand(&self, images: u32) -> Demand {
-        let numbers = |size: [u32; 3]| size.iter().map(|n| f64::from(*n)).product::<f64>();
-        let outputs = f64::from(self.to_size[2]);
-        let (mut sums, mut weights) = (0.0, 0.0);
-        for phase in self.phases {
-            let terms = phase.terms(self.from_size[2]) as f64;
-            sums += phase.outputs() as f64 * terms * outputs;
-            weights += terms * outputs;
-        }
-        let read_and_written = numbers(self.from_size) + numbers(self.to_size);
+        let sums = &self.sums;
+        let [products, weights] = sums.counts();
+        let read_and_written = numbers(sums.from_size) + numbers(sums.to_size);
         Demand {
-            matrix_operations: 2.0 * f64::from(images) * sums,
-            bytes: 2.0 * (weights + f64::from(images) * read_and_written) + 4.0 * outputs,
+            matrix_operations: 2.0 * f64::from(images) * products,
+            bytes: 2.0 * (weights + f64::from(images) * read_and_written)
+                + 4.0 * f64::from(sums.to_size[2]),
         }
     }
 }
 
-fn need(holds: bool, what: &str, found: impl std::fmt::Display) -> Result<(), DeviceError> {
+pub(super) fn need(
+    holds: bool,
+    what: &str,
+    found: impl std::fmt::Display,
+) -> Result<(), DeviceError> {
     match holds {
         true => Ok(()),
         false => Err(DeviceError::Unsupported(format!(

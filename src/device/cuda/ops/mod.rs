@@ -4,6 +4,8 @@
 pub mod compact;
 pub mod constants;
 pub mod convolution;
+pub mod convolution_update;
+pub mod convolution_weights;
 pub mod rates;
 pub mod step;
 pub mod tile;

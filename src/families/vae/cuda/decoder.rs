@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use half::bf16;
 
+use super::filled::{FilledSums, filled};
 use super::ops::pixels::{Drawn, Output, Pixels, SIDE};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
@@ -11,8 +12,7 @@ use crate::device::cuda::ops::convolution::{Convolution, ConvolutionPhase, Cut};
 use crate::families::vae::Vae;
 use crate::families::vae::network::Part;
 use crate::family::EngineError;
-use crate::nn::Size;
-use crate::nn::chain::{Layer, Sums};
+use crate::nn::chain::Layer;
 
 /// Channels of a pixel are filled up with zeros to a multiple of this: the terms of one product of the tensor cores.
 const CHANNELS: usize = 16;
@@ -20,43 +20,14 @@ const CHANNELS: usize = 16;
 /// depend on it.
 const TOGETHER: u32 = 512;
 
-fn up(channels: usize) -> usize {
-    channels.next_multiple_of(CHANNELS)
-}
-
 /// One layer but the last.
 struct LayerMemory {
+    sums: FilledSums,
     phases: Vec<ConvolutionPhase>,
     /// What the phases read.
-    _weights: Vec<Memory<bf16>>,
+    _weights: Memory<bf16>,
     bias: Memory<f32>,
-    from_size: [u32; 3],
-    to_size: [u32; 3],
-    steps: [u32; 2],
-    slope: f32,
     cut: Cut,
-    /// Numbers of an image that it gives.
-    numbers: usize,
-}
-
-/// A size with its channels filled up.
-fn filled(size: Size) -> [usize; 3] {
-    [size.height, size.width, up(size.channels)]
-}
-
-/// What a layer gives as its kernel sees it. A dense layer's outputs are the channels of one pixel.
-fn to_size(layer: &Layer, sums: &Sums) -> [usize; 3] {
-    let filled = filled(layer.output);
-    match sums.is_dense {
-        true => [1, 1, filled.iter().product()],
-        false => filled,
-    }
-}
-
-/// Of output number `place` of a layer whose channels are filled up, the number that it is without. `channels`: of a pixel.
-fn real(place: usize, channels: usize) -> Option<usize> {
-    let (pixel, channel) = (place / up(channels), place % up(channels));
-    (channel < channels).then_some(pixel * channels + channel)
 }
 
 impl LayerMemory {
@@ -65,63 +36,35 @@ impl LayerMemory {
         layer: &Layer,
         [weights, bias]: [&[f32]; 2],
     ) -> Result<Self, EngineError> {
-        let sums = layer.sums();
-        let to_size = to_size(layer, &sums);
-        let outputs = to_size[2];
-        let output = |place: usize| real(place, layer.output.channels);
-        let channels = up(sums.from.channels);
-        let (mut phases, mut memory) = (Vec::new(), Vec::new());
-        for phase in &sums.phases {
-            let places: Vec<usize> = phase.places_in_window(sums.side).collect();
-            let mut values = vec![bf16::ZERO; outputs * places.len() * channels];
-            for (to, row) in values.chunks_exact_mut(places.len() * channels).enumerate() {
-                let Some(to) = output(to) else { continue };
-                for (place, row) in places.iter().zip(row.chunks_exact_mut(channels)) {
-                    for (from, value) in row[..sums.from.channels].iter_mut().enumerate() {
-                        *value = bf16::from_f32(weights[layer.weight([*place, from, to])]);
-                    }
-                }
-            }
-            let values = Memory::from(device, &values)?;
-            phases.push(ConvolutionPhase {
-                weights: values.address(),
-                count: phase.count.map(|n| n as u32),
-                from: phase.from.map(|n| n as i32),
-                to: phase.to.map(|n| n as u32),
-                places: phase.taps.each_ref().map(|taps| taps.len() as u32),
-            });
-            memory.push(values);
-        }
-        let biases: Vec<f32> = (0..outputs)
-            .map(|place| output(place).map_or(0.0, |to| bias[to]))
+        let sums = FilledSums::forward(layer, CHANNELS);
+        let of = |element: Option<[usize; 3]>| element.map_or(0.0, |at| weights[layer.weight(at)]);
+        let values: Vec<bf16> = (sums.elements())
+            .map(|element| bf16::from_f32(of(element)))
             .collect();
-        let first = sums.phases.first();
-        let mut this = Self {
+        let values = Memory::from(device, &values)?;
+        let phases = sums.phases_at(values.address());
+        let biases: Vec<f32> = (0..sums.outputs())
+            .map(|place| sums.output(place).map_or(0.0, |to| bias[to]))
+            .collect();
+        Ok(Self {
+            cut: sums.over(&phases).cut(TOGETHER),
             phases,
-            _weights: memory,
+            _weights: values,
             bias: Memory::from(device, &biases)?,
-            from_size: filled(sums.from).map(|n| n as u32),
-            to_size: to_size.map(|n| n as u32),
-            steps: first.map_or([1; 2], |p| [p.from_step as u32, p.to_step as u32]),
-            slope: sums.slope,
-            cut: Cut::Broad,
-            numbers: to_size.iter().product(),
-        };
-        let layer = this.convolution(Address::NULL, Address::NULL);
-        this.cut = layer.cut(TOGETHER);
-        Ok(this)
+            sums,
+        })
     }
 
     fn convolution(&self, input: Address, output: Address) -> Convolution<'_> {
         Convolution {
+            sums: self.sums.over(&self.phases),
             input,
-            from_size: self.from_size,
             bias: self.bias.address(),
+            addend: Address::NULL,
+            seen: Address::NULL,
             output,
-            to_size: self.to_size,
-            steps: self.steps,
-            slope: self.slope,
-            phases: &self.phases,
+            numbers: Address::NULL,
+            slope: self.sums.slope,
         }
     }
 }
@@ -141,11 +84,10 @@ pub(super) struct Decoder {
 /// Numbers of an image that the decoder of `model` is given, and that each of its layers but the last gives.
 pub(in crate::families::vae) fn numbers(model: &Vae) -> Vec<usize> {
     let layers = &model.network.decoder.0;
-    let given = layers.first().map(|layer| up(layer.input.numbers()));
     let between = layers.iter().take(layers.len().saturating_sub(1));
-    given
-        .into_iter()
-        .chain(between.map(|layer| filled(layer.output).iter().product()))
+    let sizes = (layers.first().map(|layer| layer.input)).into_iter();
+    (sizes.chain(between.map(|layer| layer.output)))
+        .map(|size| filled(size, CHANNELS).numbers())
         .collect()
 }
 
@@ -153,11 +95,8 @@ pub(in crate::families::vae) fn numbers(model: &Vae) -> Vec<usize> {
 pub(super) fn bytes(model: &Vae) -> u64 {
     let layers = model.network.decoder.0.iter();
     let weights = layers.map(|layer| {
-        let sums = layer.sums();
-        let places: usize = (sums.phases.iter())
-            .map(|phase| phase.places_in_window(sums.side).count())
-            .sum();
-        to_size(layer, &sums)[2] * (2 * places * up(sums.from.channels) + 4)
+        let sums = FilledSums::forward(layer, CHANNELS);
+        2 * sums.weights() + 4 * sums.outputs()
     });
     weights.sum::<usize>() as u64
 }
@@ -185,11 +124,13 @@ impl Decoder {
                 smallest: loss.lower as f32,
             },
         };
-        output.check(filled(last.input), device.properties().shared_per_block)?;
-        let (channels, places) = (last.input.channels, SIDE * SIDE);
+        let size = filled(last.input, CHANNELS);
+        let (channels, up) = (last.input.channels, size.channels);
+        let (size, places) = ([size.height, size.width, up], SIDE * SIDE);
+        output.check(size, device.properties().shared_per_block)?;
         let of = |to: usize| {
-            (0..places * up(channels)).map(move |term| {
-                let (place, from) = (term / up(channels), term % up(channels));
+            (0..places * up).map(move |term| {
+                let (place, from) = (term / up, term % up);
                 let there = from < channels && to < bias.len();
                 let weight = || weights[last.weight([place, from, to])];
                 bf16::from_f32(if there { weight() } else { 0.0 })
@@ -208,7 +149,7 @@ impl Decoder {
             weights: Memory::from(device, &others)?,
             bias: Memory::from(device, &biases)?,
             output,
-            size: filled(last.input),
+            size,
         };
         Ok(this)
     }
@@ -224,7 +165,7 @@ impl Decoder {
     ) -> Result<Vec<Launch>, DeviceError> {
         let mut launches = Vec::with_capacity(self.layers.len() + 1);
         for (layer, pair) in self.layers.iter().zip(between.windows(2)) {
-            assert!(pair[1].len() >= drawn.images * layer.numbers);
+            assert!(pair[1].len() >= drawn.images * layer.sums.numbers());
             let convolution = layer.convolution(pair[0].address(), pair[1].address());
             launches.push(convolution.launch(layer.cut, drawn.images as u32)?);
         }

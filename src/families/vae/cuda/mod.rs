@@ -1,10 +1,17 @@
-//! VAEs on a CUDA device: what draws images there.
+//! VAEs on a CUDA device: what trains them and draws images there.
 //!
 //! Written against [`Device`](crate::device::cuda::device::Device), which a card's driver implements, and in the tests an emulation of a
 //! card.
 
+mod batch;
+mod dataset;
 mod decoder;
 pub mod drawing;
+mod filled;
 pub mod ops;
+mod parameters;
+mod step;
+mod trainer;
 
 pub(super) use decoder::numbers;
+pub use trainer::CudaTrainer;

@@ -2,4 +2,24 @@
 //! with which grid to launch it. Those that any family may use: `device::cuda::ops`.
 
 pub mod codes;
+pub mod features;
+pub mod gather;
+pub mod latent;
+pub mod loss;
 pub mod pixels;
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::device::cuda::device::Address;
+
+/// Which images a batch in training has, and the noise of its step: `BatchRows` of `kernels/vae/batch.cuh`.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct BatchRows {
+    /// u32: rows of the resident images, batch after batch.
+    pub rows: Address,
+    /// u32: which batch of them; none: the first.
+    pub cursor: Address,
+    /// u64: batches of the training before these; none: images are judged, by noise that is always the same.
+    pub before: Address,
+}
