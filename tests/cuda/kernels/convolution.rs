@@ -1,4 +1,4 @@
-//! Convolutions, transposed convolutions and dense layers, forward.
+//! Convolutions, transposed convolutions and dense layers, forward and, with something added and the sign of something else, backward.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::kernels::case::{Case, Output, Prepared, Size, poisoned};
 
 /// Which numbers of the input an output adds up.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+pub enum Kind {
     /// Windows of `side` rows and columns, `stride` apart, the first `before` above and left of the image.
     Convolution {
         side: usize,
@@ -23,69 +23,141 @@ enum Kind {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Shape {
-    name: &'static str,
-    kind: Kind,
-    images: usize,
+pub struct Shape {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub images: usize,
     /// Height, width, channels.
+    pub from: [usize; 3],
+    pub to: [usize; 3],
+    slope: f32,
+    /// As derivatives have it: without biases, with something added, by the sign of something else, as numbers too.
+    back: bool,
+}
+
+/// Small and ragged ones.
+pub fn small() -> Vec<Shape> {
+    vec![
+        dense("dense", 37, 16, 136),
+        dense("dense-one", 1, 8, 8),
+        convolution("same", 3, [3, 1, 1], [5, 7, 8], [5, 7, 40], 0.3),
+        convolution("strided", 2, [3, 2, 1], [9, 6, 24], [5, 3, 72], 0.3),
+        // Windows that reach over both edges of an image.
+        convolution("wide", 5, [5, 1, 2], [2, 3, 16], [2, 3, 8], 0.0),
+        convolution("valid", 2, [4, 1, 0], [8, 7, 32], [5, 4, 8], 0.0),
+        transposed("transposed", 3, [4, 5, 16], 48, 0.3),
+        transposed("transposed-one", 2, [1, 1, 8], 8, 1.0),
+        transposed("transposed-wide", 1, [7, 7, 40], 136, 0.3),
+    ]
+}
+
+/// The layers of the jet VAE that learn, filled up to 8 channels; of the decoder from the second on.
+pub fn jets_vae(images: usize) -> Vec<Shape> {
+    vec![
+        convolution(
+            "jets-vae-encoder-0",
+            images,
+            [3, 1, 1],
+            [25, 25, 8],
+            [25, 25, 32],
+            0.3,
+        ),
+        convolution(
+            "jets-vae-encoder-1",
+            images,
+            [3, 2, 1],
+            [25, 25, 32],
+            [13, 13, 64],
+            0.3,
+        ),
+        convolution(
+            "jets-vae-encoder-2",
+            images,
+            [3, 2, 1],
+            [13, 13, 64],
+            [7, 7, 128],
+            0.3,
+        ),
+        dense("jets-vae-encoder-3", images, 6272, 24),
+        dense("jets-vae-dense", images, 16, 6272),
+        transposed("jets-vae-second", images, [7, 7, 128], 64, 0.3),
+        transposed("jets-vae-third", images, [14, 14, 64], 32, 0.3),
+        convolution(
+            "jets-vae-last",
+            images,
+            [4, 1, 0],
+            [28, 28, 32],
+            [25, 25, 8],
+            0.0,
+        ),
+    ]
+}
+
+fn convolution(
+    name: &'static str,
+    images: usize,
+    [side, stride, before]: [usize; 3],
     from: [usize; 3],
     to: [usize; 3],
     slope: f32,
-}
-
-/// Cases of `kernels/common/convolution.cu`.
-pub fn cases(size: Size) -> Vec<Case> {
-    let convolution = |name, images, [side, stride, before]: [usize; 3], from, to, slope| Shape {
+) -> Shape {
+    let kind = Kind::Convolution {
+        side,
+        stride,
+        before,
+    };
+    Shape {
         name,
-        kind: Kind::Convolution {
-            side,
-            stride,
-            before,
-        },
+        kind,
         images,
         from,
         to,
         slope,
-    };
-    let transposed = |name, images, from: [usize; 3], channels, slope| Shape {
+        back: false,
+    }
+}
+
+fn transposed(
+    name: &'static str,
+    images: usize,
+    from: [usize; 3],
+    channels: usize,
+    slope: f32,
+) -> Shape {
+    Shape {
         name,
         kind: Kind::Transposed,
         images,
         from,
         to: [2 * from[0], 2 * from[1], channels],
         slope,
-    };
-    let dense = |name, images, from, to| {
-        convolution(name, images, [1, 1, 0], [1, 1, from], [1, 1, to], 1.0)
-    };
+        back: false,
+    }
+}
+
+fn dense(name: &'static str, images: usize, from: usize, to: usize) -> Shape {
+    convolution(name, images, [1, 1, 0], [1, 1, from], [1, 1, to], 1.0)
+}
+
+/// Cases of `kernels/common/convolution.cu`.
+pub fn cases(size: Size) -> Vec<Case> {
     match size {
-        Size::Small => {
-            let shapes = [
-                dense("dense", 37, 16, 136),
-                dense("dense-one", 1, 8, 8),
-                convolution("same", 3, [3, 1, 1], [5, 7, 8], [5, 7, 40], 0.3),
-                convolution("strided", 2, [3, 2, 1], [9, 6, 24], [5, 3, 72], 0.3),
-                // Windows that reach over both edges of an image.
-                convolution("wide", 5, [5, 1, 2], [2, 3, 16], [2, 3, 8], 0.0),
-                convolution("valid", 2, [4, 1, 0], [8, 7, 32], [5, 4, 8], 0.0),
-                transposed("transposed", 3, [4, 5, 16], 48, 0.3),
-                transposed("transposed-one", 2, [1, 1, 8], 8, 1.0),
-                transposed("transposed-wide", 1, [7, 7, 40], 136, 0.3),
-            ];
-            (shapes.iter())
-                .flat_map(|shape| Cut::ALL.map(|cut| case(*shape, Some(cut))))
-                .collect()
-        }
+        Size::Small => (small().into_iter())
+            .flat_map(|shape| {
+                [
+                    shape,
+                    Shape {
+                        back: true,
+                        ..shape
+                    },
+                ]
+            })
+            .flat_map(|shape| Cut::ALL.map(|cut| case(shape, Some(cut))))
+            .collect(),
         // The decoder of the jet VAE.
         Size::Full => [512, 4096]
             .into_iter()
-            .flat_map(|images| {
-                [
-                    dense("jets-vae-dense", images, 16, 6272),
-                    transposed("jets-vae-second", images, [7, 7, 128], 64, 0.3),
-                    transposed("jets-vae-third", images, [14, 14, 64], 32, 0.3),
-                ]
-            })
+            .flat_map(|images| jets_vae(images)[4..7].to_vec())
             .map(|shape| case(shape, None))
             .collect(),
     }
@@ -93,7 +165,8 @@ pub fn cases(size: Size) -> Vec<Case> {
 
 fn case(shape: Shape, cut: Option<Cut>) -> Case {
     let of_cut = cut.map_or(String::new(), |cut| format!("/{cut:?}").to_lowercase());
-    let name = format!("convolution/{}/{}{of_cut}", shape.name, shape.images);
+    let back = if shape.back { "/back" } else { "" };
+    let name = format!("convolution/{}/{}{of_cut}{back}", shape.name, shape.images);
     Case {
         name,
         prepare: Box::new(move |device| prepare(device, shape, cut)),
@@ -103,178 +176,257 @@ fn case(shape: Shape, cut: Option<Cut>) -> Case {
 /// A row or a column of outputs that add up alike: how many, the first input, the first output, places in the window.
 type Along = (usize, i32, u32, Vec<usize>);
 
+/// Random bf16 numbers up to `width` either way.
+pub fn number(item: u32, place: usize, width: f32) -> bf16 {
+    let w = words(5, Purpose::Synthetic, place as u64, item);
+    bf16::from_f32(width * (2.0 * unit(w[0]) - 1.0))
+}
+
+/// Numbers of an image.
+pub fn numbers(size: [usize; 3]) -> usize {
+    size.iter().product()
+}
+
+impl Shape {
+    /// Rows of a window.
+    pub fn side(&self) -> usize {
+        match self.kind {
+            Kind::Convolution { side, .. } => side,
+            Kind::Transposed => 3,
+        }
+    }
+
+    /// From one output to the next, of the input and of the output.
+    pub fn steps(&self) -> [u32; 2] {
+        match self.kind {
+            Kind::Convolution { stride, .. } => [stride as u32, 1],
+            Kind::Transposed => [1, 2],
+        }
+    }
+
+    /// Its phases, without weights, and the places of their windows.
+    pub fn phases(&self) -> Vec<(ConvolutionPhase, Vec<usize>)> {
+        let along: Vec<Along> = match self.kind {
+            Kind::Convolution { side, before, .. } => {
+                vec![(0, -(before as i32), 0, (0..side).collect())]
+            }
+            // An even output is under the place 2 of the window before and 0 of its own, an odd one under 1.
+            Kind::Transposed => vec![(0, -1, 0, vec![2, 0]), (0, 0, 1, vec![1])],
+        };
+        let along = |length: usize| -> Vec<Along> {
+            let split = along.len();
+            (along.iter().enumerate())
+                .map(|(i, (_, from, to, places))| {
+                    ((length + split - 1 - i) / split, *from, *to, places.clone())
+                })
+                .collect()
+        };
+        let mut phases = Vec::new();
+        for down in along(self.to[0]) {
+            for across in along(self.to[1]) {
+                let places: Vec<usize> = (down.3.iter())
+                    .flat_map(|r| across.3.iter().map(move |c| r * self.side() + c))
+                    .collect();
+                let phase = ConvolutionPhase {
+                    weights: Address::NULL,
+                    count: [down.0 as u32, across.0 as u32],
+                    from: [down.1, across.1],
+                    to: [down.2, across.2],
+                    places: [down.3.len() as u32, across.3.len() as u32],
+                };
+                phases.push((phase, places));
+            }
+        }
+        phases
+    }
+
+    /// What its phases add up.
+    pub fn sums<'a>(&self, phases: &'a [ConvolutionPhase]) -> Sums<'a> {
+        let size = |size: [usize; 3]| size.map(|n| n as u32);
+        Sums {
+            from_size: size(self.from),
+            to_size: size(self.to),
+            steps: self.steps(),
+            phases,
+        }
+    }
+}
+
 fn prepare(device: &Arc<dyn Device>, shape: Shape, cut: Option<Cut>) -> Prepared {
     let Shape {
-        kind,
-        images,
-        from,
-        to,
-        slope,
-        ..
+        images, from, to, ..
     } = shape;
+    let side = shape.side();
     let checked = cut.is_some();
-    let number = |item: u32, place: usize, width: f32| {
-        let w = words(5, Purpose::Synthetic, place as u64, item);
-        bf16::from_f32(width * (2.0 * unit(w[0]) - 1.0))
-    };
-    let side = match kind {
-        Kind::Convolution { side, .. } => side,
-        Kind::Transposed => 3,
-    };
     let width = (3.0 / (side * side * from[2]) as f32).sqrt();
-    let numbers = |size: [usize; 3]| size.iter().product::<usize>();
     let input: Vec<bf16> = (0..images * numbers(from))
         .map(|i| number(0, i, 1.0))
         .collect();
     let bias: Vec<f32> = (0..to[2]).map(|i| number(2, i, 0.5).to_f32()).collect();
+    let random = |item: u32| -> Vec<bf16> {
+        (0..images * numbers(to))
+            .map(|i| number(item, i, 0.5))
+            .collect()
+    };
+    let [addend, seen] = [3, 4].map(random);
     // [to, place in the window, from]
     let weight = |to: usize, place: usize, channel: usize| {
         number(1, (to * side * side + place) * from[2] + channel, width)
     };
-    let along: Vec<Along> = match kind {
-        Kind::Convolution { side, before, .. } => {
-            vec![(0, -(before as i32), 0, (0..side).collect())]
-        }
-        // An even output is under the place 2 of the window before and 0 of its own, an odd one under 1.
-        Kind::Transposed => vec![(0, -1, 0, vec![2, 0]), (0, 0, 1, vec![1])],
-    };
-    let along = |length: usize| -> Vec<Along> {
-        let split = along.len();
-        (along.iter().enumerate())
-            .map(|(i, (_, from, to, places))| {
-                ((length + split - 1 - i) / split, *from, *to, places.clone())
-            })
-            .collect()
-    };
     let (mut phases, mut memory) = (Vec::new(), Vec::new());
-    for down in along(to[0]) {
-        for across in along(to[1]) {
-            let places: Vec<usize> = (down.3.iter())
-                .flat_map(|r| across.3.iter().map(move |c| r * side + c))
-                .collect();
-            let values: Vec<bf16> = (0..to[2])
-                .flat_map(|to| places.iter().map(move |place| (to, *place)))
-                .flat_map(|(to, place)| (0..from[2]).map(move |channel| (to, place, channel)))
-                .map(|(to, place, channel)| weight(to, place, channel))
-                .collect();
-            let values = Memory::from(device, &values).unwrap();
-            phases.push(ConvolutionPhase {
-                weights: values.address(),
-                count: [down.0 as u32, across.0 as u32],
-                from: [down.1, across.1],
-                to: [down.2, across.2],
-                places: [down.3.len() as u32, across.3.len() as u32],
-            });
-            memory.push(values);
-        }
+    for (phase, places) in shape.phases() {
+        let values: Vec<bf16> = (0..to[2])
+            .flat_map(|to| places.iter().map(move |place| (to, *place)))
+            .flat_map(|(to, place)| (0..from[2]).map(move |channel| (to, place, channel)))
+            .map(|(to, place, channel)| weight(to, place, channel))
+            .collect();
+        let values = Memory::from(device, &values).unwrap();
+        phases.push(ConvolutionPhase {
+            weights: values.address(),
+            ..phase
+        });
+        memory.push(values);
     }
-    let steps = match kind {
-        Kind::Convolution { stride, .. } => [stride as u32, 1],
-        Kind::Transposed => [1, 2],
-    };
     let on_device = Memory::from(device, &input).unwrap();
     let biases = Memory::from(device, &bias).unwrap();
+    let others = [&addend, &seen].map(|values| Memory::from(device, values).unwrap());
     let output = Arc::new(poisoned::<bf16>(device, images * numbers(to)));
-    let size = |size: [usize; 3]| size.map(|n| n as u32);
+    let as_numbers = Arc::new(poisoned::<f32>(device, images * numbers(to)));
+    let if_back = |address: Address| if shape.back { address } else { Address::NULL };
     let convolution = Convolution {
-        sums: Sums {
-            from_size: size(from),
-            to_size: size(to),
-            steps,
-            phases: &phases,
-        },
+        sums: shape.sums(&phases),
         input: on_device.address(),
-        bias: biases.address(),
-        addend: Address::NULL,
-        seen: Address::NULL,
+        bias: if shape.back {
+            Address::NULL
+        } else {
+            biases.address()
+        },
+        addend: if_back(others[0].address()),
+        seen: if_back(others[1].address()),
         output: output.address(),
-        numbers: Address::NULL,
-        slope,
+        numbers: if_back(as_numbers.address()),
+        slope: shape.slope,
     };
     let count = images as u32;
     let cut = cut.unwrap_or_else(|| convolution.sums.cut(count));
     let launches = vec![convolution.launch(cut, count).unwrap()];
     let demand = convolution.demand(count);
-    let outputs = match checked {
-        false => vec![],
-        true => {
-            let (exact, naive) = reference(shape, side, &input, &bias, &weight);
-            vec![Output::of("output", &output, exact, naive)]
+    let mut outputs = vec![];
+    if checked {
+        let sums = reference(shape, &input, &weight);
+        let slope = |negative: bool| if negative { shape.slope } else { 1.0 };
+        let of = |at: usize, (exact, naive): (f64, f32)| -> (f64, f32) {
+            if shape.back {
+                let more = addend[at].to_f32();
+                let slope = slope(seen[at].to_f32() <= 0.0);
+                return (
+                    (exact + f64::from(more)) * f64::from(slope),
+                    (naive + more) * slope,
+                );
+            }
+            let bias = bias[at % to[2]];
+            let (exact, naive) = (exact + f64::from(bias), naive + bias);
+            (
+                exact * f64::from(slope(exact < 0.0)),
+                naive * slope(naive < 0.0),
+            )
+        };
+        let (exact, naive): (Vec<f64>, Vec<f32>) = sums
+            .into_iter()
+            .enumerate()
+            .map(|(at, sum)| of(at, sum))
+            .unzip();
+        let rounded = naive.iter().map(|v| f64::from(bf16::from_f32(*v).to_f32()));
+        outputs.push(Output::of(
+            "output",
+            &output,
+            exact.clone(),
+            rounded.collect(),
+        ));
+        if shape.back {
+            let naive = naive.into_iter().map(f64::from).collect();
+            outputs.push(Output::of("numbers", &as_numbers, exact, naive));
         }
-    };
+    }
+    let held = (on_device, biases, others);
     Prepared {
         launches,
         outputs,
         demand,
-        memory: vec![Box::new((memory, on_device, biases, output))],
+        memory: vec![Box::new((memory, held, output, as_numbers))],
     }
 }
 
-/// In float64 and by float32 loops, from the definition: of a transposed convolution each input is added to the outputs under its window.
+impl Shape {
+    /// Input pixel, output pixel and place in the window of each pair that a sum has, from the definition: of a transposed convolution each
+    /// input is added to the outputs under its window.
+    pub fn pairs(&self) -> Vec<[usize; 3]> {
+        let Shape { kind, from, to, .. } = *self;
+        let side = self.side();
+        let mut pairs = Vec::new();
+        let places = || (0..side).flat_map(|r| (0..side).map(move |c| (r, c)));
+        let pixels =
+            |size: [usize; 3]| (0..size[0]).flat_map(move |r| (0..size[1]).map(move |c| (r, c)));
+        match kind {
+            Kind::Convolution { stride, before, .. } => {
+                for (r, c) in pixels(to) {
+                    for (down, across) in places() {
+                        let row = (r * stride + down).wrapping_sub(before);
+                        let column = (c * stride + across).wrapping_sub(before);
+                        if row < from[0] && column < from[1] {
+                            let at = [row * from[1] + column, r * to[1] + c];
+                            pairs.push([at[0], at[1], down * side + across]);
+                        }
+                    }
+                }
+            }
+            Kind::Transposed => {
+                for (r, c) in pixels(from) {
+                    for (down, across) in places() {
+                        let (row, column) = (2 * r + down, 2 * c + across);
+                        if row < to[0] && column < to[1] {
+                            pairs.push([
+                                r * from[1] + c,
+                                row * to[1] + column,
+                                down * side + across,
+                            ]);
+                        }
+                    }
+                }
+            }
+        }
+        pairs
+    }
+}
+
+/// Sums in float64 and by float32 loops.
 fn reference(
     shape: Shape,
-    side: usize,
     input: &[bf16],
-    bias: &[f32],
     weight: &dyn Fn(usize, usize, usize) -> bf16,
-) -> (Vec<f64>, Vec<f64>) {
-    let Shape { kind, from, to, .. } = shape;
-    // Input pixel, output pixel, place in the window.
-    let mut pairs = Vec::new();
-    let places = || (0..side).flat_map(|r| (0..side).map(move |c| (r, c)));
-    let pixels =
-        |size: [usize; 3]| (0..size[0]).flat_map(move |r| (0..size[1]).map(move |c| (r, c)));
-    match kind {
-        Kind::Convolution { stride, before, .. } => {
-            for (r, c) in pixels(to) {
-                for (down, across) in places() {
-                    let row = (r * stride + down).wrapping_sub(before);
-                    let column = (c * stride + across).wrapping_sub(before);
-                    if row < from[0] && column < from[1] {
-                        let at = [row * from[1] + column, r * to[1] + c];
-                        pairs.push((at[0], at[1], down * side + across));
-                    }
-                }
-            }
-        }
-        Kind::Transposed => {
-            for (r, c) in pixels(from) {
-                for (down, across) in places() {
-                    let (row, column) = (2 * r + down, 2 * c + across);
-                    if row < to[0] && column < to[1] {
-                        pairs.push((r * from[1] + c, row * to[1] + column, down * side + across));
-                    }
-                }
-            }
-        }
-    }
-    let per_image = to.iter().product::<usize>();
+) -> Vec<(f64, f32)> {
+    let (from, to, places) = (shape.from, shape.to, shape.side() * shape.side());
+    let pairs = shape.pairs();
     let weights: Vec<f32> = (0..to[2])
-        .flat_map(|to| (0..side * side).map(move |place| (to, place)))
+        .flat_map(|to| (0..places).map(move |place| (to, place)))
         .flat_map(|(to, place)| (0..from[2]).map(move |channel| (to, place, channel)))
         .map(|(to, place, channel)| weight(to, place, channel).to_f32())
         .collect();
-    let (mut exact, mut naive) = (Vec::new(), Vec::new());
-    for x in input.chunks_exact(from.iter().product()) {
-        let mut sums: Vec<(f64, f32)> = vec![(0.0, 0.0); per_image];
-        for (pixel, output, place) in &pairs {
+    let mut all = Vec::new();
+    for x in input.chunks_exact(numbers(from)) {
+        let mut sums: Vec<(f64, f32)> = vec![(0.0, 0.0); numbers(to)];
+        for [pixel, output, place] in &pairs {
             let x = &x[pixel * from[2]..][..from[2]];
-            for to in 0..shape.to[2] {
-                let w = &weights[(to * side * side + place) * from[2]..][..from[2]];
-                let sum = &mut sums[output * shape.to[2] + to];
+            for channel in 0..to[2] {
+                let w = &weights[(channel * places + place) * from[2]..][..from[2]];
+                let sum = &mut sums[output * to[2] + channel];
                 for (x, w) in x.iter().zip(w) {
                     sum.0 += f64::from(x.to_f32()) * f64::from(*w);
                     sum.1 += x.to_f32() * w;
                 }
             }
         }
-        for (i, (e, n)) in sums.into_iter().enumerate() {
-            let (e, n) = (e + f64::from(bias[i % to[2]]), n + bias[i % to[2]]);
-            let slope = f64::from(shape.slope);
-            exact.push(if e < 0.0 { slope * e } else { e });
-            let n = if n < 0.0 { shape.slope * n } else { n };
-            naive.push(f64::from(bf16::from_f32(n).to_f32()));
-        }
+        all.extend(sums);
     }
-    (exact, naive)
+    all
 }

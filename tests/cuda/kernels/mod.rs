@@ -19,6 +19,7 @@ pub mod compact;
 pub mod constants;
 pub mod contract;
 pub mod convolution;
+pub mod convolution_weights;
 pub mod gather;
 pub mod left;
 pub mod levels;
@@ -30,6 +31,7 @@ pub mod sample;
 pub mod sanitizers;
 pub mod step;
 pub mod vae;
+pub mod vae_training;
 
 use crate::devices::{card, emulated};
 use crate::emulation;
@@ -50,6 +52,7 @@ pub fn table(size: Size) -> Vec<Case> {
         constants::cases(size),
         contract::cases(size),
         convolution::cases(size),
+        convolution_weights::cases(size),
         gather::cases(size),
         mixture::cases(size),
         left::cases(size),
@@ -59,6 +62,7 @@ pub fn table(size: Size) -> Vec<Case> {
         sample::cases(size),
         step::cases(size),
         vae::cases(size),
+        vae_training::cases(size),
     ]
     .into_iter()
     .flatten()
