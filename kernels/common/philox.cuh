@@ -3,12 +3,14 @@
 
 #include "device.cuh"
 
-// Purposes in the last word of the counter, as `Purpose` has them: drawing pixels, training VAEs.
-constexpr uint32_t PURPOSE_DRAW = 0, PURPOSE_VAE = 11;
+// Purposes in the last word of the counter, as `Purpose` has them: drawing pixels, training VAEs, what their classifiers leave out.
+constexpr uint32_t PURPOSE_DRAW = 0, PURPOSE_VAE = 11, PURPOSE_DROPOUT = 13;
 
-// The first three random words of place `item` of image `n`.
-HOST_DEVICE void philox(uint32_t key_low, uint32_t key_high, uint64_t n, uint32_t item, uint32_t (&words)[3],
+// The first three random words of place `item` of image `n`, or all four.
+template <uint32_t WORDS>
+HOST_DEVICE void philox(uint32_t key_low, uint32_t key_high, uint64_t n, uint32_t item, uint32_t (&words)[WORDS],
                         uint32_t purpose = PURPOSE_DRAW) {
+    static_assert(WORDS == 3 || WORDS == 4, "what a call makes");
     uint32_t c0 = static_cast<uint32_t>(n), c1 = static_cast<uint32_t>(n >> 32), c2 = item, c3 = purpose;
 #pragma unroll
     for (uint32_t round = 0; round < 10; round++) {
@@ -20,6 +22,7 @@ HOST_DEVICE void philox(uint32_t key_low, uint32_t key_high, uint64_t n, uint32_
         key_low += 0x9E3779B9u, key_high += 0xBB67AE85u;
     }
     words[0] = c0, words[1] = c1, words[2] = c2;
+    if constexpr (WORDS == 4) words[3] = c3;
 }
 
 // A word as a number strictly between 0 and 1, on the midpoints that a float holds exactly.

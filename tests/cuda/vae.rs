@@ -259,14 +259,21 @@ fn what_a_card_does_not_do_is_said() {
         .unwrap()
         .bounds(&card, (&data, &[]), 4)
         .err();
-    let trainer = model.trainer(&card, Arc::new(data)).err();
-    for refused in [encoded, bounds, trainer] {
+    for refused in [encoded, bounds] {
         let text = refused.unwrap().to_string();
         assert!(
-            text.contains("draws images, and no more); give --device cpu"),
+            text.contains("trained and drawn there, and no more); give --device cpu"),
             "{text}"
         );
     }
+    let both = ["cuda:0", "cuda:1"].map(|name| sarm::device::Card {
+        name: name.into(),
+        device: under_test(),
+    });
+    let both = Devices::cards(both.into()).unwrap();
+    let error = model.trainer(&both, Arc::new(data)).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("training runs on one device"), "{text}");
     // 132 x 132 products of 18 numbers, for which no block has room.
     let text =
         "[model]\nfamily = 'vae'\n[network]\nfilters = [2, 2, 2]\n[loss]\nperceptual = 0.0\n";

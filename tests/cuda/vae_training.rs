@@ -9,10 +9,10 @@ use sarm::device::cuda::device::Device;
 use sarm::device::{Cpu, Devices};
 use sarm::families::vae::cuda::CudaTrainer;
 use sarm::families::vae::{Config, Vae};
-use sarm::family::{Model, Trainer, TrainingState};
+use sarm::family::{Model, TrainConfig, Trainer, TrainingState};
 use sarm::synthetic;
 
-use crate::devices::{emulated, under_test};
+use crate::devices::{devices, emulated, under_test};
 use crate::emulation::{self, Emulation};
 
 const IMAGES: usize = 23;
@@ -258,4 +258,75 @@ fn memory_is_as_announced() {
     let error = on(&under_test(), &model).steps(&vec![0; 1 << 23], 1 << 23, 0.0.into());
     let text = error.unwrap_err().to_string();
     assert!(text.contains("smaller batch"), "{text}");
+}
+
+/// The classifier that images are compared by: brighter images are of one class.
+#[test]
+fn classifiers_learn_as_on_the_cpu() {
+    let mut data = data(&model(COMPARED));
+    let brighter = Arc::get_mut(&mut data).unwrap();
+    let mut all = SparseImages::new(SIZE.height, SIZE.width).unwrap();
+    let class = |row: usize| if row % 3 == 0 { 1.0 } else { -1.0 };
+    for (row, (index, values)) in images().iter().enumerate() {
+        let factor = 0.1 * (1.5 + class(row));
+        all.push(index.iter().zip(values).map(|(p, x)| (*p, factor * x)));
+    }
+    brighter.images = all;
+    brighter.conditions = Conditions::new(1, (0..IMAGES).map(class).collect());
+    let rows = rows();
+    // With and without numbers that are left out, and nothing held out.
+    for (dropout, rows) in [(0.2, &rows[..]), (0.0, &rows), (0.5, &rows[..12])] {
+        let text = COMPARED.replace(
+            "units = [4, 3]",
+            &format!("units = [4, 3]\nepochs = 3\nbatch = 10\ndropout = {dropout}"),
+        );
+        let trained = |devices: &Devices| {
+            let mut model = model(&text);
+            let mut said = Vec::new();
+            let training = TrainConfig::default();
+            model
+                .initialise(devices, &data, rows, &training, &mut |line| {
+                    said.push(line.to_string())
+                })
+                .unwrap();
+            (model, said)
+        };
+        let (of_cpu, want) = trained(&Devices::Cpu(Cpu::new(2).unwrap()));
+        let (of_card, said) = trained(&devices(under_test()));
+        assert_eq!(said.len(), want.len(), "{said:?} {want:?}");
+        let entropy = |line: &String| -> f64 {
+            let words = line.split("cross entropy ").nth(1).unwrap();
+            words.split(',').next().unwrap().parse().unwrap()
+        };
+        for (said, want) in said.iter().zip(&want) {
+            let (said, want) = (entropy(said), entropy(want));
+            assert!((said - want).abs() < 0.01, "{said} {want}");
+        }
+        // Without two classes there is nothing to learn, and all is as it begins.
+        let mut start = model(&text);
+        let one_class = ConditionedImages {
+            images: data.images.clone(),
+            conditions: Conditions::new(1, vec![1.0]),
+        };
+        let (cpu, training) = (Devices::Cpu(Cpu::new(1).unwrap()), TrainConfig::default());
+        start
+            .initialise(&cpu, &one_class, rows, &training, &mut |_| ())
+            .unwrap();
+        let moved = |model: &Vae| -> Vec<Vec<f32>> {
+            let pairs = model.parameters().iter().zip(start.parameters());
+            pairs
+                .map(|(a, b)| a.iter().zip(b).map(|(a, b)| a - b).collect())
+                .collect()
+        };
+        let (found, want) = (moved(&of_card), moved(&of_cpu));
+        let names = of_cpu.tensors().into_iter().map(|t| t.name);
+        for ((name, off), want) in names.zip(far(&found, &want)).zip(&want) {
+            let learns = name.starts_with("features") || name.starts_with("head");
+            assert_eq!(want.iter().any(|v| *v != 0.0), learns, "{name}");
+            println!("{name}: {off:.3}");
+            // Adam's first steps are as large as they may be, and rounding decides the sign of derivatives near 0: of a few biases that may be all.
+            let most = if name.ends_with("bias") { 1.1 } else { 0.35 };
+            assert!(off < most, "{name}: {off}, {dropout} left out");
+        }
+    }
 }

@@ -1,10 +1,13 @@
 //! The classifier whose features images are compared by: trained before the autoencoder, on the same images.
 
+use std::ops::Range;
+
 use super::Vae;
+use super::cuda::CudaClassifier;
 use super::gradients::summed;
 use super::network::Part;
 use crate::conditions::ConditionedImages;
-use crate::device::Cpu;
+use crate::device::{Cpu, DeviceError, Devices};
 use crate::family::EngineError;
 use crate::nn::adam::{AdamRule, Rates};
 use crate::nn::chain::{Chain, Ready};
@@ -53,14 +56,15 @@ fn kept(seed: u64, layer: usize, first: usize, count: usize, rate: f32) -> Vec<f
 
 /// What a pass over some images gave.
 #[derive(Debug, Clone, Copy, Default)]
-struct Judged {
-    images: usize,
-    loss: f64,
-    right: usize,
+pub(super) struct Judged {
+    pub images: usize,
+    /// Sum of the cross entropies, nats.
+    pub loss: f64,
+    pub right: usize,
 }
 
 impl Judged {
-    fn with(self, other: Self) -> Self {
+    pub fn with(self, other: Self) -> Self {
         Self {
             images: self.images + other.images,
             loss: self.loss + other.loss,
@@ -69,7 +73,19 @@ impl Judged {
     }
 }
 
-/// A training of the classifier of `model`.
+/// A classifier in training, on whatever device.
+pub(super) trait Learning {
+    /// Steps of Adam on batches of `batch` of the images `rows`, the last one smaller.
+    fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<(), EngineError>;
+
+    /// What it makes of the images `rows`.
+    fn judge(&mut self, rows: &[u32]) -> Result<Judged, EngineError>;
+
+    /// Its tensors as they are now, into those of its model.
+    fn parameters(&self, tensors: &mut [Vec<f32>]) -> Result<(), EngineError>;
+}
+
+/// A training of the classifier of `model` on the processor.
 struct Training<'a> {
     cpu: &'a Cpu,
     model: &'a Vae,
@@ -78,65 +94,53 @@ struct Training<'a> {
     seed: u64,
     /// Features and head.
     chain: Chain,
-    /// Its tensors.
+    /// Its tensors, and their moments.
     parameters: Vec<Vec<f32>>,
+    moments: [Vec<Vec<f32>>; 2],
+    done: u64,
 }
 
 impl Vae {
     /// Train the classifier on the images `rows` of `data`, `classes` being those of all images; `say` is told of each epoch.
     ///
     /// # Errors
-    /// A cross entropy that is no number.
+    /// A cross entropy that is no number; several cards, or one with too little memory.
     pub(super) fn train_classifier(
         &mut self,
-        cpu: &Cpu,
+        devices: &Devices,
         (data, rows, classes): (&ConditionedImages, &[u32], &[bool]),
         seed: u64,
         say: &mut dyn FnMut(&str),
     ) -> Result<(), EngineError> {
         let settings = self.config.perceptual.clone();
-        let range = self.network.range(Part::Features).start..self.network.range(Part::Head).end;
         // By chance, whatever the order of the images.
         let order = random::permutation(seed, Purpose::Classifier, u32::MAX, rows.len());
         let of = |places: &[u32]| places.iter().map(|place| rows[*place as usize]).collect();
         let (held, trained) = order.split_at(rows.len() / HELD);
         let [held, trained]: [Vec<u32>; 2] = [of(held), of(trained)];
-        let mut training = Training {
-            cpu,
-            model: self,
-            data,
-            classes,
-            seed,
-            chain: Chain([&self.network.features.0[..], &self.network.head.0].concat()),
-            parameters: self.parameters[range.clone()].to_vec(),
+        let mut learning: Box<dyn Learning> = match devices {
+            Devices::Cpu(cpu) => Box::new(Training::new(cpu, self, (data, classes), seed)),
+            Devices::Cards(cards) => match &cards[..] {
+                [card] => Box::new(CudaClassifier::new(
+                    &card.device,
+                    self,
+                    data,
+                    classes,
+                    seed,
+                )?),
+                _ => return Err(DeviceError::one_alone("training").into()),
+            },
         };
-        let zeros: Vec<Vec<f32>> = (training.parameters.iter())
-            .map(|p| vec![0.0; p.len()])
-            .collect();
-        let (mut first, mut second) = (zeros.clone(), zeros);
-        let mut best = (f64::INFINITY, 0, training.parameters.clone());
-        let mut step = 0u64;
+        let mut now = self.parameters.clone();
+        let mut best = (f64::INFINITY, 0, now.clone());
+        let rates = Rates::from(settings.learning_rate as f32);
         for epoch in 0..settings.epochs {
             let order = random::permutation(seed, Purpose::Classifier, epoch as u32, trained.len());
-            let mut over_epoch = Judged::default();
-            for batch in order.chunks(settings.batch) {
-                step += 1;
-                let rows: Vec<u32> = (batch.iter())
-                    .map(|place| trained[*place as usize])
-                    .collect();
-                let (judged, gradients) = training.pass(&rows, Some(step));
-                over_epoch = over_epoch.with(judged);
-                let rule = AdamRule::new(Rates::from(settings.learning_rate as f32), step);
-                for (i, gradient) in gradients.iter().enumerate() {
-                    let (first, second) = (&mut first[i], &mut second[i]);
-                    rule.step(&mut training.parameters[i], first, second, gradient);
-                }
-            }
+            let order: Vec<u32> = order.iter().map(|place| trained[*place as usize]).collect();
+            learning.steps(&order, settings.batch, rates)?;
+            learning.parameters(&mut now)?;
             // Without images held out the last epoch is the best.
-            let judged = match held.is_empty() {
-                true => over_epoch,
-                false => training.pass(&held, None).0,
-            };
+            let judged = learning.judge(if held.is_empty() { &trained } else { &held })?;
             let mean = judged.loss / judged.images.max(1) as f64;
             if !mean.is_finite() {
                 return Err(EngineError::Mismatch(format!(
@@ -146,7 +150,7 @@ impl Vae {
                 )));
             }
             if held.is_empty() || mean < best.0 {
-                best = (mean, epoch, training.parameters.clone());
+                best = (mean, epoch, now.clone());
             }
             say(&format!(
                 "classifier, epoch {:>3}/{}: cross entropy {mean:.4}, {:.1} % right",
@@ -158,7 +162,65 @@ impl Vae {
                 break;
             }
         }
-        self.parameters[range].clone_from_slice(&best.2);
+        drop(learning);
+        self.parameters = best.2;
+        Ok(())
+    }
+}
+
+impl<'a> Training<'a> {
+    fn new(
+        cpu: &'a Cpu,
+        model: &'a Vae,
+        (data, classes): (&'a ConditionedImages, &'a [bool]),
+        seed: u64,
+    ) -> Self {
+        let parameters = model.parameters[Self::tensors(model)].to_vec();
+        let zeros: Vec<Vec<f32>> = parameters.iter().map(|p| vec![0.0; p.len()]).collect();
+        Self {
+            cpu,
+            model,
+            data,
+            classes,
+            seed,
+            chain: Chain([&model.network.features.0[..], &model.network.head.0].concat()),
+            parameters,
+            moments: [zeros.clone(), zeros],
+            done: 0,
+        }
+    }
+
+    /// Which tensors of a model are its classifier's.
+    fn tensors(model: &Vae) -> Range<usize> {
+        model.network.range(Part::Features).start..model.network.range(Part::Head).end
+    }
+}
+
+impl Learning for Training<'_> {
+    fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<(), EngineError> {
+        for rows in rows.chunks(batch) {
+            self.done += 1;
+            let (_, gradients) = self.pass(rows, Some(self.done));
+            let rule = AdamRule::new(rates, self.done);
+            let [first, second] = &mut self.moments;
+            for (i, gradient) in gradients.iter().enumerate() {
+                rule.step(
+                    &mut self.parameters[i],
+                    &mut first[i],
+                    &mut second[i],
+                    gradient,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, rows: &[u32]) -> Result<Judged, EngineError> {
+        Ok(self.pass(rows, None).0)
+    }
+
+    fn parameters(&self, tensors: &mut [Vec<f32>]) -> Result<(), EngineError> {
+        tensors[Self::tensors(self.model)].clone_from_slice(&self.parameters);
         Ok(())
     }
 }

@@ -278,14 +278,7 @@ impl Model for Vae {
         self.start_from(&data.images, rows);
         let classes = self.class().and_then(|class| classes(data, rows, class));
         if let Some(classes) = classes {
-            let cpu = match devices {
-                Devices::Cpu(cpu) => cpu.clone(),
-                Devices::Cards(_) => {
-                    say("the classifier that images are compared by learns on the processor");
-                    Cpu::new(0)?
-                }
-            };
-            self.train_classifier(&cpu, (data, rows, &classes), training.seed, say)?;
+            self.train_classifier(devices, (data, rows, &classes), training.seed, say)?;
         }
         Ok(())
     }

@@ -111,6 +111,16 @@ impl Network {
         }
     }
 
+    /// The layers of a part.
+    pub fn chain(&self, part: Part) -> &Chain {
+        match part {
+            Part::Encoder => &self.encoder,
+            Part::Decoder => &self.decoder,
+            Part::Features => &self.features,
+            Part::Head => &self.head,
+        }
+    }
+
     fn parts(&self) -> [(Part, &'static str, &Chain); 4] {
         [
             (Part::Encoder, "encoder", &self.encoder),

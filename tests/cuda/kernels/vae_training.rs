@@ -5,13 +5,14 @@ use std::sync::Arc;
 use half::bf16;
 use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::families::vae::cuda::ops::BatchRows;
+use sarm::families::vae::cuda::ops::classifier::{CrossEntropy, Dropout};
 use sarm::families::vae::cuda::ops::features::Features;
 use sarm::families::vae::cuda::ops::gather::{Gather, LONELY, Resident};
 use sarm::families::vae::cuda::ops::latent::{Latent, LatentDelta};
 use sarm::families::vae::cuda::ops::loss::{Bernoulli, BernoulliDelta, MixtureLoss};
 use sarm::likelihood::{Mixture, Rest, Space, Support, gate};
 use sarm::numeric::Real;
-use sarm::random::{Purpose, unit_f64, words};
+use sarm::random::{Purpose, unit, unit_f64, words};
 
 use crate::kernels::case::{Case, Demand, Output, Prepared, Size, poisoned};
 use crate::kernels::likelihood::Dice;
@@ -22,7 +23,7 @@ const BEFORE: u64 = (3 << 32) + 7;
 /// The chunk's third batch is the one that is done.
 const CURSOR: usize = 2;
 
-/// Cases of `kernels/vae/{gather,latent,loss,features}.cu`.
+/// Cases of `kernels/vae/{gather,latent,loss,features,classifier}.cu`.
 pub fn cases(size: Size) -> Vec<Case> {
     let logarithmic = Space::log(1.5, 0.2);
     match size {
@@ -36,6 +37,10 @@ pub fn cases(size: Size) -> Vec<Case> {
             latent(9, 7, false),
             bernoulli(3, 35, true),
             bernoulli(2, 625, false),
+            dropout(3, 35, [5, 8], 0.2),
+            dropout(2, 49, [16, 16], 0.5),
+            cross_entropy(70, true),
+            cross_entropy(5, false),
             features(3, 700, 0.3),
             features(5, 24, 1.0),
             mixture(3, 35, 1, (Space::Linear, f64::INFINITY), [true, false]),
@@ -48,6 +53,8 @@ pub fn cases(size: Size) -> Vec<Case> {
             gather(1024, 625, 1, 12),
             latent(1024, 12, true),
             bernoulli(1024, 625, true),
+            dropout(1024, 169, [32, 32], 0.2),
+            cross_entropy(1024, true),
             features(1024, 169 * 32, 0.3),
             mixture(1024, 625, 5, (logarithmic, f64::INFINITY), [true, true]),
         ],
@@ -546,5 +553,108 @@ fn mixture(
         let bytes = images * pixels * (6 * pitch + 4);
         let memory = (on_device, rows.memory, (cost, delta));
         prepared(vec![term.launch()], outputs, bytes, memory)
+    })
+}
+
+/// `channels`: those that somebody has, and all.
+fn dropout(images: usize, pixels: usize, channels: [usize; 2], rate: f32) -> Case {
+    let name = format!("vae/dropout/{images}x{pixels}x{channels:?}/{rate}");
+    case(name, move |device| {
+        const SEED: u64 = 77;
+        let [channels, up] = channels;
+        let mut dice = Dice::new(9);
+        let values: Vec<bf16> = (0..images * pixels * up)
+            .map(|_| bf16::from_f32(dice.normal()))
+            .collect();
+        let rows = rows(device, images, true);
+        let on_device = Arc::new(Memory::from(device, &values).unwrap());
+        let launch = Dropout {
+            rows: rows.of,
+            values: on_device.address(),
+            pixels: (images * pixels) as u64,
+            channels,
+            channels_up: up,
+            layer: 2,
+            rate,
+            seed: SEED,
+        };
+        let step = rows.stream + 1;
+        let expected = values.iter().enumerate().map(|(at, value)| {
+            let (pixel, channel) = (at / up, at % up);
+            let place = (pixel * channels + channel) as u64;
+            let w = words(SEED ^ step.rotate_left(32), Purpose::Dropout, place / 4, 2);
+            let kept = 1.0 / (1.0 - rate);
+            match channel < channels {
+                true if unit(w[place as usize % 4]) < rate => 0.0,
+                true => f64::from(bf16::from_f32(value.to_f32() * kept).to_f32()),
+                false => f64::from(value.to_f32()),
+            }
+        });
+        let expected = expected.collect();
+        let outputs = vec![Output::exactly("values", &on_device, expected)];
+        let bytes = images * pixels * up * 4;
+        prepared(
+            vec![launch.launch()],
+            outputs,
+            bytes,
+            (on_device, rows.memory),
+        )
+    })
+}
+
+fn cross_entropy(images: usize, trains: bool) -> Case {
+    let what = if trains { "" } else { "/judged" };
+    let name = format!("vae/cross_entropy/{images}{what}");
+    case(name, move |device| {
+        let mut dice = Dice::new(10);
+        let rows = rows(device, images, trains);
+        let classes: Vec<u32> = (0..RESIDENT).map(|i| (i % 3 == 0).into()).collect();
+        // Nearly certain ones among them.
+        let odds: Vec<f32> = (0..images)
+            .map(|i| dice.normal() * [1.0, 40.0][i % 2])
+            .collect();
+        let spread: Vec<f32> = (odds.iter())
+            .flat_map(|v| [*v, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0])
+            .collect();
+        let on_device = (
+            Memory::from(device, &classes).unwrap(),
+            Memory::from(device, &spread).unwrap(),
+        );
+        let [cost, right] = [(); 2].map(|()| Arc::new(poisoned::<f32>(device, images)));
+        let delta = Arc::new(poisoned::<bf16>(device, images * LONELY));
+        let launch = CrossEntropy {
+            rows: rows.of,
+            images,
+            classes: on_device.0.address(),
+            odds: on_device.1.address(),
+            cost: cost.address(),
+            right: right.address(),
+            delta: if trains {
+                delta.address()
+            } else {
+                Address::NULL
+            },
+        };
+        let (mut of_cost, mut of_right, mut of_delta) = (vec![], vec![], vec![]);
+        for (row, odds) in rows.rows.iter().zip(&odds) {
+            let (is, odds) = (classes[*row as usize] == 1, f64::from(*odds));
+            let against = if is { -odds } else { odds };
+            of_cost.push(against.max(0.0) + (-against.abs()).exp().ln_1p());
+            of_right.push(if (odds > 0.0) == is { 1.0 } else { 0.0 });
+            let chance = 1.0 / (1.0 + (-odds).exp());
+            of_delta.push((chance - if is { 1.0 } else { 0.0 }) / images as f64);
+            of_delta.extend([0.0; 7]);
+        }
+        let single = of_cost.iter().map(|v| v * (1.0 + 1e-6)).collect();
+        let rounded = of_delta.iter().map(|v| round(*v)).collect();
+        let mut outputs = vec![
+            Output::of("cost", &cost, of_cost, single),
+            Output::exactly("right", &right, of_right),
+        ];
+        if trains {
+            outputs.push(Output::of("delta", &delta, of_delta, rounded));
+        }
+        let memory = (on_device, rows.memory, (cost, right, delta));
+        prepared(vec![launch.launch()], outputs, images * 32, memory)
     })
 }

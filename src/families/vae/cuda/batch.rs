@@ -21,6 +21,25 @@ pub(super) struct LayerBuffers {
     pub delta: Option<Memory<bf16>>,
 }
 
+impl LayerBuffers {
+    /// Of the layers of a chain, for `images` images. `goes_on`: the last one's output is read by a layer; else it has numbers.
+    pub fn of(
+        device: &Arc<dyn Device>,
+        chain: &Chain,
+        images: usize,
+        (trained, goes_on): (bool, bool),
+    ) -> Result<Vec<Self>, EngineError> {
+        let wanted = Wanted::of(chain, trained, false, goes_on);
+        wanted.map(|layer| layer.buffers(device, images)).collect()
+    }
+
+    /// Bytes that these take of an image.
+    pub fn bytes(chain: &Chain, trained: bool, goes_on: bool) -> usize {
+        let wanted = Wanted::of(chain, trained, false, goes_on);
+        wanted.map(|layer| layer.bytes()).sum()
+    }
+}
+
 /// Which of a layer's buffers there are, and their numbers.
 struct Wanted {
     size: usize,
@@ -30,13 +49,18 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Of the layers of a chain; `numbers(i)`: whether layer `i` has them, the last one always does.
-    fn of(chain: &Chain, trained: bool, numbers: bool) -> impl Iterator<Item = Self> {
+    /// Of the layers of a chain. `numbers`: every layer has them. `goes_on`: the last one's output is read by a layer; else it has numbers.
+    fn of(
+        chain: &Chain,
+        trained: bool,
+        numbers: bool,
+        goes_on: bool,
+    ) -> impl Iterator<Item = Self> {
         let last = chain.0.len().saturating_sub(1);
         chain.0.iter().enumerate().map(move |(i, layer)| Self {
             size: numbers_of(layer),
-            output: i < last,
-            numbers: numbers || i == last,
+            output: i < last || goes_on,
+            numbers: numbers || (i == last && !goes_on),
             delta: trained,
         })
     }
@@ -72,10 +96,10 @@ fn numbers_of(layer: &Layer) -> usize {
 fn wanted(model: &Vae, trained: bool) -> [Vec<Wanted>; 4] {
     let network = &model.network;
     [
-        Wanted::of(&network.encoder, trained, false).collect(),
-        Wanted::of(&network.decoder, trained, false).collect(),
-        Wanted::of(&network.features, false, true).collect(),
-        Wanted::of(&network.features, trained, true).collect(),
+        Wanted::of(&network.encoder, trained, false, false).collect(),
+        Wanted::of(&network.decoder, trained, false, false).collect(),
+        Wanted::of(&network.features, false, true, false).collect(),
+        Wanted::of(&network.features, trained, true, false).collect(),
     ]
 }
 

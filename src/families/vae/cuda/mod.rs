@@ -4,14 +4,17 @@
 //! card.
 
 mod batch;
+mod classifier;
 mod dataset;
 mod decoder;
 pub mod drawing;
 mod filled;
+mod layers;
 pub mod ops;
 mod parameters;
 mod step;
 mod trainer;
 
+pub(super) use classifier::CudaClassifier;
 pub(super) use decoder::numbers;
 pub use trainer::CudaTrainer;

@@ -1,6 +1,6 @@
 //! Where a VAE's parameters lie on a device that trains it, and how a checkpoint's tensors get there and back.
 //!
-//! All of them are one arena of float32 masters, layer by layer: weights in the order of the products, then biases. Two more arenas have
+//! Those of the parts that are there are one arena of float32 masters, layer by layer: weights in the order of the products, then biases. Two more arenas have
 //! Adam's moments. A bfloat16 copy is what products read; derivatives by a layer's input read another, in an order of their own.
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use half::bf16;
 
 use super::filled::FilledSums;
+use super::layers::Goal;
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Memory};
 use crate::device::cuda::ops::convolution::ConvolutionPhase;
@@ -105,12 +106,52 @@ impl LayerPlace {
     }
 }
 
-/// A model's parameters on a device.
+/// A part of the networks that is on the device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub part: Part,
+    /// Its first layer that is asked for derivatives by what it is given.
+    pub back_to: usize,
+    /// Parts that learn come first.
+    pub learns: bool,
+}
+
+/// What training a VAE takes.
+pub(super) const AUTOENCODER: [Wanted; 3] = [
+    Wanted {
+        part: Part::Encoder,
+        back_to: 1,
+        learns: true,
+    },
+    Wanted {
+        part: Part::Decoder,
+        back_to: 0,
+        learns: true,
+    },
+    Wanted {
+        part: Part::Features,
+        back_to: 0,
+        learns: false,
+    },
+];
+
+/// What training its classifier takes.
+pub(super) const CLASSIFIER: [Wanted; 2] = [
+    Wanted {
+        part: Part::Features,
+        back_to: 1,
+        learns: true,
+    },
+    Wanted {
+        part: Part::Head,
+        back_to: 0,
+        learns: true,
+    },
+];
+
+/// Parameters of some parts of a model on a device.
 pub(super) struct Parameters {
-    /// Encoder, decoder, the classifier's first layers.
-    pub encoder: Vec<LayerPlace>,
-    pub decoder: Vec<LayerPlace>,
-    pub features: Vec<LayerPlace>,
+    parts: Vec<(Wanted, Vec<LayerPlace>)>,
     values: Memory<f32>,
     moments: [Memory<f32>; 2],
     shadow: Memory<bf16>,
@@ -118,48 +159,45 @@ pub(super) struct Parameters {
     turned_at: Memory<u32>,
     /// Turned places, kept for setting parameters.
     places: Vec<u32>,
-    /// Numbers of the arenas that learn: those of encoder and decoder.
-    learning: usize,
 }
 
-/// Layers of all parts, and numbers of the arenas and of the turned copy.
-fn lay_out(model: &Vae) -> ([Vec<LayerPlace>; 3], [usize; 2]) {
+/// Layers of parts, and numbers of the arenas and of the turned copy.
+fn lay_out(model: &Vae, parts: &[Wanted]) -> (Vec<(Wanted, Vec<LayerPlace>)>, [usize; 2]) {
     let (mut first, mut turned) = (0, 0);
-    let network = &model.network;
-    let parts = [
-        (Part::Encoder, &network.encoder, 1),
-        (Part::Decoder, &network.decoder, 0),
-        (Part::Features, &network.features, 0),
-    ];
-    let parts = parts.map(|(part, chain, back_to)| {
-        let tensor = network.range(part).start;
-        let layers = chain.0.iter().enumerate().map(|(i, layer)| {
-            let wanted = (i >= back_to).then_some(turned);
-            let place = LayerPlace::new(layer, tensor + 2 * i, first, wanted);
+    let parts = parts.iter().map(|wanted| {
+        let tensor = model.network.range(wanted.part).start;
+        let layers = model.network.chain(wanted.part).0.iter().enumerate();
+        let layers = layers.map(|(i, layer)| {
+            let back = (i >= wanted.back_to).then_some(turned);
+            let place = LayerPlace::new(layer, tensor + 2 * i, first, back);
             first = place.end();
             if let Some(back) = &place.back {
                 turned += back.sums.weights();
             }
             place
         });
-        layers.collect()
+        (*wanted, layers.collect())
     });
+    let parts = parts.collect();
     (parts, [first, turned])
 }
 
 impl Parameters {
-    /// `model`'s parameters, with Adam's moments, which are 0.
-    pub fn new(device: &Arc<dyn Device>, model: &Vae) -> Result<Self, EngineError> {
-        let ([encoder, decoder, features], [size, turned]) = lay_out(model);
-        let layers = || encoder.iter().chain(&decoder).chain(&features);
-        let places: Vec<u32> = (layers())
+    /// Those of `parts` of `model`, with Adam's moments, which are 0.
+    pub fn new(
+        device: &Arc<dyn Device>,
+        model: &Vae,
+        parts: &[Wanted],
+    ) -> Result<Self, EngineError> {
+        let (parts, [size, turned]) = lay_out(model, parts);
+        let layers = parts.iter().flat_map(|(_, layers)| layers);
+        let places: Vec<u32> = layers
             .flat_map(|layer| {
                 let mut places = layer.turned_at();
                 places.resize(layer.end() - layer.first, NOWHERE);
                 places
             })
             .collect();
-        let learning = decoder.last().map_or(0, LayerPlace::end);
         let mut this = Self {
             values: Memory::zeros(device, size)?,
             moments: [Memory::zeros(device, size)?, Memory::zeros(device, size)?],
@@ -167,14 +205,10 @@ impl Parameters {
             turned: Memory::zeros(device, turned)?,
             turned_at: Memory::from(device, &places)?,
             places,
-            encoder,
-            decoder,
-            features,
-            learning,
+            parts,
         };
         let (shadow, turned) = (&this.shadow, &this.turned);
-        let all = [&mut this.encoder, &mut this.decoder, &mut this.features];
-        for place in all.into_iter().flatten() {
+        for place in this.parts.iter_mut().flat_map(|(_, layers)| layers) {
             place.phases = place.sums.phases_at(shadow.at(place.first));
             if let Some(back) = &mut place.back {
                 back.phases = back.sums.phases_at(turned.at(back.first));
@@ -185,20 +219,25 @@ impl Parameters {
     }
 
     /// Bytes that [`new`](Self::new) takes.
-    pub fn bytes(model: &Vae) -> u64 {
-        let (_, [size, turned]) = lay_out(model);
+    pub fn bytes(model: &Vae, parts: &[Wanted]) -> u64 {
+        let (_, [size, turned]) = lay_out(model, parts);
         ((4 * 4 + 2) * size + 2 * turned) as u64
     }
 
+    /// The layers of a part; none where it is not there.
+    pub fn part(&self, part: Part) -> &[LayerPlace] {
+        let found = self.parts.iter().find(|(wanted, _)| wanted.part == part);
+        found.map_or(&[], |(_, layers)| layers)
+    }
+
     fn layers(&self) -> impl Iterator<Item = &LayerPlace> {
-        (self.encoder.iter())
-            .chain(&self.decoder)
-            .chain(&self.features)
+        self.parts.iter().flat_map(|(_, layers)| layers)
     }
 
     /// Those that learn.
-    pub fn learning(&self) -> impl Iterator<Item = &LayerPlace> {
-        self.encoder.iter().chain(&self.decoder)
+    fn learning(&self) -> impl Iterator<Item = &LayerPlace> {
+        let parts = self.parts.iter().filter(|(wanted, _)| wanted.learns);
+        parts.flat_map(|(_, layers)| layers)
     }
 
     fn pack(&self, tensors: &[Vec<f32>]) -> Vec<f32> {
@@ -263,7 +302,13 @@ impl Parameters {
 
     /// Numbers of the arenas that learn.
     pub fn learning_size(&self) -> usize {
-        self.learning
+        self.learning().last().map_or(0, LayerPlace::end)
+    }
+
+    /// The tensors that learn as they are now, in those of a model.
+    pub fn values(&self, tensors: &mut [Vec<f32>]) -> Result<(), DeviceError> {
+        self.unpack(&self.values.to_vec()?, tensors);
+        Ok(())
     }
 
     /// Where a layer's biases lie.
@@ -271,14 +316,17 @@ impl Parameters {
         self.values.at(layer.first + layer.weights)
     }
 
-    /// A step of Adam on them.
-    pub fn adam(&self, chunk: &Chunk) -> Update {
-        Update::Adam {
-            value: self.values.address(),
-            moments: self.moments.each_ref().map(Memory::address),
-            shadow: self.shadow.address(),
-            rates: chunk.rates.address(),
-            cursor: chunk.cursor.address(),
+    /// What becomes of a gradient of the chunk's step.
+    pub fn update(&self, goal: Goal, chunk: &Chunk) -> Update {
+        match goal {
+            Goal::Gradient(arena) => Update::Store(arena),
+            Goal::Step => Update::Adam {
+                value: self.values.address(),
+                moments: self.moments.each_ref().map(Memory::address),
+                shadow: self.shadow.address(),
+                rates: chunk.rates.address(),
+                cursor: chunk.cursor.address(),
+            },
         }
     }
 

@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use super::batch::{Batch, LayerBuffers, parts};
+use super::batch::{Batch, parts};
 use super::dataset::ResidentImages;
+use super::layers::{Goal, Run, Stretch, address};
 use super::ops::BatchRows;
 use super::ops::features::Features;
 use super::ops::gather::Gather;
 use super::ops::latent::{Latent, LatentDelta};
 use super::ops::loss::{Bernoulli, BernoulliDelta, MixtureLoss};
-use super::parameters::{LayerPlace, Parameters};
+use super::parameters::Parameters;
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
-use crate::device::cuda::ops::convolution::Convolution;
-use crate::device::cuda::ops::convolution_update::{Update, UpdateLayer, update};
-use crate::device::cuda::ops::convolution_weights::ConvolutionWeights;
 use crate::device::cuda::ops::step::FinishStep;
 use crate::families::vae::Vae;
+use crate::families::vae::network::Part;
 use crate::family::EngineError;
 use crate::family::cuda::{Chunk, Plan};
 
@@ -28,45 +27,35 @@ pub(super) struct Around<'a> {
     pub data: &'a ResidentImages,
 }
 
-/// What becomes of a gradient.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Goal {
-    /// A step of Adam.
-    Step,
-    /// The gradient is stored in an arena like the parameters'.
-    Gradient(Address),
-}
-
-fn address<T: bytemuck::Pod>(memory: &Option<Memory<T>>) -> Address {
-    memory.as_ref().map_or(Address::NULL, Memory::address)
-}
-
-/// A batch of `images` images that are gathered as `rows` says. `cut_for`: images that the cuts of layers are chosen for.
+/// A batch that is gathered as `rows` says.
 struct Pass<'a> {
     around: &'a Around<'a>,
+    run: Run<'a>,
     batch: &'a Batch,
     rows: BatchRows,
-    images: usize,
-    cut_for: usize,
-}
-
-/// Where what a layer gives goes: for the next layer, as numbers, or both.
-#[derive(Clone, Copy)]
-struct To {
-    output: Address,
-    numbers: Address,
-}
-
-impl LayerBuffers {
-    fn to(&self) -> To {
-        To {
-            output: address(&self.output),
-            numbers: address(&self.numbers),
-        }
-    }
 }
 
 impl Batch {
+    fn pass<'a>(
+        &'a self,
+        around: &'a Around<'a>,
+        rows: BatchRows,
+        [images, cut_for]: [usize; 2],
+    ) -> Pass<'a> {
+        assert!((1..=self.capacity).contains(&images));
+        Pass {
+            around,
+            run: Run {
+                device: around.device,
+                parameters: around.parameters,
+                images,
+                cut_for,
+            },
+            batch: self,
+            rows,
+        }
+    }
+
     /// Forward alone: the costs of the resident images number `rows`, u32 `[images]`, always by the same noise.
     pub fn judging(
         &self,
@@ -74,19 +63,8 @@ impl Batch {
         rows: &Memory<u32>,
         images: usize,
     ) -> Result<Plan, EngineError> {
-        let rows = BatchRows {
-            rows: rows.address(),
-            cursor: Address::NULL,
-            before: Address::NULL,
-        };
-        let pass = Pass {
-            around,
-            batch: self,
-            rows,
-            images,
-            // An image's bits do not depend on its company.
-            cut_for: self.capacity,
-        };
+        // An image's bits do not depend on its company.
+        let pass = self.pass(around, BatchRows::judged(rows), [images, self.capacity]);
         Ok(Plan::new(pass.forward(false)?, None))
     }
 
@@ -98,25 +76,12 @@ impl Batch {
         images: usize,
         goal: Goal,
     ) -> Result<Plan, EngineError> {
-        let rows = BatchRows {
-            rows: chunk.rows.address(),
-            cursor: chunk.cursor.address(),
-            before: chunk.before.address(),
-        };
-        let pass = Pass {
-            around,
-            batch: self,
-            rows,
-            images,
-            cut_for: images,
-        };
+        let pass = self.pass(around, BatchRows::of(chunk), [images, images]);
         let mut launches = pass.forward(true)?;
         launches.extend(pass.backward()?);
-        let goal = match goal {
-            Goal::Step => around.parameters.adam(chunk),
-            Goal::Gradient(arena) => Update::Store(arena),
-        };
-        let (weights, scratch) = pass.weights(goal)?;
+        let learning = [pass.encoder(), pass.decoder()];
+        let goal = around.parameters.update(goal, chunk);
+        let (weights, scratch) = pass.run.weights(&learning, goal)?;
         launches.extend(weights);
         let finish = FinishStep {
             nll: self.costs.address(),
@@ -133,51 +98,52 @@ impl Batch {
 
 impl Pass<'_> {
     fn cost(&self, part: usize) -> Address {
-        self.batch.costs.at(part * self.images)
+        self.batch.costs.at(part * self.run.images)
     }
 
-    fn convolution(&self, convolution: &Convolution) -> Result<Launch, DeviceError> {
-        let cut = convolution.sums.cut(self.cut_for as u32);
-        convolution.launch(cut, self.images as u32)
-    }
-
-    /// The layers of a chain, one after another, from `input` on.
-    fn chain(
-        &self,
-        layers: &[LayerPlace],
-        buffers: &[LayerBuffers],
-        mut input: Address,
-    ) -> Result<Vec<Launch>, DeviceError> {
-        let mut launches = Vec::with_capacity(layers.len());
-        for (layer, buffers) in layers.iter().zip(buffers) {
-            let To { output, numbers } = buffers.to();
-            launches.push(self.convolution(&Convolution {
-                sums: layer.sums.over(&layer.phases),
-                input,
-                bias: self.around.parameters.bias(layer),
-                addend: Address::NULL,
-                seen: Address::NULL,
-                output,
-                numbers,
-                slope: layer.sums.slope,
-            })?);
-            input = output;
+    fn encoder(&self) -> Stretch<'_> {
+        Stretch {
+            layers: self.around.parameters.part(Part::Encoder),
+            buffers: &self.batch.encoder,
+            input: self.batch.input.address(),
         }
-        Ok(launches)
+    }
+
+    fn decoder(&self) -> Stretch<'_> {
+        Stretch {
+            layers: self.around.parameters.part(Part::Decoder),
+            buffers: &self.batch.decoder,
+            input: self.batch.code.address(),
+        }
+    }
+
+    /// The classifier's first layers, of true images and of those that are made.
+    fn features(&self) -> Option<[Stretch<'_>; 2]> {
+        let [of_true, of_made] = self.batch.pictures.as_ref()?;
+        let layers = self.around.parameters.part(Part::Features);
+        let of = |buffers, input: &Memory<_>| Stretch {
+            layers,
+            buffers,
+            input: input.address(),
+        };
+        Some([
+            of(&self.batch.of_true[..], of_true),
+            of(&self.batch.of_made[..], of_made),
+        ])
     }
 
     fn latent(&self) -> Latent {
         let (batch, model) = (self.batch, self.around.model);
-        let latents = model.network.latents;
+        let encoder = self.encoder();
         Latent {
             rows: self.rows,
-            images: self.images,
-            latents,
+            images: self.run.images,
+            latents: model.network.latents,
             codes: batch
                 .encoder
                 .last()
-                .map_or(Address::NULL, |b| b.to().numbers),
-            pitch: (self.around.parameters.encoder.last()).map_or(0, |l| l.sums.numbers()),
+                .map_or(Address::NULL, |b| address(&b.numbers)),
+            pitch: encoder.layers.last().map_or(0, |l| l.sums.numbers()),
             input: batch.code.address(),
             input_pitch: batch.code.len() / batch.capacity,
             cost: self.cost(parts(model) - 2),
@@ -187,209 +153,116 @@ impl Pass<'_> {
 
     fn bernoulli(&self) -> Bernoulli {
         let (batch, model) = (self.batch, self.around.model);
+        let features = self.features();
         Bernoulli {
-            images: self.images,
+            images: self.run.images,
             pixels: model.pixels(),
             output: batch
                 .decoder
                 .last()
-                .map_or(Address::NULL, |b| b.to().numbers),
+                .map_or(Address::NULL, |b| address(&b.numbers)),
             target: batch.target.address(),
             weight: model.config.loss.bernoulli as f32,
             cost: self.cost(parts(model) - 1),
-            picture: (batch.pictures.as_ref())
-                .map_or(Address::NULL, |pictures| pictures[1].address()),
+            picture: features.map_or(Address::NULL, |[_, of_made]| of_made.input),
         }
     }
 
     /// Gather, networks, losses; with derivatives by what the losses are taken of where they are wanted.
     fn forward(&self, trained: bool) -> Result<Vec<Launch>, DeviceError> {
-        let (batch, model, parameters) = (self.batch, self.around.model, self.around.parameters);
-        assert!((1..=batch.capacity).contains(&self.images));
+        let (batch, model) = (self.batch, self.around.model);
         let pixels = model.pixels();
+        let wanted = |delta| if trained { delta } else { Address::NULL };
+        let features = self.features();
         let gather = Gather {
             resident: self.around.data.addresses(),
             rows: self.rows,
-            images: self.images,
+            images: self.run.images,
             pixels,
             told: model.network.conditions,
             input: batch.input.address(),
             channels: batch.input.len() / batch.capacity / pixels,
-            lonely: (batch.pictures.as_ref())
-                .map_or(Address::NULL, |pictures| pictures[0].address()),
+            lonely: features.map_or(Address::NULL, |[of_true, _]| of_true.input),
             target: batch.target.address(),
             code: batch.code.address(),
             latents: model.network.latents,
             code_pitch: batch.code.len() / batch.capacity,
         };
         let mut launches = vec![gather.launch()];
-        launches.extend(self.chain(&parameters.encoder, &batch.encoder, batch.input.address())?);
+        launches.extend(self.run.forward(self.encoder())?);
         launches.push(self.latent().launch());
-        launches.extend(self.chain(&parameters.decoder, &batch.decoder, batch.code.address())?);
+        launches.extend(self.run.forward(self.decoder())?);
         if let (Some(mixture), Some(last)) = (model.mixture, batch.decoder.last()) {
             let loss = MixtureLoss {
                 rows: self.rows,
-                images: self.images,
+                images: self.run.images,
                 pixels,
                 mixture,
                 is_told: model.total().is_some(),
                 unit: model.config.loss.unit as f32,
-                output: last.to().numbers,
-                pitch: (parameters.decoder.last()).map_or(0, |l| l.sums.outputs()),
+                output: address(&last.numbers),
+                pitch: (self.decoder().layers.last()).map_or(0, |l| l.sums.outputs()),
                 target: batch.target.address(),
                 cost: self.cost(parts(model) - 1),
-                delta: if trained {
-                    address(&last.delta)
-                } else {
-                    Address::NULL
-                },
+                delta: wanted(address(&last.delta)),
             };
             launches.push(loss.launch());
             return Ok(launches);
         }
         launches.push(self.bernoulli().launch());
-        let Some([of_true, made]) = &batch.pictures else {
+        let Some([of_true, of_made]) = features else {
             return Ok(launches);
         };
-        let layers = &parameters.features;
-        launches.extend(self.chain(layers, &batch.of_true, of_true.address())?);
-        launches.extend(self.chain(layers, &batch.of_made, made.address())?);
-        for (i, layer) in layers.iter().enumerate() {
-            let made = &batch.of_made[i];
+        launches.extend(self.run.forward(of_true)?);
+        launches.extend(self.run.forward(of_made)?);
+        for (i, layer) in of_made.layers.iter().enumerate() {
+            let made = &of_made.buffers[i];
+            let is_last = i + 1 == of_made.layers.len();
             let features = Features {
-                images: self.images,
+                images: self.run.images,
                 numbers: layer.sums.numbers(),
                 real: layer.layer.output.numbers(),
-                of_true: batch.of_true[i].to().numbers,
-                of_made: made.to().numbers,
+                of_true: address(&of_true.buffers[i].numbers),
+                of_made: address(&made.numbers),
                 weight: model.config.loss.perceptual as f32,
                 cost: self.cost(i),
-                delta: if trained {
-                    address(&made.delta)
-                } else {
-                    Address::NULL
-                },
+                delta: wanted(address(&made.delta)),
                 // Of all but the last, more is to come from above.
-                slope: if i + 1 == layers.len() {
-                    layer.sums.slope
-                } else {
-                    1.0
-                },
+                slope: if is_last { layer.sums.slope } else { 1.0 },
             };
             launches.push(features.launch());
         }
         Ok(launches)
     }
 
-    /// Derivatives by the sums of the layers under the last one of a chain, from those by its sums on; `to`: those by what the chain is
-    /// given. `adds`: what is there already is added to.
-    fn back(
-        &self,
-        (layers, buffers): (&[LayerPlace], &[LayerBuffers]),
-        adds: bool,
-        to: Address,
-    ) -> Result<Vec<Launch>, DeviceError> {
-        let mut launches = Vec::with_capacity(layers.len());
-        for (i, layer) in layers.iter().enumerate().rev() {
-            let Some((sums, phases)) = layer.back() else {
-                continue;
-            };
-            let below = i.checked_sub(1).map(|i| (&layers[i], &buffers[i]));
-            let null = Address::NULL;
-            let delta = below.map_or(null, |(_, below)| address(&below.delta));
-            launches.push(self.convolution(&Convolution {
-                sums: sums.over(phases),
-                input: address(&buffers[i].delta),
-                bias: null,
-                addend: if adds { delta } else { null },
-                seen: below.map_or(null, |(_, below)| address(&below.output)),
-                output: delta,
-                numbers: if below.is_none() { to } else { null },
-                slope: below.map_or(1.0, |(layer, _)| layer.sums.slope),
-            })?);
-        }
-        Ok(launches)
-    }
-
     /// From the losses down to the sums of the encoder's first layer.
     fn backward(&self) -> Result<Vec<Launch>, DeviceError> {
-        let (batch, parameters) = (self.batch, self.around.parameters);
+        let batch = self.batch;
         let mut launches = Vec::new();
         if self.around.model.mixture.is_none() {
-            let chain = (&parameters.features[..], &batch.of_made[..]);
             let by_features = address(&batch.by_picture);
-            launches.extend(self.back(chain, true, by_features)?);
+            if let Some([_, of_made]) = self.features() {
+                launches.extend(self.run.all_back(of_made, true, by_features)?);
+            }
+            let last = batch.decoder.last();
             let delta = BernoulliDelta {
                 of: self.bernoulli(),
                 by_features,
-                delta: batch
-                    .decoder
-                    .last()
-                    .map_or(Address::NULL, |b| address(&b.delta)),
+                delta: last.map_or(Address::NULL, |b| address(&b.delta)),
             };
             launches.push(delta.launch());
         }
         let by_code = address(&batch.by_code);
-        let chain = (&parameters.decoder[..], &batch.decoder[..]);
-        launches.extend(self.back(chain, false, by_code)?);
+        launches.extend(self.run.all_back(self.decoder(), false, by_code)?);
+        let last = batch.encoder.last();
         let delta = LatentDelta {
             of: self.latent(),
             by_input: by_code,
-            delta: batch
-                .encoder
-                .last()
-                .map_or(Address::NULL, |b| address(&b.delta)),
+            delta: last.map_or(Address::NULL, |b| address(&b.delta)),
         };
         launches.push(delta.launch());
-        let chain = (&parameters.encoder[..], &batch.encoder[..]);
-        launches.extend(self.back(chain, false, Address::NULL)?);
+        let encoder = self.encoder();
+        launches.extend(self.run.all_back(encoder, false, Address::NULL)?);
         Ok(launches)
-    }
-
-    /// Derivatives by the weights, and what becomes of them; the memory in which slices leave theirs.
-    fn weights(&self, goal: Update) -> Result<(Vec<Launch>, Memory<f32>), EngineError> {
-        let (batch, parameters) = (self.batch, self.around.parameters);
-        let chains = [
-            (&parameters.encoder, &batch.encoder, batch.input.address()),
-            (&parameters.decoder, &batch.decoder, batch.code.address()),
-        ];
-        let images = self.images as u32;
-        let mut all = Vec::new();
-        let mut size = 0;
-        for (layers, buffers, mut input) in chains {
-            for (layer, buffers) in layers.iter().zip(buffers) {
-                let sums = layer.sums.over(&layer.phases);
-                let share = sums.share(images);
-                all.push((layer, buffers, input, share, size));
-                size += share.slices as usize * sums.slice() as usize;
-                input = buffers.to().output;
-            }
-        }
-        let scratch = Memory::<f32>::zeros(self.around.device, size)?;
-        let (mut launches, mut layers) = (Vec::new(), Vec::new());
-        for (layer, buffers, input, share, first) in all {
-            let sums = layer.sums.over(&layer.phases);
-            let partial = scratch.at(first);
-            let weights = ConvolutionWeights {
-                sums,
-                input,
-                delta: address(&buffers.delta),
-                partial,
-            };
-            launches.push(weights.launch(share, images)?);
-            let [turned, turned_at] = parameters.turned(layer);
-            layers.push(UpdateLayer {
-                partial,
-                slices: share.slices,
-                first: layer.first as u64,
-                weights: layer.weights as u32,
-                biases: layer.sums.outputs() as u32,
-                phases: layer.sums.phases() as u32,
-                turned_at,
-                turned,
-            });
-        }
-        launches.push(update(&layers, goal)?);
-        Ok((launches, scratch))
     }
 }

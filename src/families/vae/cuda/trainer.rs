@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::batch::{Batch, parts};
 use super::dataset::ResidentImages;
-use super::parameters::Parameters;
-use super::step::{Around, Goal};
+use super::layers::Goal;
+use super::parameters::{AUTOENCODER, Parameters};
+use super::step::Around;
 use crate::conditions::ConditionedImages;
 use crate::device::cuda::device::{Device, Memory};
 use crate::device::cuda::room::check_room;
@@ -95,7 +96,10 @@ impl CudaTrainer {
                     ResidentImages::bytes(data),
                     format!("{} images", data.images.len()),
                 ),
-                (Parameters::bytes(model), "the parameters".into()),
+                (
+                    Parameters::bytes(model, &AUTOENCODER),
+                    "the parameters".into(),
+                ),
                 (Chunk::BYTES, "the order of images".into()),
             ],
             "train on fewer images, on another card or with --device cpu",
@@ -106,7 +110,7 @@ impl CudaTrainer {
             learning: Learning {
                 device: Arc::clone(device),
                 model: model.clone(),
-                parameters: Parameters::new(device, model)?,
+                parameters: Parameters::new(device, model, &AUTOENCODER)?,
                 data: ResidentImages::new(device, model, data)?,
             },
             judged: Judged::default(),
@@ -136,7 +140,9 @@ impl CudaTrainer {
 
     /// Device memory in bytes that the parameters and batches of `images` images take, besides data and scratch.
     pub fn bytes(&self, images: usize) -> u64 {
-        Parameters::bytes(&self.learning.model) + Chunk::BYTES + self.learning.batch_bytes(images)
+        Parameters::bytes(&self.learning.model, &AUTOENCODER)
+            + Chunk::BYTES
+            + self.learning.batch_bytes(images)
     }
 
     /// Seconds that the device takes for a step on `rows`, by its own clock, `repeats` times. For benches: it

@@ -34,15 +34,15 @@ pub struct Gather {
     pub pixels: usize,
     /// Conditions of an image.
     pub told: usize,
-    /// Out: bf16 `[images, pixels, channels]`: pixel, conditions, zeros.
+    /// Out: bf16 `[images, pixels, channels]`: pixel, conditions, zeros; none: not wanted.
     pub input: Address,
     /// A multiple of 8, more than `told`.
     pub channels: usize,
     /// Out: bf16 `[images, pixels, LONELY]`: pixel, zeros; none: not wanted.
     pub lonely: Address,
-    /// Out: f32 `[images, pixels]`.
+    /// Out: f32 `[images, pixels]`; none: not wanted.
     pub target: Address,
-    /// Out: bf16 `[images, code_pitch]`: conditions from `latents` on, then zeros.
+    /// Out: bf16 `[images, code_pitch]`: conditions from `latents` on, then zeros; none: not wanted.
     pub code: Address,
     /// Numbers of a code.
     pub latents: usize,

@@ -1,0 +1,357 @@
+//! The classifier that images are compared by, in training on a device.
+
+use std::sync::Arc;
+
+use half::bf16;
+
+use super::batch::LayerBuffers;
+use super::dataset::ResidentImages;
+use super::layers::{Goal, Run, Stretch, address};
+use super::ops::BatchRows;
+use super::ops::classifier::{CrossEntropy, Dropout};
+use super::ops::gather::{Gather, LONELY};
+use super::parameters::{CHANNELS, CLASSIFIER, Parameters};
+use crate::conditions::ConditionedImages;
+use crate::device::DeviceError;
+use crate::device::cuda::device::{Address, Device, Launch, Memory};
+use crate::device::cuda::ops::step::FinishStep;
+use crate::device::cuda::room::check_room;
+use crate::families::vae::Vae;
+use crate::families::vae::classifier::{Judged, Learning};
+use crate::families::vae::network::Part;
+use crate::family::EngineError;
+use crate::family::cuda::{Chunk, Learner, Plan, RecordedBatch, Steps};
+use crate::nn::adam::Rates;
+
+/// Images that are judged together.
+const JUDGED: usize = 1024;
+
+/// Buffers for batches of up to so many images.
+struct Batch {
+    capacity: usize,
+    pictures: Memory<bf16>,
+    features: Vec<LayerBuffers>,
+    head: Vec<LayerBuffers>,
+    costs: Memory<f32>,
+    right: Memory<f32>,
+}
+
+impl Batch {
+    fn bytes(model: &Vae, capacity: usize, trained: bool) -> u64 {
+        let layers = LayerBuffers::bytes(&model.network.features, trained, true)
+            + LayerBuffers::bytes(&model.network.head, trained, false);
+        ((2 * LONELY * model.pixels() + 8 + layers) * capacity) as u64
+    }
+
+    fn new(
+        device: &Arc<dyn Device>,
+        model: &Vae,
+        capacity: usize,
+        trained: bool,
+    ) -> Result<Self, EngineError> {
+        let network = &model.network;
+        Ok(Self {
+            capacity,
+            pictures: Memory::zeros(device, capacity * LONELY * model.pixels())?,
+            // The head reads what the last of the features gives.
+            features: LayerBuffers::of(device, &network.features, capacity, (trained, true))?,
+            head: LayerBuffers::of(device, &network.head, capacity, (trained, false))?,
+            costs: Memory::zeros(device, capacity)?,
+            right: Memory::zeros(device, capacity)?,
+        })
+    }
+}
+
+/// What its steps read and change.
+struct State {
+    device: Arc<dyn Device>,
+    model: Vae,
+    parameters: Parameters,
+    data: ResidentImages,
+    classes: Memory<u32>,
+    seed: u64,
+}
+
+/// A classifier in training.
+pub(in crate::families::vae) struct CudaClassifier {
+    // Dropped first: their recordings refer to the memory below.
+    steps: Steps<Batch>,
+    judging: Option<(RecordedBatch<Batch>, Memory<u32>)>,
+    state: State,
+}
+
+/// A batch that is gathered as `rows` says.
+struct Pass<'a> {
+    state: &'a State,
+    run: Run<'a>,
+    batch: &'a Batch,
+    rows: BatchRows,
+}
+
+impl State {
+    fn pass<'a>(&'a self, batch: &'a Batch, rows: BatchRows, images: usize) -> Pass<'a> {
+        assert!((1..=batch.capacity).contains(&images));
+        Pass {
+            state: self,
+            run: Run {
+                device: &self.device,
+                parameters: &self.parameters,
+                images,
+                cut_for: batch.capacity,
+            },
+            batch,
+            rows,
+        }
+    }
+}
+
+impl Pass<'_> {
+    fn stretches(&self) -> [Stretch<'_>; 2] {
+        let batch = self.batch;
+        let under = batch.features.last();
+        [
+            Stretch {
+                layers: self.state.parameters.part(Part::Features),
+                buffers: &batch.features,
+                input: batch.pictures.address(),
+            },
+            Stretch {
+                layers: self.state.parameters.part(Part::Head),
+                buffers: &batch.head,
+                input: under.map_or(Address::NULL, |b| address(&b.output)),
+            },
+        ]
+    }
+
+    /// Some of the numbers of layer `i` of all, what it gave or derivatives by its sums, are left out; none of a dense layer.
+    fn dropout(&self, i: usize, values: Address) -> Option<Launch> {
+        let network = &self.state.model.network;
+        let rate = self.state.model.config.perceptual.dropout as f32;
+        let convolutions = network.features.0.len() + 1;
+        let layer = network.features.0.iter().chain(&network.head.0).nth(i)?;
+        if i >= convolutions || rate == 0.0 {
+            return None;
+        }
+        let (pixels, channels) = (
+            layer.output.height * layer.output.width,
+            layer.output.channels,
+        );
+        let dropout = Dropout {
+            rows: self.rows,
+            values,
+            pixels: (self.run.images * pixels) as u64,
+            channels,
+            channels_up: channels.next_multiple_of(CHANNELS),
+            layer: i,
+            rate,
+            seed: self.state.seed,
+        };
+        Some(dropout.launch())
+    }
+
+    /// Gather, layers, cross entropy; `trains`: numbers are left out, and derivatives by the odds are wanted.
+    fn forward(&self, trains: bool) -> Result<Vec<Launch>, DeviceError> {
+        let batch = self.batch;
+        let gather = Gather {
+            resident: self.state.data.addresses(),
+            rows: self.rows,
+            images: self.run.images,
+            pixels: self.state.model.pixels(),
+            told: 0,
+            input: Address::NULL,
+            channels: CHANNELS,
+            lonely: batch.pictures.address(),
+            target: Address::NULL,
+            code: Address::NULL,
+            latents: 0,
+            code_pitch: 0,
+        };
+        let mut launches = vec![gather.launch()];
+        let mut number = 0;
+        for stretch in self.stretches() {
+            for i in 0..stretch.layers.len() {
+                launches.extend(self.run.forward(stretch.one(i))?);
+                if trains {
+                    launches.extend(self.dropout(number, address(&stretch.buffers[i].output)));
+                }
+                number += 1;
+            }
+        }
+        let last = batch.head.last();
+        let of_last = |of: fn(&LayerBuffers) -> Address| last.map_or(Address::NULL, of);
+        let loss = CrossEntropy {
+            rows: self.rows,
+            images: self.run.images,
+            classes: self.state.classes.address(),
+            odds: of_last(|b| address(&b.numbers)),
+            cost: batch.costs.address(),
+            right: batch.right.address(),
+            delta: match trains {
+                true => of_last(|b| address(&b.delta)),
+                false => Address::NULL,
+            },
+        };
+        launches.push(loss.launch());
+        Ok(launches)
+    }
+
+    fn backward(&self) -> Result<Vec<Launch>, DeviceError> {
+        let [features, head] = self.stretches();
+        // Both as one: the head's first layer is asked for derivatives by the sums of the last of the features.
+        let mut launches = Vec::new();
+        for i in (0..head.layers.len()).rev() {
+            let launch = match i {
+                0 => self.run.back_over(features, head)?,
+                _ => self.run.back(head, i, false, Address::NULL)?,
+            };
+            launches.extend(launch);
+            let (number, below) = match i.checked_sub(1) {
+                Some(below) => (features.layers.len() + below, &head.buffers[below]),
+                None => (
+                    features.layers.len() - 1,
+                    &features.buffers[features.layers.len() - 1],
+                ),
+            };
+            launches.extend(self.dropout(number, address(&below.delta)));
+        }
+        for i in (1..features.layers.len()).rev() {
+            launches.extend(self.run.back(features, i, false, Address::NULL)?);
+            launches.extend(self.dropout(i - 1, address(&features.buffers[i - 1].delta)));
+        }
+        Ok(launches)
+    }
+}
+
+// SAFETY: launchers check shapes against the buffers; memory is the batch's, the chunk's and its own, which it never replaces;
+// `check_rows` is that of its images.
+unsafe impl Learner for State {
+    type Batch = Batch;
+
+    fn check_rows(&self, rows: &[u32]) -> Result<(), EngineError> {
+        self.data.check_rows(rows)
+    }
+
+    fn images(&self) -> usize {
+        self.data.len()
+    }
+
+    fn batch_bytes(&self, images: usize) -> u64 {
+        Batch::bytes(&self.model, images, true)
+    }
+
+    fn batch(&self, images: usize) -> Result<Batch, EngineError> {
+        Batch::new(&self.device, &self.model, images, true)
+    }
+
+    fn step(&self, batch: &Batch, chunk: &Chunk, images: usize) -> Result<Plan, EngineError> {
+        let pass = self.pass(batch, BatchRows::of(chunk), images);
+        let mut launches = pass.forward(true)?;
+        launches.extend(pass.backward()?);
+        let update = self.parameters.update(Goal::Step, chunk);
+        let (weights, scratch) = pass.run.weights(&pass.stretches(), update)?;
+        launches.extend(weights);
+        let finish = FinishStep {
+            nll: batch.costs.address(),
+            parts: 1,
+            images,
+            image_nll: Address::NULL,
+            losses: chunk.losses.address(),
+            cursor: chunk.cursor.address(),
+        };
+        launches.push(finish.launch());
+        Ok(Plan::new(launches, Some(scratch)))
+    }
+}
+
+impl CudaClassifier {
+    /// Set up for the classifier of `model`, `classes` being those of the images of `data`.
+    pub fn new(
+        device: &Arc<dyn Device>,
+        model: &Vae,
+        data: &ConditionedImages,
+        classes: &[bool],
+        seed: u64,
+    ) -> Result<Self, EngineError> {
+        let bytes = ResidentImages::bytes(data) + 4 * classes.len() as u64;
+        check_room(
+            device,
+            &[
+                (bytes, format!("{} images", data.images.len())),
+                (
+                    Parameters::bytes(model, &CLASSIFIER),
+                    "the classifier's parameters".into(),
+                ),
+                (Chunk::BYTES, "the order of images".into()),
+            ],
+            "train on fewer images, on another card or with --device cpu",
+        )?;
+        let classes: Vec<u32> = classes.iter().map(|class| u32::from(*class)).collect();
+        Ok(Self {
+            steps: Steps::new(device)?,
+            judging: None,
+            state: State {
+                device: Arc::clone(device),
+                model: model.clone(),
+                parameters: Parameters::new(device, model, &CLASSIFIER)?,
+                data: ResidentImages::new(device, model, data)?,
+                classes: Memory::from(device, &classes)?,
+                seed,
+            },
+        })
+    }
+}
+
+impl Learning for CudaClassifier {
+    fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<(), EngineError> {
+        self.steps.steps(&self.state, rows, batch, rates).map(drop)
+    }
+
+    fn judge(&mut self, rows: &[u32]) -> Result<Judged, EngineError> {
+        let state = &self.state;
+        state.data.check_rows(rows)?;
+        let (mut recorded, mut buffer) = match self.judging.take() {
+            Some(judging) => judging,
+            None => {
+                let bytes = Batch::bytes(&state.model, JUDGED, false) + 4 * JUDGED as u64;
+                let what = format!("judging {JUDGED} images at once");
+                check_room(
+                    &state.device,
+                    &[(bytes, what)],
+                    "use another card or --device cpu",
+                )?;
+                let batch = Batch::new(&state.device, &state.model, JUDGED, false)?;
+                let rows = Memory::zeros(&state.device, JUDGED)?;
+                (RecordedBatch::new(batch), rows)
+            }
+        };
+        let mut all = Judged::default();
+        for rows in rows.chunks(JUDGED) {
+            let images = rows.len();
+            buffer.write(0, rows)?;
+            let of = BatchRows::judged(&buffer);
+            let plan = |batch: &Batch| {
+                let pass = state.pass(batch, of, images);
+                Ok(Plan::new(pass.forward(false)?, None))
+            };
+            // SAFETY: the memory is the batch's, that of the rows beside it and the state's, which it never replaces; rows were checked above.
+            let recording = unsafe { recorded.recording(&state.device, images, plan)? };
+            recording.replay()?;
+            let mut read = [vec![0.0f32; images], vec![0.0f32; images]];
+            let batch = recorded.batch();
+            batch.costs.read(0, &mut read[0])?;
+            batch.right.read(0, &mut read[1])?;
+            let [loss, right] = read.map(|values| values.into_iter().map(f64::from).sum::<f64>());
+            all = all.with(Judged {
+                images,
+                loss,
+                right: right as usize,
+            });
+        }
+        self.judging = Some((recorded, buffer));
+        Ok(all)
+    }
+
+    fn parameters(&self, tensors: &mut [Vec<f32>]) -> Result<(), EngineError> {
+        Ok(self.state.parameters.values(tensors)?)
+    }
+}

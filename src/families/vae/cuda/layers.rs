@@ -1,0 +1,192 @@
+//! Layers on a batch: forward, backward, and what becomes of the derivatives by their weights.
+
+use std::sync::Arc;
+
+use super::batch::LayerBuffers;
+use super::parameters::{LayerPlace, Parameters};
+use crate::device::DeviceError;
+use crate::device::cuda::device::{Address, Device, Launch, Memory};
+use crate::device::cuda::ops::convolution::Convolution;
+use crate::device::cuda::ops::convolution_update::{Update, UpdateLayer, update};
+use crate::device::cuda::ops::convolution_weights::ConvolutionWeights;
+use crate::family::EngineError;
+
+/// What becomes of a gradient.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Goal {
+    /// A step of Adam.
+    Step,
+    /// The gradient is stored in an arena like the parameters'.
+    Gradient(Address),
+}
+
+/// Where memory lies, if there is any.
+pub(super) fn address<T: bytemuck::Pod>(memory: &Option<Memory<T>>) -> Address {
+    memory.as_ref().map_or(Address::NULL, Memory::address)
+}
+
+/// Layers that follow one another, their buffers, and what the first is given.
+#[derive(Clone, Copy)]
+pub(super) struct Stretch<'a> {
+    pub layers: &'a [LayerPlace],
+    pub buffers: &'a [LayerBuffers],
+    /// bf16, as the first layer reads it.
+    pub input: Address,
+}
+
+impl<'a> Stretch<'a> {
+    /// Layer `i` alone.
+    pub fn one(&self, i: usize) -> Stretch<'a> {
+        Stretch {
+            layers: &self.layers[i..=i],
+            buffers: &self.buffers[i..=i],
+            input: self.input_of(i),
+        }
+    }
+
+    fn input_of(&self, i: usize) -> Address {
+        match i.checked_sub(1) {
+            None => self.input,
+            Some(below) => address(&self.buffers[below].output),
+        }
+    }
+}
+
+/// A batch of `images` images.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub device: &'a Arc<dyn Device>,
+    pub parameters: &'a Parameters,
+    pub images: usize,
+    /// Images that the cuts of layers are chosen for.
+    pub cut_for: usize,
+}
+
+impl Run<'_> {
+    fn convolution(&self, convolution: &Convolution) -> Result<Launch, DeviceError> {
+        let cut = convolution.sums.cut(self.cut_for as u32);
+        convolution.launch(cut, self.images as u32)
+    }
+
+    /// All layers, one after another.
+    pub fn forward(&self, stretch: Stretch) -> Result<Vec<Launch>, DeviceError> {
+        let each = stretch.layers.iter().zip(stretch.buffers).enumerate();
+        let launches = each.map(|(i, (layer, buffers))| {
+            self.convolution(&Convolution {
+                sums: layer.sums.over(&layer.phases),
+                input: stretch.input_of(i),
+                bias: self.parameters.bias(layer),
+                addend: Address::NULL,
+                seen: Address::NULL,
+                output: address(&buffers.output),
+                numbers: address(&buffers.numbers),
+                slope: layer.sums.slope,
+            })
+        });
+        launches.collect()
+    }
+
+    /// From the derivatives by the sums of layer `i` those by the sums of the layer below, or, of the first one, those by what it is given,
+    /// f32, into `to`; nothing where the layer is not asked for them. `adds`: they are added to what is there.
+    pub fn back(
+        &self,
+        stretch: Stretch,
+        i: usize,
+        adds: bool,
+        to: Address,
+    ) -> Result<Option<Launch>, DeviceError> {
+        let below = i.checked_sub(1);
+        let below = below.map(|i| (&stretch.layers[i], &stretch.buffers[i]));
+        self.back_into(stretch, i, adds, below, to)
+    }
+
+    fn back_into(
+        &self,
+        stretch: Stretch,
+        i: usize,
+        adds: bool,
+        below: Option<(&LayerPlace, &LayerBuffers)>,
+        to: Address,
+    ) -> Result<Option<Launch>, DeviceError> {
+        let Some((sums, phases)) = stretch.layers[i].back() else {
+            return Ok(None);
+        };
+        let null = Address::NULL;
+        let delta = below.map_or(null, |(_, buffers)| address(&buffers.delta));
+        let launch = self.convolution(&Convolution {
+            sums: sums.over(phases),
+            input: address(&stretch.buffers[i].delta),
+            bias: null,
+            addend: if adds { delta } else { null },
+            seen: below.map_or(null, |(_, buffers)| address(&buffers.output)),
+            output: delta,
+            numbers: if below.is_none() { to } else { null },
+            slope: below.map_or(1.0, |(layer, _)| layer.sums.slope),
+        })?;
+        Ok(Some(launch))
+    }
+
+    /// From the derivatives by the sums of the first layer of `above`, which reads what the last one of `under` gives, those by the sums of
+    /// that one.
+    pub fn back_over(&self, under: Stretch, above: Stretch) -> Result<Option<Launch>, DeviceError> {
+        let (Some(layer), Some(buffers)) = (under.layers.last(), under.buffers.last()) else {
+            return Ok(None);
+        };
+        self.back_into(above, 0, false, Some((layer, buffers)), Address::NULL)
+    }
+
+    /// The same of all layers, from the last one down.
+    pub fn all_back(
+        &self,
+        stretch: Stretch,
+        adds: bool,
+        to: Address,
+    ) -> Result<Vec<Launch>, DeviceError> {
+        let each = (0..stretch.layers.len()).rev();
+        each.filter_map(|i| self.back(stretch, i, adds, to).transpose())
+            .collect()
+    }
+
+    /// Derivatives by the weights, and what becomes of them; the memory in which slices leave theirs.
+    pub fn weights(
+        &self,
+        stretches: &[Stretch],
+        goal: Update,
+    ) -> Result<(Vec<Launch>, Memory<f32>), EngineError> {
+        let images = self.images as u32;
+        let (mut all, mut size) = (Vec::new(), 0);
+        for stretch in stretches {
+            for (i, layer) in stretch.layers.iter().enumerate() {
+                let sums = layer.sums.over(&layer.phases);
+                let share = sums.share(images);
+                all.push((layer, &stretch.buffers[i], stretch.input_of(i), share, size));
+                size += share.slices as usize * sums.slice() as usize;
+            }
+        }
+        let scratch = Memory::<f32>::zeros(self.device, size)?;
+        let (mut launches, mut layers) = (Vec::new(), Vec::new());
+        for (layer, buffers, input, share, first) in all {
+            let partial = scratch.at(first);
+            let weights = ConvolutionWeights {
+                sums: layer.sums.over(&layer.phases),
+                input,
+                delta: address(&buffers.delta),
+                partial,
+            };
+            launches.push(weights.launch(share, images)?);
+            let [turned, turned_at] = self.parameters.turned(layer);
+            layers.push(UpdateLayer {
+                partial,
+                slices: share.slices,
+                first: layer.first as u64,
+                weights: layer.weights as u32,
+                biases: layer.sums.outputs() as u32,
+                phases: layer.sums.phases() as u32,
+                turned_at,
+                turned,
+            });
+        }
+        launches.push(update(&layers, goal)?);
+        Ok((launches, scratch))
+    }
+}
