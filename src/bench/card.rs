@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::card_sampling;
 use super::card_sampling::Setting;
-use super::paper::{MultiplyAdds, PaperConfig};
-use super::{BenchError, CardReport, CardTrainingResult, Options, middle, rate};
+use super::paper::MultiplyAdds;
+use super::{BenchError, CardReport, CardTrainingResult, Options, middle, rate, vae};
 use crate::device::cuda::device::{Device, Launch, Memory};
 use crate::device::cuda::driver;
 use crate::device::cuda::driver::Energy;
@@ -14,6 +14,7 @@ use crate::device::cuda::ops::rates::{
     stream_sums,
 };
 use crate::device::{Card, DeviceChoice};
+use crate::families;
 use crate::families::sarm::Sarm;
 use crate::families::sarm::cuda::CudaEngine;
 use crate::families::sarm::cuda::ops::linear::ADAM_BYTES;
@@ -154,34 +155,86 @@ pub fn run(
         progress(&format!("{}: sampling on the card", paper.name));
         let sampling = card_sampling::run(&setting, &engine, paper, &report)?;
         report.sampling.push(sampling);
-        train(&engine, paper, options.seconds, &mut report, progress)?;
+        let model = paper.model()?;
+        let measured = Measured {
+            config: paper.name,
+            parameters: model.tensors.iter().map(|t| t.unmasked()).sum(),
+            operations: operations(&model, paper.occupancy),
+        };
+        let mut trainer = engine.cuda_trainer(&model, &paper.images(IMAGES)?)?;
+        train(
+            &mut trainer,
+            &measured,
+            options.seconds,
+            &mut report,
+            progress,
+        )?;
     }
     for config in options.chosen_vaes() {
         progress(&format!("{}: drawing on the card", config.0));
         let sampling = card_sampling::run_vae(&setting, card, *config, &report)?;
         report.sampling.push(sampling);
+        let (model, _) = vae::model(config.1)?;
+        let measured = Measured {
+            config: config.0,
+            parameters: model.learning(),
+            operations: 2.0 * model.multiply_adds()[1],
+        };
+        let data = vae::data(&model, IMAGES)?;
+        let mut trainer = families::vae::cuda::CudaTrainer::new(card, &model, &data)?;
+        train(
+            &mut trainer,
+            &measured,
+            options.seconds,
+            &mut report,
+            progress,
+        )?;
     }
     Ok(report)
 }
 
+/// What is trained.
+struct Measured {
+    config: &'static str,
+    /// Parameters that learn.
+    parameters: usize,
+    /// Operations of an image, forward and backward.
+    operations: f64,
+}
+
+/// A trainer on a card, whose clock can be asked.
+trait Timed: Trainer {
+    /// Seconds of a step on `rows`, so many times.
+    fn time_steps(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError>;
+}
+
+impl Timed for families::sarm::cuda::CudaTrainer {
+    fn time_steps(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError> {
+        self.time_steps(rows, repeats)
+    }
+}
+
+impl Timed for families::vae::cuda::CudaTrainer {
+    fn time_steps(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError> {
+        self.time_steps(rows, repeats)
+    }
+}
+
 fn train(
-    engine: &CudaEngine,
-    paper: &PaperConfig,
+    trainer: &mut dyn Timed,
+    measured: &Measured,
     seconds: f64,
     report: &mut CardReport,
     progress: &dyn Fn(&str),
 ) -> Result<(), BenchError> {
-    let model = paper.model()?;
-    let parameters: usize = model.tensors.iter().map(|t| t.unmasked()).sum();
     // What forward and backward read of the bf16 copy a cache may hold.
-    let bytes = ADAM_BYTES * parameters as f64;
-    let operations = operations(&model, paper.occupancy);
-    let mut trainer = engine.cuda_trainer(&model, &paper.images(IMAGES)?)?;
+    let bytes = ADAM_BYTES * measured.parameters as f64;
+    let operations = measured.operations;
     let rows: Vec<u32> = (0..IMAGES as u32).collect();
     for batch in BATCHES {
         progress(&format!(
             "{}: training on the card, batch {batch}",
-            paper.name
+            measured.config
         ));
         // The first call allocates and records.
         trainer.steps(&rows[..batch], batch, 1e-4.into())?;
@@ -193,7 +246,7 @@ fn train(
         let products = operations * batch as f64 / (1e12 * report.matrix_teraflops);
         let optimiser = bytes / (1e9 * report.copy_gigabytes);
         report.training.push(CardTrainingResult {
-            config: paper.name.into(),
+            config: measured.config.into(),
             batch,
             images_per_second,
             step_microseconds: 1e6 * batch as f64 / images_per_second,

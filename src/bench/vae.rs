@@ -1,4 +1,4 @@
-//! The jet VAE on the CPU: drawing and training.
+//! The jet VAE: its networks and data; on the CPU drawing and training.
 
 use std::sync::Arc;
 
@@ -40,6 +40,17 @@ pub fn model(text: &str) -> Result<(Vae, SamplingPlan), BenchError> {
     Ok((model, plan))
 }
 
+/// An even number of images to train `model` on.
+pub fn data(model: &Vae, count: usize) -> Result<ConditionedImages, BenchError> {
+    let size = model.config.image;
+    let images = synthetic::images(size.height, size.width, count, 3, 0.1)
+        .ok_or_else(|| EngineError::Mismatch("images of this size".into()))?;
+    Ok(ConditionedImages {
+        conditions: Conditions::new(1, TOLD.repeat(count / 2)),
+        images,
+    })
+}
+
 /// Measure the configuration `name`; `progress` is called with the name of each measurement.
 pub fn run(
     cpu: &Cpu,
@@ -49,7 +60,6 @@ pub fn run(
     progress: &dyn Fn(&str),
 ) -> Result<(), BenchError> {
     let (model, plan) = model(text)?;
-    let size = model.config.image;
     let [decoder, training] = model.multiply_adds();
     let devices = Devices::Cpu(cpu.clone());
     let gemm_gflops = report.gemm_gflops.unwrap_or(f64::NAN);
@@ -79,12 +89,7 @@ pub fn run(
     });
 
     progress(&format!("{name}: training"));
-    let images = synthetic::images(size.height, size.width, 8 * BATCH, 3, 0.1)
-        .ok_or_else(|| EngineError::Mismatch("images of this size".into()))?;
-    let data = ConditionedImages {
-        conditions: Conditions::new(1, TOLD.repeat(images.len() / 2)),
-        images,
-    };
+    let data = data(&model, 8 * BATCH)?;
     let mut trainer = model.trainer(&devices, Arc::new(data))?;
     let mut step = 0u32;
     let images = rate(options.seconds, BATCH, || {

@@ -3,11 +3,10 @@
 use std::ops::Range;
 
 use super::Vae;
-use super::cuda::CudaClassifier;
 use super::gradients::summed;
 use super::network::Part;
 use crate::conditions::ConditionedImages;
-use crate::device::{Cpu, DeviceError, Devices};
+use crate::device::Cpu;
 use crate::family::EngineError;
 use crate::nn::adam::{AdamRule, Rates};
 use crate::nn::chain::{Chain, Ready};
@@ -86,7 +85,7 @@ pub(super) trait Learning {
 }
 
 /// A training of the classifier of `model` on the processor.
-struct Training<'a> {
+pub(super) struct Training<'a> {
     cpu: &'a Cpu,
     model: &'a Vae,
     data: &'a ConditionedImages,
@@ -101,36 +100,23 @@ struct Training<'a> {
 }
 
 impl Vae {
-    /// Train the classifier on the images `rows` of `data`, `classes` being those of all images; `say` is told of each epoch.
+    /// Let the classifier learn from the images `rows`; `say` is told of each epoch. All tensors, with its best ones.
     ///
     /// # Errors
-    /// A cross entropy that is no number; several cards, or one with too little memory.
-    pub(super) fn train_classifier(
-        &mut self,
-        devices: &Devices,
-        (data, rows, classes): (&ConditionedImages, &[u32], &[bool]),
+    /// A cross entropy that is no number; a device that fails.
+    pub(super) fn with_classifier(
+        &self,
+        learning: &mut dyn Learning,
+        rows: &[u32],
         seed: u64,
         say: &mut dyn FnMut(&str),
-    ) -> Result<(), EngineError> {
-        let settings = self.config.perceptual.clone();
+    ) -> Result<Vec<Vec<f32>>, EngineError> {
+        let settings = &self.config.perceptual;
         // By chance, whatever the order of the images.
         let order = random::permutation(seed, Purpose::Classifier, u32::MAX, rows.len());
         let of = |places: &[u32]| places.iter().map(|place| rows[*place as usize]).collect();
         let (held, trained) = order.split_at(rows.len() / HELD);
         let [held, trained]: [Vec<u32>; 2] = [of(held), of(trained)];
-        let mut learning: Box<dyn Learning> = match devices {
-            Devices::Cpu(cpu) => Box::new(Training::new(cpu, self, (data, classes), seed)),
-            Devices::Cards(cards) => match &cards[..] {
-                [card] => Box::new(CudaClassifier::new(
-                    &card.device,
-                    self,
-                    data,
-                    classes,
-                    seed,
-                )?),
-                _ => return Err(DeviceError::one_alone("training").into()),
-            },
-        };
         let mut now = self.parameters.clone();
         let mut best = (f64::INFINITY, 0, now.clone());
         let rates = Rates::from(settings.learning_rate as f32);
@@ -162,14 +148,13 @@ impl Vae {
                 break;
             }
         }
-        drop(learning);
-        self.parameters = best.2;
-        Ok(())
+        Ok(best.2)
     }
 }
 
 impl<'a> Training<'a> {
-    fn new(
+    /// Of the classifier of `model` on the images of `data`, whose classes are `classes`.
+    pub fn new(
         cpu: &'a Cpu,
         model: &'a Vae,
         (data, classes): (&'a ConditionedImages, &'a [bool]),

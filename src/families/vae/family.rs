@@ -7,9 +7,9 @@ use half::bf16;
 use rayon::prelude::*;
 use safetensors::tensor::Dtype;
 
-use super::classifier::classes;
-use super::cuda::CudaTrainer;
+use super::classifier::{Learning, Training, classes};
 use super::cuda::drawing::Drawing;
+use super::cuda::{CudaClassifier, CudaTrainer};
 use super::gradients::AT_ONCE;
 use super::network::Network;
 use super::pass::TILE;
@@ -20,7 +20,7 @@ use crate::checkpoint::CheckpointError;
 use crate::checkpoint::tensors::{Named, Numbers, Tensors};
 use crate::conditions::{ConditionConfig, ConditionedImages};
 use crate::data::{ImageSize, SparseImages};
-use crate::device::{Cpu, DeviceError, Devices};
+use crate::device::{Card, Cpu, DeviceError, Devices};
 use crate::family::cuda::{CudaSampler, on_cards};
 use crate::family::{
     Beyond, Bounded, ConfigError, Configuration, Demand, Document, Encoder, EngineError, Model,
@@ -129,6 +129,14 @@ pub(super) fn cpu(devices: &Devices) -> Result<&Cpu, EngineError> {
     match devices {
         Devices::Cpu(cpu) => Ok(cpu),
         Devices::Cards(_) => Err(DeviceError::processor_alone(NAME).into()),
+    }
+}
+
+/// The card that trains.
+fn one_card(devices: &Devices) -> Result<&Card, EngineError> {
+    match devices {
+        Devices::Cards(cards) if cards.len() == 1 => Ok(&cards[0]),
+        _ => Err(DeviceError::one_alone("training").into()),
     }
 }
 
@@ -278,7 +286,17 @@ impl Model for Vae {
         self.start_from(&data.images, rows);
         let classes = self.class().and_then(|class| classes(data, rows, class));
         if let Some(classes) = classes {
-            self.train_classifier(devices, (data, rows, &classes), training.seed, say)?;
+            let seed = training.seed;
+            let mut learning: Box<dyn Learning> = match devices {
+                Devices::Cpu(cpu) => Box::new(Training::new(cpu, self, (data, &classes), seed)),
+                Devices::Cards(_) => {
+                    let device = &one_card(devices)?.device;
+                    Box::new(CudaClassifier::new(device, self, (data, &classes), seed)?)
+                }
+            };
+            let tensors = self.with_classifier(&mut *learning, rows, seed, say)?;
+            drop(learning);
+            self.parameters = tensors;
         }
         Ok(())
     }
@@ -293,10 +311,9 @@ impl Model for Vae {
         self.check_totals(&data)?;
         Ok(match devices {
             Devices::Cpu(cpu) => Box::new(VaeTrainer::new(cpu.clone(), self, data)),
-            Devices::Cards(cards) => match &cards[..] {
-                [card] => Box::new(CudaTrainer::new(&card.device, self, &data)?),
-                _ => return Err(DeviceError::one_alone("training").into()),
-            },
+            Devices::Cards(_) => {
+                Box::new(CudaTrainer::new(&one_card(devices)?.device, self, &data)?)
+            }
         })
     }
 

@@ -124,6 +124,12 @@ impl Vae {
         [drawing, training]
     }
 
+    /// Parameters that learn with the images: those of encoder and decoder.
+    pub fn learning(&self) -> usize {
+        let learns = self.network.range(network::Part::Features).start;
+        self.parameters[..learns].iter().map(Vec::len).sum()
+    }
+
     fn pixels(&self) -> usize {
         self.config.image.pixels()
     }

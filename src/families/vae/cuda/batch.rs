@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use half::bf16;
 
-use super::filled::filled;
-use super::parameters::CHANNELS;
+use super::filled::{COPIED, filled};
 use crate::device::cuda::device::{Device, Memory};
 use crate::families::vae::Vae;
 use crate::family::EngineError;
@@ -89,7 +88,7 @@ fn some<T, E>(wanted: bool, of: impl FnOnce() -> Result<T, E>) -> Result<Option<
 }
 
 fn numbers_of(layer: &Layer) -> usize {
-    filled(layer.output, CHANNELS).numbers()
+    filled(layer.output, COPIED).numbers()
 }
 
 /// Buffers of each layer of encoder, decoder, and the classifier for true images and for those that are made.
@@ -133,10 +132,10 @@ pub(super) fn parts(model: &Vae) -> usize {
 /// Numbers of what the encoder, the classifier and the decoder read of an image.
 fn given(model: &Vae) -> [usize; 3] {
     let (network, size) = (&model.network, model.pixels());
-    let read = |chain: &Chain| (chain.0.first()).map_or(0, |l| filled(l.input, CHANNELS).numbers());
+    let read = |chain: &Chain| (chain.0.first()).map_or(0, |l| filled(l.input, COPIED).numbers());
     [
         read(&network.encoder),
-        size * CHANNELS,
+        size * COPIED,
         read(&network.decoder),
     ]
 }

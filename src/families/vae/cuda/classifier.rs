@@ -6,11 +6,12 @@ use half::bf16;
 
 use super::batch::LayerBuffers;
 use super::dataset::ResidentImages;
-use super::layers::{Goal, Run, Stretch, address};
+use super::filled::COPIED;
+use super::layers::{Run, Stretch, address};
 use super::ops::BatchRows;
 use super::ops::classifier::{CrossEntropy, Dropout};
 use super::ops::gather::{Gather, LONELY};
-use super::parameters::{CHANNELS, CLASSIFIER, Parameters};
+use super::parameters::{CLASSIFIER, Goal, Parameters};
 use crate::conditions::ConditionedImages;
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
@@ -141,7 +142,7 @@ impl Pass<'_> {
             values,
             pixels: (self.run.images * pixels) as u64,
             channels,
-            channels_up: channels.next_multiple_of(CHANNELS),
+            channels_up: channels.next_multiple_of(COPIED),
             layer: i,
             rate,
             seed: self.state.seed,
@@ -159,7 +160,7 @@ impl Pass<'_> {
             pixels: self.state.model.pixels(),
             told: 0,
             input: Address::NULL,
-            channels: CHANNELS,
+            channels: COPIED,
             lonely: batch.pictures.address(),
             target: Address::NULL,
             code: Address::NULL,
@@ -268,8 +269,7 @@ impl CudaClassifier {
     pub fn new(
         device: &Arc<dyn Device>,
         model: &Vae,
-        data: &ConditionedImages,
-        classes: &[bool],
+        (data, classes): (&ConditionedImages, &[bool]),
         seed: u64,
     ) -> Result<Self, EngineError> {
         let bytes = ResidentImages::bytes(data) + 4 * classes.len() as u64;

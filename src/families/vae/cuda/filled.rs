@@ -7,6 +7,9 @@ use crate::device::cuda::ops::convolution::{ConvolutionPhase, Sums};
 use crate::nn::Size;
 use crate::nn::chain::{Layer, LayerSums, Phase};
 
+/// Channels that one copy to shared memory takes: what they are filled up to where nothing wants more.
+pub(super) const COPIED: usize = 8;
+
 /// A size whose channels are filled up to a multiple of `unit`.
 pub(super) fn filled(size: Size, unit: usize) -> Size {
     Size {

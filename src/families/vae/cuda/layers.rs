@@ -11,15 +11,6 @@ use crate::device::cuda::ops::convolution_update::{Update, UpdateLayer, update};
 use crate::device::cuda::ops::convolution_weights::ConvolutionWeights;
 use crate::family::EngineError;
 
-/// What becomes of a gradient.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Goal {
-    /// A step of Adam.
-    Step,
-    /// The gradient is stored in an arena like the parameters'.
-    Gradient(Address),
-}
-
 /// Where memory lies, if there is any.
 pub(super) fn address<T: bytemuck::Pod>(memory: &Option<Memory<T>>) -> Address {
     memory.as_ref().map_or(Address::NULL, Memory::address)

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use half::bf16;
 
-use super::filled::FilledSums;
-use super::layers::Goal;
+use super::filled::{COPIED, FilledSums};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Memory};
 use crate::device::cuda::ops::convolution::ConvolutionPhase;
@@ -19,8 +18,14 @@ use crate::family::cuda::Chunk;
 use crate::family::{EngineError, TrainingState};
 use crate::nn::chain::Layer;
 
-/// Channels are filled up to a multiple of this: one copy to shared memory.
-pub(super) const CHANNELS: usize = 8;
+/// What becomes of a gradient.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Goal {
+    /// A step of Adam.
+    Step,
+    /// The gradient is stored in an arena like the parameters'.
+    Gradient(Address),
+}
 
 /// Derivatives by what a layer is given.
 struct Back {
@@ -46,10 +51,10 @@ pub(super) struct LayerPlace {
 
 impl LayerPlace {
     fn new(layer: &Layer, tensor: usize, first: usize, turned: Option<usize>) -> Self {
-        let sums = FilledSums::forward(layer, CHANNELS);
+        let sums = FilledSums::forward(layer, COPIED);
         Self {
             back: turned.map(|first| Back {
-                sums: FilledSums::back(layer, CHANNELS),
+                sums: FilledSums::back(layer, COPIED),
                 phases: Vec::new(),
                 first,
             }),

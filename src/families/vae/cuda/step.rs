@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::batch::{Batch, parts};
 use super::dataset::ResidentImages;
-use super::layers::{Goal, Run, Stretch, address};
+use super::layers::{Run, Stretch, address};
 use super::ops::BatchRows;
 use super::ops::features::Features;
 use super::ops::gather::Gather;
 use super::ops::latent::{Latent, LatentDelta};
 use super::ops::loss::{Bernoulli, BernoulliDelta, MixtureLoss};
-use super::parameters::Parameters;
+use super::parameters::{Goal, Parameters};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Device, Launch, Memory};
 use crate::device::cuda::ops::step::FinishStep;

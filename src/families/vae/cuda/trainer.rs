@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::batch::{Batch, parts};
 use super::dataset::ResidentImages;
-use super::layers::Goal;
-use super::parameters::{AUTOENCODER, Parameters};
+use super::parameters::{AUTOENCODER, Goal, Parameters};
 use super::step::Around;
 use crate::conditions::ConditionedImages;
 use crate::device::cuda::device::{Device, Memory};
