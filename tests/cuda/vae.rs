@@ -249,9 +249,11 @@ fn numbers_that_are_none_are_found() {
 fn what_a_card_does_not_do_is_said() {
     let model = model(LIKELIHOODS[1]);
     let card = devices(under_test());
+    let mut images = SparseImages::new(9, 13).unwrap();
+    images.push([]);
     let data = ConditionedImages {
-        images: SparseImages::new(9, 13).unwrap(),
-        conditions: Conditions::new(1, vec![]),
+        images,
+        conditions: Conditions::new(1, vec![1.0]),
     };
     let encoded = model.encoder().unwrap().encode(&card, &data).err();
     let bounds = model
