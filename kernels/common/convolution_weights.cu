@@ -95,6 +95,11 @@ template <class Tile> DEVICE void backward_weights(const ConvolutionWeightsParam
     }
 }
 
+// Outputs are few beside places and channels: `Pieces` of the launcher has the same shape.
+using WideTile = Rectangle<32, 128, 64, 1, 4, 1, 3>;
+static_assert(WideTile::SHARED == 61440, "Pieces::shape in src/device/cuda/ops/convolution_weights.rs");
+
 KERNEL(convolution_weights_small, ConvolutionWeightsParams, 128, 5) { backward_weights<SmallTile>(p); }
 KERNEL(convolution_weights_medium, ConvolutionWeightsParams, 128, 4) { backward_weights<MediumTile>(p); }
 KERNEL(convolution_weights_large, ConvolutionWeightsParams, 128, 2) { backward_weights<LargeTile>(p); }
+KERNEL(convolution_weights_wide, ConvolutionWeightsParams, 128, 3) { backward_weights<WideTile>(p); }

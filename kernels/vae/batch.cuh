@@ -4,6 +4,9 @@
 #include "common/block.cuh"
 #include "common/philox.cuh"
 
+// Channels of a pixel of which one is used: the terms of one copy. LONELY of src/families/vae/cuda/ops/gather.rs
+constexpr uint32_t LONELY = 8;
+
 struct BatchRows {
     const uint32_t* rows;    // of the resident images, batch after batch
     const uint32_t* cursor;  // which batch of them; NULL: the first

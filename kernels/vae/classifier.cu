@@ -3,9 +3,6 @@
 //   Launcher  src/families/vae/cuda/ops/classifier.rs
 #include "batch.cuh"
 
-// Channels of a pixel of which one is used, as in gather.cu.
-constexpr uint32_t LONELY = 8;
-
 struct DropoutParams {
     BatchRows batch;  // the step; its rows are not read
     bf16* values;     // [images, pixels, channels_up]: what a layer gave, or derivatives by its sums

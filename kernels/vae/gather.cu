@@ -3,9 +3,6 @@
 //   Launcher  src/families/vae/cuda/ops/gather.rs
 #include "batch.cuh"
 
-// Channels of a pixel of which one is used: the terms of one copy.
-constexpr uint32_t LONELY = 8;
-
 struct VaeGatherParams {
     const uint64_t* start;    // entries of resident image i: start[i] .. start[i + 1]
     const uint16_t* pixel;    // of each entry

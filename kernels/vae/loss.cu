@@ -7,8 +7,6 @@
 #include "batch.cuh"
 #include "common/likelihood.cuh"
 
-// Channels of a pixel of which one is used, as in gather.cu.
-constexpr uint32_t LONELY = 8;
 // How near to 0 and 1 a pixel's chance comes: EDGE of src/families/vae/pass.rs
 constexpr float EDGE = 1e-7f;
 // How far the logarithm of a scale goes, over the root of the pixels and at the most; items from SCALES on draw it:
@@ -50,7 +48,8 @@ KERNEL(vae_bernoulli_delta, BernoulliParams, 128, 8) {
         const float x = p.target[first + i], made = p.output[(first + i) * LONELY];
         float by_made = p.by_features == nullptr ? 0.0f : p.by_features[(first + i) * LONELY];
         if (made >= EDGE && made <= 1.0f - EDGE) by_made += p.weight * p.scale * (made - fminf(x, 1.0f)) / (made * (1.0f - made));
-        const float delta = made > 0.0f ? by_made : 0.0f;
+        // What is no number stays none.
+        const float delta = made <= 0.0f ? 0.0f : by_made + made * 0.0f;
         *reinterpret_cast<uint4*>(p.delta + (first + i) * LONELY) = make_uint4(pack_bf16(delta, 0.0f), 0, 0, 0);
     }
 }

@@ -87,6 +87,11 @@ pub(super) struct WeightedFileArguments {
 }
 
 impl WeightedFileArguments {
+    /// Whether images count by a weight each.
+    pub fn are_weighted(&self) -> bool {
+        self.weights.is_some()
+    }
+
     pub fn options(&self) -> FileOptions {
         FileOptions {
             weights: self.weights.clone(),

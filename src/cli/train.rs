@@ -86,7 +86,11 @@ impl Train {
     pub fn run(mut self, global: &Global) -> anyhow::Result<ExitCode> {
         self.data = data::matching(&self.data)?;
         let mut config = self.settings.configuration(self.config.as_deref())?;
-        let opened = global.open(Task::Training)?;
+        // Cards count all images alike. With nothing said, scoring's device is the processor.
+        let opened = global.open(match self.file.are_weighted() {
+            false => Task::Training,
+            true => Task::Scoring,
+        })?;
         if let Some(epochs) = self.epochs {
             config.training_mut().epochs = epochs;
         }

@@ -37,3 +37,12 @@ pub enum EngineError {
     #[error(transparent)]
     Device(#[from] DeviceError),
 }
+
+impl EngineError {
+    /// Of a device that counts all images alike.
+    pub(crate) fn equal_weights() -> Self {
+        Self::Mismatch(
+            "this device trains on images of equal weight alone; train with --device cpu".into(),
+        )
+    }
+}

@@ -83,9 +83,7 @@ pub trait Trainer {
     /// # Errors
     /// A device that trains on images of equal weight alone; not one weight an image.
     fn weigh(&mut self, _weights: &[f32]) -> Result<(), EngineError> {
-        Err(EngineError::Mismatch(
-            "this device trains on images of equal weight alone; train with --device cpu".into(),
-        ))
+        Err(EngineError::equal_weights())
     }
 
     /// Parameters and moments, to checkpoint.

@@ -45,6 +45,13 @@ fn model(loss: &str) -> Vae {
         *scale = f64::from(images().totals().iter().sum::<f32>()) / IMAGES as f64;
         model.config.condition.mean[1] = *scale;
     }
+    // What a card's products read: rounding weights is no part of what is compared.
+    let rounded = model.parameters().iter().map(|tensor| {
+        let round = |v: &f32| half::bf16::from_f32(*v).to_f32();
+        tensor.iter().map(round).collect()
+    });
+    let rounded = rounded.collect();
+    model.set_parameters(rounded);
     // A plain decoder's last bias: a few of its pixels are to be above 0, as after some training.
     if !loss.contains("[likelihood]") {
         let last = model
@@ -143,13 +150,13 @@ fn losses_and_derivatives_are_nearly_the_cpus() {
             "{found_loss} {want_loss}"
         );
         let names = model.tensors().into_iter().map(|t| t.name);
-        for ((name, off), want) in names.zip(far(&found, &want)).zip(&want) {
+        let off = far(&found, &want);
+        assert!(median(&off) < 0.04, "{off:?}: {loss}");
+        for ((name, off), want) in names.zip(off).zip(&want) {
             let learns = name.starts_with("encoder") || name.starts_with("decoder");
             assert_eq!(want.iter().any(|v| *v != 0.0), learns, "{name}");
             println!("{name}: {off:.4}");
-            // A bias is a sum over all pixels of what is rounded, which mostly cancels.
-            let most = if name.ends_with("bias") { 0.2 } else { 0.06 };
-            assert!(off < most, "{name}: {off}: {loss}");
+            assert!(off < 0.05, "{name}: {off}: {loss}");
         }
         // A step has the same.
         card.step(&all, 0.0.into()).unwrap();
@@ -162,6 +169,13 @@ fn losses_and_derivatives_are_nearly_the_cpus() {
             "{loss}"
         );
     }
+}
+
+/// Of those that are not 0.
+fn median(off: &[f64]) -> f64 {
+    let mut off: Vec<f64> = off.iter().copied().filter(|v| *v > 0.0).collect();
+    off.sort_by(f64::total_cmp);
+    off[off.len() / 2]
 }
 
 fn trained(trainer: &mut dyn Trainer) -> (Vec<f64>, TrainingState) {
@@ -208,7 +222,15 @@ fn steps_have_the_same_bits_however_they_are_shared_out() {
         losses.extend(first.steps(&all[..10], 10, 1e-3.into()).unwrap());
         let state = first.state().unwrap();
         drop(first);
-        let mut second = on(&device, &model);
+        // As a run begins that is resumed: with a model whose parameters are all 0. And once more.
+        let mut empty = model.clone();
+        let zeros = model.parameters().iter().map(|p| vec![0.0; p.len()]);
+        empty.set_parameters(zeros.collect());
+        let mut between = on(&device, &empty);
+        between.restore(&state).unwrap();
+        assert!(between.state().unwrap() == state, "{loss}");
+        drop(between);
+        let mut second = on(&device, &empty);
         second.restore(&state).unwrap();
         losses.extend(second.steps(&all[10..], 10, 1e-3.into()).unwrap());
         for _ in 0..2 {
@@ -240,18 +262,23 @@ fn memory_is_as_announced() {
     if !emulated() {
         return;
     }
-    for loss in ALL {
-        let model = model(loss);
+    // Of wide layers slices of derivatives are most of it.
+    let wide = Config::parse(
+        "[model]\nfamily = 'vae'\n[network]\nlatents = 3\nfilters = [64, 96, 128]\n[loss]\nperceptual = 0.0\n",
+    );
+    let wide = Vae::untrained(&wide.unwrap(), SIZE, 3).unwrap();
+    for model in ALL.map(model).into_iter().chain([wide]) {
         let device = Emulation::new().device();
         let before = device.free_memory().unwrap();
         let mut trainer = on(&device, &model);
         trainer.steps(&rows(), 10, 1e-3.into()).unwrap();
         let taken = before - device.free_memory().unwrap();
         let said = trainer.bytes(10);
-        println!("{taken} bytes taken, {said} said: {loss}");
+        println!("{taken} bytes taken, {said} said");
+        // Images, and what rounding up to whole pages takes.
         assert!(
-            taken >= said && taken < said + (4 << 20),
-            "{taken} {said}: {loss}"
+            taken >= said && taken < said + (100 << 10),
+            "{taken} {said}"
         );
     }
     let model = model(LOG);
@@ -320,13 +347,57 @@ fn classifiers_learn_as_on_the_cpu() {
         };
         let (found, want) = (moved(&of_card), moved(&of_cpu));
         let names = of_cpu.tensors().into_iter().map(|t| t.name);
-        for ((name, off), want) in names.zip(far(&found, &want)).zip(&want) {
+        let off = far(&found, &want);
+        assert!(median(&off) < 0.05, "{off:?}, {dropout} left out");
+        for ((name, off), want) in names.zip(off).zip(&want) {
             let learns = name.starts_with("features") || name.starts_with("head");
             assert_eq!(want.iter().any(|v| *v != 0.0), learns, "{name}");
             println!("{name}: {off:.3}");
-            // Adam's first steps are as large as they may be, and rounding decides the sign of derivatives near 0: of a few biases that may be all.
-            let most = if name.ends_with("bias") { 1.1 } else { 0.35 };
+            // Adam's first steps are as large as they may be, and rounding decides the sign of derivatives near 0: of five biases that may be one.
+            let most = if name == "features.0.bias" { 0.8 } else { 0.25 };
             assert!(off < most, "{name}: {off}, {dropout} left out");
         }
     }
+}
+
+/// Numbers that are none are the loss of the image that they belong to, and of its batch: whoever trains stops there.
+#[test]
+fn numbers_that_are_none_are_found_in_training() {
+    for loss in ALL {
+        for name in ["encoder.3.bias", "decoder.3.bias", "decoder.1.weight"] {
+            let mut wrong = model(loss);
+            let place = wrong.tensors().iter().position(|t| t.name == name);
+            let mut parameters = wrong.parameters().to_vec();
+            parameters[place.unwrap()][0] = f32::NAN;
+            wrong.set_parameters(parameters);
+            let all = rows();
+            let trainers = [
+                (
+                    "card",
+                    Box::new(on(&under_test(), &wrong)) as Box<dyn Trainer>,
+                ),
+                ("cpu", on_cpu(&wrong)),
+            ];
+            for (which, mut trainer) in trainers {
+                let judged = trainer.nll(&all).unwrap();
+                assert!(
+                    judged.iter().all(|v| v.is_nan()),
+                    "{name}, {which}: {judged:?}, {loss}"
+                );
+                let losses = trainer.steps(&all, 10, 1e-3.into()).unwrap();
+                assert!(
+                    losses.iter().all(|v| v.is_nan()),
+                    "{name}, {which}: {losses:?}, {loss}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn data_of_another_model_is_refused() {
+    let (one, other) = (model(COMPARED), model(TOTAL));
+    let error = CudaTrainer::new(&under_test(), &one, &data(&other)).err();
+    let text = error.unwrap().to_string();
+    assert!(text.contains("1 conditions"), "{text}");
 }

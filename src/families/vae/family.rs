@@ -95,7 +95,7 @@ impl Configuration for Config {
         serde_json::to_string_pretty(&self.filled_in()).unwrap_or_default()
     }
 
-    fn demand(&self, size: ImageSize, _on_card: bool) -> Option<Demand> {
+    fn demand(&self, size: ImageSize, on_card: bool) -> Option<Demand> {
         let config = self.resolve(size, self.condition.clone()).ok()?;
         config.check().ok()?;
         let network = Network::new(&config);
@@ -104,8 +104,12 @@ impl Configuration for Config {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         // Values, moments, sums and derivatives of each tile; what an image is between the layers, twice.
         let of_tile = 2 * (TILE * network.numbers()) as u64;
-        // And the parameters in the order of their products, forwards and backwards.
-        let numbers = parameters * (6 + tiles) + of_tile * threads.min(tiles);
+        let numbers = match on_card {
+            // Parameters, moments, and the state that is written.
+            true => 7 * parameters,
+            // And the parameters in the order of their products, forwards and backwards.
+            false => parameters * (6 + tiles) + of_tile * threads.min(tiles),
+        };
         Some(Demand {
             parameters,
             bytes: 4 * numbers,

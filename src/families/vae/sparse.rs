@@ -30,7 +30,8 @@ pub(super) fn nll(
     for (pixel, (x, outputs)) in (pixels.iter().zip(outputs.chunks_exact(numbers))).enumerate() {
         let there = *x > 0.0;
         let (cost, slope) = gate(outputs[0], if there { 1.0 } else { -1.0 });
-        sum += f64::from(cost);
+        // A gate that is no number must not cost one.
+        sum += f64::from(cost + 0.0 * outputs[0]);
         let slopes = (slopes.as_deref_mut()).map(|all| &mut all[pixel * numbers..][..numbers]);
         match slopes {
             Some(slopes) => {

@@ -7,6 +7,7 @@ mod sampler;
 mod shown;
 mod steps;
 
+pub(crate) use recorded::Judging;
 pub use recorded::{Plan, RecordedBatch};
 pub use rows::{Rows, Slots, bytes_per_image};
 pub use sampler::CudaSampler;

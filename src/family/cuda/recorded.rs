@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Device, Launch, Memory, Recording};
+use crate::device::cuda::room::check_room;
 use crate::family::EngineError;
 
 /// Numbers of images whose recording is kept; an epoch has two.
@@ -103,5 +104,67 @@ impl<B> RecordedBatch<B> {
             self.recordings.insert(images, recorded);
         }
         Ok(self.recordings[&images].recording.as_ref())
+    }
+}
+
+/// Images that are judged together.
+const JUDGED: usize = 1024;
+
+/// A batch that judges images, and which they are.
+pub(crate) struct Judging<B> {
+    recorded: RecordedBatch<B>,
+    rows: Memory<u32>,
+}
+
+impl<B> Judging<B> {
+    /// `bytes` and `batch`: what a batch of so many images takes, and its buffers.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn new(
+        device: &Arc<dyn Device>,
+        bytes: impl Fn(usize) -> u64,
+        batch: impl Fn(usize) -> Result<B, EngineError>,
+    ) -> Result<Self, EngineError> {
+        let needed = bytes(JUDGED) + 4 * JUDGED as u64;
+        let what = format!("judging {JUDGED} images at once");
+        check_room(
+            device,
+            &[(needed, what)],
+            "use another card or --device cpu",
+        )?;
+        Ok(Self {
+            recorded: RecordedBatch::new(batch(JUDGED)?),
+            rows: Memory::zeros(device, JUDGED)?,
+        })
+    }
+
+    /// `read` what the batch says of the images number `rows`, some at a time; `plan` says what to launch for as many, whose rows are in
+    /// that memory.
+    ///
+    /// # Errors
+    /// Those of `plan` and `read`; a device that fails.
+    ///
+    /// # Safety
+    /// The plan's launches are of the batch, the rows and of memory that stays for as long as this, the same at every call; `rows` are
+    /// those of images in it.
+    pub unsafe fn judge(
+        &mut self,
+        device: &Arc<dyn Device>,
+        rows: &[u32],
+        plan: impl Fn(&B, &Memory<u32>, usize) -> Result<Plan, EngineError>,
+        mut read: impl FnMut(&B, usize) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        for rows in rows.chunks(JUDGED) {
+            let images = rows.len();
+            self.rows.write(0, rows)?;
+            let buffer = &self.rows;
+            let plan = |batch: &B| plan(batch, buffer, images);
+            // SAFETY: by this function's contract; the rows' memory is never replaced.
+            let recording = unsafe { self.recorded.recording(device, images, plan)? };
+            recording.replay()?;
+            read(self.recorded.batch(), images)?;
+        }
+        Ok(())
     }
 }

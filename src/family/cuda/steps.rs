@@ -45,15 +45,17 @@ impl Chunk {
         })
     }
 
-    /// Bytes that one takes.
-    pub const BYTES: u64 = (4 * ROWS_AHEAD + 20 * STEPS_AHEAD + 12) as u64;
+    /// Bytes that one for batches of `images` images takes.
+    pub fn bytes(images: usize) -> u64 {
+        (4 * ROWS_AHEAD.max(images) + 20 * STEPS_AHEAD + 12) as u64
+    }
 }
 
 /// A model in training on a device, all but its steps' control.
 ///
 /// # Safety
-/// Launches of its plans are of the batch, the chunk and memory that it holds as long as it lives, and hold whatever rows below the number of
-/// its resident images the chunk has.
+/// Launches of its plans are of the batch, the chunk and memory that it holds as long as it lives, none of which they leave, whatever rows
+/// that [`check_rows`](Self::check_rows) accepts the chunk has.
 pub(crate) unsafe trait Learner {
     /// Buffers of a batch.
     type Batch;
@@ -64,7 +66,7 @@ pub(crate) unsafe trait Learner {
     /// How many these are.
     fn images(&self) -> usize;
 
-    /// Bytes that buffers for batches of `images` images take, besides scratch.
+    /// Bytes that buffers for batches of `images` images take.
     fn batch_bytes(&self, images: usize) -> u64;
 
     /// Buffers for batches of up to `images` images.
@@ -80,24 +82,36 @@ struct Taken<B> {
     recorded: RecordedBatch<B>,
 }
 
-/// The steps of a learner: the same at every call. Drop it before the learner, whose memory its recordings refer to.
-pub(crate) struct Steps<B> {
-    // Dropped first: it refers to the chunk.
-    taken: Option<Taken<B>>,
+/// A learner, and the steps that it does.
+pub(crate) struct Steps<L: Learner> {
+    // Dropped first, and in this order: recordings refer to what comes after them.
+    taken: Option<Taken<L::Batch>>,
     chunk: Chunk,
+    learner: L,
     device: Arc<dyn Device>,
     done: u64,
 }
 
-impl<B> Steps<B> {
+impl<L: Learner> Steps<L> {
     /// None is done yet.
-    pub fn new(device: &Arc<dyn Device>) -> Result<Self, EngineError> {
+    pub fn new(device: &Arc<dyn Device>, learner: L) -> Result<Self, EngineError> {
         Ok(Self {
             taken: None,
             chunk: Chunk::new(device, ROWS_AHEAD)?,
+            learner,
             device: Arc::clone(device),
             done: 0,
         })
+    }
+
+    /// What learns.
+    pub fn learner(&self) -> &L {
+        &self.learner
+    }
+
+    /// The same, to restore it. Its memory stays where it is.
+    pub fn learner_mut(&mut self) -> &mut L {
+        &mut self.learner
     }
 
     /// How many were done.
@@ -111,11 +125,7 @@ impl<B> Steps<B> {
     }
 
     /// Buffers for batches of `images` images, taken out: the caller puts them back.
-    fn take<L: Learner<Batch = B>>(
-        &mut self,
-        learner: &L,
-        images: usize,
-    ) -> Result<Taken<B>, EngineError> {
+    fn take(&mut self, images: usize) -> Result<Taken<L::Batch>, EngineError> {
         match self.taken.take() {
             Some(taken) if taken.capacity >= images => return Ok(taken),
             // Given back before more is asked for.
@@ -126,28 +136,29 @@ impl<B> Steps<B> {
                 "a batch of {images} images is too large for a CUDA device (it takes up to {MOST_IMAGES}); train with a smaller batch or with --device cpu"
             )));
         }
+        let mut bytes = self.learner.batch_bytes(images);
+        let is_longer = self.chunk.rows.len() < images;
+        if is_longer {
+            bytes += Chunk::bytes(images);
+        }
         check_room(
             &self.device,
-            &[(
-                learner.batch_bytes(images),
-                format!("a batch of {images} images"),
-            )],
+            &[(bytes, format!("a batch of {images} images"))],
             "train with a smaller batch or with --device cpu",
         )?;
-        if self.chunk.rows.len() < images {
+        if is_longer {
             self.chunk = Chunk::new(&self.device, images)?;
         }
         Ok(Taken {
             capacity: images,
-            recorded: RecordedBatch::new(learner.batch(images)?),
+            recorded: RecordedBatch::new(self.learner.batch(images)?),
         })
     }
 
     /// Steps on whole batches of `images` images each, all of which fit into the chunk.
-    fn run<L: Learner<Batch = B>>(
+    fn run(
         &mut self,
-        learner: &L,
-        taken: &mut Taken<B>,
+        taken: &mut Taken<L::Batch>,
         rows: &[u32],
         images: usize,
         rates: Rates,
@@ -160,8 +171,8 @@ impl<B> Steps<B> {
         self.chunk.rates.write(0, &constants)?;
         self.chunk.cursor.write(0, &[0])?;
         self.chunk.before.write(0, &[self.done])?;
-        let chunk = &self.chunk;
-        let plan = |batch: &B| learner.step(batch, chunk, images);
+        let (learner, chunk) = (&self.learner, &self.chunk);
+        let plan = |batch: &L::Batch| learner.step(batch, chunk, images);
         // SAFETY: by the learner's contract; `chunk` is replaced only where the recordings are dropped; rows were checked by the caller.
         let recording = unsafe { taken.recorded.recording(&self.device, images, plan)? };
         for _ in 0..count {
@@ -174,10 +185,9 @@ impl<B> Steps<B> {
     }
 
     /// All of `rows` in batches of `batch`, the last one smaller.
-    fn run_all<L: Learner<Batch = B>>(
+    fn run_all(
         &mut self,
-        learner: &L,
-        taken: &mut Taken<B>,
+        taken: &mut Taken<L::Batch>,
         (rows, batch): (&[u32], usize),
         rates: Rates,
     ) -> Result<Vec<f64>, EngineError> {
@@ -185,48 +195,46 @@ impl<B> Steps<B> {
         let mut losses = Vec::with_capacity(rows.len().div_ceil(batch));
         let steps = (self.chunk.rows.len() / batch).clamp(1, STEPS_AHEAD);
         for rows in whole.chunks(steps * batch) {
-            losses.extend(self.run(learner, taken, rows, batch, rates)?);
+            losses.extend(self.run(taken, rows, batch, rates)?);
         }
         if !rest.is_empty() {
-            losses.extend(self.run(learner, taken, rest, rest.len(), rates)?);
+            losses.extend(self.run(taken, rest, rest.len(), rates)?);
         }
         Ok(losses)
     }
 
     /// Steps on `rows` in batches of `batch`, the last one smaller: the mean cost of each.
-    pub fn steps<L: Learner<Batch = B>>(
+    pub fn steps(
         &mut self,
-        learner: &L,
         rows: &[u32],
         batch: usize,
         rates: Rates,
     ) -> Result<Vec<f64>, EngineError> {
-        learner.check_rows(rows)?;
+        self.learner.check_rows(rows)?;
         // Buffers as for whole batches even where only the last, smaller one is left: blocks that share out a sum
         // are as many, and the bits the same.
-        let batch = batch.clamp(1, learner.images().max(rows.len()).max(1));
-        let mut taken = self.take(learner, batch)?;
-        let losses = self.run_all(learner, &mut taken, (rows, batch), rates);
+        let batch = batch.clamp(1, self.learner.images().max(rows.len()).max(1));
+        let mut taken = self.take(batch)?;
+        let losses = self.run_all(&mut taken, (rows, batch), rates);
         self.taken = Some(taken);
         losses
     }
 
     /// What `plan` says of `rows`, once and now, without a step of Adam: the mean cost.
-    pub fn once<L: Learner<Batch = B>>(
+    pub fn once(
         &mut self,
-        learner: &L,
         rows: &[u32],
-        plan: impl FnOnce(&B, &Chunk) -> Result<Plan, EngineError>,
+        plan: impl FnOnce(&L, &L::Batch, &Chunk) -> Result<Plan, EngineError>,
     ) -> Result<f64, EngineError> {
-        learner.check_rows(rows)?;
+        self.learner.check_rows(rows)?;
         if rows.is_empty() {
             return Err(EngineError::Mismatch("a gradient needs images".into()));
         }
-        let taken = self.take(learner, rows.len())?;
+        let taken = self.take(rows.len())?;
         self.chunk.rows.write(0, rows)?;
         self.chunk.cursor.write(0, &[0])?;
         self.chunk.before.write(0, &[self.done])?;
-        let plan = plan(taken.recorded.batch(), &self.chunk)?;
+        let plan = plan(&self.learner, taken.recorded.batch(), &self.chunk)?;
         // SAFETY: by the learner's contract; rows were checked above.
         unsafe { plan.run(&self.device)? };
         self.taken = Some(taken);
@@ -237,21 +245,16 @@ impl<B> Steps<B> {
 
     /// Seconds that the device takes for a step on `rows`, by its own clock, `repeats` times. For benches: it
     /// leaves parameters and moments that nobody trained.
-    pub fn time<L: Learner<Batch = B>>(
-        &mut self,
-        learner: &L,
-        rows: &[u32],
-        repeats: usize,
-    ) -> Result<Vec<f64>, EngineError> {
+    pub fn time(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError> {
         let images = rows.len();
         // Two steps: records them, and leaves rows and rates for two.
-        self.steps(learner, &[rows, rows].concat(), images, 0.0.into())?;
-        let mut taken = self.take(learner, images)?;
+        self.steps(&[rows, rows].concat(), images, 0.0.into())?;
+        let mut taken = self.take(images)?;
         let mut times = Vec::with_capacity(repeats);
         for _ in 0..repeats {
             self.chunk.cursor.write(0, &[0])?;
-            let chunk = &self.chunk;
-            let plan = |batch: &B| learner.step(batch, chunk, images);
+            let (learner, chunk) = (&self.learner, &self.chunk);
+            let plan = |batch: &L::Batch| learner.step(batch, chunk, images);
             // SAFETY: as in `run`; the rows are those of `steps`, which checked them.
             let recording = unsafe { taken.recorded.recording(&self.device, images, plan)? };
             // While the first runs, the host hands in the second, so that its clock starts with its first kernel.

@@ -92,6 +92,10 @@ impl Run {
         let mut model = complete(plan.config.as_ref(), &plan.dataset, &rows)?;
         let conditions = conditions(model.as_ref(), &plan.dataset)?;
         let weights = Weights::of(&plan.dataset, [&rows, &held])?;
+        // Before anything is prepared that may take minutes.
+        if weights.is_some() && devices.card_count() > 0 {
+            return Err(crate::family::EngineError::equal_weights().into());
+        }
         let advice = advise_total(model.conditions(), &plan.dataset, &rows);
         let record = record(
             &plan.dataset,

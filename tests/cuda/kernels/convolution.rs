@@ -18,8 +18,12 @@ pub enum Kind {
         stride: usize,
         before: usize,
     },
-    /// Of 3 rows and columns, 2 apart: the output is twice as high and wide.
-    Transposed,
+    /// The other way: what is under the windows over the output, one for each place of the input.
+    Transposed {
+        side: usize,
+        stride: usize,
+        before: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,10 +52,28 @@ pub fn small() -> Vec<Shape> {
         transposed("transposed", 3, [4, 5, 16], 48, 0.3),
         transposed("transposed-one", 2, [1, 1, 8], 8, 1.0),
         transposed("transposed-wide", 1, [7, 7, 40], 136, 0.3),
+        // A classifier's first layer, and derivatives by images of odd sides, whose phases are of different sizes.
+        convolution("lonely", 2, [11, 2, 5], [9, 13, 8], [5, 7, 16], 0.3),
+        turned(convolution(
+            "turned-lonely",
+            2,
+            [11, 2, 5],
+            [9, 13, 8],
+            [5, 7, 16],
+            0.3,
+        )),
+        turned(convolution(
+            "turned",
+            3,
+            [3, 2, 1],
+            [5, 9, 24],
+            [3, 5, 40],
+            0.0,
+        )),
     ]
 }
 
-/// The layers of the jet VAE that learn, filled up to 8 channels; of the decoder from the second on.
+/// The layers of the jet VAE that learn, and its classifier's first, filled up to 8 channels.
 pub fn jets_vae(images: usize) -> Vec<Shape> {
     vec![
         convolution(
@@ -90,6 +112,14 @@ pub fn jets_vae(images: usize) -> Vec<Shape> {
             [25, 25, 8],
             0.0,
         ),
+        convolution(
+            "jets-vae-features-0",
+            images,
+            [11, 2, 5],
+            [25, 25, 8],
+            [13, 13, 32],
+            0.3,
+        ),
     ]
 }
 
@@ -126,12 +156,38 @@ fn transposed(
 ) -> Shape {
     Shape {
         name,
-        kind: Kind::Transposed,
+        kind: Kind::Transposed {
+            side: 3,
+            stride: 2,
+            before: 0,
+        },
         images,
         from,
         to: [2 * from[0], 2 * from[1], channels],
         slope,
         back: false,
+    }
+}
+
+/// Derivatives by what a convolution is given.
+fn turned(shape: Shape) -> Shape {
+    let kind = match shape.kind {
+        Kind::Convolution {
+            side,
+            stride,
+            before,
+        } => Kind::Transposed {
+            side,
+            stride,
+            before,
+        },
+        other => other,
+    };
+    Shape {
+        kind,
+        from: shape.to,
+        to: shape.from,
+        ..shape
     }
 }
 
@@ -154,10 +210,17 @@ pub fn cases(size: Size) -> Vec<Case> {
             })
             .flat_map(|shape| Cut::ALL.map(|cut| case(shape, Some(cut))))
             .collect(),
-        // The decoder of the jet VAE.
         Size::Full => [512, 4096]
             .into_iter()
-            .flat_map(|images| jets_vae(images)[4..7].to_vec())
+            .flat_map(|images| {
+                let layers = jets_vae(images);
+                // The last layer and the classifier's first, either way: what takes longest in training.
+                [
+                    layers[4..].to_vec(),
+                    layers[7..].iter().map(|l| turned(*l)).collect(),
+                ]
+                .concat()
+            })
             .map(|shape| case(shape, None))
             .collect(),
     }
@@ -166,7 +229,15 @@ pub fn cases(size: Size) -> Vec<Case> {
 fn case(shape: Shape, cut: Option<Cut>) -> Case {
     let of_cut = cut.map_or(String::new(), |cut| format!("/{cut:?}").to_lowercase());
     let back = if shape.back { "/back" } else { "" };
-    let name = format!("convolution/{}/{}{of_cut}{back}", shape.name, shape.images);
+    let turned = match shape.kind {
+        Kind::Transposed { side, .. } if side != 3 => "/turned",
+        Kind::Transposed { before, .. } if before > 0 => "/turned",
+        _ => "",
+    };
+    let name = format!(
+        "convolution/{}/{}{of_cut}{back}{turned}",
+        shape.name, shape.images
+    );
     Case {
         name,
         prepare: Box::new(move |device| prepare(device, shape, cut)),
@@ -191,8 +262,7 @@ impl Shape {
     /// Rows of a window.
     pub fn side(&self) -> usize {
         match self.kind {
-            Kind::Convolution { side, .. } => side,
-            Kind::Transposed => 3,
+            Kind::Convolution { side, .. } | Kind::Transposed { side, .. } => side,
         }
     }
 
@@ -200,7 +270,7 @@ impl Shape {
     pub fn steps(&self) -> [u32; 2] {
         match self.kind {
             Kind::Convolution { stride, .. } => [stride as u32, 1],
-            Kind::Transposed => [1, 2],
+            Kind::Transposed { stride, .. } => [1, stride as u32],
         }
     }
 
@@ -210,14 +280,26 @@ impl Shape {
             Kind::Convolution { side, before, .. } => {
                 vec![(0, -(before as i32), 0, (0..side).collect())]
             }
-            // An even output is under the place 2 of the window before and 0 of its own, an odd one under 1.
-            Kind::Transposed => vec![(0, -1, 0, vec![2, 0]), (0, 0, 1, vec![1])],
+            // Of stride 2 and side 3 an even output is under the place 2 of the window before and 0 of its own, an odd one under 1.
+            Kind::Transposed {
+                side,
+                stride,
+                before,
+            } => (0..stride)
+                .map(|first| {
+                    let places: Vec<usize> = (first..side).step_by(stride).rev().collect();
+                    let to = (first + stride - before % stride) % stride;
+                    let from = ((to + before) / stride) as i32 + 1 - places.len() as i32;
+                    (0, from, to as u32, places)
+                })
+                .collect(),
         };
         let along = |length: usize| -> Vec<Along> {
             let split = along.len();
-            (along.iter().enumerate())
-                .map(|(i, (_, from, to, places))| {
-                    ((length + split - 1 - i) / split, *from, *to, places.clone())
+            (along.iter())
+                .map(|(_, from, to, places)| {
+                    let count = (length - *to as usize).div_ceil(split);
+                    (count, *from, *to, places.clone())
                 })
                 .collect()
         };
@@ -380,10 +462,11 @@ impl Shape {
                     }
                 }
             }
-            Kind::Transposed => {
+            Kind::Transposed { stride, before, .. } => {
                 for (r, c) in pixels(from) {
                     for (down, across) in places() {
-                        let (row, column) = (2 * r + down, 2 * c + across);
+                        let row = (stride * r + down).wrapping_sub(before);
+                        let column = (stride * c + across).wrapping_sub(before);
                         if row < to[0] && column < to[1] {
                             pairs.push([
                                 r * from[1] + c,

@@ -6,8 +6,7 @@ use half::bf16;
 use sarm::device::cuda::device::{Address, Device, Memory};
 use sarm::device::cuda::ops::convolution::ConvolutionPhase;
 use sarm::device::cuda::ops::convolution_update::{self, NOWHERE, Update, UpdateLayer, update};
-use sarm::device::cuda::ops::convolution_weights::{ConvolutionWeights, Share};
-use sarm::device::cuda::ops::tile::Tile;
+use sarm::device::cuda::ops::convolution_weights::{ConvolutionWeights, Pieces, Share};
 use sarm::nn::adam::AdamRule;
 
 use crate::kernels::case::{Case, Output, Prepared, Size, poisoned};
@@ -17,9 +16,9 @@ use crate::kernels::convolution::{Shape, jets_vae, number, numbers, small};
 pub fn cases(size: Size) -> Vec<Case> {
     match size {
         Size::Small => {
-            let shares = Tile::ALL.into_iter().flat_map(|tile| {
+            let shares = Pieces::ALL.into_iter().flat_map(|pieces| {
                 // One slice, some, and more than there are terms for.
-                [1, 3, 64].map(|slices| Share { tile, slices })
+                [1, 3, 64].map(|slices| Share { pieces, slices })
             });
             let shares: Vec<Share> = shares.collect();
             let mut cases: Vec<Case> = (small().into_iter())
@@ -40,7 +39,7 @@ pub fn cases(size: Size) -> Vec<Case> {
 
 fn case(shape: Shape, share: Option<Share>) -> Case {
     let of_share = share.map_or(String::new(), |share| {
-        format!("/{:?}/{}", share.tile, share.slices).to_lowercase()
+        format!("/{:?}/{}", share.pieces, share.slices).to_lowercase()
     });
     Case {
         name: format!(

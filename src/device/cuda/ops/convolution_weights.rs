@@ -4,15 +4,49 @@ use bytemuck::{Pod, Zeroable};
 
 use super::Demand;
 use super::convolution::{Entry, MOST, PHASES, Sums, need, numbers};
-use super::tile::{Tile, estimate};
+use super::tile::{Shape, Tile, estimate};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Launch};
+
+/// Tiles that weights, output channels by places and channels, are cut into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pieces {
+    /// As many of both.
+    Square(Tile),
+    /// 32 output channels x 128, 64 terms a step.
+    Wide,
+}
+
+impl Pieces {
+    /// All of them.
+    pub const ALL: [Pieces; 4] = [
+        Pieces::Square(Tile::Small),
+        Pieces::Square(Tile::Medium),
+        Pieces::Square(Tile::Large),
+        Pieces::Wide,
+    ];
+
+    /// As in `kernels/common/convolution_weights.cu`.
+    const fn shape(self) -> Shape {
+        match self {
+            Pieces::Square(tile) => tile.shape(),
+            Pieces::Wide => Shape {
+                rows: 32,
+                columns: 128,
+                depth: 64,
+                stages: 3,
+                slices: 1,
+                step: 400.0,
+            },
+        }
+    }
+}
 
 /// How the terms of a layer's derivatives, its outputs, are shared out, and the results cut into tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Tiles of weights.
-    pub tile: Tile,
+    pub pieces: Pieces,
     /// Blocks that share out the terms of a tile.
     pub slices: u32,
 }
@@ -74,30 +108,31 @@ impl Sums<'_> {
         const MOST_SLICES: u64 = 256;
         let terms = |q: &super::convolution::ConvolutionPhase| u64::from(images) * q.outputs();
         let most = self.phases.iter().map(terms).max().unwrap_or(1);
-        let options = Tile::ALL.into_iter().flat_map(|tile| {
-            let steps = most.div_ceil(tile.depth().into());
+        let options = Pieces::ALL.into_iter().flat_map(|pieces| {
+            let steps = most.div_ceil(pieces.shape().depth.into());
             let largest = (steps / LEAST_STEPS).clamp(1, MOST_SLICES) as u32;
             (0..=8)
                 .map(|bits| 1u32 << bits)
                 .filter(move |n| *n <= largest)
-                .map(move |slices| Share { tile, slices })
+                .map(move |slices| Share { pieces, slices })
         });
         let cost = |share: &Share| {
-            let side = u64::from(share.tile.side());
+            let shape = share.pieces.shape();
             let tiles: Vec<(u64, u32)> = (self.phases.iter())
                 .map(|phase| {
-                    let rows = u64::from(self.to_size[2]).div_ceil(side);
-                    let columns = phase.terms(self.from_size[2]).div_ceil(side);
+                    let rows = u64::from(self.to_size[2].div_ceil(shape.rows));
+                    let columns = phase.terms(self.from_size[2]);
+                    let columns = columns.div_ceil(shape.columns.into());
                     let here = terms(phase).div_ceil(share.slices.into());
                     (rows * columns * u64::from(share.slices), here as u32)
                 })
                 .collect();
             // Written, and read again by whoever adds up.
-            estimate(MULTIPROCESSORS, share.tile.shape(), &tiles, 8.0)
+            estimate(MULTIPROCESSORS, shape, &tiles, 8.0)
         };
         let best = options.min_by(|a, b| cost(a).total_cmp(&cost(b)));
         best.unwrap_or(Share {
-            tile: Tile::Medium,
+            pieces: Pieces::Wide,
             slices: 1,
         })
     }
@@ -120,8 +155,8 @@ impl ConvolutionWeights<'_> {
             "numbers of a layer's derivatives",
             sums.slice(),
         )?;
-        let side = u64::from(share.tile.side());
-        let row_tiles = u64::from(sums.to_size[2]).div_ceil(side);
+        let shape = share.pieces.shape();
+        let row_tiles = u64::from(sums.to_size[2].div_ceil(shape.rows));
         let mut parameter = Params {
             input: self.input,
             delta: self.delta,
@@ -145,18 +180,22 @@ impl ConvolutionWeights<'_> {
             let terms = u64::from(images) * phase.outputs();
             parameter.phases[i] = phase.entry(blocks);
             parameter.weights[i] = weights as u32;
-            parameter.slice_terms[i] = terms.div_ceil(share.slices.into()) as u32;
-            blocks += row_tiles * columns.div_ceil(side) * u64::from(share.slices);
+            // Whole steps, so that slices begin where copies may.
+            let of_slice = terms.div_ceil(share.slices.into());
+            parameter.slice_terms[i] = of_slice.next_multiple_of(shape.depth.into()) as u32;
+            let tiles = row_tiles * columns.div_ceil(shape.columns.into());
+            blocks += tiles * u64::from(share.slices);
             weights += columns * u64::from(sums.to_size[2]);
             need(blocks < MOST, "blocks in a launch", blocks)?;
         }
-        let kernel = match share.tile {
-            Tile::Small => "convolution_weights_small",
-            Tile::Medium => "convolution_weights_medium",
-            Tile::Large => "convolution_weights_large",
+        let kernel = match share.pieces {
+            Pieces::Square(Tile::Small) => "convolution_weights_small",
+            Pieces::Square(Tile::Medium) => "convolution_weights_medium",
+            Pieces::Square(Tile::Large) => "convolution_weights_large",
+            Pieces::Wide => "convolution_weights_wide",
         };
         let launch = Launch::new(kernel, blocks as u32, Tile::THREADS, &parameter);
-        Ok(launch.with_shared(share.tile.shared()))
+        Ok(launch.with_shared(shape.shared()))
     }
 
     /// What it costs at the least.

@@ -17,10 +17,9 @@ use crate::nn::adam::Rates;
 
 /// A model in training on a device.
 pub struct CudaTrainer {
-    // Dropped first: their recordings refer to the memory below.
-    steps: Steps<Batch>,
+    // Dropped first: its recordings refer to what learns.
     scoring: Option<Scorer>,
-    learning: Learning,
+    steps: Steps<Learning>,
 }
 
 /// What its steps read and change.
@@ -85,19 +84,19 @@ impl CudaTrainer {
             &[
                 (resident, format!("{} images", images.len())),
                 (Parameters::bytes(&layout, true), "the parameters".into()),
-                (Chunk::BYTES, "the order of images".into()),
+                (Chunk::bytes(1), "the order of images".into()),
             ],
             "train on fewer images, on another card or with --device cpu",
         )?;
+        let learning = Learning {
+            device: Arc::clone(device),
+            model: model.clone(),
+            parameters: Parameters::new(device, model, true)?,
+            data: ResidentImages::new(device, model, data, 0..images.len())?,
+        };
         Ok(Self {
-            steps: Steps::new(device)?,
             scoring: None,
-            learning: Learning {
-                device: Arc::clone(device),
-                model: model.clone(),
-                parameters: Parameters::new(device, model, true)?,
-                data: ResidentImages::new(device, model, data, 0..images.len())?,
-            },
+            steps: Steps::new(device, learning)?,
         })
     }
 
@@ -108,22 +107,25 @@ impl CudaTrainer {
     /// Without rows, for a row that is not among the images or more rows than a batch may have; where the device has too
     /// little memory, or its work fails.
     pub fn gradients(&mut self, rows: &[u32]) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
-        let learning = &self.learning;
-        let layout = &learning.parameters.layout;
-        let arena = Memory::<f32>::zeros(&learning.device, layout.size)?;
+        let learning = self.steps.learner();
+        let size = learning.parameters.layout.size;
+        let arena = Memory::<f32>::zeros(&learning.device, size)?;
         let goal = Goal::Gradient(arena.address());
-        let plan =
-            |batch: &Batch, chunk: &Chunk| batch.step(&learning.around(), chunk, rows.len(), goal);
-        let loss = self.steps.once(learning, rows, plan)?;
+        let plan = |learning: &Learning, batch: &Batch, chunk: &Chunk| {
+            batch.step(&learning.around(), chunk, rows.len(), goal)
+        };
+        let loss = self.steps.once(rows, plan)?;
+        let learning = self.steps.learner();
+        let layout = &learning.parameters.layout;
         Ok((loss, layout.unpack(&learning.model, &arena.to_vec()?)))
     }
 
     /// Device memory in bytes that the data, the parameters and batches of `images` images take, besides scratch.
     pub fn bytes(&self, images: usize) -> u64 {
-        let learning = &self.learning;
+        let learning = self.steps.learner();
         learning.data.bytes_taken()
             + Parameters::bytes(&learning.parameters.layout, true)
-            + Chunk::BYTES
+            + Chunk::bytes(images)
             + learning.batch_bytes(images)
     }
 
@@ -137,17 +139,17 @@ impl CudaTrainer {
     /// # Panics
     /// Without rows.
     pub fn time_steps(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError> {
-        self.steps.time(&self.learning, rows, repeats)
+        self.steps.time(rows, repeats)
     }
 }
 
 impl Trainer for CudaTrainer {
     fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<Vec<f64>, EngineError> {
-        self.steps.steps(&self.learning, rows, batch, rates)
+        self.steps.steps(rows, batch, rates)
     }
 
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError> {
-        let learning = &self.learning;
+        let learning = self.steps.learner();
         let mut scorer = match self.scoring.take() {
             Some(scorer) => scorer,
             None => {
@@ -162,12 +164,12 @@ impl Trainer for CudaTrainer {
     }
 
     fn state(&self) -> Result<TrainingState, EngineError> {
-        let learning = &self.learning;
+        let learning = self.steps.learner();
         (learning.parameters).state(&learning.model, self.steps.done())
     }
 
     fn restore(&mut self, state: &TrainingState) -> Result<(), EngineError> {
-        let learning = &mut self.learning;
+        let learning = self.steps.learner_mut();
         learning.parameters.restore(&learning.model, state)?;
         self.steps.set_done(state.steps);
         Ok(())

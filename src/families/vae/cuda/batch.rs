@@ -5,6 +5,7 @@ use std::sync::Arc;
 use half::bf16;
 
 use super::filled::{COPIED, filled};
+use super::parameters::Parameters;
 use crate::device::cuda::device::{Device, Memory};
 use crate::families::vae::Vae;
 use crate::family::EngineError;
@@ -16,71 +17,75 @@ pub(super) struct LayerBuffers {
     pub output: Option<Memory<bf16>>,
     /// For what is not a layer.
     pub numbers: Option<Memory<f32>>,
-    /// None where nothing is trained.
     pub delta: Option<Memory<bf16>>,
 }
 
+/// What the buffers of a chain are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// What the last layer gives is no layer's input, but numbers.
+    Top,
+    /// Another chain reads what the last layer gives.
+    Under,
+    /// Every layer's numbers are compared, and the last one's output is no layer's input.
+    Compared,
+    /// The same without derivatives.
+    Given,
+}
+
+impl Use {
+    /// Which of output, numbers and derivatives layer `i` of so many has.
+    fn wants(self, i: usize, layers: usize) -> [bool; 3] {
+        let is_last = i + 1 == layers;
+        match self {
+            Use::Top => [!is_last, is_last, true],
+            Use::Under => [true, false, true],
+            Use::Compared => [!is_last, true, true],
+            Use::Given => [!is_last, true, false],
+        }
+    }
+}
+
 impl LayerBuffers {
-    /// Of the layers of a chain, for `images` images. `goes_on`: the last one's output is read by a layer; else it has numbers.
+    /// Of the layers of a chain, for `images` images.
     pub fn of(
         device: &Arc<dyn Device>,
         chain: &Chain,
         images: usize,
-        (trained, goes_on): (bool, bool),
+        why: Use,
     ) -> Result<Vec<Self>, EngineError> {
-        let wanted = Wanted::of(chain, trained, false, goes_on);
-        wanted.map(|layer| layer.buffers(device, images)).collect()
+        let layers = chain.0.iter().enumerate().map(|(i, layer)| {
+            let size = images * numbers_of(layer);
+            let [output, numbers, delta] = why.wants(i, chain.0.len());
+            Ok(Self {
+                output: some(output, || Memory::zeros(device, size))?,
+                numbers: some(numbers, || Memory::zeros(device, size))?,
+                delta: some(delta, || Memory::zeros(device, size))?,
+            })
+        });
+        layers.collect()
     }
 
     /// Bytes that these take of an image.
-    pub fn bytes(chain: &Chain, trained: bool, goes_on: bool) -> usize {
-        let wanted = Wanted::of(chain, trained, false, goes_on);
-        wanted.map(|layer| layer.bytes()).sum()
+    pub fn bytes(chain: &Chain, why: Use) -> usize {
+        let layers = chain.0.iter().enumerate().map(|(i, layer)| {
+            let bytes = why.wants(i, chain.0.len()).into_iter().zip([2, 4, 2]);
+            let each: usize = bytes.filter(|(is, _)| *is).map(|(_, bytes)| bytes).sum();
+            each * numbers_of(layer)
+        });
+        layers.sum()
     }
 }
 
-/// Which of a layer's buffers there are, and their numbers.
-struct Wanted {
-    size: usize,
-    output: bool,
-    numbers: bool,
-    delta: bool,
-}
-
-impl Wanted {
-    /// Of the layers of a chain. `numbers`: every layer has them. `goes_on`: the last one's output is read by a layer; else it has numbers.
-    fn of(
-        chain: &Chain,
-        trained: bool,
-        numbers: bool,
-        goes_on: bool,
-    ) -> impl Iterator<Item = Self> {
-        let last = chain.0.len().saturating_sub(1);
-        chain.0.iter().enumerate().map(move |(i, layer)| Self {
-            size: numbers_of(layer),
-            output: i < last || goes_on,
-            numbers: numbers || (i == last && !goes_on),
-            delta: trained,
-        })
-    }
-
-    fn bytes(&self) -> usize {
-        let bf16 = usize::from(self.output) + usize::from(self.delta);
-        self.size * (2 * bf16 + if self.numbers { 4 } else { 0 })
-    }
-
-    fn buffers(
-        &self,
-        device: &Arc<dyn Device>,
-        images: usize,
-    ) -> Result<LayerBuffers, EngineError> {
-        let size = images * self.size;
-        Ok(LayerBuffers {
-            output: some(self.output, || Memory::zeros(device, size))?,
-            numbers: some(self.numbers, || Memory::zeros(device, size))?,
-            delta: some(self.delta, || Memory::zeros(device, size))?,
-        })
-    }
+/// What slices find of the weights of what is `trained`.
+pub(super) fn partial(
+    device: &Arc<dyn Device>,
+    trained: Option<&Parameters>,
+    images: usize,
+) -> Result<Option<Memory<f32>>, EngineError> {
+    let bytes = trained.map(|parameters| parameters.scratch(images));
+    let memory = bytes.map(|bytes| Memory::zeros(device, bytes as usize / size_of::<f32>()));
+    Ok(memory.transpose()?)
 }
 
 fn some<T, E>(wanted: bool, of: impl FnOnce() -> Result<T, E>) -> Result<Option<T>, E> {
@@ -89,17 +94,6 @@ fn some<T, E>(wanted: bool, of: impl FnOnce() -> Result<T, E>) -> Result<Option<
 
 fn numbers_of(layer: &Layer) -> usize {
     filled(layer.output, COPIED).numbers()
-}
-
-/// Buffers of each layer of encoder, decoder, and the classifier for true images and for those that are made.
-fn wanted(model: &Vae, trained: bool) -> [Vec<Wanted>; 4] {
-    let network = &model.network;
-    [
-        Wanted::of(&network.encoder, trained, false, false).collect(),
-        Wanted::of(&network.decoder, trained, false, false).collect(),
-        Wanted::of(&network.features, false, true, false).collect(),
-        Wanted::of(&network.features, trained, true, false).collect(),
-    ]
 }
 
 /// Buffers for batches of up to `capacity` images.
@@ -113,7 +107,7 @@ pub(super) struct Batch {
     pub target: Memory<f32>,
     /// Codes and conditions, as the decoder reads them, and derivatives by them.
     pub code: Memory<bf16>,
-    pub by_code: Option<Memory<f32>>,
+    pub by_code: Memory<f32>,
     pub encoder: Vec<LayerBuffers>,
     pub decoder: Vec<LayerBuffers>,
     pub of_true: Vec<LayerBuffers>,
@@ -122,6 +116,8 @@ pub(super) struct Batch {
     pub by_picture: Option<Memory<f32>>,
     /// Parts of each image's loss, times their weights `[parts, images]`: see [`parts`].
     pub costs: Memory<f32>,
+    /// What slices find of the weights; none where nothing is trained.
+    pub partial: Option<Memory<f32>>,
 }
 
 /// Parts of an image's loss: those of the classifier's layers, the divergence, what the pixels cost.
@@ -141,52 +137,50 @@ fn given(model: &Vae) -> [usize; 3] {
 }
 
 impl Batch {
-    /// Bytes that [`new`](Self::new) takes.
-    pub fn bytes(model: &Vae, capacity: usize, trained: bool) -> u64 {
+    /// Bytes that [`new`](Self::new) takes, besides what slices find.
+    pub fn bytes(model: &Vae, capacity: usize) -> u64 {
+        let network = &model.network;
         let [input, picture, code] = given(model);
-        let mut image = 2 * input + 4 * model.pixels() + 2 * code + 4 * parts(model);
-        let compares = model.config.compares_features();
-        image += if compares { 4 * picture } else { 0 };
-        image += if trained { 4 * code } else { 0 };
-        image += if trained && compares { 4 * picture } else { 0 };
-        let layers = wanted(model, trained);
-        image += layers.iter().flatten().map(Wanted::bytes).sum::<usize>();
+        let mut image = 2 * input + 4 * model.pixels() + (2 + 4) * code + 4 * parts(model);
+        if model.config.compares_features() {
+            image += (2 * 2 + 4) * picture;
+        }
+        image += LayerBuffers::bytes(&network.encoder, Use::Top);
+        image += LayerBuffers::bytes(&network.decoder, Use::Top);
+        image += LayerBuffers::bytes(&network.features, Use::Given);
+        image += LayerBuffers::bytes(&network.features, Use::Compared);
         (image * capacity) as u64
     }
 
-    /// Buffers for `capacity` images of `model`; with room for derivatives if it is to be `trained`.
+    /// Buffers for `capacity` images of `model`; `trained`: what is trained, if anything is.
     pub fn new(
         device: &Arc<dyn Device>,
         model: &Vae,
         capacity: usize,
-        trained: bool,
+        trained: Option<&Parameters>,
     ) -> Result<Self, EngineError> {
+        let network = &model.network;
         let [input, picture, code] = given(model).map(|numbers| numbers * capacity);
         let compares = model.config.compares_features();
-        let layers = wanted(model, trained).map(|list| {
-            let buffers = list.iter().map(|layer| layer.buffers(device, capacity));
-            buffers.collect::<Result<Vec<_>, EngineError>>()
-        });
-        let [encoder, decoder, of_true, of_made] = layers;
+        let layers = |chain: &Chain, why: Use| LayerBuffers::of(device, chain, capacity, why);
+        let pictures = || {
+            let [of_true, of_made] = [(); 2].map(|()| Memory::zeros(device, picture));
+            Ok::<_, EngineError>([of_true?, of_made?])
+        };
         Ok(Self {
             capacity,
             input: Memory::zeros(device, input)?,
-            pictures: match compares {
-                true => Some([
-                    Memory::zeros(device, picture)?,
-                    Memory::zeros(device, picture)?,
-                ]),
-                false => None,
-            },
+            pictures: some(compares, pictures)?,
             target: Memory::zeros(device, capacity * model.pixels())?,
             code: Memory::zeros(device, code)?,
-            by_code: some(trained, || Memory::zeros(device, code))?,
-            encoder: encoder?,
-            decoder: decoder?,
-            of_true: of_true?,
-            of_made: of_made?,
-            by_picture: some(trained && compares, || Memory::zeros(device, picture))?,
+            by_code: Memory::zeros(device, code)?,
+            encoder: layers(&network.encoder, Use::Top)?,
+            decoder: layers(&network.decoder, Use::Top)?,
+            of_true: layers(&network.features, Use::Given)?,
+            of_made: layers(&network.features, Use::Compared)?,
+            by_picture: some(compares, || Memory::zeros(device, picture))?,
             costs: Memory::zeros(device, capacity * parts(model))?,
+            partial: partial(device, trained, capacity)?,
         })
     }
 }

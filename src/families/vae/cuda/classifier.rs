@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::bf16;
 
-use super::batch::LayerBuffers;
+use super::batch::{LayerBuffers, Use, partial};
 use super::dataset::ResidentImages;
 use super::filled::COPIED;
 use super::layers::{Run, Stretch, address};
@@ -21,11 +21,9 @@ use crate::families::vae::Vae;
 use crate::families::vae::classifier::{Judged, Learning};
 use crate::families::vae::network::Part;
 use crate::family::EngineError;
-use crate::family::cuda::{Chunk, Learner, Plan, RecordedBatch, Steps};
+use crate::family::check_images;
+use crate::family::cuda::{Chunk, Judging, Learner, Plan, Steps};
 use crate::nn::adam::Rates;
-
-/// Images that are judged together.
-const JUDGED: usize = 1024;
 
 /// Buffers for batches of up to so many images.
 struct Batch {
@@ -35,30 +33,35 @@ struct Batch {
     head: Vec<LayerBuffers>,
     costs: Memory<f32>,
     right: Memory<f32>,
+    /// What slices find of the weights; none where nothing is trained.
+    partial: Option<Memory<f32>>,
 }
 
 impl Batch {
-    fn bytes(model: &Vae, capacity: usize, trained: bool) -> u64 {
-        let layers = LayerBuffers::bytes(&model.network.features, trained, true)
-            + LayerBuffers::bytes(&model.network.head, trained, false);
+    /// Bytes that [`new`](Self::new) takes, besides what slices find.
+    fn bytes(model: &Vae, capacity: usize) -> u64 {
+        let network = &model.network;
+        let layers = LayerBuffers::bytes(&network.features, Use::Under)
+            + LayerBuffers::bytes(&network.head, Use::Top);
         ((2 * LONELY * model.pixels() + 8 + layers) * capacity) as u64
     }
 
+    /// `trained`: what is trained, if anything is.
     fn new(
         device: &Arc<dyn Device>,
         model: &Vae,
         capacity: usize,
-        trained: bool,
+        trained: Option<&Parameters>,
     ) -> Result<Self, EngineError> {
         let network = &model.network;
         Ok(Self {
             capacity,
             pictures: Memory::zeros(device, capacity * LONELY * model.pixels())?,
-            // The head reads what the last of the features gives.
-            features: LayerBuffers::of(device, &network.features, capacity, (trained, true))?,
-            head: LayerBuffers::of(device, &network.head, capacity, (trained, false))?,
+            features: LayerBuffers::of(device, &network.features, capacity, Use::Under)?,
+            head: LayerBuffers::of(device, &network.head, capacity, Use::Top)?,
             costs: Memory::zeros(device, capacity)?,
             right: Memory::zeros(device, capacity)?,
+            partial: partial(device, trained, capacity)?,
         })
     }
 }
@@ -75,10 +78,9 @@ struct State {
 
 /// A classifier in training.
 pub(in crate::families::vae) struct CudaClassifier {
-    // Dropped first: their recordings refer to the memory below.
-    steps: Steps<Batch>,
-    judging: Option<(RecordedBatch<Batch>, Memory<u32>)>,
-    state: State,
+    // Dropped first: its recordings refer to what learns.
+    judging: Option<Judging<Batch>>,
+    steps: Steps<State>,
 }
 
 /// A batch that is gathered as `rows` says.
@@ -95,7 +97,6 @@ impl State {
         Pass {
             state: self,
             run: Run {
-                device: &self.device,
                 parameters: &self.parameters,
                 images,
                 cut_for: batch.capacity,
@@ -223,8 +224,8 @@ impl Pass<'_> {
     }
 }
 
-// SAFETY: launchers check shapes against the buffers; memory is the batch's, the chunk's and its own, which it never replaces;
-// `check_rows` is that of its images.
+// SAFETY: the images are the model's, each has a class, and its rows are checked; buffers are as large as the layers that launches are made of,
+// and no batch is larger than its capacity; memory is the batch's, the chunk's and its own, which it never replaces.
 unsafe impl Learner for State {
     type Batch = Batch;
 
@@ -237,11 +238,11 @@ unsafe impl Learner for State {
     }
 
     fn batch_bytes(&self, images: usize) -> u64 {
-        Batch::bytes(&self.model, images, true)
+        Batch::bytes(&self.model, images) + self.parameters.scratch(images)
     }
 
     fn batch(&self, images: usize) -> Result<Batch, EngineError> {
-        Batch::new(&self.device, &self.model, images, true)
+        Batch::new(&self.device, &self.model, images, Some(&self.parameters))
     }
 
     fn step(&self, batch: &Batch, chunk: &Chunk, images: usize) -> Result<Plan, EngineError> {
@@ -249,8 +250,8 @@ unsafe impl Learner for State {
         let mut launches = pass.forward(true)?;
         launches.extend(pass.backward()?);
         let update = self.parameters.update(Goal::Step, chunk);
-        let (weights, scratch) = pass.run.weights(&pass.stretches(), update)?;
-        launches.extend(weights);
+        let partial = address(&batch.partial);
+        launches.extend(pass.run.weights(&pass.stretches(), partial, update)?);
         let finish = FinishStep {
             nll: batch.costs.address(),
             parts: 1,
@@ -260,7 +261,7 @@ unsafe impl Learner for State {
             cursor: chunk.cursor.address(),
         };
         launches.push(finish.launch());
-        Ok(Plan::new(launches, Some(scratch)))
+        Ok(Plan::new(launches, None))
     }
 }
 
@@ -272,6 +273,12 @@ impl CudaClassifier {
         (data, classes): (&ConditionedImages, &[bool]),
         seed: u64,
     ) -> Result<Self, EngineError> {
+        check_images(model, data)?;
+        if classes.len() != data.images.len() {
+            return Err(EngineError::Mismatch(
+                "there is not one class an image".into(),
+            ));
+        }
         let bytes = ResidentImages::bytes(data) + 4 * classes.len() as u64;
         check_room(
             device,
@@ -281,63 +288,50 @@ impl CudaClassifier {
                     Parameters::bytes(model, &CLASSIFIER),
                     "the classifier's parameters".into(),
                 ),
-                (Chunk::BYTES, "the order of images".into()),
+                (Chunk::bytes(1), "the order of images".into()),
             ],
             "train on fewer images, on another card or with --device cpu",
         )?;
         let classes: Vec<u32> = classes.iter().map(|class| u32::from(*class)).collect();
+        let state = State {
+            device: Arc::clone(device),
+            model: model.clone(),
+            parameters: Parameters::new(device, model, &CLASSIFIER)?,
+            data: ResidentImages::new(device, model, data)?,
+            classes: Memory::from(device, &classes)?,
+            seed,
+        };
         Ok(Self {
-            steps: Steps::new(device)?,
             judging: None,
-            state: State {
-                device: Arc::clone(device),
-                model: model.clone(),
-                parameters: Parameters::new(device, model, &CLASSIFIER)?,
-                data: ResidentImages::new(device, model, data)?,
-                classes: Memory::from(device, &classes)?,
-                seed,
-            },
+            steps: Steps::new(device, state)?,
         })
     }
 }
 
 impl Learning for CudaClassifier {
     fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<(), EngineError> {
-        self.steps.steps(&self.state, rows, batch, rates).map(drop)
+        self.steps.steps(rows, batch, rates).map(drop)
     }
 
     fn judge(&mut self, rows: &[u32]) -> Result<Judged, EngineError> {
-        let state = &self.state;
+        let state = self.steps.learner();
         state.data.check_rows(rows)?;
-        let (mut recorded, mut buffer) = match self.judging.take() {
+        let (device, model) = (&state.device, &state.model);
+        let judging = match &mut self.judging {
             Some(judging) => judging,
-            None => {
-                let bytes = Batch::bytes(&state.model, JUDGED, false) + 4 * JUDGED as u64;
-                let what = format!("judging {JUDGED} images at once");
-                check_room(
-                    &state.device,
-                    &[(bytes, what)],
-                    "use another card or --device cpu",
-                )?;
-                let batch = Batch::new(&state.device, &state.model, JUDGED, false)?;
-                let rows = Memory::zeros(&state.device, JUDGED)?;
-                (RecordedBatch::new(batch), rows)
-            }
+            none => none.insert(Judging::new(
+                device,
+                |images| Batch::bytes(model, images),
+                |images| Batch::new(device, model, images, None),
+            )?),
         };
         let mut all = Judged::default();
-        for rows in rows.chunks(JUDGED) {
-            let images = rows.len();
-            buffer.write(0, rows)?;
-            let of = BatchRows::judged(&buffer);
-            let plan = |batch: &Batch| {
-                let pass = state.pass(batch, of, images);
-                Ok(Plan::new(pass.forward(false)?, None))
-            };
-            // SAFETY: the memory is the batch's, that of the rows beside it and the state's, which it never replaces; rows were checked above.
-            let recording = unsafe { recorded.recording(&state.device, images, plan)? };
-            recording.replay()?;
+        let plan = |batch: &Batch, rows: &Memory<u32>, images: usize| {
+            let pass = state.pass(batch, BatchRows::judged(rows), images);
+            Ok(Plan::new(pass.forward(false)?, None))
+        };
+        let read = |batch: &Batch, images: usize| {
             let mut read = [vec![0.0f32; images], vec![0.0f32; images]];
-            let batch = recorded.batch();
             batch.costs.read(0, &mut read[0])?;
             batch.right.read(0, &mut read[1])?;
             let [loss, right] = read.map(|values| values.into_iter().map(f64::from).sum::<f64>());
@@ -346,12 +340,14 @@ impl Learning for CudaClassifier {
                 loss,
                 right: right as usize,
             });
-        }
-        self.judging = Some((recorded, buffer));
+            Ok(())
+        };
+        // SAFETY: launches are of the batch, the rows and the learner's memory, which it never replaces; rows were checked above.
+        unsafe { judging.judge(device, rows, plan, read)? };
         Ok(all)
     }
 
     fn parameters(&self, tensors: &mut [Vec<f32>]) -> Result<(), EngineError> {
-        Ok(self.state.parameters.values(tensors)?)
+        Ok(self.steps.learner().parameters.values(tensors)?)
     }
 }

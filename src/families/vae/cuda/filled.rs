@@ -94,7 +94,9 @@ impl FilledSums {
 
     /// Weights of all phases, zeros among them.
     pub fn weights(&self) -> usize {
-        self.elements().count()
+        let per_place = self.outputs() * self.seen(self.from)[2] as usize;
+        let places = |phase: &Phase| phase.taps[0].len() * phase.taps[1].len();
+        per_place * self.phases.iter().map(places).sum::<usize>()
     }
 
     /// Place in the window, channel of what is read, channel of what is given, of each weight in the order of the products: phase by

@@ -1,15 +1,12 @@
 //! Layers on a batch: forward, backward, and what becomes of the derivatives by their weights.
 
-use std::sync::Arc;
-
 use super::batch::LayerBuffers;
 use super::parameters::{LayerPlace, Parameters};
 use crate::device::DeviceError;
-use crate::device::cuda::device::{Address, Device, Launch, Memory};
+use crate::device::cuda::device::{Address, Launch, Memory};
 use crate::device::cuda::ops::convolution::Convolution;
 use crate::device::cuda::ops::convolution_update::{Update, UpdateLayer, update};
 use crate::device::cuda::ops::convolution_weights::ConvolutionWeights;
-use crate::family::EngineError;
 
 /// Where memory lies, if there is any.
 pub(super) fn address<T: bytemuck::Pod>(memory: &Option<Memory<T>>) -> Address {
@@ -46,10 +43,9 @@ impl<'a> Stretch<'a> {
 /// A batch of `images` images.
 #[derive(Clone, Copy)]
 pub(super) struct Run<'a> {
-    pub device: &'a Arc<dyn Device>,
     pub parameters: &'a Parameters,
     pub images: usize,
-    /// Images that the cuts of layers are chosen for.
+    /// Images that the cuts and slices of layers are chosen for: those that there is room for, so that a smaller batch has the same.
     pub cut_for: usize,
 }
 
@@ -138,46 +134,41 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Derivatives by the weights, and what becomes of them; the memory in which slices leave theirs.
+    /// Derivatives by the weights, and what becomes of them. `partial`: as many numbers as [`Parameters::scratch`] says, where slices
+    /// leave what they find.
     pub fn weights(
         &self,
         stretches: &[Stretch],
+        partial: Address,
         goal: Update,
-    ) -> Result<(Vec<Launch>, Memory<f32>), EngineError> {
-        let images = self.images as u32;
-        let (mut all, mut size) = (Vec::new(), 0);
+    ) -> Result<Vec<Launch>, DeviceError> {
+        let (mut launches, mut layers, mut first) = (Vec::new(), Vec::new(), partial);
         for stretch in stretches {
             for (i, layer) in stretch.layers.iter().enumerate() {
                 let sums = layer.sums.over(&layer.phases);
-                let share = sums.share(images);
-                all.push((layer, &stretch.buffers[i], stretch.input_of(i), share, size));
-                size += share.slices as usize * sums.slice() as usize;
+                let share = sums.share(self.cut_for as u32);
+                let weights = ConvolutionWeights {
+                    sums,
+                    input: stretch.input_of(i),
+                    delta: address(&stretch.buffers[i].delta),
+                    partial: first,
+                };
+                launches.push(weights.launch(share, self.images as u32)?);
+                let [turned, turned_at] = self.parameters.turned(layer);
+                layers.push(UpdateLayer {
+                    partial: first,
+                    slices: share.slices,
+                    first: layer.first as u64,
+                    weights: layer.weights as u32,
+                    biases: layer.sums.outputs() as u32,
+                    phases: layer.sums.phases() as u32,
+                    turned_at,
+                    turned,
+                });
+                first = Address(first.0 + layer.scratch(self.cut_for));
             }
         }
-        let scratch = Memory::<f32>::zeros(self.device, size)?;
-        let (mut launches, mut layers) = (Vec::new(), Vec::new());
-        for (layer, buffers, input, share, first) in all {
-            let partial = scratch.at(first);
-            let weights = ConvolutionWeights {
-                sums: layer.sums.over(&layer.phases),
-                input,
-                delta: address(&buffers.delta),
-                partial,
-            };
-            launches.push(weights.launch(share, images)?);
-            let [turned, turned_at] = self.parameters.turned(layer);
-            layers.push(UpdateLayer {
-                partial,
-                slices: share.slices,
-                first: layer.first as u64,
-                weights: layer.weights as u32,
-                biases: layer.sums.outputs() as u32,
-                phases: layer.sums.phases() as u32,
-                turned_at,
-                turned,
-            });
-        }
         launches.push(update(&layers, goal)?);
-        Ok((launches, scratch))
+        Ok(launches)
     }
 }

@@ -74,6 +74,12 @@ impl LayerPlace {
             .map(|back| (&back.sums, &back.phases[..]))
     }
 
+    /// Bytes that slices of a batch of `images` images leave of its weights, a multiple of 16.
+    pub fn scratch(&self, images: usize) -> u64 {
+        let sums = self.sums.over(&self.phases);
+        4 * u64::from(sums.share(images as u32).slices) * sums.slice()
+    }
+
     fn end(&self) -> usize {
         self.first + self.weights + self.sums.outputs()
     }
@@ -314,6 +320,11 @@ impl Parameters {
     pub fn values(&self, tensors: &mut [Vec<f32>]) -> Result<(), DeviceError> {
         self.unpack(&self.values.to_vec()?, tensors);
         Ok(())
+    }
+
+    /// Bytes that slices of a batch of `images` images leave of all weights that learn.
+    pub fn scratch(&self, images: usize) -> u64 {
+        self.learning().map(|layer| layer.scratch(images)).sum()
     }
 
     /// Where a layer's biases lie.

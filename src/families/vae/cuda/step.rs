@@ -1,7 +1,5 @@
 //! The launches that a step is made of: gather, forward, loss, backward, update.
 
-use std::sync::Arc;
-
 use super::batch::{Batch, parts};
 use super::dataset::ResidentImages;
 use super::layers::{Run, Stretch, address};
@@ -12,7 +10,7 @@ use super::ops::latent::{Latent, LatentDelta};
 use super::ops::loss::{Bernoulli, BernoulliDelta, MixtureLoss};
 use super::parameters::{Goal, Parameters};
 use crate::device::DeviceError;
-use crate::device::cuda::device::{Address, Device, Launch, Memory};
+use crate::device::cuda::device::{Address, Launch, Memory};
 use crate::device::cuda::ops::step::FinishStep;
 use crate::families::vae::Vae;
 use crate::families::vae::network::Part;
@@ -21,7 +19,6 @@ use crate::family::cuda::{Chunk, Plan};
 
 /// What every batch reads besides its own buffers.
 pub(super) struct Around<'a> {
-    pub device: &'a Arc<dyn Device>,
     pub model: &'a Vae,
     pub parameters: &'a Parameters,
     pub data: &'a ResidentImages,
@@ -36,20 +33,14 @@ struct Pass<'a> {
 }
 
 impl Batch {
-    fn pass<'a>(
-        &'a self,
-        around: &'a Around<'a>,
-        rows: BatchRows,
-        [images, cut_for]: [usize; 2],
-    ) -> Pass<'a> {
+    fn pass<'a>(&'a self, around: &'a Around<'a>, rows: BatchRows, images: usize) -> Pass<'a> {
         assert!((1..=self.capacity).contains(&images));
         Pass {
             around,
             run: Run {
-                device: around.device,
                 parameters: around.parameters,
                 images,
-                cut_for,
+                cut_for: self.capacity,
             },
             batch: self,
             rows,
@@ -63,8 +54,7 @@ impl Batch {
         rows: &Memory<u32>,
         images: usize,
     ) -> Result<Plan, EngineError> {
-        // An image's bits do not depend on its company.
-        let pass = self.pass(around, BatchRows::judged(rows), [images, self.capacity]);
+        let pass = self.pass(around, BatchRows::judged(rows), images);
         Ok(Plan::new(pass.forward(false)?, None))
     }
 
@@ -76,13 +66,13 @@ impl Batch {
         images: usize,
         goal: Goal,
     ) -> Result<Plan, EngineError> {
-        let pass = self.pass(around, BatchRows::of(chunk), [images, images]);
+        let pass = self.pass(around, BatchRows::of(chunk), images);
         let mut launches = pass.forward(true)?;
         launches.extend(pass.backward()?);
         let learning = [pass.encoder(), pass.decoder()];
         let goal = around.parameters.update(goal, chunk);
-        let (weights, scratch) = pass.run.weights(&learning, goal)?;
-        launches.extend(weights);
+        let partial = address(&self.partial);
+        launches.extend(pass.run.weights(&learning, partial, goal)?);
         let finish = FinishStep {
             nll: self.costs.address(),
             parts: parts(around.model),
@@ -92,7 +82,7 @@ impl Batch {
             cursor: chunk.cursor.address(),
         };
         launches.push(finish.launch());
-        Ok(Plan::new(launches, Some(scratch)))
+        Ok(Plan::new(launches, None))
     }
 }
 
@@ -252,7 +242,7 @@ impl Pass<'_> {
             };
             launches.push(delta.launch());
         }
-        let by_code = address(&batch.by_code);
+        let by_code = batch.by_code.address();
         launches.extend(self.run.all_back(self.decoder(), false, by_code)?);
         let last = batch.encoder.last();
         let delta = LatentDelta {

@@ -11,19 +11,15 @@ use crate::device::cuda::device::{Device, Memory};
 use crate::device::cuda::room::check_room;
 use crate::families::vae::Vae;
 use crate::families::vae::pass::{Judged, Terms};
-use crate::family::cuda::{Chunk, Learner, Plan, RecordedBatch, Steps};
-use crate::family::{EngineError, Trainer, TrainingState};
+use crate::family::cuda::{Chunk, Judging, Learner, Plan, Steps};
+use crate::family::{EngineError, Trainer, TrainingState, check_images};
 use crate::nn::adam::Rates;
-
-/// Images that are judged together.
-const JUDGED: usize = 1024;
 
 /// A model in training on a device.
 pub struct CudaTrainer {
-    // Dropped first: their recordings refer to the memory below.
-    steps: Steps<Batch>,
-    judging: Option<Judging>,
-    learning: Learning,
+    // Dropped first: its recordings refer to what learns.
+    judging: Option<Judging<Batch>>,
+    steps: Steps<Learning>,
     judged: Judged,
 }
 
@@ -35,16 +31,9 @@ struct Learning {
     data: ResidentImages,
 }
 
-/// Buffers for images that are judged.
-struct Judging {
-    recorded: RecordedBatch<Batch>,
-    rows: Memory<u32>,
-}
-
 impl Learning {
     fn around(&self) -> Around<'_> {
         Around {
-            device: &self.device,
             model: &self.model,
             parameters: &self.parameters,
             data: &self.data,
@@ -52,8 +41,8 @@ impl Learning {
     }
 }
 
-// SAFETY: launchers check shapes against the buffers; memory is the batch's, the chunk's and its own, which it never replaces;
-// `check_rows` is that of its images.
+// SAFETY: the images are the model's and its rows are checked, buffers are as large as the layers that launches are made of, and no batch is
+// larger than its capacity; memory is the batch's, the chunk's and its own, which it never replaces.
 unsafe impl Learner for Learning {
     type Batch = Batch;
 
@@ -66,11 +55,11 @@ unsafe impl Learner for Learning {
     }
 
     fn batch_bytes(&self, images: usize) -> u64 {
-        Batch::bytes(&self.model, images, true)
+        Batch::bytes(&self.model, images) + self.parameters.scratch(images)
     }
 
     fn batch(&self, images: usize) -> Result<Batch, EngineError> {
-        Batch::new(&self.device, &self.model, images, true)
+        Batch::new(&self.device, &self.model, images, Some(&self.parameters))
     }
 
     fn step(&self, batch: &Batch, chunk: &Chunk, images: usize) -> Result<Plan, EngineError> {
@@ -79,15 +68,16 @@ unsafe impl Learner for Learning {
 }
 
 impl CudaTrainer {
-    /// Set up for `model` on `data`, which must be its.
+    /// Set up for `model` on `data`.
     ///
     /// # Errors
-    /// Too little memory on the device.
+    /// Images or conditions that are not the model's; too little memory on the device.
     pub fn new(
         device: &Arc<dyn Device>,
         model: &Vae,
         data: &ConditionedImages,
     ) -> Result<Self, EngineError> {
+        check_images(model, data)?;
         check_room(
             device,
             &[
@@ -99,19 +89,19 @@ impl CudaTrainer {
                     Parameters::bytes(model, &AUTOENCODER),
                     "the parameters".into(),
                 ),
-                (Chunk::BYTES, "the order of images".into()),
+                (Chunk::bytes(1), "the order of images".into()),
             ],
             "train on fewer images, on another card or with --device cpu",
         )?;
+        let learning = Learning {
+            device: Arc::clone(device),
+            model: model.clone(),
+            parameters: Parameters::new(device, model, &AUTOENCODER)?,
+            data: ResidentImages::new(device, model, data)?,
+        };
         Ok(Self {
-            steps: Steps::new(device)?,
             judging: None,
-            learning: Learning {
-                device: Arc::clone(device),
-                model: model.clone(),
-                parameters: Parameters::new(device, model, &AUTOENCODER)?,
-                data: ResidentImages::new(device, model, data)?,
-            },
+            steps: Steps::new(device, learning)?,
             judged: Judged::default(),
         })
     }
@@ -123,25 +113,28 @@ impl CudaTrainer {
     /// Without rows, for a row that is not among the images or more rows than a batch may have; where the device has too
     /// little memory, or its work fails.
     pub fn gradients(&mut self, rows: &[u32]) -> Result<(f64, Vec<Vec<f32>>), EngineError> {
-        let learning = &self.learning;
-        let parameters = &learning.parameters;
-        let arena = Memory::<f32>::zeros(&learning.device, parameters.learning_size())?;
+        let learning = self.steps.learner();
+        let size = learning.parameters.learning_size();
+        let arena = Memory::<f32>::zeros(&learning.device, size)?;
         let goal = Goal::Gradient(arena.address());
-        let plan =
-            |batch: &Batch, chunk: &Chunk| batch.step(&learning.around(), chunk, rows.len(), goal);
-        let loss = self.steps.once(learning, rows, plan)?;
+        let plan = |learning: &Learning, batch: &Batch, chunk: &Chunk| {
+            batch.step(&learning.around(), chunk, rows.len(), goal)
+        };
+        let loss = self.steps.once(rows, plan)?;
+        let learning = self.steps.learner();
         let mut tensors: Vec<Vec<f32>> = (learning.model.parameters.iter())
             .map(|p| vec![0.0; p.len()])
             .collect();
-        parameters.unpack(&arena.to_vec()?, &mut tensors);
+        learning.parameters.unpack(&arena.to_vec()?, &mut tensors);
         Ok((loss, tensors))
     }
 
-    /// Device memory in bytes that the parameters and batches of `images` images take, besides data and scratch.
+    /// Device memory in bytes that the parameters and batches of `images` images take, besides data.
     pub fn bytes(&self, images: usize) -> u64 {
-        Parameters::bytes(&self.learning.model, &AUTOENCODER)
-            + Chunk::BYTES
-            + self.learning.batch_bytes(images)
+        let learning = self.steps.learner();
+        Parameters::bytes(&learning.model, &AUTOENCODER)
+            + Chunk::bytes(images)
+            + learning.batch_bytes(images)
     }
 
     /// Seconds that the device takes for a step on `rows`, by its own clock, `repeats` times. For benches: it
@@ -154,49 +147,42 @@ impl CudaTrainer {
     /// # Panics
     /// Without rows.
     pub fn time_steps(&mut self, rows: &[u32], repeats: usize) -> Result<Vec<f64>, EngineError> {
-        self.steps.time(&self.learning, rows, repeats)
+        self.steps.time(rows, repeats)
     }
 
     /// Parts of the losses of `rows`, image by image.
     fn costs(&mut self, rows: &[u32]) -> Result<Vec<Vec<f32>>, EngineError> {
-        let learning = &self.learning;
+        let learning = self.steps.learner();
         learning.data.check_rows(rows)?;
         let (device, model) = (&learning.device, &learning.model);
-        let mut judging = match self.judging.take() {
+        let judging = match &mut self.judging {
             Some(judging) => judging,
-            None => {
-                let bytes = Batch::bytes(model, JUDGED, false) + 4 * JUDGED as u64;
-                let what = format!("judging {JUDGED} images at once");
-                check_room(device, &[(bytes, what)], "use another card or --device cpu")?;
-                Judging {
-                    recorded: RecordedBatch::new(Batch::new(device, model, JUDGED, false)?),
-                    rows: Memory::zeros(device, JUDGED)?,
-                }
-            }
+            none => none.insert(Judging::new(
+                device,
+                |images| Batch::bytes(model, images),
+                |images| Batch::new(device, model, images, None),
+            )?),
         };
         let mut all = Vec::with_capacity(rows.len());
-        for rows in rows.chunks(JUDGED) {
-            let images = rows.len();
-            judging.rows.write(0, rows)?;
-            let buffer = &judging.rows;
-            let plan = |batch: &Batch| batch.judging(&learning.around(), buffer, images);
-            // SAFETY: the memory is the batch's, that of `judging` and the trainer's, which it never replaces; rows were checked above.
-            let recording = unsafe { judging.recorded.recording(device, images, plan)? };
-            recording.replay()?;
+        let plan = |batch: &Batch, rows: &Memory<u32>, images: usize| {
+            batch.judging(&learning.around(), rows, images)
+        };
+        let read = |batch: &Batch, images: usize| {
             let mut costs = vec![0.0; images * parts(model)];
-            judging.recorded.batch().costs.read(0, &mut costs)?;
-            all.extend(
-                (0..images).map(|i| costs.iter().skip(i).step_by(images).copied().collect()),
-            );
-        }
-        self.judging = Some(judging);
+            batch.costs.read(0, &mut costs)?;
+            let of = |image: usize| costs.iter().skip(image).step_by(images).copied().collect();
+            all.extend((0..images).map(of));
+            Ok(())
+        };
+        // SAFETY: launches are of the batch, the rows and the learner's memory, which it never replaces; rows were checked above.
+        unsafe { judging.judge(device, rows, plan, read)? };
         Ok(all)
     }
 }
 
 impl Trainer for CudaTrainer {
     fn steps(&mut self, rows: &[u32], batch: usize, rates: Rates) -> Result<Vec<f64>, EngineError> {
-        self.steps.steps(&self.learning, rows, batch, rates)
+        self.steps.steps(rows, batch, rates)
     }
 
     fn nll(&mut self, rows: &[u32]) -> Result<Vec<f64>, EngineError> {
@@ -213,18 +199,20 @@ impl Trainer for CudaTrainer {
     }
 
     fn take_terms(&mut self) -> Vec<(&'static str, f64)> {
-        let names = Terms::names(&self.learning.model);
+        let names = Terms::names(&self.steps.learner().model);
         std::mem::take(&mut self.judged).means(names)
     }
 
     fn state(&self) -> Result<TrainingState, EngineError> {
-        let learning = &self.learning;
+        let learning = self.steps.learner();
         (learning.parameters).state(&learning.model, self.steps.done())
     }
 
     fn restore(&mut self, state: &TrainingState) -> Result<(), EngineError> {
-        let learning = &mut self.learning;
+        let learning = self.steps.learner_mut();
         learning.parameters.restore(&learning.model, state)?;
+        // What does not learn is kept here alone.
+        learning.model.parameters.clone_from(&state.parameters);
         self.steps.set_done(state.steps);
         Ok(())
     }

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::BatchRows;
 use crate::device::cuda::device::{Address, Launch};
 
-/// Channels of a pixel of which one is used; LONELY of `kernels/vae/gather.cu`.
+/// Channels of a pixel of which one is used; LONELY of `kernels/vae/batch.cuh`.
 pub const LONELY: usize = 8;
 
 /// Images on the device.
