@@ -4,12 +4,15 @@
 use std::sync::Arc;
 
 use sarm::conditions::{ConditionedImages, Conditions};
-use sarm::data::{ImageSize, SparseImages};
+use sarm::data::{Dataset, ImageSize, SparseImages};
 use sarm::device::cuda::device::Device;
 use sarm::device::{Cpu, Devices};
+use sarm::families;
 use sarm::families::vae::cuda::CudaTrainer;
 use sarm::families::vae::{Config, Vae};
 use sarm::family::{Model, TrainConfig, Trainer, TrainingState};
+use sarm::run::Checkpoint;
+use sarm::run::train::{Ending, Observer, Silent, TrainPlan, train};
 use sarm::synthetic;
 
 use crate::devices::{devices, emulated, under_test};
@@ -400,4 +403,69 @@ fn data_of_another_model_is_refused() {
     let error = CudaTrainer::new(&under_test(), &one, &data(&other)).err();
     let text = error.unwrap().to_string();
     assert!(text.contains("1 conditions"), "{text}");
+}
+
+/// Stops when asked so often.
+struct Stops(usize);
+
+impl Observer for Stops {
+    fn stops(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 == 0
+    }
+}
+
+#[test]
+fn runs_have_the_same_bits_however_often_they_are_resumed() {
+    let lab = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[model]\nfamily = 'vae'\n[network]\nlatents = 3\nfilters = [5, 20, 7]\n[loss]\nunit = 100.0\n{}",
+        COMPARED.replace("units = [4, 3]", "units = [4, 3]\nepochs = 2\nbatch = 10")
+    );
+    let text = format!("{text}[train]\nepochs = 3\nbatch = 10\nvalidation = 0.2\n");
+    let class: Vec<f32> = (0..IMAGES).map(|row| (row % 2) as f32).collect();
+    let plan = |out: &str| {
+        let dataset = Dataset {
+            columns: [("signal".to_string(), class.clone())].into(),
+            images: images(),
+            rows: (0..IMAGES as u64).collect(),
+            ..Dataset::default()
+        };
+        let config = families::configuration(&text).unwrap();
+        TrainPlan::new(config, dataset, lab.path().join(out))
+    };
+    let run = |plan: TrainPlan, observer: &mut dyn Observer| {
+        train(&devices(under_test()), plan, observer).unwrap()
+    };
+    let whole = run(plan("whole"), &mut Silent);
+    assert!(matches!(whole.ending, Ending::Complete));
+    let mut interrupted = 0;
+    loop {
+        let mut plan = plan("pieces");
+        plan.resume = true;
+        match run(plan, &mut Stops(2)).ending {
+            Ending::Interrupted => interrupted += 1,
+            _ => break,
+        }
+    }
+    assert!(interrupted >= 3, "{interrupted}");
+    let model = |out: &str| std::fs::read(lab.path().join(out).join("model.safetensors")).unwrap();
+    assert!(model("whole") == model("pieces"));
+    // The classifier is there, and is what it was before the first epoch.
+    let read = Checkpoint::read(&whole.model).unwrap().model;
+    let features = read
+        .tensors()
+        .iter()
+        .position(|t| t.name == "features.0.weight");
+    assert!(
+        read.parameters()[features.unwrap()]
+            .iter()
+            .all(|v| *v != 0.0)
+    );
+
+    // Weights of images are refused before the classifier learns.
+    let mut weighted = plan("weighted");
+    weighted.dataset.weights = Some(vec![1.0; IMAGES]);
+    let error = train(&devices(under_test()), weighted, &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("equal weight"), "{error}");
 }
