@@ -296,7 +296,7 @@ fn classifiers_learn_as_on_the_cpu() {
     let mut data = data(&model(COMPARED));
     let brighter = Arc::get_mut(&mut data).unwrap();
     let mut all = SparseImages::new(SIZE.height, SIZE.width).unwrap();
-    let class = |row: usize| if row % 3 == 0 { 1.0 } else { -1.0 };
+    let class = |row: usize| if row.is_multiple_of(3) { 1.0 } else { -1.0 };
     for (row, (index, values)) in images().iter().enumerate() {
         let factor = 0.1 * (1.5 + class(row));
         all.push(index.iter().zip(values).map(|(p, x)| (*p, factor * x)));

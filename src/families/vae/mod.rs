@@ -12,6 +12,7 @@ mod network;
 mod pass;
 mod sampler;
 mod sparse;
+mod terms;
 mod total;
 mod trainer;
 

@@ -5,75 +5,16 @@
 //! - divergence: 1/2 sum (e^v + m^2 - 1 - v) over the code's means m and log variances v;
 //! - Bernoulli: - sum t ln q + (1 - t) ln (1 - q) over the pixels, t = min(x, 1), q = p held between 1e-7 and 1 - 1e-7, as Keras does.
 
+use super::Vae;
 use super::network::Part;
 use super::sparse::nll;
-use super::{LossConfig, Vae};
+use super::terms::Terms;
 use crate::nn::chain::{Chain, Ready};
 
 /// Images that pass the networks together: enough that weights are read for several of them, few enough to stay in a cache.
 pub(super) const TILE: usize = 8;
 /// How near to 0 and 1 a pixel's chance comes in the Bernoulli term: Keras' epsilon.
 const EDGE: f32 = 1e-7;
-
-/// The terms of an image's loss, without their weights.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Terms {
-    pub perceptual: f64,
-    pub divergence: f64,
-    /// Of a sparse decoder -ln p of its pixels.
-    pub bernoulli: f64,
-}
-
-impl Terms {
-    /// Each of them, times its weight: perceptual, divergence, Bernoulli.
-    pub fn weighted(&self, weights: &LossConfig) -> [f64; 3] {
-        [
-            weights.perceptual * self.perceptual,
-            weights.divergence * self.divergence,
-            weights.bernoulli * self.bernoulli,
-        ]
-    }
-
-    /// Their sum, weighted.
-    pub fn loss(&self, weights: &LossConfig) -> f64 {
-        self.weighted(weights).iter().sum()
-    }
-
-    /// Their names, in the order of [`weighted`](Self::weighted).
-    pub fn names(model: &Vae) -> [&'static str; 3] {
-        match model.mixture {
-            Some(_) => ["perceptual", "divergence", "pixels"],
-            None => ["perceptual", "divergence", "bernoulli"],
-        }
-    }
-}
-
-/// Sums of weighted terms over images that were judged, and how many.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Judged {
-    sums: [f64; 3],
-    images: usize,
-}
-
-impl Judged {
-    /// Take in the terms of some more.
-    pub fn add(&mut self, terms: &[[f64; 3]]) {
-        for terms in terms {
-            self.sums
-                .iter_mut()
-                .zip(terms)
-                .for_each(|(sum, term)| *sum += term);
-        }
-        self.images += terms.len();
-    }
-
-    /// Means, by name; none without images.
-    pub fn means(self, names: [&'static str; 3]) -> Vec<(&'static str, f64)> {
-        let means = self.sums.map(|sum| sum / self.images as f64);
-        let named = names.into_iter().zip(means);
-        named.filter(|_| self.images > 0).collect()
-    }
-}
 
 /// The networks' parameters, ordered for their products.
 pub(super) struct Networks {
@@ -371,7 +312,7 @@ mod tests {
     use super::*;
     use crate::conditions::ConditionConfig;
     use crate::data::ImageSize;
-    use crate::families::vae::{Config, NetworkConfig, PerceptualConfig};
+    use crate::families::vae::{Config, LossConfig, NetworkConfig, PerceptualConfig};
     use crate::likelihood::{LikelihoodConfig, SpaceName};
 
     /// A small model whose decoder gives pixels around 0.4, or gates and mixtures.

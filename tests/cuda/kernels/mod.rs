@@ -31,6 +31,7 @@ pub mod sample;
 pub mod sanitizers;
 pub mod step;
 pub mod vae;
+pub mod vae_loss;
 pub mod vae_training;
 
 use crate::devices::{card, emulated};
@@ -62,6 +63,7 @@ pub fn table(size: Size) -> Vec<Case> {
         sample::cases(size),
         step::cases(size),
         vae::cases(size),
+        vae_loss::cases(size),
         vae_training::cases(size),
     ]
     .into_iter()

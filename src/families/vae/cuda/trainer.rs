@@ -10,7 +10,7 @@ use crate::conditions::ConditionedImages;
 use crate::device::cuda::device::{Device, Memory};
 use crate::device::cuda::room::check_room;
 use crate::families::vae::Vae;
-use crate::families::vae::pass::{Judged, Terms};
+use crate::families::vae::terms::{Judged, Terms};
 use crate::family::cuda::{Chunk, Judging, Learner, Plan, Steps};
 use crate::family::{EngineError, Trainer, TrainingState, check_images};
 use crate::nn::adam::Rates;

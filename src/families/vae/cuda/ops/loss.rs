@@ -153,7 +153,7 @@ impl MixtureLoss {
     /// On sizes and addresses that the kernel does not take.
     pub fn launch(&self) -> Launch {
         assert!((1..1 << 31).contains(&self.images) && self.pixels <= 1 << 16);
-        assert!(self.pitch.is_multiple_of(8) && 1 + 3 * self.mixture.components <= self.pitch);
+        assert!(self.pitch.is_multiple_of(8) && 3 * self.mixture.components < self.pitch);
         assert!(self.delta.0.is_multiple_of(16));
         let range = self.mixture.support.range();
         let parameter = MixtureParams {

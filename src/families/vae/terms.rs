@@ -1,0 +1,63 @@
+//! The terms of a VAE's loss.
+
+use super::{LossConfig, Vae};
+
+/// The terms of an image's loss, without their weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Terms {
+    pub perceptual: f64,
+    pub divergence: f64,
+    /// Of a sparse decoder -ln p of its pixels.
+    pub bernoulli: f64,
+}
+
+impl Terms {
+    /// Each of them, times its weight: perceptual, divergence, Bernoulli.
+    pub fn weighted(&self, weights: &LossConfig) -> [f64; 3] {
+        [
+            weights.perceptual * self.perceptual,
+            weights.divergence * self.divergence,
+            weights.bernoulli * self.bernoulli,
+        ]
+    }
+
+    /// Their sum, weighted.
+    pub fn loss(&self, weights: &LossConfig) -> f64 {
+        self.weighted(weights).iter().sum()
+    }
+
+    /// Their names, in the order of [`weighted`](Self::weighted).
+    pub fn names(model: &Vae) -> [&'static str; 3] {
+        match model.mixture {
+            Some(_) => ["perceptual", "divergence", "pixels"],
+            None => ["perceptual", "divergence", "bernoulli"],
+        }
+    }
+}
+
+/// Sums of weighted terms over images that were judged, and how many.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Judged {
+    sums: [f64; 3],
+    images: usize,
+}
+
+impl Judged {
+    /// Take in the terms of some more.
+    pub fn add(&mut self, terms: &[[f64; 3]]) {
+        for terms in terms {
+            self.sums
+                .iter_mut()
+                .zip(terms)
+                .for_each(|(sum, term)| *sum += term);
+        }
+        self.images += terms.len();
+    }
+
+    /// Means, by name; none without images.
+    pub fn means(self, names: [&'static str; 3]) -> Vec<(&'static str, f64)> {
+        let means = self.sums.map(|sum| sum / self.images as f64);
+        let named = names.into_iter().zip(means);
+        named.filter(|_| self.images > 0).collect()
+    }
+}
