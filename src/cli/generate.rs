@@ -102,7 +102,8 @@ pub struct Generate {
     sweep: Option<Selection>,
     /// Take the codes from a file that `sarm encode` wrote: image i gets row i.
     ///
-    /// After the last row they start again.
+    /// After the last row they start again. Conditions that are not given are those of the row, and without --count there are as
+    /// many images as rows.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["latent", "sweep"])]
     codes: Option<PathBuf>,
     /// Go straight from the code in row A of --codes to that in row B over the images of the run.
@@ -291,7 +292,13 @@ impl Generate {
     fn source(&self) -> anyhow::Result<Source> {
         let Some(path) = &self.given_from else {
             let given = pretrained::given(&self.model, &self.given)?;
-            return Ok(Source::Given(given));
+            return Ok(match (&self.codes, self.line) {
+                (Some(codes), None) => Source::Encoded {
+                    path: codes.clone(),
+                    given,
+                },
+                _ => Source::Given(given),
+            });
         };
         // A class that the model's name stands for is that of rows, too.
         let own = pretrained::named(&self.model);

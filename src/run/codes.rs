@@ -125,6 +125,21 @@ fn log_variance(number: usize) -> String {
 }
 
 impl Source {
+    /// How many codes there are, where they are those of a file.
+    ///
+    /// # Errors
+    /// See [`CodesError`].
+    pub fn count(&self, checkpoint: &Checkpoint) -> Result<Option<u64>, CodesError> {
+        match (self, checkpoint.model.encoder()) {
+            (Source::File(path), Some(encoder)) => {
+                let latents = encoder.latents();
+                let rows = rows(path, checkpoint, latents)?;
+                Ok(Some((rows.len() / latents) as u64))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The codes of images `images` of the model in `checkpoint`.
     ///
     /// # Errors

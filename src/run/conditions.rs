@@ -208,6 +208,13 @@ pub enum Source {
         /// What the file does not say of itself.
         file: FileOptions,
     },
+    /// The rows of a file of codes: image i has row i, round and round. These are given, in the place of its columns.
+    Encoded {
+        /// The file.
+        path: PathBuf,
+        /// What is given.
+        given: Vec<Given>,
+    },
 }
 
 /// The conditions of a run's images, as they are in files and as the network is shown them.
@@ -246,6 +253,7 @@ impl RunConditions {
             Source::Rows { path, select, file } => {
                 Values::Table(of_file(path, select, file, conditions, &checkpoint.record)?)
             }
+            Source::Encoded { path, given } => Values::Table(of_codes(path, given, conditions)?),
             Source::Given(given) => {
                 let left_out = Given::left_out(given, conditions)?;
                 let given: BTreeMap<String, f32> =
@@ -401,6 +409,53 @@ fn rows(columns: &[Vec<f32>]) -> usize {
     columns.first().map_or(0, Vec::len)
 }
 
+/// The conditions of the images whose codes are in `path`, but for those given.
+fn of_codes(
+    path: &Path,
+    given: &[Given],
+    conditions: &ConditionConfig,
+) -> Result<Vec<Vec<f32>>, GivenError> {
+    let left_out = Given::left_out(given, conditions)?;
+    let read = data::read_columns(path, &left_out)?;
+    let count = read.first().map_or(1, Vec::len);
+    let mut columns: BTreeMap<String, Vec<f32>> = left_out.into_iter().zip(read).collect();
+    Given::put(given, &mut columns, count);
+    let columns: Vec<Vec<f32>> = (conditions.names.iter())
+        .map(|name| columns.remove(name).unwrap_or_default())
+        .collect();
+    let rows: Vec<u64> = (0..count as u64).collect();
+    check_columns(path, conditions, &columns, &rows)?;
+    Ok(columns)
+}
+
+/// Refuse columns of a file that are no conditions of a model; `rows`: which rows of the file they are.
+fn check_columns(
+    path: &Path,
+    conditions: &ConditionConfig,
+    columns: &[Vec<f32>],
+    rows: &[u64],
+) -> Result<(), GivenError> {
+    for (place, (name, column)) in conditions.names.iter().zip(columns).enumerate() {
+        if let Some(at) = conditions.without_log(place, column) {
+            return Err(GivenError::RowNotPositive {
+                path: path.into(),
+                name: name.clone(),
+                row: rows[at],
+                value: column[at],
+            });
+        }
+        if let Some(row) = column.iter().position(|v| !v.is_finite()) {
+            return Err(GivenError::NotFinite {
+                path: path.into(),
+                name: name.clone(),
+                row,
+                value: column[row],
+            });
+        }
+    }
+    Ok(())
+}
+
 /// The conditions of the rows of `path` that `select` takes.
 fn of_file(
     path: &Path,
@@ -429,23 +484,6 @@ fn of_file(
     let columns: Vec<Vec<f32>> = (names.iter())
         .map(|n| read.columns.remove(n).unwrap_or_default())
         .collect();
-    for (place, (name, column)) in names.iter().zip(&columns).enumerate() {
-        if let Some(at) = conditions.without_log(place, column) {
-            return Err(GivenError::RowNotPositive {
-                path: path.into(),
-                name: name.clone(),
-                row: read.rows[at],
-                value: column[at],
-            });
-        }
-        if let Some(row) = column.iter().position(|v| !v.is_finite()) {
-            return Err(GivenError::NotFinite {
-                path: path.into(),
-                name: name.clone(),
-                row,
-                value: column[row],
-            });
-        }
-    }
+    check_columns(path, conditions, &columns, &read.rows)?;
     Ok(columns)
 }

@@ -186,6 +186,17 @@ fn codes_are_found_and_given() {
     let codes = draw("--codes codes.h5 --count 60", "codes-60.h5");
     // After the last row they start again.
     assert!(codes.gather(0..10) == codes.gather(50..60));
+    // The images that were encoded, made again: as many, with their own conditions.
+    lab.ok(&format!(
+        "generate --quiet {model} --codes codes.h5 --layout sparse --out again.h5"
+    ));
+    let (again, data) = (lab.read("again.h5"), lab.read("data.h5"));
+    assert_eq!(again.images.len(), 50);
+    assert_eq!(again.columns["signal"], data.columns["signal"][..50]);
+    for (i, signal) in again.columns["signal"].iter().enumerate() {
+        let same = again.images.gather(i..i + 1) == codes.gather(i..i + 1);
+        assert!(same == (*signal == 1.0), "{i}");
+    }
     let line = draw("--codes codes.h5 --line 3..17 --count 5", "line.h5");
     assert!(line.gather(0..1) == codes.gather(3..4) && line.gather(4..5) == codes.gather(17..18));
     let sweep = draw("--sweep 2=-1..1 --count 3", "sweep.h5");

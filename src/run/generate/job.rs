@@ -200,7 +200,11 @@ impl<'a> Job<'a> {
     pub fn new(checkpoint: &'a Checkpoint, request: &Request) -> Result<Self, JobError> {
         let model = checkpoint.model.as_ref();
         let rows_count = matches!(request.conditions, Source::Rows { .. });
-        if request.count.is_none() && !rows_count {
+        let codes_count = match request.count {
+            None => request.codes.count(checkpoint)?,
+            Some(_) => None,
+        };
+        if request.count.is_none() && codes_count.is_none() && !rows_count {
             return Err(JobError::NoCount);
         }
         let images = request.first..image_end(request.first, request.count.unwrap_or(0))?;
@@ -211,7 +215,7 @@ impl<'a> Job<'a> {
             ..
         } = request;
         let conditions = RunConditions::new(checkpoint, source, *seed, images, *threads)?;
-        let count = request.count.unwrap_or(conditions.rows() as u64);
+        let count = (request.count.or(codes_count)).unwrap_or(conditions.rows() as u64);
         let end = image_end(request.first, count)?;
         let codes = request.codes.codes(checkpoint, request.first..end)?;
         let condition = codes::hash(&codes, conditions.hash(model, end));
