@@ -208,7 +208,8 @@ pub enum Source {
         /// What the file does not say of itself.
         file: FileOptions,
     },
-    /// The rows of a file of codes: image i has row i, round and round. These are given, in the place of its columns.
+    /// The rows of a file of codes: image i has row i, round and round. These are given, in the place of its columns. Where it lacks one that
+    /// is not, what is left out is drawn.
     Encoded {
         /// The file.
         path: PathBuf,
@@ -253,29 +254,11 @@ impl RunConditions {
             Source::Rows { path, select, file } => {
                 Values::Table(of_file(path, select, file, conditions, &checkpoint.record)?)
             }
-            Source::Encoded { path, given } => Values::Table(of_codes(path, given, conditions)?),
-            Source::Given(given) => {
-                let left_out = Given::left_out(given, conditions)?;
-                let given: BTreeMap<String, f32> =
-                    given.iter().map(|g| (g.name.clone(), g.value)).collect();
-                match (left_out.first(), &checkpoint.prior) {
-                    (None, _) => Values::Table(names.iter().map(|n| vec![given[n]]).collect()),
-                    (Some(missing), None) => {
-                        return Err(GivenError::NotLearnt {
-                            names: names.join(", "),
-                            missing: missing.clone(),
-                        });
-                    }
-                    (Some(_), Some(prior)) => {
-                        let drawn =
-                            DrawnConditions::new(model, prior, given, seed, images, threads);
-                        Values::Drawn(Arc::new(drawn.map_err(|source| GivenError::Draw {
-                            names: left_out.join(", "),
-                            source,
-                        })?))
-                    }
-                }
-            }
+            Source::Encoded { path, given } => match of_codes(path, given, conditions)? {
+                Some(columns) => Values::Table(columns),
+                None => given_or_drawn(checkpoint, given, seed, images, threads)?,
+            },
+            Source::Given(given) => given_or_drawn(checkpoint, given, seed, images, threads)?,
         };
         Ok(Self { names, values })
     }
@@ -404,19 +387,54 @@ impl RunConditions {
     }
 }
 
+/// These are given, what is left out is drawn.
+fn given_or_drawn(
+    checkpoint: &Checkpoint,
+    given: &[Given],
+    seed: u64,
+    images: Range<u64>,
+    threads: usize,
+) -> Result<Values, GivenError> {
+    let model = checkpoint.model.as_ref();
+    let names = &model.conditions().names;
+    let left_out = Given::left_out(given, model.conditions())?;
+    let given: BTreeMap<String, f32> = given.iter().map(|g| (g.name.clone(), g.value)).collect();
+    match (left_out.first(), &checkpoint.prior) {
+        (None, _) => Ok(Values::Table(
+            names.iter().map(|n| vec![given[n]]).collect(),
+        )),
+        (Some(missing), None) => Err(GivenError::NotLearnt {
+            names: names.join(", "),
+            missing: missing.clone(),
+        }),
+        (Some(_), Some(prior)) => {
+            let drawn = DrawnConditions::new(model, prior, given, seed, images, threads);
+            Ok(Values::Drawn(Arc::new(drawn.map_err(|source| {
+                GivenError::Draw {
+                    names: left_out.join(", "),
+                    source,
+                }
+            })?)))
+        }
+    }
+}
+
 /// Rows of columns that are equally long.
 fn rows(columns: &[Vec<f32>]) -> usize {
     columns.first().map_or(0, Vec::len)
 }
 
-/// The conditions of the images whose codes are in `path`, but for those given.
+/// The conditions of the images whose codes are in `path`, but for those given; `None` where the file lacks one.
 fn of_codes(
     path: &Path,
     given: &[Given],
     conditions: &ConditionConfig,
-) -> Result<Vec<Vec<f32>>, GivenError> {
+) -> Result<Option<Vec<Vec<f32>>>, GivenError> {
     let left_out = Given::left_out(given, conditions)?;
-    let read = data::read_columns(path, &left_out)?;
+    let read = match data::read_columns(path, &left_out) {
+        Err(DataError::Missing { .. }) => return Ok(None),
+        read => read?,
+    };
     let count = read.first().map_or(1, Vec::len);
     let mut columns: BTreeMap<String, Vec<f32>> = left_out.into_iter().zip(read).collect();
     Given::put(given, &mut columns, count);
@@ -425,7 +443,7 @@ fn of_codes(
         .collect();
     let rows: Vec<u64> = (0..count as u64).collect();
     check_columns(path, conditions, &columns, &rows)?;
-    Ok(columns)
+    Ok(Some(columns))
 }
 
 /// Refuse columns of a file that are no conditions of a model; `rows`: which rows of the file they are.

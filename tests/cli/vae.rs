@@ -197,6 +197,28 @@ fn codes_are_found_and_given() {
         let same = again.images.gather(i..i + 1) == codes.gather(i..i + 1);
         assert!(same == (*signal == 1.0), "{i}");
     }
+    // Of codes alone conditions are drawn as always.
+    let names: Vec<String> = (0..3).map(|k| format!("mean_{k}")).collect();
+    let read = sarm::data::read_columns(&lab.path("codes.h5"), &names).unwrap();
+    let columns = names.into_iter().zip(read);
+    let columns = columns.map(|(name, v)| (name, v.into_iter().map(f64::from).collect()));
+    let provenance = sarm::data::Provenance::new();
+    sarm::data::write_columns(
+        &lab.path("alone.h5"),
+        &columns.collect(),
+        &provenance,
+        false,
+    )
+    .unwrap();
+    let output = lab.ok(&format!(
+        "generate {model} --codes alone.h5 --layout sparse --out alone-50.h5"
+    ));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("signal drawn from what the model learnt"),
+        "{said}"
+    );
+    assert_eq!(lab.read("alone-50.h5").images.len(), 50);
     let line = draw("--codes codes.h5 --line 3..17 --count 5", "line.h5");
     assert!(line.gather(0..1) == codes.gather(3..4) && line.gather(4..5) == codes.gather(17..18));
     let sweep = draw("--sweep 2=-1..1 --count 3", "sweep.h5");
