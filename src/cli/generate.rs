@@ -98,6 +98,9 @@ pub struct Generate {
     )]
     latent: Vec<Selection>,
     /// Let number K of a VAE's codes go evenly from LOW to HIGH over the images of the run; the others are 0.
+    ///
+    /// Conditions that are not given are drawn for each image, and a sparse decoder draws its pixels: give every one, and look at many
+    /// images.
     #[arg(long, value_name = "K=LOW..HIGH", conflicts_with = "latent")]
     sweep: Option<Selection>,
     /// Take the codes from a file that `sarm encode` wrote: image i gets row i.
@@ -107,6 +110,8 @@ pub struct Generate {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["latent", "sweep"])]
     codes: Option<PathBuf>,
     /// Go straight from the code in row A of --codes to that in row B over the images of the run.
+    ///
+    /// Conditions are those of --given, and drawn for each image where they are not given.
     #[arg(long, value_name = "A..B", requires = "codes", value_parser = line)]
     line: Option<[u64; 2]>,
     #[command(flatten)]

@@ -74,7 +74,7 @@ enum Verb {
     Evaluate(evaluate::Evaluate),
     /// Compare runs and reports side by side.
     Compare(compare::Compare),
-    /// Compute the exact log-likelihood of each image in a file, in nats.
+    /// Compute the exact log-likelihood of images in nats, of a sparse VAE lower bounds.
     Score(score::Score),
     /// Find the codes of images with a VAE.
     Encode(encode::Encode),

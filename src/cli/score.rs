@@ -15,7 +15,7 @@ use crate::run::conditions::Given;
 use crate::run::pretrained;
 use crate::run::score::{Request, Scores, score};
 
-/// Compute the exact log-likelihood of each image in a file, in nats.
+/// Compute the exact log-likelihood of images in nats, of a sparse VAE lower bounds.
 ///
 /// A VAE with [likelihood] has no exact one: then it is the importance-weighted bound of it, over --samples codes, and the
 /// output also holds the evidence bound. A zero contributes its probability, a positive pixel a density per GeV. D+D probabilities are divided by the width of

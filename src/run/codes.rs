@@ -46,8 +46,10 @@ pub enum CodesError {
     /// A family without codes.
     #[error("models of the family '{0}' have no codes; take a model of the family vae")]
     NoCodes(&'static str),
-    /// A number that the code does not have.
-    #[error("the model's codes have no number '{name}' (they have 0 to {last}); name one of those")]
+    /// A number that the code does not have, or what is not a number.
+    #[error(
+        "the model's codes have no number '{name}' (they have 0 to {last}); write K=VALUE or K=LOW..HIGH with one of those"
+    )]
     Number {
         /// What was named.
         name: String,
@@ -93,7 +95,7 @@ pub enum CodesError {
         value: f32,
     },
     /// Codes that another model found.
-    #[error("'{}' holds codes that another model found (its model_sha256 is {found}); encode the images with this one", path.display())]
+    #[error("'{}' holds codes that another model found (its model_sha256 is {found}); a model that was packed or trained on is another; encode the images with this one", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,

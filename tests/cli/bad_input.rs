@@ -656,7 +656,7 @@ fn outputs_that_exist_or_have_no_place() {
     lab.file("other.toml", DC.replace("layers = 1", "layers = 2"));
     lab.refuses(
         "train --data data.h5 --config other.toml --out run --resume",
-        &["another model configuration"],
+        &["another model configuration", "layers was 1, not 2"],
     );
 }
 

@@ -259,7 +259,7 @@ impl ModelConfig {
             found.note(impossible(
                 "image",
                 format!("{} x {}", size.height, size.width),
-                "the decoder makes images whose sides are one more than a multiple of 4, from 5 to 253, as 25",
+                "the decoder makes images whose sides are one more than a multiple of 4, from 5 to 253, as 25; pad or crop them, or train a SARM",
             ));
         }
         found.note(within("network.latents", self.network.latents, 1, MOST));

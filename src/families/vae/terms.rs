@@ -35,29 +35,43 @@ impl Terms {
     }
 }
 
-/// Sums of weighted terms over images that were judged, and how many.
+/// Sums of weighted terms over images that were judged, each counted as often as its weight says, and how often in all.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Judged {
     sums: [f64; 3],
-    images: usize,
+    images: f64,
 }
 
 impl Judged {
-    /// Take in the terms of some more.
-    pub fn add(&mut self, terms: &[[f64; 3]]) {
-        for terms in terms {
+    /// Take in the terms of some more, and the weight of each.
+    pub fn add(&mut self, terms: &[[f64; 3]], weights: impl Iterator<Item = f64>) {
+        for (terms, weight) in terms.iter().zip(weights) {
+            self.images += weight;
             self.sums
                 .iter_mut()
                 .zip(terms)
-                .for_each(|(sum, term)| *sum += term);
+                .for_each(|(sum, term)| *sum += weight * term);
         }
-        self.images += terms.len();
     }
 
     /// Means, by name; none without images.
     pub fn means(self, names: [&'static str; 3]) -> Vec<(&'static str, f64)> {
-        let means = self.sums.map(|sum| sum / self.images as f64);
+        let means = self.sums.map(|sum| sum / self.images);
         let named = names.into_iter().zip(means);
-        named.filter(|_| self.images > 0).collect()
+        named.filter(|_| self.images != 0.0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_of_terms_are_weighted() {
+        let mut judged = Judged::default();
+        judged.add(&[[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], [1.0, 3.0].into_iter());
+        let named = judged.means(["a", "b", "c"]);
+        assert_eq!(named, [("a", 2.5), ("b", 2.0), ("c", 1.5)]);
+        assert!(Judged::default().means(["a", "b", "c"]).is_empty());
     }
 }

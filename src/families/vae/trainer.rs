@@ -128,7 +128,12 @@ impl Trainer for VaeTrainer {
         });
         let weights = &self.model.config.loss;
         let weighted: Vec<[f64; 3]> = terms.iter().map(|terms| terms.weighted(weights)).collect();
-        self.judged.add(&weighted);
+        let of_rows =
+            (self.weights.as_ref()).map(|w| rows.iter().map(|row| f64::from(w[*row as usize])));
+        match of_rows {
+            Some(weights) => self.judged.add(&weighted, weights),
+            None => self.judged.add(&weighted, std::iter::repeat(1.0)),
+        }
         Ok(weighted.iter().map(|terms| terms.iter().sum()).collect())
     }
 

@@ -180,8 +180,13 @@ pub enum TrainError {
     #[error("'{}' was trained on other images or values of the conditions; give the same --data, --select and --limit, or --force to start over", .0.display())]
     OtherData(PathBuf),
     /// The run that is there is of another model.
-    #[error("'{}' was trained with another model configuration; give the one in its config.toml, or --force to start over", .0.display())]
-    OtherModel(PathBuf),
+    #[error("'{}' was trained with another model configuration ({changed}); give the one in its config.toml, or --force to start over", directory.display())]
+    OtherModel {
+        /// The run directory.
+        directory: PathBuf,
+        /// Which settings, was and is.
+        changed: String,
+    },
 }
 
 /// What to train on what, and where to.
@@ -234,7 +239,7 @@ pub struct EpochMetrics {
     pub train_nll: f64,
     /// Mean NLL in nats per held-out image, after the epoch.
     pub validation_nll: Option<f64>,
-    /// The terms of a loss that is no likelihood, by name: they add up to `validation_nll`, without weights of the images.
+    /// The terms of a loss that is no likelihood, by name: they add up to `validation_nll`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<(String, f64)>,
     /// Whether this is the best model so far.

@@ -7,7 +7,7 @@
 //! of sums keeps it, see the headers of the families' trainers). The model is written before the state: a kill between
 //! the two repeats an epoch, it never skips one. [`resume`] refuses another configuration, other data, other settings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -228,6 +228,58 @@ fn differences(stored: &TrainConfig, asked: &TrainConfig) -> Vec<String> {
         .collect()
 }
 
+/// Settings of two configurations in JSON that differ, the first few, was and is.
+fn changed_settings(stored: &str, asked: &str) -> String {
+    /// Settings that are named.
+    const MOST: usize = 3;
+
+    fn flatten(at: String, value: serde_json::Value, all: &mut BTreeMap<String, String>) {
+        let under = |key: &str| match at.is_empty() {
+            true => key.to_string(),
+            false => format!("{at}.{key}"),
+        };
+        match value {
+            serde_json::Value::Object(table) => {
+                let fields = table.into_iter();
+                fields.for_each(|(key, value)| flatten(under(&key), value, all));
+            }
+            serde_json::Value::Array(list) if list.iter().any(serde_json::Value::is_object) => {
+                let entries = list.into_iter().enumerate();
+                entries.for_each(|(i, value)| flatten(under(&i.to_string()), value, all));
+            }
+            value => {
+                all.insert(at, value.to_string());
+            }
+        }
+    }
+
+    let settings = |json: &str| {
+        let mut all = BTreeMap::new();
+        flatten(
+            String::new(),
+            serde_json::from_str(json).unwrap_or_default(),
+            &mut all,
+        );
+        all
+    };
+    let (stored, asked) = (settings(stored), settings(asked));
+    let keys: BTreeSet<&String> = stored.keys().chain(asked.keys()).collect();
+    let value = |of: &BTreeMap<String, String>, key: &str| -> String {
+        of.get(key).map_or("none", String::as_str).to_string()
+    };
+    let mut changed: Vec<String> = (keys.into_iter())
+        .map(|key| (key, value(&stored, key), value(&asked, key)))
+        .filter(|(_, was, is)| was != is)
+        .map(|(key, was, is)| format!("{key} was {was}, not {is}"))
+        .collect();
+    if changed.len() > MOST {
+        let more = changed.len() - MOST;
+        changed.truncate(MOST);
+        changed.push(format!("and {more} more"));
+    }
+    changed.join(", ")
+}
+
 /// Read the state of a run; it must be of this model, this data and this way to train on `images` images.
 pub(super) fn resume(
     files: &RunFiles,
@@ -267,7 +319,11 @@ pub(super) fn resume(
         return Err(TrainError::OtherData(directory));
     }
     if (stored.family(), stored.config_json()) != (model.family(), model.config_json()) {
-        return Err(TrainError::OtherModel(directory));
+        let changed = match stored.family() == model.family() {
+            true => changed_settings(&stored.config_json(), &model.config_json()),
+            false => format!("family was {}, not {}", stored.family(), model.family()),
+        };
+        return Err(TrainError::OtherModel { directory, changed });
     }
     let steps: u64 = file
         .metadata("steps")?

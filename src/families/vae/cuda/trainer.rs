@@ -194,7 +194,7 @@ impl Trainer for CudaTrainer {
                 [sum, f64::from(others[0]), f64::from(others[1])]
             })
             .collect();
-        self.judged.add(&weighted);
+        self.judged.add(&weighted, std::iter::repeat(1.0));
         Ok(weighted.iter().map(|terms| terms.iter().sum()).collect())
     }
 
