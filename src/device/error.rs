@@ -5,7 +5,7 @@
 pub enum DeviceError {
     /// This program was built without what drives cards.
     #[error(
-        "this sarm was built without CUDA (feature 'cuda'); build it with 'make cuda' or use --device cpu"
+        "this sarm was built without CUDA (feature 'cuda'); for an NVIDIA card build it with 'make cuda', or use --device cpu"
     )]
     NotBuilt,
     /// No driver that can be used, no device, or not the one that was asked for.

@@ -26,12 +26,14 @@ impl Terms {
         self.weighted(weights).iter().sum()
     }
 
-    /// Their names, in the order of [`weighted`](Self::weighted).
-    pub fn names(model: &Vae) -> [&'static str; 3] {
-        match model.mixture {
-            Some(_) => ["perceptual", "divergence", "pixels"],
-            None => ["perceptual", "divergence", "bernoulli"],
-        }
+    /// Their names, in the order of [`weighted`](Self::weighted); none of a term that the model has not.
+    pub fn names(model: &Vae) -> [Option<&'static str>; 3] {
+        let perceptual = model.config.compares_features().then_some("perceptual");
+        let pixels = match model.mixture {
+            Some(_) => "pixels",
+            None => "bernoulli",
+        };
+        [perceptual, Some("divergence"), Some(pixels)]
     }
 }
 
@@ -55,9 +57,10 @@ impl Judged {
     }
 
     /// Means, by name; none without images.
-    pub fn means(self, names: [&'static str; 3]) -> Vec<(&'static str, f64)> {
+    pub fn means(self, names: [Option<&'static str>; 3]) -> Vec<(&'static str, f64)> {
         let means = self.sums.map(|sum| sum / self.images);
         let named = names.into_iter().zip(means);
+        let named = named.filter_map(|(name, mean)| Some((name?, mean)));
         named.filter(|_| self.images != 0.0).collect()
     }
 }
@@ -70,8 +73,9 @@ mod tests {
     fn means_of_terms_are_weighted() {
         let mut judged = Judged::default();
         judged.add(&[[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], [1.0, 3.0].into_iter());
-        let named = judged.means(["a", "b", "c"]);
-        assert_eq!(named, [("a", 2.5), ("b", 2.0), ("c", 1.5)]);
-        assert!(Judged::default().means(["a", "b", "c"]).is_empty());
+        let named = judged.means([Some("a"), None, Some("c")]);
+        assert_eq!(named, [("a", 2.5), ("c", 1.5)]);
+        let none = Judged::default();
+        assert!(none.means([Some("a"); 3]).is_empty());
     }
 }
