@@ -13,7 +13,7 @@ pub use rows::{Rows, Slots, bytes_per_image};
 pub use sampler::CudaSampler;
 pub use shown::Shown;
 pub use steps::Chunk;
-pub(crate) use steps::{Learner, Steps};
+pub(crate) use steps::{Learner, Steps, check_rows};
 
 use std::sync::Arc;
 

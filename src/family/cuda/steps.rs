@@ -51,6 +51,16 @@ impl Chunk {
     }
 }
 
+/// Check that there is an image for each of `rows` among the `images` on the device.
+pub(crate) fn check_rows(rows: &[u32], images: usize) -> Result<(), EngineError> {
+    match rows.iter().find(|row| **row as usize >= images) {
+        None => Ok(()),
+        Some(row) => Err(EngineError::Mismatch(format!(
+            "image {row} is not among the {images} on the device"
+        ))),
+    }
+}
+
 /// A model in training on a device, all but its steps' control.
 ///
 /// # Safety

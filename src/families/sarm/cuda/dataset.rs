@@ -12,6 +12,7 @@ use crate::device::cuda::device::{Address, Device, Memory};
 use crate::families::sarm::beyond;
 use crate::families::sarm::{Sarm, Values};
 use crate::family::EngineError;
+use crate::family::cuda::check_rows;
 
 /// Compressed sparse rows of images and their conditions, on the device.
 pub struct ResidentImages {
@@ -187,13 +188,7 @@ impl ResidentImages {
 
     /// Check that there is an image for each of `rows`.
     pub fn check_rows(&self, rows: &[u32]) -> Result<(), EngineError> {
-        match rows.iter().find(|r| **r as usize >= self.images) {
-            None => Ok(()),
-            Some(row) => Err(EngineError::Mismatch(format!(
-                "image {row} is not among the {} on the device",
-                self.images
-            ))),
-        }
+        check_rows(rows, self.images)
     }
 
     /// How many there are.

@@ -7,6 +7,7 @@ use crate::conditions::ConditionedImages;
 use crate::device::cuda::device::{Device, Memory};
 use crate::families::vae::Vae;
 use crate::family::EngineError;
+use crate::family::cuda::check_rows;
 
 /// Compressed sparse rows of images and their conditions, on the device.
 pub(super) struct ResidentImages {
@@ -55,13 +56,7 @@ impl ResidentImages {
 
     /// Check that there is an image for each of `rows`.
     pub fn check_rows(&self, rows: &[u32]) -> Result<(), EngineError> {
-        match rows.iter().find(|r| **r as usize >= self.images) {
-            None => Ok(()),
-            Some(row) => Err(EngineError::Mismatch(format!(
-                "image {row} is not among the {} on the device",
-                self.images
-            ))),
-        }
+        check_rows(rows, self.images)
     }
 
     /// Where they lie.
