@@ -7,6 +7,9 @@ use super::tile::{Shape, Tile, estimate};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Launch};
 
+/// Multiprocessors of an H100, which cuts and slices are chosen for.
+pub(super) const MULTIPROCESSORS: u32 = 132;
+
 /// Problems of one launch; PHASES of `kernels/common/convolution.cu`.
 pub const PHASES: usize = 4;
 
@@ -163,21 +166,22 @@ impl ConvolutionPhase {
 impl Sums<'_> {
     /// The cut that suits the shapes on an H100 where `images` pass together. A result's bits depend on it, so it depends on no card.
     pub fn cut(&self, images: u32) -> Cut {
-        const MULTIPROCESSORS: u32 = 132;
-
-        let cost = |cut: &Cut| {
-            let shape = cut.shape();
-            let tiles: Vec<(u64, u32)> = (self.phases.iter())
-                .map(|phase| {
-                    let rows = (u64::from(images) * phase.outputs()).div_ceil(shape.rows.into());
-                    let columns = u64::from(self.to_size[2].div_ceil(shape.columns));
-                    (rows * columns, phase.terms(self.from_size[2]) as u32)
-                })
-                .collect();
-            estimate(MULTIPROCESSORS, shape, &tiles, 2.0)
-        };
+        let cost = |cut: &Cut| self.cycles(*cut, images);
         let best = (Cut::ALL.into_iter()).min_by(|a, b| cost(a).total_cmp(&cost(b)));
         best.unwrap_or(Cut::Broad)
+    }
+
+    /// Cycles that it takes on an H100, estimated.
+    pub(crate) fn cycles(&self, cut: Cut, images: u32) -> f64 {
+        let shape = cut.shape();
+        let tiles: Vec<(u64, u32)> = (self.phases.iter())
+            .map(|phase| {
+                let rows = (u64::from(images) * phase.outputs()).div_ceil(shape.rows.into());
+                let columns = u64::from(self.to_size[2].div_ceil(shape.columns));
+                (rows * columns, phase.terms(self.from_size[2]) as u32)
+            })
+            .collect();
+        estimate(MULTIPROCESSORS, shape, &tiles, 2.0)
     }
 
     /// Refuse what the kernels do not take.

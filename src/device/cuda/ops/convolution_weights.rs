@@ -3,7 +3,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::Demand;
-use super::convolution::{Entry, MOST, PHASES, Sums, need, numbers};
+use super::convolution::{
+    ConvolutionPhase, Entry, MOST, MULTIPROCESSORS, PHASES, Sums, need, numbers,
+};
 use super::tile::{Shape, Tile, estimate};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Address, Launch};
@@ -102,11 +104,10 @@ impl Sums<'_> {
 
     /// The share that suits the shapes on an H100 where `images` make a batch. A result's bits depend on it, so it depends on no card.
     pub fn share(&self, images: u32) -> Share {
-        const MULTIPROCESSORS: u32 = 132;
         // A slice has terms for some steps of a tile at least, and what slices write is read again.
         const LEAST_STEPS: u64 = 4;
         const MOST_SLICES: u64 = 256;
-        let terms = |q: &super::convolution::ConvolutionPhase| u64::from(images) * q.outputs();
+        let terms = |q: &ConvolutionPhase| u64::from(images) * q.outputs();
         let most = self.phases.iter().map(terms).max().unwrap_or(1);
         let options = Pieces::ALL.into_iter().flat_map(|pieces| {
             let steps = most.div_ceil(pieces.shape().depth.into());
@@ -116,25 +117,29 @@ impl Sums<'_> {
                 .filter(move |n| *n <= largest)
                 .map(move |slices| Share { pieces, slices })
         });
-        let cost = |share: &Share| {
-            let shape = share.pieces.shape();
-            let tiles: Vec<(u64, u32)> = (self.phases.iter())
-                .map(|phase| {
-                    let rows = u64::from(self.to_size[2].div_ceil(shape.rows));
-                    let columns = phase.terms(self.from_size[2]);
-                    let columns = columns.div_ceil(shape.columns.into());
-                    let here = terms(phase).div_ceil(share.slices.into());
-                    (rows * columns * u64::from(share.slices), here as u32)
-                })
-                .collect();
-            // Written, and read again by whoever adds up.
-            estimate(MULTIPROCESSORS, shape, &tiles, 8.0)
-        };
+        let cost = |share: &Share| self.cycles_of_weights(*share, images);
         let best = options.min_by(|a, b| cost(a).total_cmp(&cost(b)));
         best.unwrap_or(Share {
             pieces: Pieces::Wide,
             slices: 1,
         })
+    }
+
+    /// Cycles that derivatives by the weights take on an H100, estimated.
+    pub(crate) fn cycles_of_weights(&self, share: Share, images: u32) -> f64 {
+        let shape = share.pieces.shape();
+        let tiles: Vec<(u64, u32)> = (self.phases.iter())
+            .map(|phase| {
+                let rows = u64::from(self.to_size[2].div_ceil(shape.rows));
+                let columns = phase.terms(self.from_size[2]);
+                let columns = columns.div_ceil(shape.columns.into());
+                let terms = u64::from(images) * phase.outputs();
+                let here = terms.div_ceil(share.slices.into());
+                (rows * columns * u64::from(share.slices), here as u32)
+            })
+            .collect();
+        // Written, and read again by whoever adds up.
+        estimate(MULTIPROCESSORS, shape, &tiles, 8.0)
     }
 }
 

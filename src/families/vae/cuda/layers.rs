@@ -172,3 +172,72 @@ impl Run<'_> {
         Ok(launches)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::data::ImageSize;
+    use crate::families::vae::cuda::filled::{COPIED, FilledSums};
+    use crate::families::vae::{Config, Vae};
+    use crate::nn::chain::Chain;
+
+    /// Microseconds of a step's products on an H100, by the estimate that tiles are chosen by.
+    fn microseconds(model: &Vae, images: u32) -> f64 {
+        const MEGAHERTZ: f64 = 1755.0;
+        let nowhere = crate::device::cuda::device::Address::NULL;
+        let product = |sums: &FilledSums| {
+            let phases = sums.phases_at(nowhere);
+            let sums = sums.over(&phases);
+            sums.cycles(sums.cut(images), images)
+        };
+        let weights = |sums: &FilledSums| {
+            let phases = sums.phases_at(nowhere);
+            let sums = sums.over(&phases);
+            sums.cycles_of_weights(sums.share(images), images)
+        };
+        let network = &model.network;
+        // Times forward, first layer that is gone back through, whether it learns.
+        let chain = |chain: &Chain, forward: f64, back_to: usize, learns: bool| -> f64 {
+            let each = chain.0.iter().enumerate().map(|(i, layer)| {
+                let sums = FilledSums::forward(layer, COPIED);
+                let back = FilledSums::back(layer, COPIED);
+                forward * product(&sums)
+                    + if i >= back_to { product(&back) } else { 0.0 }
+                    + if learns { weights(&sums) } else { 0.0 }
+            });
+            each.sum()
+        };
+        let cycles = chain(&network.encoder, 1.0, 1, true)
+            + chain(&network.decoder, 1.0, 0, true)
+            + chain(&network.features, 2.0, 0, false);
+        cycles / MEGAHERTZ
+    }
+
+    /// The bounds of docs/kernels.md, "Bounds of a VAE's step": `cargo test --lib bounds_of_a_step -- --nocapture` prints them.
+    #[test]
+    fn bounds_of_a_step_are_those_of_the_page() {
+        let size = ImageSize {
+            height: 25,
+            width: 25,
+        };
+        let model = |text: &str| Vae::untrained(&Config::parse(text).unwrap(), size, 1).unwrap();
+        let plain = model(include_str!("../../../../configs/paper/vae.toml"));
+        let sparse = model(include_str!("../../../../configs/jets-sparse-vae.toml"));
+        for (images, said) in [
+            (128, [270.0, 190.0]),
+            (1024, [1500.0, 1000.0]),
+            (8192, [11_100.0, 7600.0]),
+        ] {
+            for (model, said) in [&plain, &sparse].into_iter().zip(said) {
+                let found = microseconds(model, images);
+                println!(
+                    "{images} images: {found:.0} us, {:.2} M images/s",
+                    f64::from(images) / found
+                );
+                assert!(
+                    (found / said - 1.0f64).abs() < 0.03,
+                    "{images}: {found}, {said} on the page"
+                );
+            }
+        }
+    }
+}
