@@ -49,6 +49,7 @@ pub(crate) const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 pub(crate) const ROUNDS: usize = 10;
 
 /// Four random words for a counter under a key.
+#[inline(always)]
 pub fn philox(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
     for _ in 0..ROUNDS {
         let a = u64::from(MULTIPLIERS[0]) * u64::from(counter[0]);
@@ -70,6 +71,7 @@ pub fn key(seed: u64) -> [u32; 2] {
 }
 
 /// Four random words for place (`n`, `item`) of a purpose.
+#[inline]
 pub fn words(seed: u64, purpose: Purpose, n: u64, item: u32) -> [u32; 4] {
     philox(
         key(seed),

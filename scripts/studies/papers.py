@@ -25,6 +25,8 @@ ROWS = {
     "jets": {
         "jets-dd": ("SARM-2, D+D", "configs/paper/jets-dd.toml"),
         "jets-dc": ("SARM-2, D+C", "configs/paper/jets-dc.toml"),
+        "jets-dd-1": ("SARM-1, D+D", "configs/paper/jets-dd-1.toml"),
+        "jets-dc-1": ("SARM-1, D+C", "configs/paper/jets-dc-1.toml"),
         "jets": (None, "configs/jets.toml"),
         "vae": ("VAE", "configs/paper/vae.toml"),
         "jets-vae": (None, "configs/jets-vae.toml"),

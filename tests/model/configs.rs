@@ -49,6 +49,18 @@ fn all_of_them_parse_and_fit_their_images() {
     assert!(seen >= 5, "only {seen} configurations found");
 }
 
+/// SARM-1: as SARM-2, in one stage.
+#[test]
+fn single_stage_models_differ_in_their_stages_alone() {
+    for likelihood in ["dc", "dd"] {
+        let two = read(&folder().join(format!("paper/jets-{likelihood}.toml")));
+        let mut one = read(&folder().join(format!("paper/jets-{likelihood}-1.toml")));
+        assert_eq!(one.stage[..], two.stage[1..]);
+        one.stage = two.stage.clone();
+        assert_eq!(one, two);
+    }
+}
+
 /// Figures of the paper: stages, layers, units, likelihoods, optimiser.
 #[test]
 fn defaults_are_those_of_the_paper() {

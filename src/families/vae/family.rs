@@ -100,8 +100,8 @@ impl Configuration for Config {
         config.check().ok()?;
         let network = Network::new(&config);
         let parameters = network.tensors().iter().map(|t| t.size() as u64).sum();
-        let tiles = self.train.batch.div_ceil(TILE).min(AT_ONCE) as u64;
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let tiles = (self.train.batch.div_ceil(TILE) as u64).min(AT_ONCE as u64 * threads);
         // Values, moments, sums and derivatives of each tile; what an image is between the layers, twice.
         let of_tile = 2 * (TILE * network.numbers()) as u64;
         let numbers = match on_card {

@@ -200,7 +200,7 @@ impl Vae {
         }
     }
 
-    /// Add the derivatives of the sum of the images' losses, each times its number in `scales`, to `gradients`: by the tensors of encoder and
+    /// Write the derivatives of the sum of the images' losses, each times its number in `scales`, to `gradients`: by the tensors of encoder and
     /// decoder. The terms of the losses.
     pub(super) fn backward(
         &self,

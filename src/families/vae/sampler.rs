@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::Vae;
 use super::codes::{check, code};
 use super::pass::{Networks, TILE};
+use super::sparse::Chances;
 use super::total::bring_to;
 use crate::conditions::Conditions;
 use crate::conditions::total::is_spent;
@@ -12,14 +13,10 @@ use crate::data::SparseImages;
 use crate::device::Cpu;
 use crate::family::{Codes, EngineError, Sampler, SamplingPlan, Told};
 use crate::likelihood::Mixture;
-use crate::numeric::sigmoid;
-use crate::random::{Purpose, unit, words};
 
 /// Pixels of an image that are not 0, in order.
 type Pixels = Vec<(u16, f32)>;
 
-/// Items of [`Purpose::Draw`] from here on draw pixels.
-const PIXELS: u32 = 1 << 20;
 /// Tiles that one call draws at least, for each thread.
 const TILES: usize = 8;
 
@@ -85,41 +82,27 @@ impl VaeSampler {
         (images, conditions): (&[u64], &Conditions),
         input: &[f32],
     ) -> Vec<Pixels> {
-        let (model, networks) = (&self.model, &self.networks);
+        let (model, networks, seed) = (&self.model, &self.networks, self.seed);
         let [under, gates] = model.decode_gates(networks, input);
         let of_image = under.len() / images.len();
-        let numbers = 1 + 3 * mixture.components;
         let each = (under.chunks_exact(of_image)).zip(gates.chunks_exact(model.pixels()));
         (images.iter().zip(each))
             .map(|(image, (under, gates))| {
-                let word =
-                    |pixel: usize| words(self.seed, Purpose::Draw, *image, PIXELS + pixel as u32);
                 let budget = conditions.budget(*image);
                 if is_spent(budget) {
                     return Vec::new();
                 }
-                let mut open: Vec<usize> = (gates.iter().enumerate())
-                    // What is no number is open, so that it is found.
-                    .filter(|(pixel, gate)| {
-                        gate.is_nan() || unit(word(*pixel)[0]) >= sigmoid(**gate)
-                    })
-                    .map(|(pixel, _)| pixel)
-                    .collect();
+                let chances = Chances {
+                    seed,
+                    image: *image,
+                };
+                let mut open = chances.open(gates);
                 if budget.is_some() && open.is_empty() {
                     let likeliest = (0..gates.len()).min_by(|a, b| gates[*a].total_cmp(&gates[*b]));
                     open.extend(likeliest);
                 }
                 let outputs = model.decode_pixels(networks, under, &open);
-                let mut pixels: Pixels = (open.iter().zip(outputs.chunks_exact(numbers)))
-                    .map(|(pixel, outputs)| {
-                        let w = word(*pixel);
-                        let x = match outputs.iter().all(|v| v.is_finite()) {
-                            true => mixture.draw(&outputs[1..], unit(w[1]), unit(w[2])),
-                            false => f32::NAN,
-                        };
-                        (*pixel as u16, x)
-                    })
-                    .collect();
+                let mut pixels = chances.draw(mixture, &open, &outputs);
                 if let Some(budget) = budget {
                     bring_to(&mut pixels, budget.remaining, self.lower);
                 }

@@ -9,9 +9,14 @@ use super::total::Shape;
 use crate::data::SparseImages;
 use crate::family::EngineError;
 use crate::likelihood::{Mixture, Values, gate};
+use crate::numeric::{Isa, Kernel, LANES, Vector, sigmoid};
+use crate::random::{Purpose, unit, words};
 
 /// Nonzero pixels that first means and scales are taken from.
 const LOOKED_AT: usize = 1 << 16;
+
+/// Items of [`Purpose::Draw`] from here on draw pixels.
+const PIXELS: u32 = 1 << 20;
 
 /// -ln p of an image, nats, from its `pixels` in units of `unit` GeV and what the decoder gives for each; where it is told a total, what a
 /// bound takes in its place at a `part` of the scales that it is seen at. Where derivatives by the decoder's numbers are wanted, `slopes` holds
@@ -20,32 +25,142 @@ pub(super) fn nll(
     mixture: &Mixture,
     (pixels, unit, part): (&[f32], f32, Option<f64>),
     outputs: &[f32],
-    mut slopes: Option<&mut [f32]>,
+    slopes: Option<&mut [f32]>,
 ) -> f64 {
     let shape = part.and_then(|part| Some((Shape::of(pixels, unit)?, part)));
     let (log_s, beside) = shape.map_or((0.0, 0.0), |(shape, part)| shape.at(part));
     let unit = unit * log_s.exp() as f32;
-    let mut sum = 0.0;
-    let numbers = 1 + 3 * mixture.components;
-    for (pixel, (x, outputs)) in (pixels.iter().zip(outputs.chunks_exact(numbers))).enumerate() {
-        let there = *x > 0.0;
-        let (cost, slope) = gate(outputs[0], if there { 1.0 } else { -1.0 });
-        // A gate that is no number must not cost one.
-        sum += f64::from(cost + 0.0 * outputs[0]);
-        let slopes = (slopes.as_deref_mut()).map(|all| &mut all[pixel * numbers..][..numbers]);
-        match slopes {
-            Some(slopes) => {
+    let costs = Costs {
+        mixture,
+        pixels,
+        unit,
+        outputs,
+        slopes,
+    };
+    Isa::best().dispatch(costs) - beside
+}
+
+/// -ln p of pixels in units of `unit` GeV. Scalars: the instruction set is there for its fused multiply-adds, which are calls without.
+struct Costs<'a> {
+    mixture: &'a Mixture,
+    pixels: &'a [f32],
+    unit: f32,
+    outputs: &'a [f32],
+    slopes: Option<&'a mut [f32]>,
+}
+
+impl Kernel for Costs<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<V: Vector>(mut self) -> f64 {
+        let (mixture, mut sum) = (self.mixture, 0.0);
+        let numbers = 1 + 3 * mixture.components;
+        for (pixel, (x, outputs)) in
+            (self.pixels.iter().zip(self.outputs.chunks_exact(numbers))).enumerate()
+        {
+            let (x, there) = (x * self.unit, *x > 0.0);
+            let (cost, slope) = gate(outputs[0], if there { 1.0 } else { -1.0 });
+            // A gate that is no number must not cost one.
+            sum += f64::from(cost + 0.0 * outputs[0]);
+            if let Some(all) = self.slopes.as_deref_mut() {
+                let slopes = &mut all[pixel * numbers..][..numbers];
                 slopes[0] = slope;
                 if there {
                     let slopes = &mut slopes[1..];
-                    sum += f64::from(mixture.nll_and_gradient(x * unit, &outputs[1..], slopes));
+                    sum += f64::from(mixture.nll_and_gradient(x, &outputs[1..], slopes));
+                }
+            } else if there {
+                sum += f64::from(mixture.nll(x, &outputs[1..]));
+            }
+        }
+        sum
+    }
+}
+
+/// The random numbers of an image's pixels: of the gate, the component, the place in it.
+#[derive(Clone, Copy)]
+pub(super) struct Chances {
+    pub seed: u64,
+    pub image: u64,
+}
+
+impl Chances {
+    #[inline(always)]
+    fn of(self, pixel: usize) -> [u32; 4] {
+        words(self.seed, Purpose::Draw, self.image, PIXELS + pixel as u32)
+    }
+
+    /// The pixels whose gates are open, in order. A gate that is no number is open, so that it is found.
+    pub fn open(self, gates: &[f32]) -> Vec<usize> {
+        let chances = self;
+        Isa::best().dispatch(Open { chances, gates })
+    }
+
+    /// The `open` pixels, GeV, from what the decoder gives for each of them.
+    pub fn draw(self, mixture: &Mixture, open: &[usize], outputs: &[f32]) -> Vec<(u16, f32)> {
+        Isa::best().dispatch(Drawn {
+            chances: self,
+            mixture,
+            open,
+            outputs,
+        })
+    }
+}
+
+struct Open<'a> {
+    chances: Chances,
+    gates: &'a [f32],
+}
+
+impl Kernel for Open<'_> {
+    type Output = Vec<usize>;
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> Vec<usize> {
+        let mut open = Vec::new();
+        for (i, gates) in self.gates.chunks(LANES).enumerate() {
+            let (mut shut, mut chances) = ([0.0; LANES], [0.0; LANES]);
+            shut[..gates.len()].copy_from_slice(gates);
+            // SAFETY: there are LANES numbers.
+            shut = sigmoid(unsafe { V::load(shut.as_ptr()) }).to_array();
+            for (lane, chance) in chances.iter_mut().enumerate() {
+                *chance = unit(self.chances.of(i * LANES + lane)[0]);
+            }
+            for (lane, gate) in gates.iter().enumerate() {
+                if gate.is_nan() || chances[lane] >= shut[lane] {
+                    open.push(i * LANES + lane);
                 }
             }
-            None if there => sum += f64::from(mixture.nll(x * unit, &outputs[1..])),
-            None => {}
         }
+        open
     }
-    sum - beside
+}
+
+struct Drawn<'a> {
+    chances: Chances,
+    mixture: &'a Mixture,
+    open: &'a [usize],
+    outputs: &'a [f32],
+}
+
+impl Kernel for Drawn<'_> {
+    type Output = Vec<(u16, f32)>;
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> Vec<(u16, f32)> {
+        let numbers = 1 + 3 * self.mixture.components;
+        let mut pixels = Vec::with_capacity(self.open.len());
+        for (pixel, outputs) in self.open.iter().zip(self.outputs.chunks_exact(numbers)) {
+            let w = self.chances.of(*pixel);
+            let x = match outputs.iter().all(|v| v.is_finite()) {
+                true => (self.mixture).draw(&outputs[1..], unit(w[1]), unit(w[2])),
+                false => f32::NAN,
+            };
+            pixels.push((*pixel as u16, x));
+        }
+        pixels
+    }
 }
 
 impl Vae {

@@ -1,6 +1,6 @@
 //! Which numbers of its input a layer adds up for each of its outputs, in either direction.
 
-use super::product::{Forward, Group, Panels, Run, Weights};
+use super::product::{Forward, Group, Groups, Panels, Run, Weights};
 use super::window::Phase;
 use super::{Activation, Size, Window};
 
@@ -30,16 +30,18 @@ impl Frame {
             return None;
         }
         let count = images.len() / self.image.numbers();
-        let mut framed = vec![0.0; count * self.numbers()];
-        for (image, framed) in
-            (images.chunks_exact(self.image.numbers())).zip(framed.chunks_exact_mut(self.numbers()))
-        {
-            let rows = framed.chunks_exact_mut(self.whole[1] * channels);
-            for (from, to) in (image.chunks_exact(width * channels)).zip(rows.skip(self.before[0]))
-            {
-                to[self.before[1] * channels..][..width * channels].copy_from_slice(from);
+        let row = self.whole[1] * channels;
+        let mut framed = Vec::with_capacity(count * self.numbers());
+        for (i, image) in images.chunks_exact(self.image.numbers()).enumerate() {
+            framed.resize(i * self.numbers() + self.before[0] * row, 0.0);
+            for from in image.chunks_exact(width * channels) {
+                let end = framed.len() + row;
+                framed.resize(framed.len() + self.before[1] * channels, 0.0);
+                framed.extend_from_slice(from);
+                framed.resize(end, 0.0);
             }
         }
+        framed.resize(count * self.numbers(), 0.0);
         Some(framed)
     }
 }
@@ -49,7 +51,7 @@ impl Frame {
 pub(super) struct Gather {
     frame: Frame,
     to: Size,
-    groups: Vec<Group>,
+    groups: Groups,
     /// Places in a window, in the order of the rows of weights.
     taps: Vec<usize>,
     /// With one channel, which would be one number of a vector: what is added to what afterwards, `[pixel of the input * side * side + place in the window, output]`.
@@ -114,7 +116,7 @@ impl Gather {
             order.extend(phase.places_in_window(window.side));
         }
         Self {
-            groups,
+            groups: Groups::new(groups, to.channels),
             frame: Frame {
                 image: from,
                 whole,
@@ -143,13 +145,14 @@ impl Gather {
         // Neighbours in the list have outputs of their own, so that they need not wait for each other.
         pairs.sort_by_key(|(tap, _)| *tap);
         let pixels = from.height * from.width;
+        let group = Group {
+            places: (0..pixels)
+                .map(|pixel| [(pixel * from.channels) as u32, (pixel * taps) as u32])
+                .collect(),
+            runs: runs(0, from.channels, [0].into_iter()),
+        };
         Self {
-            groups: vec![Group {
-                places: (0..pixels)
-                    .map(|pixel| [(pixel * from.channels) as u32, (pixel * taps) as u32])
-                    .collect(),
-                runs: runs(0, from.channels, [0].into_iter()),
-            }],
+            groups: Groups::new(vec![group], taps),
             frame: Frame {
                 image: from,
                 whole: [from.height, from.width],
@@ -211,38 +214,28 @@ impl Gather {
         x: &[f32],
         activation: Activation,
     ) -> Vec<f32> {
-        let images = x.len() / self.frame.image.numbers();
         let framed = self.frame.framed(x);
-        let x = (framed.as_deref().unwrap_or(x), self.frame.numbers());
-        let groups = &self.groups[..];
-        let mut y = vec![0.0; images * self.to.numbers()];
-        let Some(pairs) = &self.spread else {
-            Forward {
-                groups,
-                x,
-                y: (&mut y, self.to.numbers()),
-                weights,
-                bias,
-                activation,
-            }
-            .work();
-            return y;
-        };
-        let (of_image, none) = (self.between(), vec![0.0; self.columns()]);
-        let mut added = vec![0.0; images * of_image];
-        Forward {
-            groups,
-            x,
-            y: (&mut added, of_image),
+        let forward = Forward {
+            groups: &self.groups,
+            x: (framed.as_deref().unwrap_or(x), self.frame.numbers()),
             weights,
-            bias: &none,
+            bias,
+            activation,
+        };
+        let Some(pairs) = &self.spread else {
+            return forward.work();
+        };
+        let added = Forward {
+            bias: &vec![0.0; self.columns()],
             activation: Activation::None,
+            ..forward
         }
         .work();
+        let images = x.len() / self.frame.image.numbers();
         // Of its one channel.
-        y.fill(bias[0]);
+        let mut y = vec![bias[0]; images * self.to.numbers()];
         let each = y.chunks_exact_mut(self.to.numbers());
-        for (y, added) in each.zip(added.chunks_exact(of_image)) {
+        for (y, added) in each.zip(added.chunks_exact(self.between())) {
             for [from, to] in pairs {
                 y[*to as usize] += added[*from as usize];
             }
@@ -262,7 +255,7 @@ impl Gather {
         x: &[f32],
         pixels: &[usize],
     ) -> Vec<f32> {
-        let [group] = &self.groups[..] else {
+        let Some(group) = self.groups.only() else {
             panic!("outputs of several kinds are not chosen among");
         };
         assert!(self.spread.is_none());
@@ -271,58 +264,65 @@ impl Gather {
             let [from, _] = group.places[*pixel];
             [from, (i * bias.len()) as u32]
         });
-        let chosen = [Group {
+        let chosen = Group {
             places: places.collect(),
             runs: group.runs.clone(),
-        }];
-        let mut y = vec![0.0; pixels.len() * bias.len()];
-        if !y.is_empty() {
-            let numbers = y.len();
-            Forward {
-                groups: &chosen,
-                x: (framed.as_deref().unwrap_or(x), self.frame.numbers()),
-                y: (&mut y, numbers),
-                weights,
-                bias,
-                activation: Activation::None,
-            }
-            .work();
+        };
+        Forward {
+            groups: &Groups::new(vec![chosen], bias.len()),
+            x: (framed.as_deref().unwrap_or(x), self.frame.numbers()),
+            weights,
+            bias,
+            activation: Activation::None,
         }
-        y
+        .work()
     }
 
-    /// Derivatives by the weights, from those by the sums: `add([place in a window, channel of the input, first of the output], them)`
-    /// for several of the output's channels at once.
-    pub fn gradients(&self, x: &[f32], dy: &[f32], mut add: impl FnMut([usize; 3], &[f32])) {
+    /// Write derivatives by the weights, from those by the sums, to `gradients`: `weight([place in a window, channel of the input, of the
+    /// output])` is where the weight's lies there, those of all channels of the output side by side.
+    pub fn gradients(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        gradients: &mut [f32],
+        weight: impl Fn([usize; 3]) -> usize,
+    ) {
         let framed = self.frame.framed(x);
+        let x = (framed.as_deref().unwrap_or(x), self.frame.numbers());
         let columns = self.columns();
-        let channels = self.to.channels;
-        let mut gradients = vec![0.0; self.rows() * columns];
-        let spread = self.spread.as_ref().map(|pairs| {
-            let of_image = self.between();
-            let mut by_added = vec![0.0; dy.len() / self.to.numbers() * of_image];
-            let each = by_added.chunks_exact_mut(of_image);
-            for (by_added, dy) in each.zip(dy.chunks_exact(self.to.numbers())) {
-                for [from, to] in pairs {
-                    by_added[*from as usize] = dy[*to as usize];
-                }
+        let rows = 0..self.rows();
+        let Some(pairs) = &self.spread else {
+            let rows: Vec<usize> = rows.map(|row| weight(self.weight(row, 0))).collect();
+            return Weights {
+                groups: &self.groups,
+                x,
+                dy,
+                gradients,
+                rows: &rows,
             }
-            by_added
-        });
+            .work();
+        };
+        let of_image = self.between();
+        let mut by_added = vec![0.0; dy.len() / self.to.numbers() * of_image];
+        let each = by_added.chunks_exact_mut(of_image);
+        for (by_added, dy) in each.zip(dy.chunks_exact(self.to.numbers())) {
+            for [from, to] in pairs {
+                by_added[*from as usize] = dy[*to as usize];
+            }
+        }
+        let mut of_rows = vec![0.0; self.rows() * columns];
+        let starts: Vec<usize> = rows.map(|row| row * columns).collect();
         Weights {
             groups: &self.groups,
-            x: (framed.as_deref().unwrap_or(x), self.frame.numbers()),
-            dy: match &spread {
-                Some(by_added) => (by_added, self.between()),
-                None => (dy, self.to.numbers()),
-            },
-            gradients: &mut gradients,
-            columns,
+            x,
+            dy: &by_added,
+            gradients: &mut of_rows,
+            rows: &starts,
         }
         .work();
-        for (row, of_row) in gradients.chunks_exact(columns).enumerate() {
-            for (i, some) in of_row.chunks_exact(channels).enumerate() {
-                add(self.weight(row, i * channels), some);
+        for (row, of_row) in of_rows.chunks_exact(columns).enumerate() {
+            for (column, gradient) in of_row.iter().enumerate() {
+                gradients[weight(self.weight(row, column))] = *gradient;
             }
         }
     }

@@ -239,7 +239,7 @@ impl Layer {
         (self.forward).forward_at(&ready.forward, &ready.bias, x, pixels)
     }
 
-    /// From `dy`, the derivatives by `y`, which it gave for `x`: those by the parameters are added to `gradients`, where they are
+    /// From `dy`, the derivatives by `y`, which it gave for `x`: those by the parameters are written to `gradients`, where they are
     /// wanted, those by `x` are returned, where [`ready`](Self::ready) was told that they are wanted.
     pub fn backward(
         &self,
@@ -250,13 +250,11 @@ impl Layer {
     ) -> Option<Vec<f32>> {
         self.activation.turn(&mut dy, y);
         if let Some([weights, bias]) = gradients {
+            bias.fill(0.0);
             for dy in dy.chunks_exact(bias.len()) {
                 bias.iter_mut().zip(dy).for_each(|(to, from)| *to += from);
             }
-            self.forward.gradients(x, &dy, |first, some| {
-                let to = weights[self.weight(first)..].iter_mut();
-                to.zip(some).for_each(|(to, from)| *to += from);
-            });
+            (self.forward).gradients(x, &dy, weights, |place| self.weight(place));
         }
         let back = ready.back.as_ref()?;
         let none = vec![0.0; self.back.channels()];

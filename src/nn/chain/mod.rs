@@ -73,7 +73,7 @@ impl Chain {
         outputs
     }
 
-    /// From derivatives by what each layer gave, `None` where nothing but the next layer reads it: those by the parameters are added
+    /// From derivatives by what each layer gave, `None` where nothing but the next layer reads it: those by the parameters are written
     /// to `gradients`, where they are wanted, those by `x` are returned, where [`ready`](Self::ready) was told that they are.
     pub fn backward(
         &self,
@@ -84,28 +84,28 @@ impl Chain {
     ) -> Option<Vec<f32>> {
         let mut from_above: Option<Vec<f32>> = None;
         for (i, (layer, ready)) in self.0.iter().zip(ready).enumerate().rev() {
-            let dy = match (
-                from_above.take(),
-                derivatives.get_mut(i).and_then(Option::take),
-            ) {
+            let mut wanted = (gradients.as_deref_mut()).map(|all| {
+                let (weights, bias) = all[2 * i..2 * i + 2].split_at_mut(1);
+                [weights[0].as_mut_slice(), bias[0].as_mut_slice()]
+            });
+            let here = derivatives.get_mut(i).and_then(Option::take);
+            let dy = match (from_above.take(), here) {
                 (Some(mut above), Some(here)) => {
-                    above
-                        .iter_mut()
-                        .zip(&here)
-                        .for_each(|(to, from)| *to += from);
+                    let each = above.iter_mut().zip(&here);
+                    each.for_each(|(to, from)| *to += from);
                     above
                 }
                 (Some(dy), None) | (None, Some(dy)) => dy,
-                (None, None) => continue,
+                // Nothing reads it.
+                (None, None) => {
+                    (wanted.iter_mut().flatten()).for_each(|gradients| gradients.fill(0.0));
+                    continue;
+                }
             };
             let x = match i.checked_sub(1) {
                 Some(before) => &outputs[before],
                 None => x,
             };
-            let wanted = (gradients.as_deref_mut()).map(|all| {
-                let (weights, bias) = all[2 * i..2 * i + 2].split_at_mut(1);
-                [weights[0].as_mut_slice(), bias[0].as_mut_slice()]
-            });
             from_above = layer.backward(ready, (x, &outputs[i]), dy, wanted);
         }
         from_above
@@ -275,7 +275,7 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(i, w)| matches!(i, 1 | 3).then(|| w.repeat(images)));
-        let mut gradients: Vec<Vec<f32>> = parameters.iter().map(|p| vec![0.0; p.len()]).collect();
+        let mut gradients = parameters.clone();
         let through = (&x[..], &outputs[..]);
         let dx = chain.backward(
             &ready,
