@@ -27,6 +27,7 @@
 //   load_streamed(const uint4*)           16 bytes of global memory that the kernel does not write, past the nearest cache
 //   prefetch(address)                     asks for 32 bytes of global memory that are soon to be read
 //   atomic_add(uint32_t*, n)              gives the value before
+//   atomic_count(uint32_t*, last)         adds 1, or makes it 0 where it is `last`; gives the value before
 //   fast_exp, fast_exp2, fast_reciprocal, fast_cos, fast_sin
 //                                         the card's own approximations, of angles from -pi to pi; expf, logf, fmaf ... are
 //                                         the exact ones
@@ -161,6 +162,7 @@ DEVICE void prefetch(const void* from) {
 }
 
 DEVICE uint32_t atomic_add(uint32_t* to, uint32_t n) { return atomicAdd(to, n); }
+DEVICE uint32_t atomic_count(uint32_t* to, uint32_t last) { return atomicInc(to, last); }
 
 DEVICE float fast_exp2(float x) {
     float y;

@@ -3,6 +3,8 @@
 
 #include "machine.h"
 
+#include <iterator>
+
 namespace emulation {
 
 void copy(void* shared, const void* global, uint32_t valid, Site at) {
@@ -19,6 +21,16 @@ void copy(void* shared, const void* global, uint32_t valid, Site at) {
     if (problem != nullptr) {
         machine->fail("copy_async_16 at %s:%d, thread %u of block %u: %s", at.name(), at.line, lane.place.thread, lane.place.block, problem);
     }
+    if (races::watched) {
+        // Done by somebody else, from now on until the wait for its group.
+        if (*lane.engine == nullptr) *lane.engine = races::create();
+        races::release(lane.issued);
+        races::switch_to(*lane.engine);
+        races::acquire(lane.issued);
+        races::writes(to, 16);
+        races::reads(from, valid);
+        races::switch_to(lane.fiber.watched);
+    }
     Copy copy{to, from, valid, lane.group, at, {}};
     // Read here as well, so that a bad address shows where it is given.
     std::memcpy(copy.seen, from, valid);
@@ -26,12 +38,22 @@ void copy(void* shared, const void* global, uint32_t valid, Site at) {
     lane.copies.push_back(copy);
 }
 
-void commit() { ++machine->lane().group; }
+void commit() {
+    Lane& lane = machine->lane();
+    if (races::watched && *lane.engine != nullptr) {
+        races::switch_to(*lane.engine);
+        races::release(lane.groups[lane.group % std::size(lane.groups)]);
+        races::switch_to(lane.fiber.watched);
+    }
+    ++lane.group;
+}
 
 void wait(int groups) {
     Lane& lane = machine->lane();
     const int64_t before = int64_t(lane.group) - groups;
     std::size_t landed = 0;
+    // Who does the copies did those of earlier groups before.
+    if (before > 0) races::acquire(lane.groups[(before - 1) % std::size(lane.groups)]);
     while (landed < lane.copies.size() && lane.copies[landed].group < before) {
         const Copy& copy = lane.copies[landed++];
         if (std::memcmp(copy.seen, copy.from, copy.valid) != 0) {

@@ -147,14 +147,19 @@ DEVICE void copy_async_16(void* shared, const void* global, uint32_t valid_bytes
 }
 DEVICE void copy_async_commit() { emulation::commit(); }
 template <int groups> DEVICE void copy_async_wait() {
-    static_assert(groups >= 0, "a count of groups");
+    static_assert(groups >= 0 && groups < 16, "a count of groups (fewer than a lane has clocks for)");
     emulation::wait(groups);
 }
 
 DEVICE uint32_t atomic_add(uint32_t* to, uint32_t n) {
     emulation::pause();
-    const uint32_t before = *to;
-    *to = before + n;
+    return __atomic_fetch_add(to, n, __ATOMIC_RELAXED);
+}
+DEVICE uint32_t atomic_count(uint32_t* to, uint32_t last) {
+    emulation::pause();
+    uint32_t before = __atomic_load_n(to, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(to, &before, before >= last ? 0 : before + 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
     return before;
 }
 

@@ -95,6 +95,7 @@ void switch_fiber(Fiber& from, Fiber& to) {
 #if SARM_EMULATION_ASAN
     __sanitizer_start_switch_fiber(&from.fake, to.stack, to.size);
 #endif
+    races::switch_to(to.watched);
 #if SARM_EMULATION_SWITCH
     sarm_emulation_switch(&from.top, to.top);
 #else

@@ -1,6 +1,8 @@
 // A thread of execution with its own stack that runs until it hands over by itself.
 #pragma once
 
+#include "races.h"
+
 #include <cstddef>
 
 #if defined(__x86_64__) && !defined(SARM_EMULATION_UCONTEXT)
@@ -36,6 +38,8 @@ struct Fiber {
 #if SARM_EMULATION_ASAN
     void* fake = nullptr;
 #endif
+    // What looks for races takes it for.
+    void* watched = nullptr;
 };
 
 // Make `fiber` begin at `entry` (which never returns) when it is switched to, on its stack lowered by `shift`

@@ -31,7 +31,10 @@ Machine::~Machine() {
 bool Machine::run(const Launch& launch) {
     report_faults();
     machine = this;
+    scheduler_.watched = races::current();
+    races::release(start_);
     const bool ran = run_waves(launch);
+    races::acquire(end_);
     if (!ran) stacks_.abandon();
     machine = nullptr;
     return ran;
@@ -56,6 +59,8 @@ bool Machine::run_waves(const Launch& launch) {
     for (uint32_t first = 0; first < launch.blocks;) {
         // Now and then blocks share the machine, as they do on a card.
         uint32_t count = dice_.below(2) == 0 ? 1 : 1 + dice_.below(3);
+        // Whose order is looked at and not whose results needs no company, and is slow by the number of threads that there ever were.
+        if (races::watched) count = 1;
         if (launch.cooperative) count = launch.blocks;
         count = std::min(count, launch.blocks - first);
         if (!prepare_wave(first, count) || !schedule() || !check_shared()) return false;
@@ -66,11 +71,21 @@ bool Machine::run_waves(const Launch& launch) {
 
 // Threads of `count` blocks, all of them able to run.
 bool Machine::prepare_wave(uint32_t first, uint32_t count) {
+    const races::Unseen unseen;
     const uint32_t threads = launch_->threads, warps = threads / warp_size;
     const std::size_t lanes = std::size_t(count) * threads;
     if (!stacks_.reserve(lanes)) {
         report("no memory for the stacks of %zu threads", lanes);
         return false;
+    }
+    if (races::watched) {
+        // New clocks: old ones would order blocks one after the other.
+        lanes_ = std::vector<Lane>(lanes);
+        warps_ = std::vector<Warp>(count * warps);
+        blocks_ = std::vector<Block>(count);
+        while (watched_.size() < lanes) watched_.push_back(races::create());
+        engines_.resize(watched_.size());
+        ++waves_;
     }
     if (lanes_.size() < lanes) lanes_.resize(lanes);
     if (warps_.size() < count * warps) warps_.resize(count * warps);
@@ -111,7 +126,14 @@ bool Machine::prepare_wave(uint32_t first, uint32_t count) {
                 lane.waits = nullptr;
                 lane.copies.clear();
                 lane.group = 0;
-                const uint32_t number = b * threads + thread;
+                std::size_t number = b * threads + thread;
+                if (races::watched) {
+                    // A stack stays with who is taken to run on it, who did so for another thread of a block before: what he did comes first
+                    // in his eyes alone.
+                    number = (number + 97 * waves_) % lanes;
+                    lane.fiber.watched = watched_[number];
+                    lane.engine = &engines_[number];
+                }
                 lane.fiber.stack = stacks_.stack(number);
                 lane.fiber.size = Stacks::size();
                 // The tops of stacks are what caches hold: not all in the same lines of them.
@@ -166,6 +188,7 @@ bool Machine::schedule() {
 // What a fiber runs.
 void Machine::body() {
     entered(machine->scheduler_);
+    races::acquire(machine->start_);
     machine->launch_->kernel->body(machine->launch_->parameter);
     Lane& lane = *machine->lane_;
     if (!lane.copies.empty()) {
@@ -173,6 +196,7 @@ void Machine::body() {
         machine->fail("thread %u of block %u ends while its asynchronous copy of %s:%d is under way (no wait for it)",
                      lane.place.thread, lane.place.block, copy.at.name(), copy.at.line);
     }
+    races::release(machine->end_);
     lane.ended = true;
     --machine->in_flight_;
     machine->leave();
@@ -338,11 +362,22 @@ void Machine::fail(const char* format, ...) {
 }
 
 void meet_block(Site at) {
-    if (machine->arrive_block(at)) machine->release_block();
+    Meeting& meeting = machine->lane().warp->block->meeting;
+    races::Clock& clock = meeting.arrive();
+    if (machine->arrive_block(at)) {
+        ++meeting.round;
+        machine->release_block();
+    }
+    races::acquire(clock);
 }
 
 void meet_grid(GridBarrier* barrier, Site at) {
-    if (machine->arrive_grid(barrier, at)) machine->release_grid();
+    races::Clock& clock = machine->grid_meeting.arrive();
+    if (machine->arrive_grid(barrier, at)) {
+        ++machine->grid_meeting.round;
+        machine->release_grid();
+    }
+    races::acquire(clock);
 }
 
 void pause() { machine->pause(); }

@@ -3,6 +3,7 @@
 
 #include "../common/device.cuh"
 #include "fiber.h"
+#include "races.h"
 
 #include <string>
 #include <vector>
@@ -36,12 +37,29 @@ struct Lane {
     // Asynchronous copies, oldest first, and the number of the group that is open.
     std::vector<Copy> copies;
     uint32_t group;
+    // For races: who does its asynchronous copies, what has been issued, and closed groups, by their number.
+    void** engine;
+    races::Clock issued;
+    races::Clock groups[16];
 };
 
 // What a lane brings to an operation of its warp, and takes from it.
 struct Slot {
     uint32_t words[10];
     const bf16* row;
+};
+
+// What a barrier orders: what was done before it comes before what is done after. Clocks alternate: a thread may be at the next barrier while
+// others have not left this one, and is at the one after that when all have.
+struct Meeting {
+    races::Clock clocks[2];
+    uint32_t round;
+
+    races::Clock& arrive() {
+        races::Clock& clock = clocks[round % 2];
+        races::release(clock);
+        return clock;
+    }
 };
 
 struct Warp {
@@ -56,6 +74,7 @@ struct Warp {
     // Operations so far. Slots alternate: a lane may be in the next operation while others take their results.
     uint32_t round;
     Slot slots[2][warp_size];
+    Meeting meeting;
 };
 
 struct Block {
@@ -63,6 +82,7 @@ struct Block {
     uint32_t index;
     uint32_t arrived;
     unsigned char* shared;
+    Meeting meeting;
 };
 
 // A launch, as it was asked for.
@@ -108,6 +128,8 @@ public:
     void release_grid();
     // Let others go first, perhaps.
     void pause();
+    // What grid barriers order.
+    Meeting grid_meeting;
 
     // Give the launch up.
     [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 2, 3)));
@@ -136,6 +158,10 @@ private:
     std::vector<Lane> lanes_;
     std::vector<Warp> warps_;
     std::vector<Block> blocks_;
+    // For races: what each stack's fiber is taken for, and the engine of its copies; where the launch starts and ends.
+    std::vector<void*> watched_, engines_;
+    std::size_t waves_ = 0;
+    races::Clock start_, end_;
     std::vector<Warp*> ready_;
     std::vector<unsigned char*> shared_;
     uint32_t in_flight_ = 0;

@@ -348,13 +348,10 @@ template <uint32_t TILES, bool SHARED> DEVICE void sample(const SampleParams& p)
     uint32_t* const taken = memory.tile();
     const uint32_t tiles = divide_up(p.images, TILES * 8);
     while (true) {
-        if (thread_index() == 0) *taken = atomic_add(p.queue, 1);
+        // Beyond the tiles every block comes here once; the last leaves the queue as it found it.
+        if (thread_index() == 0) *taken = atomic_count(p.queue, tiles + block_count() - 1);
         block_barrier();
-        if (*taken >= tiles) {
-            // Every block comes here once; the last leaves the queue as it found it.
-            if (thread_index() == 0 && *taken == tiles + block_count() - 1) *p.queue = 0;
-            return;
-        }
+        if (*taken >= tiles) return;
         const uint32_t first = *taken * TILES * 8;
         const uint32_t image = first + warp() * 8 + Drawer<Memory>::mine();
         Drawn drawn = start_of(p, image);

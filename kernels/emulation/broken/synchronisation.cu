@@ -31,6 +31,22 @@ KERNEL(missing_warp_barrier, Broken, 128, 1) {
     out(p)[place()] = shared[(lane() + 1) % 32];
 }
 
+// The same; a shuffle or a vote hands values over and orders no memory.
+KERNEL(shuffle_for_a_barrier, Broken, 128, 1) {
+    float* shared = shared_memory<float>() + warp() * 32;
+    shared[lane()] = in(p)[place()];
+    const float one = shuffle(1.0f, 0);
+    if (!p.broken) warp_barrier();
+    out(p)[place()] = one * shared[(lane() + 1) % 32];
+}
+KERNEL(vote_for_a_barrier, Broken, 128, 1) {
+    float* shared = shared_memory<float>() + warp() * 32;
+    shared[lane()] = in(p)[place()];
+    const uint32_t all = vote(true);
+    if (!p.broken) warp_barrier();
+    out(p)[place()] = all == 0 ? 0.0f : shared[(lane() + 1) % 32];
+}
+
 // out[i] = in[i + 4 rows of 4], around the block, by way of asynchronous copies.
 DEVICE void copy_and_read(const Broken& p, bool wait, bool last_group, bool barrier) {
     float* shared = shared_memory<float>();

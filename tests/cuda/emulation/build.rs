@@ -13,6 +13,8 @@ pub enum Instrumentation {
     None,
     /// Address and undefined-behaviour sanitizers; the process must have been started with libasan loaded first.
     Sanitizers,
+    /// ThreadSanitizer, which looks for races; likewise with libtsan.
+    Races,
 }
 
 /// Options for every file. Kernels reinterpret vectors and pairs of bf16 as nvcc lets them.
@@ -31,9 +33,27 @@ const COMMON: &[&str] = &[
 pub const PROJECT: [&str; 3] = ["common", "sarm", "vae"];
 
 impl Instrumentation {
+    /// What asks for it in the environment.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sanitizers => "addresses",
+            Self::Races => "races",
+        }
+    }
+
+    /// The one that has this word.
+    pub fn of(word: &str) -> Self {
+        let mut all = [Self::None, Self::Sanitizers, Self::Races].into_iter();
+        all.find(|one| one.word() == word)
+            .unwrap_or_else(|| panic!("no instrumentation is called {word}"))
+    }
+
+    /// Options for every file.
     fn flags(self) -> &'static [&'static str] {
         match self {
             Self::None => &["-O2", "-g1"],
+            Self::Races => &["-O1", "-g1", "-DSARM_EMULATION_RACES=1"],
             Self::Sanitizers => &[
                 "-O1",
                 "-g1",
@@ -41,6 +61,14 @@ impl Instrumentation {
                 "-fsanitize=address,undefined",
                 "-fno-sanitize-recover=all",
             ],
+        }
+    }
+
+    /// More for kernels and the link: the emulation must order nothing (`kernels/emulation/races.h`).
+    fn of_kernels(self) -> &'static [&'static str] {
+        match self {
+            Self::None | Self::Sanitizers => &[],
+            Self::Races => &["-fsanitize=thread"],
         }
     }
 }
@@ -93,7 +121,11 @@ pub fn library(kernels: &[&str], instrumentation: Instrumentation) -> PathBuf {
 
     // An object's name is a digest of all that it is made of.
     let mut common = Sha256::new();
-    common.update(format!("{:?} {flags:?}", compiler()));
+    common.update(format!(
+        "{:?} {flags:?} {:?}",
+        compiler(),
+        instrumentation.of_kernels()
+    ));
     let version = compiler().arg("--version").output();
     common.update(version.map(|output| output.stdout).unwrap_or_default());
     let with = |mut digest: Sha256, files: &[PathBuf]| {
@@ -145,22 +177,30 @@ pub fn library(kernels: &[&str], instrumentation: Instrumentation) -> PathBuf {
     if library.exists() {
         return library;
     }
-    compile(&missing, &flags, &root);
+    compile(&missing, (&flags, instrumentation), &root);
     let partial = library.with_extension("partial");
     let mut link = compiler();
-    link.args(&flags).arg("-shared").args(&objects);
+    link.args(&flags).args(instrumentation.of_kernels());
+    link.arg("-shared").args(&objects);
     run(link.arg("-o").arg(&partial));
     fs::rename(&partial, &library).unwrap();
     library
 }
 
 /// Compile each source to its object, as many at a time as there are processors.
-fn compile(missing: &[(PathBuf, PathBuf)], flags: &[&str], root: &Path) {
+fn compile(
+    missing: &[(PathBuf, PathBuf)],
+    (flags, instrumentation): (&[&str], Instrumentation),
+    root: &Path,
+) {
     use rayon::prelude::*;
     missing.par_iter().for_each(|(source, object)| {
         let partial = object.with_extension("partial");
         let mut compile = compiler();
         compile.args(flags).arg("-I").arg(root);
+        if source.extension().is_some_and(|e| e == "cu") {
+            compile.args(instrumentation.of_kernels());
+        }
         compile.args(["-x", "c++", "-c"]).arg(source);
         run(compile.arg("-o").arg(&partial));
         fs::rename(&partial, object).unwrap();

@@ -50,7 +50,8 @@ pub struct Kernels {
     watched: bool,
 }
 
-/// Environment variable that asks for the sanitizers' build; the parent that sets it loads libasan first.
+/// Environment variable that asks for a build with sanitizers, by a word of [`Instrumentation::word`]; the parent that sets it loads their
+/// run-time first.
 pub const SANITIZED: &str = "SARM_EMULATION_SANITIZED";
 
 impl Kernels {
@@ -62,9 +63,9 @@ impl Kernels {
 
     /// Those of some folders of `kernels/`.
     pub fn load(folders: &[&str]) -> Arc<Self> {
-        let instrumentation = match std::env::var_os(SANITIZED) {
-            Some(_) => Instrumentation::Sanitizers,
-            None => Instrumentation::None,
+        let instrumentation = match std::env::var(SANITIZED) {
+            Ok(word) => Instrumentation::of(&word),
+            Err(_) => Instrumentation::None,
         };
         let path = build::library(folders, instrumentation);
         // SAFETY: the library is this project's own; its initialisers only fill its table of kernels.

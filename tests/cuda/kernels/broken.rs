@@ -17,12 +17,14 @@ use crate::kernels::sanitizers::{self, Outcome};
 enum Seen {
     /// In the results, or in an error of the launch: part of the message.
     Plainly(&'static str),
-    /// By the sanitizers alone: part of what they print.
+    /// By the sanitizers of addresses alone: part of what they print.
     BySanitizers(&'static str),
+    /// By the one of races alone.
+    ByRaces,
     /// By the end of the process: part of what it says first.
     ByFault(&'static str),
 }
-use Seen::{ByFault, BySanitizers, Plainly};
+use Seen::{ByFault, ByRaces, BySanitizers, Plainly};
 
 /// A kernel that is broken when it is told to be.
 struct Defect {
@@ -98,6 +100,8 @@ fn defects() -> Vec<Defect> {
             |v| turned(v, 32, 1),
             Plainly("out: error"),
         ),
+        defect("shuffle_for_a_barrier", |v| turned(v, 32, 1), ByRaces),
+        defect("vote_for_a_barrier", |v| turned(v, 32, 1), ByRaces),
         copies(defect(
             "missing_copy_wait",
             |v| turned(v, 256, 16),
@@ -336,8 +340,8 @@ fn defects_are_seen() {
                 Err(problem) if problem.contains(words) => {}
                 other => missed.push(format!("{kernel}: {other:?} instead of '{words}'")),
             },
-            // Shown by the next test; that nothing else shows it is why there are sanitizers.
-            BySanitizers(_) => {
+            // Shown by the next tests; that nothing else shows it is why there are sanitizers.
+            BySanitizers(_) | ByRaces => {
                 if let Err(problem) = verdict(defect, true) {
                     missed.push(format!("{kernel}: no need of sanitizers: {problem}"));
                 }
@@ -366,6 +370,16 @@ fn one_defect() {
     verdict(defect, true).unwrap();
 }
 
+/// Passes whatever comes out: what looks for races has its own say.
+#[test]
+#[ignore = "a part of races_are_seen"]
+fn one_defect_once() {
+    let wanted = std::env::var(DEFECT).unwrap();
+    let defect = defects().into_iter().find(|d| d.kernel == wanted).unwrap();
+    let device = |schedule: u64| Emulation::with(kernels(), 1 + schedule, 1 << 20).device();
+    let _ = examine(&case(defect, true), 0, device);
+}
+
 #[test]
 fn sanitizers_see_bad_addresses() {
     if !emulated() {
@@ -377,7 +391,7 @@ fn sanitizers_see_bad_addresses() {
         let words = match defect.seen {
             BySanitizers(words) => words,
             Plainly(_) if others.contains(&defect.kernel) => "heap-buffer-overflow",
-            Plainly(_) | ByFault(_) => continue,
+            Plainly(_) | ByRaces | ByFault(_) => continue,
         };
         let Outcome { passed, output } = sanitizers::watched(
             "kernels::broken::one_defect",
@@ -390,6 +404,48 @@ fn sanitizers_see_bad_addresses() {
             defect.kernel
         );
     }
+}
+
+/// The first thing that threads of a block or a grid do without the order that they need is a race, in any schedule.
+#[test]
+fn races_are_seen() {
+    if !emulated() {
+        return;
+    }
+    let others = [
+        "missing_barrier",
+        "missing_barrier_before_reuse",
+        "missing_warp_barrier",
+        "missing_copy_wait",
+        "waits_for_too_few_copies",
+        "missing_barrier_after_copy",
+        "missing_grid_barrier",
+    ];
+    for defect in defects() {
+        if !matches!(defect.seen, ByRaces) && !others.contains(&defect.kernel) {
+            continue;
+        }
+        let Outcome { passed, output } = sanitizers::raced(
+            "kernels::broken::one_defect_once",
+            &["emulation/broken"],
+            &[(DEFECT, defect.kernel)],
+        );
+        assert!(
+            !passed && output.contains("data race") && output.contains("synchronisation.cu:"),
+            "{} is not seen\n{output}",
+            defect.kernel
+        );
+    }
+}
+
+#[test]
+fn sound_twins_have_no_races() {
+    if !emulated() {
+        return;
+    }
+    let test = "kernels::broken::sound_twins_pass";
+    let outcome = sanitizers::raced(test, &["emulation/broken"], &[]);
+    assert!(outcome.passed, "{}", outcome.output);
 }
 
 /// A parameter of another size than the kernel's, blocks that are too large, no kernel: all refused.

@@ -9,6 +9,7 @@
 //!     SARM_EMULATION_SEED=7 cargo test --test cuda kernels::           other schedules of threads and blocks
 //!     SARM_TEST_DEVICE=cuda cargo test --features cuda --test cuda kernels::    on the card
 //!     cargo test --test cuda operations_pass_under_sanitizers          addresses; honours SARM_TEST_CASE
+//!     cargo test --test cuda operations_have_no_races                  races; likewise
 //!     SARM_EMULATION_FLAGS="-g -O0" ...                          more options for the C++ compiler (CXX)
 //!
 //! A failure names the case, the kernel, and the seed that brings it back.
@@ -220,6 +221,14 @@ fn operations_once() {
 fn operations_pass_under_sanitizers() {
     if emulated() {
         let outcome = sanitizers::watched("kernels::operations_once", &build::PROJECT, &[]);
+        assert!(outcome.passed, "{}", outcome.output);
+    }
+}
+
+#[test]
+fn operations_have_no_races() {
+    if emulated() {
+        let outcome = sanitizers::raced("kernels::operations_once", &build::PROJECT, &[]);
         assert!(outcome.passed, "{}", outcome.output);
     }
 }

@@ -1,5 +1,6 @@
-//! The tests once more in a child process, in which address and undefined-behaviour sanitizers watch the kernels.
+//! The tests once more in a child process, in which sanitizers watch the kernels: addresses and undefined behaviour, or races.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -41,7 +42,15 @@ fn library(path: &Path) -> PathBuf {
 
 /// Run the test called `test` of this program alone, in a process of its own with `environment`.
 pub fn child(test: &str, environment: &[(&str, &str)]) -> Outcome {
-    let output = Command::new(std::env::current_exe().unwrap())
+    run(
+        &mut Command::new(std::env::current_exe().unwrap()),
+        test,
+        environment,
+    )
+}
+
+fn run(program: &mut Command, test: &str, environment: &[(&str, &str)]) -> Outcome {
+    let output = program
         .args([test, "--exact", "--include-ignored", "--nocapture"])
         .envs(environment.iter().copied())
         .output()
@@ -63,11 +72,38 @@ pub fn watched(test: &str, folders: &[&str], environment: &[(&str, &str)]) -> Ou
     let first = runtime("libasan.so");
     let mut all = vec![
         ("LD_PRELOAD", first.to_str().unwrap()),
-        (SANITIZED, "1"),
+        (SANITIZED, Instrumentation::Sanitizers.word()),
         // Leaks are not looked for: the test program itself ends with its threads' caches in place.
         ("ASAN_OPTIONS", "detect_leaks=0"),
         ("UBSAN_OPTIONS", "print_stacktrace=1"),
     ];
     all.extend(environment);
     child(test, &all)
+}
+
+/// The same where races are looked for. A report ends the child with an error, after all of its work.
+pub fn raced(test: &str, folders: &[&str], environment: &[(&str, &str)]) -> Outcome {
+    build::library(folders, Instrumentation::Races);
+    let first = runtime("libtsan.so");
+    let mut all = vec![
+        ("LD_PRELOAD", first.to_str().unwrap()),
+        (SANITIZED, Instrumentation::Races.word()),
+        // What this program copies into memory, and the emulation by itself, is none of the kernels' doing.
+        (
+            "TSAN_OPTIONS",
+            "ignore_interceptors_accesses=1 report_thread_leaks=0 exitcode=66",
+        ),
+    ];
+    all.extend(environment);
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    // SAFETY: one call of the system, between fork and exec.
+    unsafe {
+        program.pre_exec(|| {
+            // libtsan of gcc 12 knows no other places for a program than the usual ones, which random layouts leave. Where this is not
+            // allowed it may still work.
+            libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+            Ok(())
+        });
+    }
+    run(&mut program, test, &all)
 }
