@@ -27,6 +27,7 @@ __attribute__((no_sanitize("address", "undefined"))) void add_product(float (&su
 } // namespace
 
 void meet_warp(Site at) {
+    if (machine->leaves_out(at)) return;
     Meeting& meeting = machine->lane().warp->meeting;
     races::Clock& clock = meeting.arrive();
     if (machine->arrive_warp("warp_barrier", at)) {
@@ -67,7 +68,7 @@ void load_matrix(uint32_t* r, int matrices, bool transposed, const bf16* row, Si
             machine->fail("load_matrix at %s:%d: the row of thread %u is not in shared memory", at.name(), at.line, lane.place.thread);
         }
     }
-    if (lane.place.thread % warp_size < static_cast<uint32_t>(8 * matrices)) races::reads(row, 16);
+    if (lane.place.thread % warp_size < static_cast<uint32_t>(8 * matrices)) races::reads(row, 16, __builtin_return_address(0));
     if (machine->arrive_warp(matrices == 4 ? "load_matrix_x4" : "load_matrix_x2", at)) {
         Slot* slots = &mine - lane.place.thread % warp_size;
         for (int j = 0; j < matrices; ++j) {

@@ -18,6 +18,9 @@ void copy(void* shared, const void* global, uint32_t valid, Site at) {
     if (to < lane.place.shared || to + 16 > lane.place.shared + machine->launch().shared) {
         problem = "its destination is not in shared memory";
     }
+    for (const Copy& other : lane.copies) {
+        if (other.to == to) problem = "its destination is that of a copy under way";
+    }
     if (problem != nullptr) {
         machine->fail("copy_async_16 at %s:%d, thread %u of block %u: %s", at.name(), at.line, lane.place.thread, lane.place.block, problem);
     }
@@ -27,8 +30,8 @@ void copy(void* shared, const void* global, uint32_t valid, Site at) {
         races::release(lane.issued);
         races::switch_to(*lane.engine);
         races::acquire(lane.issued);
-        races::writes(to, 16);
-        races::reads(from, valid);
+        races::writes(to, 16, __builtin_return_address(0));
+        races::reads(from, valid, __builtin_return_address(0));
         races::switch_to(lane.fiber.watched);
     }
     Copy copy{to, from, valid, lane.group, at, {}};
@@ -48,7 +51,8 @@ void commit() {
     ++lane.group;
 }
 
-void wait(int groups) {
+void wait(int groups, Site at) {
+    if (machine->leaves_out(at)) return;
     Lane& lane = machine->lane();
     const int64_t before = int64_t(lane.group) - groups;
     std::size_t landed = 0;

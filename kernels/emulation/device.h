@@ -71,7 +71,7 @@ void multiply(float* d, const uint32_t* a, const uint32_t* b, Site at);
 // Copies of one thread; see copies.cpp.
 void copy(void* shared, const void* global, uint32_t valid, Site at);
 void commit();
-void wait(int groups);
+void wait(int groups, Site at);
 
 // Barriers, and a place where another thread may go first; see machine.cpp.
 void meet_block(Site at);
@@ -146,9 +146,9 @@ DEVICE void copy_async_16(void* shared, const void* global, uint32_t valid_bytes
     emulation::copy(shared, global, valid_bytes, {file, line});
 }
 DEVICE void copy_async_commit() { emulation::commit(); }
-template <int groups> DEVICE void copy_async_wait() {
+template <int groups> DEVICE void copy_async_wait(EMULATION_AT) {
     static_assert(groups >= 0 && groups < 16, "a count of groups (fewer than a lane has clocks for)");
-    emulation::wait(groups);
+    emulation::wait(groups, {file, line});
 }
 
 DEVICE uint32_t atomic_add(uint32_t* to, uint32_t n) {

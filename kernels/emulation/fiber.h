@@ -38,7 +38,7 @@ struct Fiber {
 #if SARM_EMULATION_ASAN
     void* fake = nullptr;
 #endif
-    // What looks for races takes it for.
+    // Its fiber in ThreadSanitizer.
     void* watched = nullptr;
 };
 

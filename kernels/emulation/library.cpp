@@ -19,6 +19,14 @@ Kernel::Kernel(const char* name, std::size_t parameter, uint32_t max_threads, vo
 
 namespace {
 
+// Of this thread. A pointer, for the machine itself would not fit into the room that a process keeps for the thread-local
+// variables of libraries that come late.
+Machine& mine() {
+    static thread_local std::unique_ptr<Machine> machine;
+    if (machine == nullptr) machine = std::make_unique<Machine>();
+    return *machine;
+}
+
 std::string run(const char* name, Launch launch, const void* parameter, std::size_t size) {
     for (const Kernel* kernel = kernels; kernel != nullptr; kernel = kernel->next) {
         if (std::strcmp(kernel->name, name) == 0) launch.kernel = kernel;
@@ -37,13 +45,9 @@ std::string run(const char* name, Launch launch, const void* parameter, std::siz
     if (posix_memalign(&copy, 16, size) != 0) return "no memory for its parameter";
     std::memcpy(copy, parameter, size);
     launch.parameter = copy;
-    // A pointer, for the machine itself would not fit into the room that a process keeps for the thread-local
-    // variables of libraries that come late.
-    static thread_local std::unique_ptr<Machine> mine;
-    if (mine == nullptr) mine = std::make_unique<Machine>();
-    const bool ran = mine->run(launch);
+    const bool ran = mine().run(launch);
     std::free(copy);
-    return ran ? "" : mine->error;
+    return ran ? "" : mine().error;
 }
 
 } // namespace
@@ -72,6 +76,22 @@ EXPORTED const char* sarm_emulation_kernel(std::size_t index, std::size_t* param
     if (kernel == nullptr) return nullptr;
     *parameter = kernel->parameter;
     return kernel->name;
+}
+
+// Leave the barrier or wait at this line of a kernel out of launches of this thread (0: none), and list those that they come to from now on.
+EXPORTED void sarm_emulation_leave_out(const char* file, int line) {
+    emulation::Machine& machine = emulation::mine();
+    machine.left_out = {file, line};
+    machine.lists_sites = true;
+    machine.sites.clear();
+}
+
+// File and line of number `index` of this list; 0 past the last.
+EXPORTED int sarm_emulation_site(std::size_t index, const char** file) {
+    const emulation::Machine& machine = emulation::mine();
+    if (index >= machine.sites.size()) return 0;
+    *file = machine.sites[index].file;
+    return machine.sites[index].line;
 }
 
 // Whether a sanitizer watches memory.

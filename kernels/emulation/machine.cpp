@@ -25,7 +25,17 @@ bool same(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.fil
 } // namespace
 
 Machine::~Machine() {
+    destroy_watched();
     for (unsigned char* memory : shared_) std::free(memory);
+}
+
+void Machine::destroy_watched() {
+    for (void* fiber : watched_) races::destroy(fiber);
+    for (void* fiber : engines_) {
+        if (fiber != nullptr) races::destroy(fiber);
+    }
+    watched_.clear();
+    engines_.clear();
 }
 
 bool Machine::run(const Launch& launch) {
@@ -59,7 +69,7 @@ bool Machine::run_waves(const Launch& launch) {
     for (uint32_t first = 0; first < launch.blocks;) {
         // Now and then blocks share the machine, as they do on a card.
         uint32_t count = dice_.below(2) == 0 ? 1 : 1 + dice_.below(3);
-        // Whose order is looked at and not whose results needs no company, and is slow by the number of threads that there ever were.
+        // Races do not depend on which blocks run together, and looking for them takes time by the number of fibers.
         if (races::watched) count = 1;
         if (launch.cooperative) count = launch.blocks;
         count = std::min(count, launch.blocks - first);
@@ -74,7 +84,10 @@ bool Machine::prepare_wave(uint32_t first, uint32_t count) {
     const races::Unseen unseen;
     const uint32_t threads = launch_->threads, warps = threads / warp_size;
     const std::size_t lanes = std::size_t(count) * threads;
-    if (!stacks_.reserve(lanes)) {
+    // A fiber knows what came before it on the same stack, and at barriers hears it of others. Threads of a block are therefore not those of the
+    // block before.
+    const std::size_t sets = races::watched ? 2 : 1;
+    if (!stacks_.reserve(sets * lanes)) {
         report("no memory for the stacks of %zu threads", lanes);
         return false;
     }
@@ -83,7 +96,7 @@ bool Machine::prepare_wave(uint32_t first, uint32_t count) {
         lanes_ = std::vector<Lane>(lanes);
         warps_ = std::vector<Warp>(count * warps);
         blocks_ = std::vector<Block>(count);
-        while (watched_.size() < lanes) watched_.push_back(races::create());
+        while (watched_.size() < sets * lanes) watched_.push_back(races::create());
         engines_.resize(watched_.size());
         ++waves_;
     }
@@ -128,9 +141,7 @@ bool Machine::prepare_wave(uint32_t first, uint32_t count) {
                 lane.group = 0;
                 std::size_t number = b * threads + thread;
                 if (races::watched) {
-                    // A stack stays with who is taken to run on it, who did so for another thread of a block before: what he did comes first
-                    // in his eyes alone.
-                    number = (number + 97 * waves_) % lanes;
+                    number = 2 * ((number + 97 * (waves_ / 2)) % lanes) + waves_ % 2;
                     lane.fiber.watched = watched_[number];
                     lane.engine = &engines_[number];
                 }
@@ -204,6 +215,16 @@ void Machine::body() {
 }
 
 void Machine::leave() { switch_fiber(lane_->fiber, scheduler_); }
+
+bool Machine::leaves_out(Site at) {
+    if (lists_sites) {
+        const auto known = [&](const Site& site) { return same(site, at); };
+        if (std::none_of(sites.begin(), sites.end(), known)) sites.push_back(at);
+    }
+    const std::string file = at.file;
+    const std::string& end = left_out.file;
+    return left_out.line == at.line && file.size() >= end.size() && file.compare(file.size() - end.size(), end.size(), end) == 0;
+}
 
 void Machine::arrived_alike(Lane& first, const char* operation, Site at) {
     if (std::strcmp(first.waits, operation) == 0 && same(first.at, at)) return;
@@ -362,6 +383,7 @@ void Machine::fail(const char* format, ...) {
 }
 
 void meet_block(Site at) {
+    if (machine->leaves_out(at)) return;
     Meeting& meeting = machine->lane().warp->block->meeting;
     races::Clock& clock = meeting.arrive();
     if (machine->arrive_block(at)) {
@@ -372,6 +394,7 @@ void meet_block(Site at) {
 }
 
 void meet_grid(GridBarrier* barrier, Site at) {
+    if (machine->leaves_out(at)) return;
     races::Clock& clock = machine->grid_meeting.arrive();
     if (machine->arrive_grid(barrier, at)) {
         ++machine->grid_meeting.round;

@@ -131,6 +131,17 @@ public:
     // What grid barriers order.
     Meeting grid_meeting;
 
+    // A barrier or a wait that kernels do as if it were not there: what the file's path ends in, line (0: none).
+    struct {
+        std::string file;
+        int line = 0;
+    } left_out;
+    // The barriers and waits that launches have come to, once each, where they are wanted.
+    bool lists_sites = false;
+    std::vector<Site> sites;
+    // Whether this one is left out.
+    bool leaves_out(Site at);
+
     // Give the launch up.
     [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -158,10 +169,11 @@ private:
     std::vector<Lane> lanes_;
     std::vector<Warp> warps_;
     std::vector<Block> blocks_;
-    // For races: what each stack's fiber is taken for, and the engine of its copies; where the launch starts and ends.
+    // For races: ThreadSanitizer's fiber of each stack, and of its thread's copies, of two waves in turns; where the launch starts and ends.
     std::vector<void*> watched_, engines_;
     std::size_t waves_ = 0;
     races::Clock start_, end_;
+    void destroy_watched();
     std::vector<Warp*> ready_;
     std::vector<unsigned char*> shared_;
     uint32_t in_flight_ = 0;

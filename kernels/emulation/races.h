@@ -15,11 +15,12 @@
 extern "C" {
 void* __tsan_get_current_fiber();
 void* __tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void* fiber);
 void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 void __tsan_acquire(void* clock);
 void __tsan_release(void* clock);
-void __tsan_read_range(void* from, unsigned long bytes);
-void __tsan_write_range(void* to, unsigned long bytes);
+void __tsan_read_range_pc(void* from, unsigned long bytes, void* pc);
+void __tsan_write_range_pc(void* to, unsigned long bytes, void* pc);
 void AnnotateIgnoreReadsBegin(const char* file, int line);
 void AnnotateIgnoreReadsEnd(const char* file, int line);
 void AnnotateIgnoreWritesBegin(const char* file, int line);
@@ -42,11 +43,13 @@ constexpr unsigned no_order = 1;
 
 inline void* current() { return __tsan_get_current_fiber(); }
 inline void* create() { return __tsan_create_fiber(0); }
+inline void destroy(void* fiber) { __tsan_destroy_fiber(fiber); }
 inline void switch_to(void* fiber) { __tsan_switch_to_fiber(fiber, no_order); }
 inline void acquire(Clock& clock) { __tsan_acquire(&clock); }
 inline void release(Clock& clock) { __tsan_release(&clock); }
-inline void reads(const void* from, std::size_t bytes) { __tsan_read_range(const_cast<void*>(from), bytes); }
-inline void writes(void* to, std::size_t bytes) { __tsan_write_range(to, bytes); }
+// At `pc`, an address in the kernel.
+inline void reads(const void* from, std::size_t bytes, void* pc) { __tsan_read_range_pc(const_cast<void*>(from), bytes, pc); }
+inline void writes(void* to, std::size_t bytes, void* pc) { __tsan_write_range_pc(to, bytes, pc); }
 
 // While it lives, memory that is given back and taken is forgotten, and accesses are not seen.
 struct Unseen {
@@ -64,11 +67,12 @@ struct Unseen {
 #else
 inline void* current() { return nullptr; }
 inline void* create() { return nullptr; }
+inline void destroy(void*) {}
 inline void switch_to(void*) {}
 inline void acquire(Clock&) {}
 inline void release(Clock&) {}
-inline void reads(const void*, std::size_t) {}
-inline void writes(void*, std::size_t) {}
+inline void reads(const void*, std::size_t, void*) {}
+inline void writes(void*, std::size_t, void*) {}
 struct Unseen {
     Unseen() {}
 };

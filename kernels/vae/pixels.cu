@@ -129,7 +129,8 @@ DEVICE void draw_open(const PixelsParams& p, const bf16* input, const uint16_t* 
     warp_barrier();
 }
 
-// The place of the least number, the first such place, of those that each thread has found: the whole block. `work`: two numbers a thread.
+// The place of the least number, the first such place, of those that each thread has found: the whole block. `work`: two numbers a thread; a
+// barrier must stand before it is used again.
 DEVICE uint32_t least(float number, uint32_t place, float* work) {
     uint32_t* places = reinterpret_cast<uint32_t*>(work + block_threads());
     work[thread_index()] = number, places[thread_index()] = place;
@@ -137,18 +138,16 @@ DEVICE uint32_t least(float number, uint32_t place, float* work) {
     uint32_t best = 0;
     for (uint32_t i = 1; i < block_threads(); i++)
         if (work[i] < work[best] || (work[i] == work[best] && places[i] < places[best])) best = i;
-    const uint32_t found = places[best];
-    block_barrier();
-    return found;
+    return places[best];
 }
 
-// Scale `count` pixels of an image to a sum of `total` GeV: the whole block, in one order of sums. `work`: a number a thread.
+// Scale `count` pixels of an image to a sum of `total` GeV: the whole block, in one order of sums, each thread every so many of them. `work`: a
+// number a thread; a barrier must stand before it is used again, and before a thread reads another's pixels.
 DEVICE void scale_to(float* values, uint32_t count, float total, float* work) {
     float sum = 0.0f;
     for (uint32_t i = thread_index(); i < count; i += block_threads()) sum += values[i];
     const float factor = total / block_sum(sum, work);
     for (uint32_t i = thread_index(); i < count; i += block_threads()) values[i] *= factor;
-    block_barrier();
 }
 
 // Bring an image of `count` pixels, at least one, to a sum of `total` GeV: the whole block. Pixels that come below `smallest` are left out, and
@@ -251,8 +250,7 @@ KERNEL(vae_pixels, PixelsParams, 128, 4) {
     for (uint32_t first = warp() * ROWS; first < found; first += warps * ROWS) {
         draw_open(p, input, open + first, min(found - first, ROWS), numbers, image, slot_pixel + first, slot_value + first);
     }
-    block_barrier();
-    // So that whoever takes the pixels finds it.
+    // So that whoever takes the pixels finds it. This thread has drawn the first.
     if (wrong && thread_index() == 0) slot_value[0] = NAN;
     if (p.totals == nullptr) return;
     block_barrier();

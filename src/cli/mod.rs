@@ -195,13 +195,21 @@ fn report_full_disks() {
 }
 
 /// Have freed memory stay with the process, up to 64 MiB at the end of each thread's heap. glibc gives back twice the largest piece that it saw
-/// freed: less than what a step of training has between its layers, whose pages would be cleared anew each time.
+/// freed: less than what a step of training has between its layers, whose pages would be cleared anew each time. Whoever has set that in the environment has his way.
 fn keep_freed_memory() {
+    let chosen = [
+        "MALLOC_TRIM_THRESHOLD_",
+        "MALLOC_MMAP_THRESHOLD_",
+        "GLIBC_TUNABLES",
+    ];
+    if chosen.iter().any(|name| std::env::var_os(name).is_some()) {
+        return;
+    }
     // SAFETY: settings of the allocator, whose values are in its range; no other thread runs yet.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     unsafe {
         libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
-        // Setting one ends the search for the other, too: pieces of the size that stay in heaps at most by default.
+        // Setting either threshold stops glibc from adapting both: this is as far as it would go.
         libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
     }
 }

@@ -47,6 +47,36 @@ KERNEL(vote_for_a_barrier, Broken, 128, 1) {
     out(p)[place()] = all == 0 ? 0.0f : shared[(lane() + 1) % 32];
 }
 
+// Rows of a matrix that nobody waits for: each lane gets the two numbers back that it has written.
+KERNEL(matrix_before_its_barrier, Broken, 128, 1) {
+    bf16* shared = shared_memory<bf16>() + warp() * 64;
+    shared[2 * lane()] = shared[2 * lane() + 1] = to_bf16(1.0f);
+    if (!p.broken) warp_barrier();
+    uint32_t r[2];
+    load_matrix_x2(r, shared + 8 * (lane() % 8));
+    out(p)[place()] = in(p)[place()] * float_of_bits(r[0] << 16);
+}
+
+// Blocks that write one number to one place, which nothing orders.
+KERNEL(blocks_without_order, Broken, 128, 1) {
+    if (thread_index() == 0 && (p.broken || block_index() == 0)) out(p)[p.count] = 1.0f;
+    block_barrier();
+    out(p)[place()] = in(p)[place()];
+    block_barrier();
+}
+
+// What a copy reads is written again while it is under way, with the same number.
+KERNEL(source_written_under_way, Broken, 128, 1) {
+    float* shared = shared_memory<float>() + 4 * thread_index();
+    float* mine = out(p) + 4 * place();
+    for (uint32_t i = 0; i < 4; ++i) mine[i] = in(p)[4 * place() + i];
+    copy_async_16(shared, mine, 16);
+    copy_async_commit();
+    if (p.broken) mine[0] = in(p)[4 * place()];
+    copy_async_wait<0>();
+    for (uint32_t i = 0; i < 4; ++i) mine[i] = shared[i];
+}
+
 // out[i] = in[i + 4 rows of 4], around the block, by way of asynchronous copies.
 DEVICE void copy_and_read(const Broken& p, bool wait, bool last_group, bool barrier) {
     float* shared = shared_memory<float>();

@@ -313,6 +313,14 @@ mod tests {
             };
             close(dx[place], at(H), at(-H), format!("x, {place}"));
         }
+        // Layers that nothing reads have derivatives of 0, whatever was there before.
+        let mut of_second = parameters.clone();
+        let second = derivatives
+            .clone()
+            .map(|of| of.filter(|of| of.len() == images * chain.0[1].output.numbers()));
+        chain.backward(&ready, through, second.collect(), Some(&mut of_second));
+        assert!(of_second[4..].iter().flatten().all(|g| *g == 0.0));
+        assert!(of_second[..4].iter().all(|of| of.iter().any(|g| *g != 0.0)));
         // Without the parameters' derivatives, those by x are the same.
         let alone = chain.backward(&ready, through, derivatives.collect(), None);
         assert_eq!(alone, Some(dx));

@@ -4,6 +4,7 @@
 //! images are given at once.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::Activation;
 use crate::numeric::{Isa, Kernel, LANES, Vector};
@@ -56,15 +57,17 @@ pub(super) struct Groups {
     columns: usize,
     /// Numbers of an output image.
     numbers: usize,
-    /// What an input image and the weights have at least: numbers, rows.
-    reach: [usize; 2],
+    /// Rows of weights.
+    rows: usize,
+    /// Numbers that an input image has at least.
+    reach: usize,
 }
 
 impl Groups {
     /// Outputs of `columns` numbers each.
     ///
     /// # Panics
-    /// Where they are not side by side, each there once.
+    /// Where they are not side by side, each there once, or the pieces do not have each row of weights once.
     pub fn new(groups: Vec<Group>, columns: usize) -> Self {
         let outputs: usize = groups.iter().map(|group| group.places.len()).sum();
         let mut is_there = vec![false; outputs];
@@ -73,15 +76,22 @@ impl Groups {
             assert!(output.is_multiple_of(columns));
             assert!(!std::mem::replace(&mut is_there[output / columns], true));
         }
-        let reach = groups.iter().filter(|group| !group.places.is_empty());
-        let reach = reach.map(|group| {
-            let last = |end: fn(&Run) -> usize| group.runs.iter().map(end).max().unwrap_or(0);
+        let mut rows: Vec<Range<usize>> = (groups.iter().flat_map(|group| &group.runs))
+            .map(|run| run.row..run.row + run.count)
+            .collect();
+        rows.sort_by_key(|rows| rows.start);
+        let mut end = 0;
+        for rows in rows {
+            assert!(rows.start == std::mem::replace(&mut end, rows.end));
+        }
+        let reach = groups.iter().map(|group| {
+            let ends = group.runs.iter().map(|run| run.start + run.count);
             let furthest = group.places.iter().map(|[from, _]| *from as usize).max();
-            let numbers = furthest.unwrap_or(0) + last(|run| run.start + run.count);
-            [numbers, last(|run| run.row + run.count)]
+            furthest.map_or(0, |furthest| furthest + ends.max().unwrap_or(0))
         });
         Self {
-            reach: reach.fold([0; 2], |a, b| [a[0].max(b[0]), a[1].max(b[1])]),
+            reach: reach.max().unwrap_or(0),
+            rows: end,
             numbers: outputs * columns,
             groups,
             columns,
@@ -143,7 +153,7 @@ impl Forward<'_> {
         let groups = self.groups;
         let images = self.x.0.len() / self.x.1;
         assert!(self.bias.len() == groups.columns);
-        assert!(groups.reach[0] <= self.x.1 && groups.reach[1] <= self.weights.rows);
+        assert!(groups.reach <= self.x.1 && groups.rows == self.weights.rows);
         let columns = groups.columns.next_multiple_of(LANES);
         assert!(self.weights.values.len() == self.weights.rows * columns);
         let count = images * groups.numbers;
@@ -168,7 +178,7 @@ impl Weights<'_> {
         let groups = self.groups;
         let images = self.x.0.len() / self.x.1;
         assert!(self.dy.len() == images * groups.numbers);
-        assert!(groups.reach[0] <= self.x.1 && groups.reach[1] <= self.rows.len());
+        assert!(groups.reach <= self.x.1 && groups.rows == self.rows.len());
         let furthest = self.gradients.len().checked_sub(groups.columns);
         assert!((self.rows.iter()).all(|row| furthest.is_some_and(|furthest| *row <= furthest)));
         isa.dispatch(self);
@@ -260,8 +270,8 @@ impl Kernel for Making<'_> {
                 while place < count {
                     let size = at_once::<V>(count - place);
                     let at = (first, columns - first);
-                    // SAFETY: all places and pieces lie in the images and rows, as `work` has checked, and there are as many output
-                    // images as input images; `y` is borrowed alone.
+                    // SAFETY: pieces lie in the images and rows, as `work` has checked, outputs in an image of theirs, as `Groups::new`
+                    // has, and there are as many of these as of input images; `y` is borrowed alone.
                     unsafe {
                         match size {
                             12 if V::TILE_ROWS >= 12 => {
@@ -284,7 +294,7 @@ impl Making<'_> {
     /// Columns from number `column` on, `count` of them at the most, of `M` outputs from number `first` on, counted over the images.
     ///
     /// # Safety
-    /// As [`Forward::work`] checks; there are so many outputs.
+    /// As [`Forward::work`] and [`Groups::new`] check; there are so many outputs.
     #[inline(always)]
     unsafe fn outputs<V: Vector, const M: usize>(
         &mut self,
@@ -447,7 +457,8 @@ mod tests {
         let groups = vec![
             group(0, 0, 7, vec![run(0, 0, 13), run(20, 13, 3)]),
             group(1, 7 * 19, 5, vec![run(5, 16, 8)]),
-            group(0, 0, 0, vec![run(0, 0, 24)]),
+            // Nobody reads these rows.
+            group(0, 0, 0, vec![run(0, 24, 3)]),
         ];
         Groups::new(groups, 19)
     }
@@ -455,15 +466,15 @@ mod tests {
     #[test]
     fn every_instruction_set_finds_the_same_bits() {
         let (groups, columns, images, of_x, of_y) = (groups(), 19, 3, 40, 12 * 19);
-        let weights = numbers(24 * columns, 1);
-        let panels = Panels::new(24, columns, |row, column| weights[row * columns + column]);
+        let weights = numbers(27 * columns, 1);
+        let panels = Panels::new(27, columns, |row, column| weights[row * columns + column]);
         let (x, dy, bias) = (
             numbers(images * of_x, 2),
             numbers(images * of_y, 3),
             numbers(columns, 4),
         );
         // Rows of gradients the other way round.
-        let rows: Vec<usize> = (0..24).rev().map(|row| row * columns).collect();
+        let rows: Vec<usize> = (0..27).rev().map(|row| row * columns).collect();
         let mut found = Vec::new();
         for isa in Isa::available() {
             let y = Forward {
@@ -475,7 +486,7 @@ mod tests {
             }
             .work_on(isa);
             // What was there before is gone.
-            let mut gradients = numbers(24 * columns, 5);
+            let mut gradients = numbers(27 * columns, 5);
             Weights {
                 groups: &groups,
                 x: (&x, of_x),
@@ -487,7 +498,7 @@ mod tests {
             found.push((y, gradients));
         }
         // From the definition.
-        let (mut y, mut gradients) = (vec![0.0f64; images * of_y], vec![0.0f64; 24 * columns]);
+        let (mut y, mut gradients) = (vec![0.0f64; images * of_y], vec![0.0f64; 27 * columns]);
         for image in 0..images {
             for group in &groups.groups {
                 for [from, to] in &group.places {
@@ -519,14 +530,14 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "self.rows.len()")]
+    #[should_panic(expected = "groups.rows == self.rows.len()")]
     fn pieces_beyond_the_rows_are_refused() {
         Weights {
             groups: &groups(),
             x: (&[0.0; 40], 40),
             dy: &[0.0; 228],
-            gradients: &mut [0.0; 24 * 19],
-            rows: &[0; 23],
+            gradients: &mut [0.0; 27 * 19],
+            rows: &[0; 26],
         }
         .work();
     }
@@ -539,7 +550,7 @@ mod tests {
             x: (&[0.0; 40], 40),
             dy: &[0.0; 228],
             gradients: &mut [0.0; 19],
-            rows: &[[0; 23].as_slice(), &[1]].concat(),
+            rows: &[[0; 26].as_slice(), &[1]].concat(),
         }
         .work();
     }
@@ -552,5 +563,19 @@ mod tests {
             runs: Vec::new(),
         };
         Groups::new(vec![group], 19);
+    }
+
+    #[test]
+    #[should_panic(expected = "rows.start")]
+    fn rows_of_two_groups_are_refused() {
+        let group = |to| Group {
+            places: vec![[0, to]],
+            runs: vec![Run {
+                start: 0,
+                row: 0,
+                count: 2,
+            }],
+        };
+        Groups::new(vec![group(0), group(19)], 19);
     }
 }

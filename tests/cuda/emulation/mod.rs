@@ -40,12 +40,16 @@ type LaunchFunction = unsafe extern "C" fn(
 ) -> c_int;
 type KernelFunction = unsafe extern "C" fn(usize, *mut usize) -> *const c_char;
 type WatchedFunction = unsafe extern "C" fn() -> c_int;
+type LeaveOutFunction = unsafe extern "C" fn(*const c_char, c_int);
+type SiteFunction = unsafe extern "C" fn(usize, *mut *const c_char) -> c_int;
 
 /// The library of `kernels/emulation/library.cpp` and the kernels in it.
 #[derive(Debug)]
 pub struct Kernels {
     launch: LaunchFunction,
     kernel: KernelFunction,
+    leave_out: LeaveOutFunction,
+    site: SiteFunction,
     /// A sanitizer watches memory.
     watched: bool,
 }
@@ -53,6 +57,11 @@ pub struct Kernels {
 /// Environment variable that asks for a build with sanitizers, by a word of [`Instrumentation::word`]; the parent that sets it loads their
 /// run-time first.
 pub const SANITIZED: &str = "SARM_EMULATION_SANITIZED";
+
+/// Whether this process was started to look for races.
+pub fn looks_for_races() -> bool {
+    std::env::var(SANITIZED).is_ok_and(|word| word == Instrumentation::Races.word())
+}
 
 impl Kernels {
     /// The project's kernels, built now if they are not yet.
@@ -75,6 +84,8 @@ impl Kernels {
             Self {
                 launch: *library.get(b"sarm_emulation_launch\0").unwrap(),
                 kernel: *library.get(b"sarm_emulation_kernel\0").unwrap(),
+                leave_out: *library.get(b"sarm_emulation_leave_out\0").unwrap(),
+                site: *library.get(b"sarm_emulation_site\0").unwrap(),
                 watched: library
                     .get::<WatchedFunction>(b"sarm_emulation_watched\0")
                     .unwrap()()
@@ -84,6 +95,34 @@ impl Kernels {
         // Its code stays: threads keep their emulated machines until they end.
         std::mem::forget(library);
         Arc::new(kernels)
+    }
+
+    /// Launches of this thread do as if the barrier or wait at a line of a file (`folder/name`) were not there, if any, and
+    /// [`sites`](Self::sites) lists those that they come to from now on.
+    pub fn leave_out(&self, site: Option<(&str, u32)>) {
+        let (file, line) = site.unwrap_or_default();
+        let file = CString::new(file).expect("a name without zeros");
+        // SAFETY: the function copies the name.
+        unsafe { (self.leave_out)(file.as_ptr(), line as c_int) };
+    }
+
+    /// Files and lines of barriers and waits.
+    pub fn sites(&self) -> Vec<(String, u32)> {
+        let site = |index| {
+            let mut file = std::ptr::null();
+            // SAFETY: the function takes any index, and writes a name where there is a site.
+            let line = unsafe { (self.site)(index, &mut file) };
+            // SAFETY: a name is a string literal of the library, which stays loaded.
+            (line > 0).then(|| (unsafe { CStr::from_ptr(file) }, line as u32))
+        };
+        let all = (0..).map_while(site);
+        // The folder and the name.
+        let short = |path: &str| {
+            let parts: Vec<&str> = path.rsplitn(3, '/').take(2).collect();
+            parts.into_iter().rev().collect::<Vec<_>>().join("/")
+        };
+        all.map(|(file, line)| (short(file.to_str().unwrap()), line))
+            .collect()
     }
 
     /// Names of the kernels and sizes of their parameters, bytes.

@@ -102,6 +102,12 @@ fn defects() -> Vec<Defect> {
         ),
         defect("shuffle_for_a_barrier", |v| turned(v, 32, 1), ByRaces),
         defect("vote_for_a_barrier", |v| turned(v, 32, 1), ByRaces),
+        defect("matrix_before_its_barrier", same, ByRaces),
+        Defect {
+            sizes: (128, 129),
+            ..defect("blocks_without_order", same, ByRaces)
+        },
+        copies(defect("source_written_under_way", same, ByRaces)),
         copies(defect(
             "missing_copy_wait",
             |v| turned(v, 256, 16),

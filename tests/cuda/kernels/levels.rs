@@ -67,6 +67,8 @@ pub fn cases(size: Size) -> Vec<Case> {
             shapes.push(full.clone());
             full.pixels.occupancy = 0.0;
             shapes.push(full);
+            // Several tiles a block.
+            shapes.push(shape(70, &[(64, 0)], 2, 6));
             // The sums do not fit, nor all levels, nor many entries.
             for (latents, levels, shared) in [
                 (10, 300, 64),

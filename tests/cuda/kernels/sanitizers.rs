@@ -24,7 +24,7 @@ fn runtime(name: &str) -> PathBuf {
     let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     assert!(
         path.is_absolute(),
-        "{ask:?} finds no {name}, the sanitizers' run-time: install it (Debian: libgcc-12-dev or the like, which comes with g++; Fedora: libasan and libubsan), or name a g++ that has it in CXX",
+        "{ask:?} finds no {name}, the sanitizers' run-time: install it (Debian: libgcc-12-dev or the like, which comes with g++; Fedora: libasan, libubsan and libtsan), or name a g++ that has it in CXX",
     );
     library(&path)
 }
@@ -101,7 +101,8 @@ pub fn raced(test: &str, folders: &[&str], environment: &[(&str, &str)]) -> Outc
         program.pre_exec(|| {
             // libtsan of gcc 12 knows no other places for a program than the usual ones, which random layouts leave. Where this is not
             // allowed it may still work.
-            libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+            let before = libc::personality(0xffff_ffff);
+            libc::personality(before as libc::c_ulong | libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
             Ok(())
         });
     }
