@@ -221,9 +221,10 @@ bool Machine::leaves_out(Site at) {
         const auto known = [&](const Site& site) { return same(site, at); };
         if (std::none_of(sites.begin(), sites.end(), known)) sites.push_back(at);
     }
+    if (left_out.line != at.line) return false;
     const std::string file = at.file;
     const std::string& end = left_out.file;
-    return left_out.line == at.line && file.size() >= end.size() && file.compare(file.size() - end.size(), end.size(), end) == 0;
+    return file.size() >= end.size() && file.compare(file.size() - end.size(), end.size(), end) == 0;
 }
 
 void Machine::arrived_alike(Lane& first, const char* operation, Site at) {

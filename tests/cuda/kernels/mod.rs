@@ -231,7 +231,7 @@ fn operations_pass_under_sanitizers() {
 /// Of cases that launch the same kernels, how many races are looked for in.
 const RACED: usize = 6;
 
-/// The first cases of all kernels once, for the child that looks for races: it takes 50 times as long as without.
+/// The first cases of all kernels once, for the child that looks for races: a case takes it ten times as long and more.
 #[test]
 #[ignore = "a part of operations_have_no_races"]
 fn first_operations_once() {
