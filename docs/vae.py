@@ -9,7 +9,7 @@
 `draw` prints images 0, 1, .. as `sarm generate --seed 7 --given signal=1` draws them, one a line, 625 pixels in GeV; --given has a value
 for each condition. `loss` prints perceptual term, divergence, Bernoulli term and their weighted sum for each image, its code drawn with
 the noise that the validation has; with a sparse decoder -ln p of the pixels stands in the place of the Bernoulli term. `codes` prints the
-means of an image's code and their log variances, as `sarm encode` finds them. `bound` prints
+means of an image's code and their log variances, as `sarm encode` finds them, and of a model with a classifier its answer. `bound` prints
 the evidence bound and its importance-weighted version over 64 codes of each image, nats, as `sarm score` does of rows 0, 1, .. of a file. images.npy has the shape (n, height, width) in GeV, conditions.npy (n, conditions) and the values of
 data files. docs/formats.md (Checkpoint) explains the file.
 """
@@ -219,6 +219,19 @@ class Vae:
         images = self.decode(codes, told) * self.unit
         return np.where(images < self.config["loss"]["lower"], 0, images)
 
+    def classify(self, images):
+        """The classifier's answers: chances that images are of the upper of its two classes; none of a model without one."""
+        if "features.0.weight" not in self.tensors:
+            return np.zeros((len(images), 0))
+        y = (images / self.unit)[..., None]
+        for layer in ("features.0", "features.1", "head.0"):
+            y = leaky(convolution(y, *self.of(layer), 2, True))
+        y = y.reshape(len(y), -1)
+        for layer in ("head.1", "head.2", "head.3"):
+            weight, bias = self.of(layer)
+            y = (same if layer == "head.3" else leaky)(y @ weight + bias)
+        return 1 / (1 + np.exp(-y))
+
     def loss(self, images, values):
         x, told, weights = images / self.unit, self.conditions(values), self.config["loss"]
         mean, log_variance = self.encode(x, told)
@@ -275,7 +288,7 @@ def main():
         if options.way == "loss":
             rows = vae.loss(images, values)
         elif options.way == "codes":
-            rows = np.concatenate(vae.encode(images / vae.unit, vae.conditions(values)), axis=1)
+            rows = np.concatenate([*vae.encode(images / vae.unit, vae.conditions(values)), vae.classify(images)], axis=1)
         else:
             rows = vae.bound(images, values, options.samples)
     np.savetxt(sys.stdout, rows, fmt="%.9g", delimiter=",")

@@ -24,8 +24,12 @@ TOGETHER = "all"
 COLOURS = (0.01, 100)
 
 
+# What a classifier says of an image, the chance that it is of the upper class.
+ANSWER = "classifier"
+
+
 def digits(observable):
-    return 4 if observable == "tau_21" else 2
+    return 4 if observable in ("tau_21", ANSWER) else 2
 
 
 def with_error(pair, places):
@@ -61,7 +65,9 @@ class Drawn:
     """Divergence of each number of the code."""
     sweep: dict
     intervals: dict = field(default_factory=dict)
-    """Observables and average image by (number of the code or TOGETHER, lower end)."""
+    """Observables, answers of the classifier and average image by (number of the code or TOGETHER, lower end)."""
+    true: dict = field(default_factory=dict)
+    """The classifier's answers to true images."""
 
 
 class Steps:
@@ -75,6 +81,7 @@ class Steps:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.conditions, self.told = runner.conditions(self.file, self.info, cls)
         self.latents = self.info["config"]["network"]["latents"]
+        self.classifier = None
         # One image of a code, or as many as one likes.
         self.draws = max(1, runner.options.count // SHARE) if "likelihood" in self.info["config"] else 1
         self.records = []
@@ -114,12 +121,36 @@ class Steps:
         return self.step("codes", {"truth": runner.test.sha256, "select": select, "limit": limit}, lambda out: (runner.sarm.long(
             "encode", "--model", self.file, "--data", runner.test.path, *select, "--limit", limit, "--out", out, "--force")[0], ""), condense)
 
+    def answers(self, path, *select):
+        """What the classifier says of a file's images; nothing without one."""
+        if not self.classifier:
+            return {}
+        of_images = self.directory / "answers.h5"
+        self.runner.sarm.long("encode", "--model", self.classifier.file, "--data", path, *select, "--out", of_images, "--force")
+        with self.h5py.File(of_images) as file:
+            found = file[ANSWER][:]
+        of_images.unlink()
+        return {ANSWER: found}
+
+    def by(self):
+        """The classifier's part of a key."""
+        return {"classifier": self.classifier.info["sha256"]} if self.classifier else {}
+
+    def truth(self):
+        """The classifier's answers to true images."""
+        if not self.classifier:
+            return {}
+        runner, limit, file = self.runner, self.runner.options.count, self.classifier.file
+        select = runner.test.selecting(self.cls.select)
+        return self.step("answers-truth", {"truth": runner.test.sha256, "select": select, "limit": limit, **self.by()}, lambda out: (runner.sarm.long(
+            "encode", "--model", file, "--data", runner.test.path, *select, "--limit", limit, "--out", out, "--force")[0], ""), lambda file: {ANSWER: file[ANSWER][:]})
+
     def observables(self, file):
         return {o: file[o][:].astype(float) for o in SHOWN}
 
     def draw(self, name, words):
-        return self.generate(name, self.runner.options.count, {"codes": words}, words,
-                             lambda file: {**self.observables(file), "average": file["image"][:].mean(0)})
+        return self.generate(name, self.runner.options.count, {"codes": words, **self.by()}, words,
+                             lambda file: {**self.observables(file), **self.answers(file.filename), "average": file["image"][:].mean(0)})
 
     def interval(self, number, low):
         numbers = range(self.latents) if number == TOGETHER else [number]
@@ -149,6 +180,7 @@ class Steps:
         found = Drawn(result, self.draw("whole", []), self.encode(), self.sweep())
         found.intervals = {(k, low): self.interval(k, low) for k in range(self.latents) for low in (EDGES[0], EDGES[-1])}
         result.generate = self.records[0]
+        found.true = self.truth()
         return found
 
 
@@ -204,16 +236,40 @@ def intervals_table(drawn, numbers):
     return str(table)
 
 
-def cuts_table(numpy, both, numbers, observable):
+def cuts_table(numpy, both, numbers, observable, label):
     signal, background = both
     table = Table("number", *map(named, EDGES))
     for k in numbers:
         table.row(k, *(with_error(auc(numpy, signal.intervals[k, low][observable], background.intervals[k, low][observable]), 4) for low in EDGES))
     whole = with_error(auc(numpy, signal.whole[observable], background.whole[observable]), 4)
-    return f"A cut on {OBSERVABLES[observable][0]}; {whole} where no number is held to an interval.\n\n{table}"
+    return f"A cut on {label}; {whole} where no number is held to an interval.\n\n{table}"
 
 
-def of_model(name, both, classes, folder, page):
+def answers_table(both, classes, numbers):
+    """Figure 21: means of the classifier's answers."""
+    table = Table("number", "between", *(c.name for c in classes), words=2)
+    row = lambda *label, found: table.row(*label, *(with_error(mean(f[ANSWER]), digits(ANSWER)) for f in found))
+    row("truth", "", found=[d.true for d in both])
+    row("none", "", found=[d.whole for d in both])
+    for k in numbers:
+        for low in EDGES:
+            row(k, named(low), found=[d.intervals[k, low] for d in both])
+    return str(table)
+
+
+def classified(numpy, both, classes, numbers, by):
+    """The part of the page on the classifier's answers."""
+    if not by:
+        return []
+    of_truth = with_error(auc(numpy, *(d.true[ANSWER] for d in both)), 4)
+    return [
+        f"### A classifier's answers within an interval\n\nMean of the chance that the classifier of {by} gives a jet to be of the {classes[0].name} (figure 21 of the paper shows how these chances are distributed). It learnt from true jets.",
+        answers_table(both, classes, numbers),
+        cuts_table(numpy, both, numbers, ANSWER, f"these answers, which has an area of {of_truth} for true jets"),
+    ]
+
+
+def of_model(name, both, classes, folder, page, by):
     """The part of the page on one model."""
     numpy, _ = arrays()
     reasons = chosen(both)
@@ -248,7 +304,8 @@ def of_model(name, both, classes, folder, page):
         *(f"#### {c.name}\n\n{intervals_table(d, numbers)}" for c, d in zip(classes, both)),
         f"### {classes[0].name} against {classes[1].name} within an interval\n\nArea under the ROC curve: the chance that a jet of the {classes[0].name} has the larger value than one of the {classes[1].name}. "
         "0.5 separates nothing; below 0.5 the cut has to be turned round.",
-        *(cuts_table(numpy, both, numbers, o) for o in CUTS),
+        *(cuts_table(numpy, both, numbers, o, OBSERVABLES[o][0]) for o in CUTS),
+        *classified(numpy, both, classes, numbers, by),
     ]
     return [p.strip() for p in parts]
 
@@ -265,6 +322,12 @@ def families(runner, jobs):
     return vaes, [j.name for j in jobs if j not in vaes]
 
 
+def answered(judge):
+    if judge:
+        return f"Its figure 21 is \"a classifier's answers\": of the classifier that `{judge.job.name}` learnt its images from, for all models."
+    return "Its figure 21, a classifier's answers in each interval, is missing: none of these models has learnt from a classifier."
+
+
 def latents(runner, jobs, page, argv):
     classes, options = runner.classes, runner.options
     vaes, others = families(runner, jobs)
@@ -272,13 +335,17 @@ def latents(runner, jobs, page, argv):
     folder = page.parent / "figures" / page.stem
     shutil.rmtree(folder, ignore_errors=True)
     bodies, results, records = [], [], []
-    for job in vaes:
-        steps = [Steps(runner, job, cls, checked.get(job.name)) for cls in classes]
+    of_jobs = [(job, [Steps(runner, job, cls, checked.get(job.name)) for cls in classes]) for job in vaes]
+    # One for all models, so that their numbers can be compared.
+    judge = next((s for _, steps in of_jobs for s in steps if s.info["config"]["loss"]["perceptual"] > 0), None)
+    by = f"`{judge.job.name}`" if judge else None
+    for job, steps in of_jobs:
         if len({s.latents for s in steps}) > 1:
             raise StudyError(f"the models of '{job.name}' have codes of different lengths (their numbers are compared); give one model for both classes")
         both = []
         for s in steps:
             tell(f"{job.name}, {s.cls.name}")
+            s.classifier = judge
             both.append(s.first())
         numbers = [*chosen(both), TOGETHER]
         for s, d in zip(steps, both):
@@ -288,15 +355,15 @@ def latents(runner, jobs, page, argv):
             d.result.more = [*s.records[1:4], s.records[-1]]
             records += s.records
         results += [d.result for d in both]
-        bodies += of_model(job.name, both, classes, folder, page)
+        bodies += of_model(job.name, both, classes, folder, page, by)
     skipped = f" Left out, because they are no VAEs: {', '.join(others)}." if others else ""
     parts = [
         f"# {options.title or 'Codes of the variational autoencoders'}",
         f"{GENERATED}\n\nA VAE makes an image of a code, a few numbers (latents) that are drawn from the normal distribution. This page moves them, as figures 12 to 24 of arXiv 2009.04842 do: figures 12 to 14 and 22 to 24 "
         "are \"one number at a time\", 15 to 20 \"numbers within intervals\". "
         f"The intervals are cut by the value of a number, not by quantiles: eight of {WIDTH:g} each from {decimals(EDGES[0], 0)} to {decimals(EDGES[-1] + WIDTH, 0)}, "
-        "within which the number has the normal distribution. Of the paper's eight we know that the last is 0.75 to 1, and of its numbers we do not know which were moved. Its figure 21, a classifier's answers in each interval, is missing: "
-        f"`sarm evaluate` trains classifiers anew for every pair of files and does not keep them.{skipped} All observables are computed from the pixels, see {metrics_link(page)}.",
+        "within which the number has the normal distribution. Of the paper's eight we know that the last is 0.75 to 1, and of its numbers we do not know which were moved. "
+        f"{answered(judge)}{skipped} All observables are computed from the pixels, see {metrics_link(page)}.",
         "Means, widths and areas have the error of the finite number of images. Numbers of the code that are left alone are the same in every interval and class, so differences between rows are better known than these errors say. Figures are "
         f"logarithmic, from {COLOURS[0]:g} to {COLOURS[1]:g} GeV; white is less.",
         conditioned(results),

@@ -34,6 +34,7 @@ pub struct Encode {
     given: Vec<Given>,
     /// Output file (HDF5): `mean_0`, `mean_1` .., `log_variance_0` .. of each image, its `row`, its conditions.
     ///
+    /// `classifier` is the chance of the upper class by the classifier that the model has learnt from, where it has one.
     /// Directories that lead to it are made.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,

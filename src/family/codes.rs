@@ -55,4 +55,14 @@ pub trait Encoder {
     /// # Errors
     /// Images or conditions that are not the model's, a device that it does not run on.
     fn encode(&self, devices: &Devices, data: &ConditionedImages) -> Result<Vec<f32>, EngineError>;
+
+    /// Chance of each image to be of the upper one of two classes, by the classifier that the model has learnt from; `None` where it has none.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    fn classify(
+        &self,
+        devices: &Devices,
+        data: &ConditionedImages,
+    ) -> Result<Option<Vec<f32>>, EngineError>;
 }

@@ -116,6 +116,9 @@ pub enum CodesError {
     Engine(#[from] EngineError),
 }
 
+/// Name of the data set with the answers of the model's classifier.
+const CLASSIFIER: &str = "classifier";
+
 /// Name of the data set with the means of number `number` of the codes.
 fn mean(number: usize) -> String {
     format!("mean_{number}")
@@ -309,7 +312,7 @@ pub struct Request {
 /// The codes of images.
 #[derive(Debug, Clone)]
 pub struct Encoded {
-    /// Columns by name, one value an image: `mean_0` .., `log_variance_0` .., the model's conditions, `row` in the file.
+    /// Columns by name, one value an image: `mean_0` .., `log_variance_0` .., `classifier` of a model with one, the model's conditions, `row` in the file.
     pub columns: Vec<(String, Vec<f64>)>,
     /// Images.
     pub images: usize,
@@ -355,6 +358,12 @@ pub fn encode(
     let means = (0..latents).map(|i| (mean(i), column(i)));
     let variances = (0..latents).map(|i| (log_variance(i), column(latents + i)));
     let mut columns: Vec<(String, Vec<f64>)> = means.chain(variances).collect();
+    if let Some(answers) = encoder.classify(devices, &data)? {
+        columns.push((
+            CLASSIFIER.into(),
+            answers.into_iter().map(f64::from).collect(),
+        ));
+    }
     let row = dataset.rows.iter().map(|row| *row as f64).collect();
     columns.push(("row".into(), row));
     for name in &model.conditions().names {

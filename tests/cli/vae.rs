@@ -177,6 +177,8 @@ fn codes_are_found_and_given() {
     ));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("codes of 50 images: codes.h5"), "{said}");
+    let answers = sarm::data::read_columns(&lab.path("codes.h5"), &["classifier".into()]).unwrap();
+    assert!(answers[0].len() == 50 && answers[0].iter().all(|x| (0.0..=1.0).contains(x)));
     let draw = |options: &str, out: &str| {
         lab.ok(&format!(
             "generate --quiet {model} --given signal=1 --layout sparse {options} --out {out}"

@@ -342,8 +342,15 @@ fn codes_say_what_is_drawn() {
     let codes = encoder.encode(&devices, &data).unwrap();
     let files = write_arrays(lab.path(), 2);
     let said = numpy(&file, &["codes", &files[0], &files[1]]);
-    assert_eq!(codes.len(), COUNT * 6);
-    for (found, want) in codes.iter().zip(&said) {
+    let answers = encoder.classify(&devices, &data).unwrap().unwrap();
+    assert_eq!((codes.len(), answers.len()), (COUNT * 6, COUNT));
+    // They differ from image to image.
+    assert!(answers.iter().any(|x| (x - answers[0]).abs() > 1e-3));
+    let found: Vec<f32> = (codes.chunks(6).zip(answers))
+        .flat_map(|(code, answer)| [code, &[answer]].concat())
+        .collect();
+    assert_eq!(said.len(), found.len());
+    for (found, want) in found.iter().zip(&said) {
         assert!(
             (f64::from(*found) - want).abs() < 1e-5 * want.abs().max(1.0),
             "{found} {want}"

@@ -116,6 +116,28 @@ fn the_page_holds_what_the_intervals_show() {
         "{area}: {found:?}"
     );
 
+    // The classifier's answers, of the program's own encoding of the images drawn last.
+    let answers = |data: &str, more: &str| {
+        lab.ok(&format!(
+            "encode --model {MODEL} --data {data} {more} --limit 40 --out answers.h5 --force"
+        ));
+        mean(&column(&lab.path("answers.h5"), "classifier"))
+    };
+    let (_, of_classifier) = page.split_once("### A classifier's answers").unwrap();
+    let of_truth = answers("test.h5", "--select signal=1");
+    masses(&lab, 1, last);
+    for (start, cell, wanted) in [
+        ("| truth |", 2, of_truth),
+        ("| all | 0.75 to 1.00 |", 2, answers("own.h5", "")),
+    ] {
+        let found = row(of_classifier, start);
+        let wanted = format!("{wanted:.4} ± ");
+        assert!(found[cell].starts_with(&wanted), "{wanted}: {found:?}");
+    }
+    assert!(
+        of_classifier.contains("| none | ") && page.contains("of the classifier that `vae` learnt")
+    );
+
     // The difference of the outer intervals of one number, the others the same.
     let [low, high] = ["-1..-0.75", "0.75..1"]
         .map(|interval| mean(&masses(&lab, 1, &format!("--latent 1={interval}"))));

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::Vae;
 use super::gradients::summed;
 use super::network::Part;
 use crate::conditions::ConditionedImages;
+use crate::data::SparseImages;
 use crate::device::Cpu;
 use crate::family::EngineError;
 use crate::nn::adam::{AdamRule, Rates};
@@ -53,6 +56,11 @@ fn kept(seed: u64, layer: usize, first: usize, count: usize, rate: f32) -> Vec<f
         .collect()
 }
 
+/// Chance whose odds have this logarithm.
+fn chance(log_odds: f32) -> f32 {
+    1.0 / (1.0 + (-log_odds).exp())
+}
+
 /// What a pass over some images gave.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Judged {
@@ -93,13 +101,37 @@ pub(super) struct Training<'a> {
     seed: u64,
     /// Features and head.
     chain: Chain,
-    /// Its tensors, and their moments.
+    /// Which tensors of the model are its.
+    tensors: Range<usize>,
+    /// These, and their moments.
     parameters: Vec<Vec<f32>>,
     moments: [Vec<Vec<f32>>; 2],
     done: u64,
 }
 
 impl Vae {
+    /// The classifier: its layers, and which tensors of the model are theirs.
+    fn classifier(&self) -> (Chain, Range<usize>) {
+        let network = &self.network;
+        let layers = [&network.features.0[..], &network.head.0].concat();
+        let tensors = network.range(Part::Features).start..network.range(Part::Head).end;
+        (Chain(layers), tensors)
+    }
+
+    /// Chance of each image to be of the class that is told from the other, of a model with a classifier.
+    pub(super) fn answers(&self, cpu: &Cpu, images: &SparseImages) -> Vec<f32> {
+        let (chain, tensors) = self.classifier();
+        let ready = chain.ready(&self.parameters[tensors], usize::MAX);
+        let rows: Vec<u32> = (0..images.len() as u32).collect();
+        let odds: Vec<Vec<f32>> = cpu.pool().install(|| {
+            (rows.par_chunks(TILE))
+                .map(|rows| chain.forward(&ready, &self.dense(images, rows)))
+                .map(|mut outputs| outputs.pop().unwrap_or_default())
+                .collect()
+        });
+        odds.concat().into_iter().map(chance).collect()
+    }
+
     /// Let the classifier learn from the images `rows`; `say` is told of each epoch. All tensors, with its best ones.
     ///
     /// # Errors
@@ -160,7 +192,8 @@ impl<'a> Training<'a> {
         (data, classes): (&'a ConditionedImages, &'a [bool]),
         seed: u64,
     ) -> Self {
-        let parameters = model.parameters[Self::tensors(model)].to_vec();
+        let (chain, tensors) = model.classifier();
+        let parameters = model.parameters[tensors.clone()].to_vec();
         let zeros: Vec<Vec<f32>> = parameters.iter().map(|p| vec![0.0; p.len()]).collect();
         Self {
             cpu,
@@ -168,16 +201,12 @@ impl<'a> Training<'a> {
             data,
             classes,
             seed,
-            chain: Chain([&model.network.features.0[..], &model.network.head.0].concat()),
+            chain,
+            tensors,
             parameters,
             moments: [zeros.clone(), zeros],
             done: 0,
         }
-    }
-
-    /// Which tensors of a model are its classifier's.
-    fn tensors(model: &Vae) -> Range<usize> {
-        model.network.range(Part::Features).start..model.network.range(Part::Head).end
     }
 }
 
@@ -205,7 +234,7 @@ impl Learning for Training<'_> {
     }
 
     fn parameters(&self, tensors: &mut [Vec<f32>]) -> Result<(), EngineError> {
-        tensors[Self::tensors(self.model)].clone_from_slice(&self.parameters);
+        tensors[self.tensors.clone()].clone_from_slice(&self.parameters);
         Ok(())
     }
 }
@@ -277,8 +306,7 @@ impl Training<'_> {
             // ln(1 + e^signed), without overflow.
             judged.loss += f64::from(signed.max(0.0) + (-signed.abs()).exp().ln_1p());
             judged.right += usize::from((*odds > 0.0) == is);
-            let chance = 1.0 / (1.0 + (-odds).exp());
-            by_odds.push(chance - if is { 1.0 } else { 0.0 });
+            by_odds.push(chance(*odds) - if is { 1.0 } else { 0.0 });
         }
         let Some((_, _, count)) = learns else {
             return judged;

@@ -172,6 +172,16 @@ impl Encoder for Vae {
         });
         Ok(codes.concat())
     }
+
+    fn classify(
+        &self,
+        devices: &Devices,
+        data: &ConditionedImages,
+    ) -> Result<Option<Vec<f32>>, EngineError> {
+        let cpu = cpu(devices)?;
+        check_images(self, data)?;
+        Ok((self.class()).map(|_| self.answers(cpu, &data.images)))
+    }
 }
 
 impl Model for Vae {
