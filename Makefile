@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build cuda demo test bench bench-cuda budget gpu-kit gpu-check clean \
+.PHONY: help setup build cuda demo test bench bench-cuda budget gpu-kit gpu-check gpu-rehearsal clean \
 	simulate-setup simulate-test simulate-jets muons-sample study-jets study-vae study-muons study-classification study-papers pretrained
 
 help: ## show this list
@@ -43,8 +43,12 @@ gpu-kit: setup ## pack all that scripts/gpu-check needs into target/gpu-kit.tar.
 	@scripts/cuda-toolkit
 	@scripts/gpu-kit
 
-gpu-check: gpu-kit ## on a machine with a card: kernel tests, sanitizers, comparison with the CPU, benches; within 8 minutes
+gpu-check: gpu-kit ## on a machine with a card: kernel tests, sanitizers, comparison with the CPU, benches; within 25 minutes (docs/gpu-day.md)
 	@scripts/gpu-check target/gpu-kit
+
+gpu-rehearsal: setup ## every phase of gpu-check on tiny shapes, without a card: the driver is imitated, kernels are emulated
+	@scripts/cuda-toolkit
+	@scripts/gpu-rehearsal
 
 simulate-setup: setup ## bring Pythia 8 and FastJet and build tools/simulate (13 CPU-minutes)
 	@tools/simulate/setup

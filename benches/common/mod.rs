@@ -7,10 +7,8 @@ use std::time::Duration;
 use criterion::Criterion;
 use sarm::bench::PAPER;
 use sarm::conditions::{ConditionedImages, Conditions};
-use sarm::data::ImageSize;
 use sarm::data::SparseImages;
-use sarm::families::sarm::config::LikelihoodConfig;
-use sarm::families::sarm::{Config, Sarm};
+use sarm::families::sarm::Sarm;
 use sarm::synthetic;
 
 /// Fraction of nonzero pixels in jet images.
@@ -37,25 +35,14 @@ pub fn criterion() -> Criterion {
 
 /// The paper's network `jets-dc` or `jets-dd` with random weights; on small images under `--test`.
 pub fn jets(name: &str) -> Sarm {
-    if !testing() {
-        let paper = PAPER.iter().find(|p| p.name == name);
-        return paper.expect("a paper's configuration").model().unwrap();
-    }
-    let text = match name {
-        "jets-dc" => include_str!("../../configs/paper/jets-dc.toml"),
-        _ => include_str!("../../configs/paper/jets-dd.toml"),
+    let paper = PAPER.iter().find(|p| p.name == name);
+    let paper = paper.expect("a paper's configuration");
+    let model = if testing() {
+        paper.small().model()
+    } else {
+        paper.model()
     };
-    let size = ImageSize {
-        height: 7,
-        width: 7,
-    };
-    let mut config = Config::parse(text).unwrap().resolve(size).unwrap();
-    if let LikelihoodConfig::Dd { maximum, .. } = &mut config.likelihood {
-        maximum.get_or_insert(285.0);
-    }
-    let mut model = Sarm::new(config).unwrap();
-    synthetic::randomise(&mut model, 1, OCCUPANCY);
-    model
+    model.unwrap()
 }
 
 /// Random images of a model's size.

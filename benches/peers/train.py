@@ -109,6 +109,7 @@ def main():
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--tiny", action="store_true", help="small batches of few ways, to see that it runs")
+    parser.add_argument("--headline", action="store_true", help="jets D+C alone, at the paper's batch and at one that fills a card, few ways")
     arguments = parser.parse_args()
     device, started = torch.device(arguments.device), time.monotonic()
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
@@ -119,6 +120,8 @@ def main():
     best = ["eager", "compiled", "compiled-graph"]
     plan = [("dc", batch, best) for batch in (128, 8192, 1024)] + [("dc", 128, ["eager-tf32", "eager-fp32"])]
     plan += [("dd", batch, best) for batch in (128, 8192, 1024)] + [("dc", 8192, ["eager-tf32", "eager-fp32"])]
+    if arguments.headline:
+        plan = [("dc", 128, ["eager", "compiled-graph"]), ("dc", 8192, ["eager", "compiled"])]
     if arguments.tiny:
         ways = ["eager", "compiled"] if device.type == "cpu" else best
         plan = [(kind, 4, ways) for kind in ("dc", "dd")]

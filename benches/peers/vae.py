@@ -152,6 +152,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--training-batch", type=int, default=100)
     parser.add_argument("--ways", nargs="+", default=["eager", "channels-last", "compiled", "bf16"])
     parser.add_argument("--sarm", help="the program, measured in turns with PyTorch")
     parser.add_argument("--check", action="store_true", help="on the CPU: shapes, parameters and a few steps")
@@ -168,8 +169,8 @@ def main():
             runs["drawing", way, batch] = drawing(way, batch, device)
     for way in arguments.ways:
         if way != "bf16":
-            training = Training(100, device, way != "eager", way == "compiled")
-            runs["training", way, 100] = training.step
+            training = Training(arguments.training_batch, device, way != "eager", way == "compiled")
+            runs["training", way, arguments.training_batch] = training.step
     for key, run in list(runs.items()):
         try:
             for _ in range(3):

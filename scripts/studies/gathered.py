@@ -193,7 +193,9 @@ def of_peer(name, found, path):
     """Of a script of benches/peers, the fastest of each sampler that it measured; or of `tools/simulate/simulate --json`."""
     made = [o for o in found if o.get("what") == "simulation"]
     if made:
-        rate = sum(o["images"] for o in made) / sum(o["seconds"] for o in made)
+        # Of the processor's time, which older programs did not tell.
+        seconds = "cpu_seconds" if all("cpu_seconds" in o for o in made) else "seconds"
+        rate = sum(o["images"] for o in made) / sum(o[seconds] for o in made)
         processes = made[0]["processes"]
         by = f"`{made[0]['program']}`, {' and '.join(o['class'] for o in made)}"
         return [Speed(name, rate, f"cpu, {processes} process{'es' if processes != 1 else ''}", by)]

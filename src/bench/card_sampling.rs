@@ -14,8 +14,8 @@ use crate::device::cuda::driver::Energy;
 use crate::families::sarm::Sarm;
 use crate::families::sarm::cuda::CudaEngine;
 use crate::families::vae::cuda::drawing::Drawing;
-use crate::family::SamplingPlan;
 use crate::family::cuda::CudaSampler;
+use crate::family::{Sampler, SamplingPlan};
 
 /// What bounds sampling on a card, in images a second.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -98,6 +98,8 @@ pub struct Setting<'a> {
     pub seconds: f64,
     /// Where files are written; the temporary directory unless given.
     pub folder: Option<&'a Path>,
+    /// Small networks, and few images, to see that it runs.
+    pub tiny: bool,
 }
 
 /// Measure sampling on `paper`'s configuration, beside the rates of the card in `report`.
@@ -133,7 +135,7 @@ pub fn run_vae(
     (name, text): (&str, &str),
     report: &CardReport,
 ) -> Result<CardSamplingResult, BenchError> {
-    let (model, plan) = vae::model(text)?;
+    let (model, plan) = vae::model(text, setting.tiny)?;
     let drawing = Drawing::new(device, &model, &plan)?;
     let mut sampler = CudaSampler::new(device, drawing, model.config.image, None)?;
     let measured = setting.measure(&mut sampler, model.config.image)?;
@@ -155,7 +157,13 @@ impl Setting<'_> {
     ) -> Result<Measured, BenchError> {
         let folder = Folder::new(self.folder)?;
         let on_card = CudaSampler::draw_only;
-        measure(sampler, size, on_card, self.energy, self.seconds, &folder.0)
+        let first = if self.tiny {
+            1
+        } else {
+            sampler.preferred_count()
+        };
+        let how = (self.seconds, first);
+        measure(sampler, size, on_card, self.energy, how, &folder.0)
     }
 }
 

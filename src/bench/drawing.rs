@@ -163,17 +163,18 @@ pub struct Measured {
     pub energy: Option<(f64, f64)>,
 }
 
-/// Measure `sampler`, of images of `size`. `on_card`: seconds of drawing without fetching.
+/// Measure `sampler`, of images of `size`, about so many seconds a figure after so many images at first. `on_card`: seconds of drawing without
+/// fetching.
 pub fn measure<S: Sampler>(
     sampler: &mut S,
     size: ImageSize,
     on_card: impl Fn(&mut S, u64, usize) -> Result<f64, EngineError>,
     energy: Option<&Energy>,
-    seconds: f64,
+    (seconds, at_first): (f64, usize),
     folder: &Path,
 ) -> Result<Measured, BenchError> {
     // Never the same image twice. The first call allocates.
-    let mut next = sampler.preferred_count().max(1) as u64;
+    let mut next = at_first.max(1) as u64;
     into_memory(sampler, 0, next)?;
     let mut take = move |count: u64| {
         next += count;
@@ -334,7 +335,7 @@ mod tests {
             model.config.image,
             on_card,
             None,
-            0.1,
+            (0.1, 10),
             &folder.0,
         )
         .unwrap();

@@ -117,6 +117,8 @@ pub struct CardReport {
     pub training: Vec<CardTrainingResult>,
     /// Sampling.
     pub sampling: Vec<CardSamplingResult>,
+    /// Why the energy was not counted, where it was not.
+    pub without_energy: Option<String>,
 }
 
 /// Everything `sarm bench` measures.
@@ -150,6 +152,8 @@ pub struct Options {
     pub seconds: f64,
     /// Leave the naive sampler out.
     pub skip_naive: bool,
+    /// Small networks and batches, to see that everything runs: the figures say nothing.
+    pub tiny: bool,
     /// Directory for the images that a card draws onto disk; none: the temporary directory.
     pub dir: Option<PathBuf>,
 }
@@ -247,8 +251,9 @@ impl Options {
         self.configs.is_empty() || self.configs.iter().any(|n| n == name)
     }
 
-    fn chosen(&self) -> impl Iterator<Item = &'static PaperConfig> {
-        PAPER.iter().filter(|p| self.wants(p.name))
+    fn chosen(&self) -> impl Iterator<Item = PaperConfig> {
+        let wanted = PAPER.iter().filter(|p| self.wants(p.name));
+        wanted.map(|p| if self.tiny { p.small() } else { p.clone() })
     }
 
     fn chosen_vaes(&self) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
@@ -272,7 +277,7 @@ pub fn run(options: &Options, progress: &dyn Fn(&str)) -> Result<Report, BenchEr
     }
     let card = match card::open(&options.device, progress)? {
         None => None,
-        Some((number, card)) => Some(card::run(options, number, &card, progress)?),
+        Some(card) => Some(card::run(options, &card, progress)?),
     };
     let mut report = Report {
         machine: Machine {

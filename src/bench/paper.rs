@@ -11,6 +11,7 @@ use crate::family::EngineError;
 use crate::synthetic;
 
 /// One of the paper's networks, with what the paper measured on it.
+#[derive(Debug, Clone)]
 pub struct PaperConfig {
     /// Name, as of the file in configs/.
     pub name: &'static str,
@@ -63,7 +64,21 @@ pub const PAPER: [PaperConfig; 4] = [
     },
 ];
 
+/// Of images that nothing takes long with.
+const SMALL: ImageSize = ImageSize {
+    height: 9,
+    width: 9,
+};
+
 impl PaperConfig {
+    /// The same for images of 9 x 9 pixels, to see that it runs.
+    pub fn small(&self) -> Self {
+        Self {
+            size: SMALL,
+            ..self.clone()
+        }
+    }
+
     /// The model with random weights of the paper's sparsity.
     ///
     /// # Errors

@@ -25,13 +25,21 @@ const TOLD: [f32; 2] = [1.0, -1.0];
 /// Images of a step, as in the paper.
 const BATCH: usize = 100;
 
-/// The network of a configuration, 25 x 25 pixels, untrained, and how to draw from it.
-pub fn model(text: &str) -> Result<(Vae, SamplingPlan), BenchError> {
+/// The network of a configuration, 25 x 25 pixels, untrained, and how to draw from it; `tiny`: 9 x 9 pixels and few filters, to see that it
+/// runs.
+pub fn model(text: &str, tiny: bool) -> Result<(Vae, SamplingPlan), BenchError> {
+    let mut config = Config::parse(text)?;
+    let side = if tiny { 9 } else { 25 };
+    if tiny {
+        config.network.filters = [4, 4, 8];
+        config.perceptual.filters = [4, 4, 4];
+        config.perceptual.units = [8, 4];
+    }
     let size = ImageSize {
-        height: 25,
-        width: 25,
+        height: side,
+        width: side,
     };
-    let model = Vae::untrained(&Config::parse(text)?, size, 1)?;
+    let model = Vae::untrained(&config, size, 1)?;
     let plan = SamplingPlan {
         seed: 7,
         conditions: Conditions::new(1, TOLD.to_vec()),
@@ -59,7 +67,7 @@ pub fn run(
     report: &mut Report,
     progress: &dyn Fn(&str),
 ) -> Result<(), BenchError> {
-    let (model, plan) = model(text)?;
+    let (model, plan) = model(text, options.tiny)?;
     let [decoder, training] = model.multiply_adds();
     let devices = Devices::Cpu(cpu.clone());
     let gemm_gflops = report.gemm_gflops.unwrap_or(f64::NAN);

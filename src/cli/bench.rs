@@ -32,6 +32,9 @@ pub struct Bench {
     /// directory].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Small networks and batches, to see that everything runs: the figures say nothing.
+    #[arg(long)]
+    tiny: bool,
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -52,6 +55,7 @@ impl Bench {
             skip_naive: self.skip_naive,
             device: global.device.clone(),
             dir: self.dir,
+            tiny: self.tiny,
         };
         let report = run(&options, &|what| global.say(format!("measuring {what}")))?;
         if self.json {
@@ -113,6 +117,9 @@ fn card_table(card: &CardReport) -> String {
         card.device, card.matrix_teraflops, card.copy_gigabytes, card.stream_gigabytes
     );
     text += &card_sampling_table(card);
+    if let Some(why) = &card.without_energy {
+        text += &format!("Energy was not measured: {why}.\n\n");
+    }
     text += "| training, batch | images/s | us a step | on the card | TFLOP/s unmasked | bound | of bound |\n|---|--:|--:|--:|--:|--:|--:|\n";
     for t in &card.training {
         text += &format!(

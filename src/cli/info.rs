@@ -188,6 +188,8 @@ struct Devices {
 #[derive(serde::Serialize)]
 struct Card {
     name: String,
+    /// What `nvidia-smi --id` takes.
+    uuid: Option<String>,
     compute_capability: String,
     /// New enough for this program.
     usable: bool,
@@ -205,6 +207,7 @@ fn devices(json: bool) -> anyhow::Result<()> {
         .into_iter()
         .map(|p| Card {
             name: p.name,
+            uuid: p.uuid,
             compute_capability: format!("{}.{}", p.capability.0, p.capability.1),
             usable: p.capability >= driver::OLDEST_CARD,
             multiprocessors: p.multiprocessors,

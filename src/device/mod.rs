@@ -12,4 +12,4 @@ mod open;
 pub use choice::{Cards, DeviceChoice};
 pub use cpu::Cpu;
 pub use error::DeviceError;
-pub use open::{Card, CardList, Devices, Opened, Task, open};
+pub use open::{Card, CardList, Devices, Opened, Task, card, first, open};

@@ -173,12 +173,29 @@ pub fn open(choice: &DeviceChoice, threads: usize, task: Task) -> Result<Opened,
         (DeviceChoice::Cuda(cards), Task::Sampling) => found(several(cards)?),
         (DeviceChoice::Cuda(cards), Task::Training) => found(one(cards.one("training")?)?),
         (DeviceChoice::Cuda(cards), Task::Scoring) => found(one(cards.one("scoring")?)?),
-        (DeviceChoice::Auto, Task::Training | Task::Sampling) if driver::BUILT => match one(0) {
-            Ok(devices) => found(devices),
+        (DeviceChoice::Auto, Task::Training | Task::Sampling) if driver::BUILT => match first() {
+            Ok(card) => found(Devices::cards(vec![card])?),
             Err(problem) => Opened::cpu_instead(threads, &problem),
         },
         (DeviceChoice::Auto | DeviceChoice::Cpu, _) => found(Devices::cpu(threads)?),
     }
+}
+
+/// The first card of this machine that can be used.
+///
+/// # Errors
+/// Why there are no cards, or why the first of them cannot be used.
+pub fn first() -> Result<Card, DeviceError> {
+    let mut of_first = None;
+    for number in 0..driver::cards()?.len() {
+        match card(number) {
+            Ok(card) => return Ok(card),
+            Err(problem) => of_first = of_first.or(Some(problem)),
+        }
+    }
+    Err(of_first.unwrap_or(DeviceError::Missing(
+        "this machine has no CUDA device; use --device cpu".into(),
+    )))
 }
 
 fn several(cards: &Cards) -> Result<Devices, DeviceError> {
@@ -190,7 +207,11 @@ fn one(number: usize) -> Result<Devices, DeviceError> {
     Devices::cards(vec![card(number)?])
 }
 
-fn card(number: usize) -> Result<Card, DeviceError> {
+/// Card `cuda:number`.
+///
+/// # Errors
+/// As [`driver::open`].
+pub fn card(number: usize) -> Result<Card, DeviceError> {
     Ok(Card {
         name: format!("cuda:{number}"),
         device: driver::open(number)?,

@@ -42,7 +42,10 @@ const VERBS: [(&str, &str); 13] = [
     ("plot", "--select --out --count --seed --given --force"),
     ("compare", "--out --force --json"),
     ("info", "--devices --set --json"),
-    ("bench", "--config --seconds --skip-naive --dir --json"),
+    (
+        "bench",
+        "--config --seconds --skip-naive --dir --tiny --json",
+    ),
     ("completions", ""),
 ];
 

@@ -188,6 +188,94 @@ mod imitation {
     }
 
     #[test]
+    fn cards_have_the_identifiers_of_nvidias_tools() {
+        let lab = Lab::empty();
+        let uuid = |machine: &str| {
+            let output = sarm(&lab, machine, "info --devices --json").output();
+            let json: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+            json["cuda"][0]["uuid"].as_str().unwrap().to_string()
+        };
+        let number = "49494949-4949-4949-4949-494949494949";
+        assert_eq!(uuid(""), format!("GPU-{number}"));
+        // A part of a card.
+        let machine = "name=NVIDIA_H100_80GB_HBM3_MIG_1g.10gb";
+        assert_eq!(uuid(machine), format!("MIG-{number}"));
+    }
+
+    #[test]
+    fn auto_takes_the_first_card_that_can_be_used() {
+        let lab = lab();
+        lab.ok(&format!("{TRAIN} --device cpu"));
+        let draw = "generate --model run/model.safetensors --count 3 --out g.h5 --force";
+        let device = |machine: &str| {
+            let output = on_card(&lab, machine, &format!("{draw} --json")).output();
+            let output = output.unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let json: serde_json::Value =
+                serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+            (json["device"].to_string(), said)
+        };
+        let (found, said) = device("cards=3 capability=70,90,70");
+        assert!(found.contains("cuda, Imitation"), "{found}: {said}");
+        // Without any the reason is that of the first.
+        let (found, said) = device("cards=2 capability=70,75");
+        assert!(found.contains("cpu"), "{found}");
+        assert!(
+            said.contains("running on the CPU") && said.contains("7.0"),
+            "{said}"
+        );
+    }
+
+    /// A thread that spins while the card works would take the core that writes the file.
+    #[test]
+    fn few_cores_sleep_while_they_wait_for_a_card() {
+        let lab = lab();
+        let few = std::thread::available_parallelism().is_ok_and(|cores| cores.get() <= 4);
+        let output = on_card(&lab, "asleep=1", &format!("{TRAIN} --device cuda")).output();
+        assert_eq!(output.unwrap().status.success(), few);
+        lab.ok(&format!("{TRAIN} --device cpu --force"));
+        let draw = "generate --model run/model.safetensors --count 500 --out g.h5 --device cuda";
+        let output = on_card(&lab, "asleep=1", draw).output().unwrap();
+        assert_eq!(output.status.success(), few);
+    }
+
+    /// What does not fit is refused before anything is allocated, and what is taken does not fail later: the driver's pages are left room for.
+    #[test]
+    fn memory_is_refused_in_time() {
+        let lab = Lab::empty();
+        let jets = include_str!("../../configs/paper/jets-dc.toml");
+        lab.file("jets.toml", &jets.replace("layers = 5", "layers = 1"));
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/data/jets-sample.h5");
+        let line = format!(
+            "train --quiet --data {sample} --limit 20 --epochs 1 --set train.batch=16 --config jets.toml --out run --force --device cuda"
+        );
+        let output = |mib: u64| {
+            let machine = format!("memory={}", mib << 20);
+            on_card(&lab, &machine, &line).output().unwrap()
+        };
+        let error = program::one_error(&line, &output(64));
+        let needed = error
+            .split("memory: ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
+        let needed: u64 = needed.parse().unwrap_or_else(|_| panic!("{error}"));
+        // A batch comes after the parameters; what is announced is never too little.
+        for more in [0, 9] {
+            let output = output(needed + more);
+            if !output.status.success() {
+                let error = program::one_error(&line, &output);
+                assert!(error.contains("MiB are needed"), "{more}: {error}");
+            }
+        }
+        let enough = output(needed * 16 / 15 + 16);
+        let said = String::from_utf8_lossy(&enough.stderr);
+        assert!(enough.status.success(), "{needed} MiB: {said}");
+    }
+
+    #[test]
     fn what_a_machine_lacks_is_said() {
         let lab = lab();
         let cases: [(&str, &str, &[&str]); 8] = [

@@ -216,6 +216,7 @@ impl OnPaper {
         Arc::new(Self {
             properties: Properties {
                 name: "H100 on paper".into(),
+                uuid: None,
                 capability: (9, 0),
                 multiprocessors: 132,
                 shared_per_block: 227 << 10,

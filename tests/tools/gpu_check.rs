@@ -51,51 +51,76 @@ echo '{"mean": {"point_estimate": 8000.0}, "slope": null}' >estimates.json"#;
 
 const PASSED: &str = "echo 'test result: ok. 2 passed; 0 failed'";
 
-/// Run it on a kit whose engine test is `engine` and whose peers' script is `peers`, where a sanitizer called `finds`
-/// finds something: whether it said that all is well, its report, and the same to be read.
-fn check(
-    engine: &str,
-    peers: &str,
-    finds: &str,
-    seconds: &str,
-) -> (bool, serde_json::Value, String) {
-    let lab = tempfile::tempdir().unwrap();
-    let (kit, bin) = (lab.path().join("kit"), lab.path().join("kit/bin"));
-    let machine = lab.path().join("machine");
-    script(&bin, "sarm", SARM);
-    let tests = format!("case $1 in\nengine::) {engine} ;;\n*) {PASSED} ;;\nesac");
-    script(&bin, "cuda", &tests);
-    script(&bin, "kernels-bench", CRITERION);
-    fs::create_dir_all(kit.join("peers")).unwrap();
-    fs::write(kit.join("peers/train.py"), peers).unwrap();
-    let sampling = if peers.is_empty() { "" } else { SAMPLING_PEERS };
-    fs::write(kit.join("peers/sample.py"), sampling).unwrap();
-    fs::write(kit.join("kit.json"), r#"{"version": "1.2.3"}"#).unwrap();
-    script(
-        &machine,
-        "nvidia-smi",
-        "echo 'name, driver_version'; echo 'Imitation, 580.1'",
-    );
-    script(
-        &machine,
-        "compute-sanitizer",
-        &format!(r#"[ "$2" != "{finds}" ] || {{ echo hazard; exit 9; }}; shift 4; exec "$@""#),
-    );
-    let path = std::env::var("PATH").unwrap();
-    let output = Command::new("python3")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gpu-check"))
-        .arg(&kit)
-        .args(["--out", "out", "--seconds", seconds])
-        .current_dir(lab.path())
-        .env("PATH", format!("{}:{path}", machine.display()))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let code = output.status.code();
-    assert!(code == Some(0) || code == Some(1), "{said}");
-    let read = |name| fs::read_to_string(lab.path().join("out").join(name)).unwrap();
-    let report = serde_json::from_str(&read("gpu-report.json")).unwrap();
-    (code == Some(0), report, read("gpu-report.md"))
+/// A kit of imitations, and a machine of which it asks the same things as of one with a card.
+struct Card {
+    lab: tempfile::TempDir,
+}
+
+impl Card {
+    /// With a kit whose engine test is `engine` and whose peers' script is `peers`; a sanitizer called `finds` finds something.
+    fn new(engine: &str, peers: &str, finds: &str) -> Self {
+        let card = Self {
+            lab: tempfile::tempdir().unwrap(),
+        };
+        let (kit, machine) = (card.path("kit"), card.path("machine"));
+        let bin = kit.join("bin");
+        script(&bin, "sarm", SARM);
+        script(&bin, "kernels-bench", CRITERION);
+        card.engine(engine);
+        fs::create_dir_all(kit.join("peers")).unwrap();
+        let sampling = if peers.is_empty() { "" } else { SAMPLING_PEERS };
+        for (name, text) in [("train", peers), ("sample", sampling), ("vae", "")] {
+            fs::write(kit.join(format!("peers/{name}.py")), text).unwrap();
+        }
+        fs::write(kit.join("kit.json"), r#"{"version": "1.2.3"}"#).unwrap();
+        script(
+            &machine,
+            "nvidia-smi",
+            "echo \"$*\" >>smi; echo 'name, driver_version'; echo 'Imitation, 580.1'",
+        );
+        script(
+            &machine,
+            "compute-sanitizer",
+            &format!(r#"[ "$2" != "{finds}" ] || {{ echo hazard; exit 9; }}; shift 4; exec "$@""#),
+        );
+        script(&machine, "ncu", "echo 'sample_24, 1.5 stalls'");
+        card
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.lab.path().join(name)
+    }
+
+    /// Its engine tests are `engine` from now on.
+    fn engine(&self, engine: &str) {
+        let tests = format!("case $1 in\nengine::) {engine} ;;\n*) {PASSED} ;;\nesac");
+        script(&self.path("kit/bin"), "cuda", &tests);
+    }
+
+    /// Run it: its exit code and what it said.
+    fn run(&self, options: &str) -> (Option<i32>, String) {
+        let path = std::env::var("PATH").unwrap();
+        let output = Command::new("python3")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gpu-check"))
+            .arg(self.path("kit"))
+            .args(["--out", "out"])
+            .args(options.split_whitespace())
+            .current_dir(self.lab.path())
+            .env("PATH", format!("{}:{path}", self.path("machine").display()))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    }
+
+    /// Run it: whether it said that all is well, its report, and the same to be read.
+    fn check(&self, options: &str) -> (bool, serde_json::Value, String) {
+        let (code, said) = self.run(options);
+        assert!(code == Some(0) || code == Some(1), "{said}");
+        let read = |name: &str| fs::read_to_string(self.path("out").join(name)).unwrap();
+        let report = serde_json::from_str(&read("gpu-report.json")).unwrap();
+        (code == Some(0), report, read("gpu-report.md"))
+    }
 }
 
 /// Phases with an outcome of which `wanted` holds.
@@ -108,23 +133,19 @@ fn phases(report: &serde_json::Value, wanted: impl Fn(&str) -> bool) -> Vec<&str
 
 #[test]
 fn a_report_is_written_whatever_fails() {
-    let (well, report, page) = check(
-        "echo 'a test that fails'; exit 101",
-        PEERS,
-        "racecheck",
-        "60",
-    );
+    let card = Card::new("echo 'a test that fails'; exit 101", PEERS, "racecheck");
+    let (well, report, page) = card.check("");
     assert!(!well);
     let failed = phases(&report, |outcome| outcome != "passed");
-    assert_eq!(failed, ["engine beside the CPU's", "racecheck"], "{page}");
-    // What takes long, and may leave no time, comes after the race detector.
+    assert_eq!(failed, ["racecheck", "engine beside the CPU's"], "{page}");
+    // The headline, the race detector and the tests come before what takes long.
     let all = phases(&report, |_| true);
     let at = |name| all.iter().position(|phase| *phase == name).unwrap();
-    assert!(
-        at("racecheck") < at("peers")
-            && at("racecheck") < at("peers, sampling")
-            && at("racecheck") < at("criterion")
-    );
+    for early in ["headline", "racecheck", "VAEs beside the CPU's"] {
+        for late in ["sarm bench", "PyTorch, training", "criterion"] {
+            assert!(at(early) < at(late), "{all:?}");
+        }
+    }
     let figures = &report["figures"];
     let number = |v: &serde_json::Value| v.as_f64().unwrap_or(f64::NAN);
     let training = &figures["sarm"][0];
@@ -145,6 +166,7 @@ fn a_report_is_written_whatever_fails() {
     for words in [
         "1.2.3",
         "Imitation",
+        "sample_24, 1.5 stalls",
         "out of memory",
         "hazard",
         "a test that fails",
@@ -161,7 +183,7 @@ fn a_report_is_written_whatever_fails() {
 
 #[test]
 fn what_was_left_out_is_not_well() {
-    let (well, report, page) = check(PASSED, PEERS, "", "1");
+    let (well, report, page) = Card::new(PASSED, PEERS, "").check("--seconds 1");
     assert!(!well, "{page}");
     assert!(phases(&report, |outcome| outcome == "failed").is_empty());
     let left_out = phases(&report, |outcome| outcome == "left out");
@@ -172,7 +194,7 @@ fn what_was_left_out_is_not_well() {
 
 #[test]
 fn without_pytorch_bounds_are_of_our_own_instruction() {
-    let (well, report, page) = check(PASSED, "", "", "60");
+    let (well, report, page) = Card::new(PASSED, "", "").check("");
     assert!(well, "{page}");
     let figures = &report["figures"];
     let training = &figures["sarm"][0];
@@ -183,4 +205,76 @@ fn without_pytorch_bounds_are_of_our_own_instruction() {
     let words = "by sarm bench in this run: bf16 products 500 TFLOP/s (mma.sync out of registers";
     assert!(page.contains(words), "no '{words}' in\n{page}");
     assert!(!page.contains("8192^3"), "{page}");
+}
+
+/// How often a phase's name was said as it began.
+fn begun(said: &str, phase: &str) -> usize {
+    let line = format!("{phase} ..");
+    said.lines().filter(|l| *l == line).count()
+}
+
+#[test]
+fn a_second_call_goes_on_where_the_first_stopped() {
+    let card = Card::new(PASSED, PEERS, "racecheck");
+    let (code, said) = card.run("");
+    assert!(code == Some(1) && begun(&said, "kernels") == 1, "{said}");
+    // What failed is done again, what passed is not.
+    let (code, said) = card.run("");
+    assert_eq!((code, begun(&said, "racecheck")), (Some(1), 1), "{said}");
+    assert_eq!(begun(&said, "kernels") + begun(&said, "criterion"), 0);
+    assert!(said.contains("kernels: done before"), "{said}");
+    let (_, said) = card.run("--again kernels,criterion");
+    assert_eq!(begun(&said, "kernels") + begun(&said, "criterion"), 2);
+    assert_eq!(begun(&said, "memcheck"), 0, "{said}");
+    // The figures of all calls are there.
+    let (_, report, page) = card.check("");
+    assert_eq!(
+        report["figures"]["kernels"][0]["bound_by"], "memory",
+        "{page}"
+    );
+    assert!(page.contains("| 300.0 | 4.0 | graph, 65536 |"), "{page}");
+
+    // Another kit's report is put aside.
+    card.engine("echo 'a test that fails'; exit 101");
+    let (_, said) = card.run("");
+    assert!(said.contains("is of another kit") && begun(&said, "kernels") == 1);
+    assert!(card.path("out/gpu-report-of-another-kit.json").is_file());
+
+    let (code, said) = card.run("--again kernel");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("there is no phase 'kernel'"), "{said}");
+}
+
+#[test]
+fn a_report_of_another_card_is_not_gone_on_with() {
+    let card = Card::new(PASSED, PEERS, "");
+    card.run("--seconds 20");
+    let path = card.path("out/gpu-report.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"Imitation\"", "\"Another\"")).unwrap();
+    let (code, said) = card.run("");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("is of another card (Another)"), "{said}");
+}
+
+#[test]
+fn the_phases_fit_their_time() {
+    let card = Card::new(PASSED, PEERS, "");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/gpu-check");
+    let output = Command::new("python3")
+        .args([script.as_os_str(), "--list".as_ref()])
+        .current_dir(card.lab.path())
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    let begins = |phase: &str| -> u32 {
+        let line = listed.lines().find(|l| l.ends_with(phase));
+        let line = line.unwrap_or_else(|| panic!("no '{phase}' in {listed}"));
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    // Correctness and the headline within 8 minutes, all within 25.
+    assert!(begins("loss curves") <= 480, "{listed}");
+    let whole = listed.lines().last().unwrap();
+    let whole: u32 = whole.trim().trim_end_matches(" s").parse().unwrap();
+    assert!(whole < 1500, "{listed}");
 }

@@ -4,6 +4,7 @@
 // A block depends on its options alone: a fresh Pythia, its own seed. What is written is in part.h.
 
 #include <chrono>
+#include <ctime>
 #include <cstring>
 #include <exception>
 #include <iostream>
@@ -69,7 +70,7 @@ void run(const part::Options& o) {
     header << "{\"format\": 1, \"count\": " << done << ", \"columns\": " << list(study->columns())
            << ", \"pixels\": " << study->pixels() << ", \"seed\": " << o.seed << ", \"tried\": " << tried
            << ", \"vetoed\": " << (study->veto() ? study->veto()->vetoed : 0) << ", \"would_lose\": " << lost << ", \"failed\": " << failed << ", \"seconds\": " << all.count()
-           << ", \"init_seconds\": " << ready.count() << ", \"pythia\": \"" << std::fixed << std::setprecision(3)
+           << ", \"cpu_seconds\": " << static_cast<double>(std::clock()) / CLOCKS_PER_SEC << ", \"init_seconds\": " << ready.count() << ", \"pythia\": \"" << std::fixed << std::setprecision(3)
            << pythia.settings.parm("Pythia:versionNumber") << "\", \"fastjet\": \"" << version(fastjet::fastjet_version_string()) << "\"}";
     part::write(o.out, header.str(), body);
     progress.at(done, true);

@@ -27,6 +27,8 @@ impl Address {
 pub struct Properties {
     /// The card's name.
     pub name: String,
+    /// What NVIDIA's tools know it by, whatever they count: `GPU-..`, of an instance of MIG `MIG-..`.
+    pub uuid: Option<String>,
     /// Compute capability, major and minor.
     pub capability: (u32, u32),
     /// Streaming multiprocessors.

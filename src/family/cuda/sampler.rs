@@ -9,7 +9,7 @@ use super::{Drawing, Rows, Slots, bytes_per_image};
 use crate::data::{ImageSize, SparseImages};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{Device, HostMemory, Launch, Mark, Memory};
-use crate::device::cuda::room::{check_limit, check_room};
+use crate::device::cuda::room::{check_limit, check_room, usable};
 use crate::family::{EngineError, Sampler};
 
 /// Launches that are under way or waiting to be copied out.
@@ -18,8 +18,6 @@ const AHEAD: usize = 2;
 const WAVES: usize = 16;
 /// Bytes of page-locked memory that results pass through.
 const STAGING: usize = 16 << 20;
-/// Part of the free memory that is left to others.
-const SPARE: u64 = 16;
 
 /// A launch that is under way.
 struct Running {
@@ -63,7 +61,7 @@ impl<D: Drawing> CudaSampler<D> {
         let pixels = size.height * size.width;
         let each = bytes_per_image(pixels, AHEAD) + AHEAD as u64 * drawing.shown_bytes();
         let free = device.free_memory()?;
-        let free = free - free / SPARE;
+        let free = usable(free);
         let weights = drawing.bytes();
         let allowed = max_memory.map_or(free, |most| most.saturating_sub(weights).min(free));
         let tile = drawing.tile();
@@ -75,7 +73,7 @@ impl<D: Drawing> CudaSampler<D> {
             check_limit(max_memory, weights + needed)?;
             check_room(
                 device,
-                &[(needed * SPARE / (SPARE - 1), format!("{tile} images"))],
+                &[(needed, format!("{tile} images"))],
                 "use another card or --device cpu",
             )?;
         }

@@ -1,9 +1,11 @@
 // An imitation of NVIDIA's driver, as much of it as sarm calls: memory is the host's, kernels run in the
 // emulation whose library SARM_IMITATION_KERNELS names, at once. What it is and where it fails, words of
-// SARM_IMITATION say: cards=N version=13000 capability=90 memory=BYTES fail=CALL:NUMBER:CODE
+// SARM_IMITATION say: cards=N version=13000 capability=90 memory=BYTES name=WORDS_OF_IT asleep=1 fail=CALL:NUMBER:CODE
 // broken=KERNEL:CODE. A broken kernel's error is that of the calls after its launch. Errors of kernels (700 and above) stay, as
 // the driver's do.
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +25,7 @@ std::map<std::string, int> calls;
 std::map<uint64_t, std::size_t> allocations;
 std::set<void*> pinned;
 std::size_t used = 0;
+unsigned context_flags = 0;
 
 std::string setting(const char* name, const char* otherwise) {
     const char* all = std::getenv("SARM_IMITATION");
@@ -49,7 +52,7 @@ int fate(const char* call) {
 struct Kernel { const char* name; std::size_t parameter; };
 struct Launch { Kernel* kernel; unsigned blocks, threads, shared; int cooperative; std::vector<unsigned char> parameter; };
 struct Graph { std::vector<Launch> launches; };
-struct Event { unsigned flags; };
+struct Event { unsigned flags; std::chrono::steady_clock::time_point at; };
 struct Stream { bool recording = false; Graph graph; };
 
 using Run = int (*)(const char*, uint32_t, uint32_t, uint32_t, int, const void*, std::size_t, uint64_t, char*, std::size_t);
@@ -107,11 +110,20 @@ CALL(cuGetErrorName, int code, const char** text) {
 CALL(cuGetErrorString, int, const char** text) { *text = "as the test wants it"; return 0; }
 CALL(cuDeviceGetCount, int* count) { BEGIN *count = static_cast<int>(number("cards", "1")); return 0; }
 CALL(cuDeviceGet, int* device, int ordinal) { BEGIN *device = ordinal; return 0; }
-CALL(cuDeviceGetName, char* name, int size, int) { BEGIN std::snprintf(name, size, "Imitation"); return 0; }
-CALL(cuDeviceTotalMem_v2, std::size_t* bytes, int) { BEGIN *bytes = number("memory", "1073741824"); return 0; }
-CALL(cuDeviceGetAttribute, int* value, int which, int) {
+CALL(cuDeviceGetName, char* name, int size, int) {
     BEGIN
-    const int capability = static_cast<int>(number("capability", "90"));
+    std::snprintf(name, size, "%s", setting("name", "Imitation").c_str());
+    std::replace(name, name + std::strlen(name), '_', ' ');
+    return 0;
+}
+CALL(cuDeviceGetUuid_v2, char* bytes, int) { BEGIN std::memset(bytes, 0x49, 16); return 0; }
+CALL(cuDeviceTotalMem_v2, std::size_t* bytes, int) { BEGIN *bytes = number("memory", "1073741824"); return 0; }
+CALL(cuDeviceGetAttribute, int* value, int which, int device) {
+    BEGIN
+    // One for each card, or for all.
+    std::string capabilities = setting("capability", "90");
+    for (std::size_t comma; device-- > 0 && (comma = capabilities.find(',')) != std::string::npos;) capabilities.erase(0, comma + 1);
+    const int capability = std::atoi(capabilities.c_str());
     switch (which) {
     case 75: *value = capability / 10; break;
     case 76: *value = capability % 10; break;
@@ -123,6 +135,7 @@ CALL(cuDeviceGetAttribute, int* value, int which, int) {
     }
     return 0;
 }
+CALL(cuDevicePrimaryCtxSetFlags_v2, int, unsigned flags) { BEGIN context_flags = flags; return 0; }
 CALL(cuDevicePrimaryCtxRetain, void** context, int) { BEGIN *context = &guard; return 0; }
 CALL(cuDevicePrimaryCtxRelease_v2, int) { return 0; }
 CALL(cuCtxSetCurrent, void*) { BEGIN return 0; }
@@ -153,13 +166,15 @@ CALL(cuFuncGetAttribute, int* value, int which, Kernel*) { BEGIN *value = which 
 CALL(cuFuncSetAttribute, Kernel*, int, int) { BEGIN return 0; }
 CALL(cuMemAlloc_v2, uint64_t* address, std::size_t bytes) {
     BEGIN
-    if (used + bytes > number("memory", "1073741824")) return 2;
+    // As the driver: pages of 2 MiB for large buffers, which small ones share.
+    const std::size_t taken = bytes < (1 << 20) ? bytes : (bytes + (2 << 20) - 1) >> 21 << 21;
+    if (used + taken > number("memory", "1073741824")) return 2;
     void* memory = nullptr;
     if (posix_memalign(&memory, 256, bytes)) return 2;
     // As a card's memory is: not zero.
     std::memset(memory, 0xA5, bytes);
-    used += bytes;
-    allocations[*address = reinterpret_cast<uint64_t>(memory)] = bytes;
+    used += taken;
+    allocations[*address = reinterpret_cast<uint64_t>(memory)] = taken;
     return 0;
 }
 CALL(cuMemFree_v2, uint64_t address) {
@@ -190,7 +205,8 @@ CALL(cuMemcpyHtoDAsync_v2, uint64_t to, const void* from, std::size_t n, Stream*
 CALL(cuMemcpyDtoHAsync_v2, void* to, uint64_t from, std::size_t n, Stream*) { BEGIN std::memcpy(to, reinterpret_cast<void*>(from), n); return 0; }
 CALL(cuMemsetD8Async, uint64_t to, unsigned char byte, std::size_t n, Stream*) { BEGIN std::memset(reinterpret_cast<void*>(to), byte, n); return 0; }
 CALL(cuStreamCreate, Stream** stream, unsigned) { BEGIN *stream = new Stream; return 0; }
-CALL(cuStreamSynchronize, Stream*) { BEGIN return 0; }
+// asleep=1: who waits must have said that it sleeps.
+CALL(cuStreamSynchronize, Stream*) { BEGIN return number("asleep", "0") && context_flags != 4 ? 1 : 0; }
 CALL(cuStreamDestroy_v2, Stream* stream) { delete stream; return 0; }
 CALL(cuStreamBeginCapture_v2, Stream* stream, int) { BEGIN stream->recording = true; return 0; }
 CALL(cuStreamEndCapture, Stream* stream, Graph** graph) { BEGIN stream->recording = false; *graph = new Graph(stream->graph); return 0; }
@@ -209,12 +225,13 @@ CALL(cuGraphLaunch, Graph* graph, Stream*) {
 }
 CALL(cuGraphDestroy, Graph* graph) { delete graph; return 0; }
 CALL(cuGraphExecDestroy, Graph* graph) { delete graph; return 0; }
-CALL(cuEventCreate, Event** event, unsigned flags) { BEGIN *event = new Event{flags}; return 0; }
-CALL(cuEventRecord, Event*, Stream*) { BEGIN return 0; }
-CALL(cuEventSynchronize, Event*) { BEGIN return 0; }
+CALL(cuEventCreate, Event** event, unsigned flags) { BEGIN *event = new Event{flags, {}}; return 0; }
+// Work is done where it is asked for: the clock of the host is that of the card.
+CALL(cuEventRecord, Event* event, Stream*) { BEGIN event->at = std::chrono::steady_clock::now(); return 0; }
+CALL(cuEventSynchronize, Event* event) { BEGIN return number("asleep", "0") && !(event->flags & 1) ? 1 : 0; }
 CALL(cuEventElapsedTime_v2, float* milliseconds, Event* start, Event* end) {
     BEGIN
-    *milliseconds = 1.0f;
+    *milliseconds = std::chrono::duration<float, std::milli>(end->at - start->at).count();
     // Of events without a clock (2) there is no time.
     return (start->flags | end->flags) & 2 ? 400 : 0;
 }

@@ -25,3 +25,14 @@ pub fn folder() -> PathBuf {
     };
     ONCE.get_or_init(make).clone()
 }
+
+#[test]
+#[ignore = "prints where the imitation and the emulated kernels lie, which scripts/gpu-rehearsal asks for"]
+fn places_of_the_imitation() {
+    use crate::emulation::build::{Instrumentation, PROJECT, library};
+    println!("imitation {}", folder().display());
+    println!(
+        "kernels {}",
+        library(&PROJECT, Instrumentation::None).display()
+    );
+}

@@ -200,6 +200,7 @@ impl Emulation {
             // two processors, for cooperative launches keep every block alive at once.
             properties: Properties {
                 name: "emulation".into(),
+                uuid: None,
                 capability: (9, 0),
                 multiprocessors: 2,
                 shared_per_block: 227 * 1024,

@@ -38,7 +38,7 @@ if width:
 else:
     body = np.zeros(count, np.float32)
 header = {"format": 1, "count": count, "columns": columns, "pixels": pixels, "seed": seed, "tried": 3 * count, "vetoed": count,
-          "failed": 0, "seconds": seconds, "pythia": "8.fake", "fastjet": "3.fake"}
+          "failed": 0, "seconds": seconds, "cpu_seconds": seconds, "pythia": "8.fake", "fastjet": "3.fake"}
 body = body.tobytes()
 if os.environ.get("FAKE_SHORT", "\0") in name:
     body = body[: len(body) // 2]

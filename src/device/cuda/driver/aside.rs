@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::result;
 use cudarc::driver::sys;
 
-use super::card::Card;
+use super::card::{Card, new_event};
 use crate::device::DeviceError;
 use crate::device::cuda::device::{HostMemory, Mark};
 
@@ -22,7 +22,7 @@ unsafe impl Send for Event {}
 impl Event {
     /// In this thread, `card`'s context is current.
     pub fn new(card: &Arc<Card>, flags: sys::CUevent_flags) -> Result<Self, DeviceError> {
-        let event = result::event::create(flags).map_err(|e| card.failure("cuEventCreate", e))?;
+        let event = new_event(flags).map_err(|e| card.failure("cuEventCreate", e))?;
         Ok(Self {
             card: Arc::clone(card),
             event,

@@ -61,10 +61,37 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Cores at which a thread that spins while it waits for the card would take what others need: the file's writer, the reader.
+const FEW: usize = 4;
+
+/// Whether threads of this machine sleep while they wait for a card, which wakes them some microseconds later than they would see it.
+fn waits_asleep() -> bool {
+    std::thread::available_parallelism().is_ok_and(|cores| cores.get() <= FEW)
+}
+
+/// A point in a stream of the current context.
+pub fn new_event(flags: sys::CUevent_flags) -> Result<sys::CUevent, DriverError> {
+    let asleep = match waits_asleep() {
+        true => sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32,
+        false => 0,
+    };
+    let mut event = std::ptr::null_mut();
+    // SAFETY: the pointer is to a local handle; without a current context the driver refuses.
+    unsafe { sys::cuEventCreate(&mut event, flags as u32 | asleep) }.result()?;
+    Ok(event)
+}
+
 impl Card {
     pub fn new(device: sys::CUdevice, properties: Properties) -> Result<Self, DeviceError> {
         let on = format!("on {}", properties.name);
         let said = |call: &'static str| move |e: DriverError| failure(call, &on, e);
+        if waits_asleep() {
+            let flag = sys::CUctx_flags::CU_CTX_SCHED_BLOCKING_SYNC as u32;
+            // SAFETY: the device came from the driver.
+            unsafe { sys::cuDevicePrimaryCtxSetFlags_v2(device, flag) }
+                .result()
+                .map_err(said.clone()("cuDevicePrimaryCtxSetFlags"))?;
+        }
         // SAFETY: the device came from the driver.
         let context = unsafe { result::primary_ctx::retain(device) }
             .map_err(said.clone()("cuDevicePrimaryCtxRetain"))?;
@@ -100,7 +127,7 @@ impl Card {
                 .map_err(said.clone()("cuMemHostAlloc"))?
                 .cast();
             for event in &mut staging.copied {
-                *event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+                *event = new_event(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
                     .map_err(said.clone()("cuEventCreate"))?;
             }
         }

@@ -29,8 +29,11 @@ pub enum Energy {}
 
 impl Energy {
     /// None: there are no cards.
-    pub fn of(_ordinal: usize) -> Option<Self> {
-        None
+    ///
+    /// # Errors
+    /// Always.
+    pub fn of(_card: &Properties) -> Result<Self, String> {
+        Err(DeviceError::NotBuilt.to_string())
     }
 
     /// Joules used.

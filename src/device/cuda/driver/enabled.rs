@@ -79,8 +79,10 @@ fn properties(ordinal: c_int) -> Result<(sys::CUdevice, Properties), DeviceError
     };
     // SAFETY: as above.
     let memory = unsafe { result::device::total_mem(device) };
+    let name = result::device::get_name(device).map_err(|e| failure("cuDeviceGetName", "", e))?;
     let properties = Properties {
-        name: result::device::get_name(device).map_err(|e| failure("cuDeviceGetName", "", e))?,
+        uuid: uuid(device, &name),
+        name,
         capability: (
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
@@ -96,6 +98,23 @@ fn properties(ordinal: c_int) -> Result<(sys::CUdevice, Properties), DeviceError
         memory: memory.map_err(|e| failure("cuDeviceTotalMem", "", e))? as u64,
     };
     Ok((device, properties))
+}
+
+/// How NVIDIA's tools write a card's identifier: `GPU-00112233-4455-6677-8899-aabbccddeeff`, `MIG-..` of an instance of MIG, which the driver's
+/// name for it tells. None where the driver does not tell it.
+fn uuid(device: sys::CUdevice, name: &str) -> Option<String> {
+    if !library::has("cuDeviceGetUuid_v2") {
+        return None;
+    }
+    let uuid = result::device::get_uuid(device).ok()?;
+    let mut text = String::from(if name.contains(" MIG ") { "MIG" } else { "GPU" });
+    for (place, byte) in uuid.bytes.iter().enumerate() {
+        if [0, 4, 6, 8, 10].contains(&place) {
+            text.push('-');
+        }
+        text += &format!("{:02x}", *byte as u8);
+    }
+    Some(text)
 }
 
 /// A card as the engine sees it.

@@ -1,13 +1,12 @@
 //! The energy that a card has used, from NVML: the library of nvidia-smi, which comes with the driver, is looked
 //! for when the program runs, and may be missing.
 
-use std::ffi::{CString, c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::ffi::{CString, c_char, c_uint, c_ulonglong, c_void};
 use std::ptr::null_mut;
 
-use cudarc::driver::result;
 use libloading::Library;
 
-use super::library;
+use crate::device::cuda::device::Properties;
 
 /// NVML's own handle of a card.
 type Handle = *mut c_void;
@@ -19,28 +18,22 @@ pub struct Energy {
 }
 
 impl Energy {
-    /// The counter of card `ordinal` as the driver counts, or none where NVML is missing or does not know the card
-    /// (a part of one, for example, has no counter of its own).
-    pub fn of(ordinal: usize) -> Option<Self> {
-        let count = library::start().ok()?;
-        let number = c_int::try_from(ordinal).ok().filter(|n| *n < count)?;
-        if !library::has("cuDeviceGetUuid_v2") {
-            return None;
-        }
-        let device = result::device::get(number).ok()?;
-        let uuid = result::device::get_uuid(device).ok()?;
-        Self::of_uuid(uuid.bytes.map(|byte| byte as u8))
-    }
-
-    /// NVML counts cards in another order than the driver: the identifier is what they share.
-    fn of_uuid(uuid: [u8; 16]) -> Option<Self> {
+    /// The counter of a card, by its [`uuid`](Properties::uuid).
+    ///
+    /// # Errors
+    /// Why it has none, for people.
+    pub fn of(card: &Properties) -> Result<Self, String> {
+        // NVML counts cards in another order than the driver: the identifier is what they share.
+        let uuid = (card.uuid.as_deref()).ok_or("the driver does not tell the card's UUID")?;
         // SAFETY: a library of NVML's name is opened, as the loader does for any program.
-        let nvml = unsafe { Library::new("libnvidia-ml.so.1") }.ok()?;
+        let nvml = unsafe { Library::new("libnvidia-ml.so.1") }
+            .map_err(|_| "there is no libnvidia-ml.so.1 (NVML, which comes with the driver)")?;
         // SAFETY: NVML's interface, which has not changed since the function is there: int nvmlInit_v2(void).
         unsafe {
             let start = nvml.get::<unsafe extern "C" fn() -> c_uint>(b"nvmlInit_v2");
-            if start.ok()?() != 0 {
-                return None;
+            match start.map(|start| start()) {
+                Ok(0) => {}
+                _ => return Err("the library NVML does not start".into()),
             }
         }
         // From here on an early return shuts NVML down.
@@ -48,7 +41,7 @@ impl Energy {
             nvml,
             card: null_mut(),
         };
-        let name = CString::new(name(uuid)).ok()?;
+        let name = CString::new(uuid).map_err(|_| "the card's UUID is none")?;
         // SAFETY: as above: int nvmlDeviceGetHandleByUUID(const char *, nvmlDevice_t *), and both pointers are to
         // what lives until it returns.
         let found = unsafe {
@@ -57,9 +50,18 @@ impl Energy {
                 .get::<unsafe extern "C" fn(*const c_char, *mut Handle) -> c_uint>(
                     b"nvmlDeviceGetHandleByUUID",
                 );
-            find.ok()?(name.as_ptr(), &mut energy.card)
+            find.map_or(1, |find| find(name.as_ptr(), &mut energy.card))
         };
-        (found == 0 && energy.joules().is_some()).then_some(energy)
+        if found != 0 {
+            return Err(format!("the library NVML does not know {uuid}"));
+        }
+        match energy.joules() {
+            Some(_) => Ok(energy),
+            None if uuid.starts_with("MIG") => {
+                Err("an instance of MIG has no counter of its own, only the whole card".into())
+            }
+            None => Err("this card does not count its energy".into()),
+        }
     }
 
     /// Joules used since the driver was loaded. The counter moves some ten times a second.
@@ -81,7 +83,7 @@ impl Energy {
 
 impl Drop for Energy {
     fn drop(&mut self) {
-        // SAFETY: as above: int nvmlShutdown(void), once for the start in `of_uuid`.
+        // SAFETY: as above: int nvmlShutdown(void), once for the start in `of`.
         unsafe {
             if let Ok(stop) = self
                 .nvml
@@ -93,29 +95,12 @@ impl Drop for Energy {
     }
 }
 
-/// A card's identifier as NVML writes it: `GPU-00112233-4455-6677-8899-aabbccddeeff`.
-fn name(uuid: [u8; 16]) -> String {
-    let mut text = String::from("GPU");
-    for (place, byte) in uuid.iter().enumerate() {
-        if [0, 4, 6, 8, 10].contains(&place) {
-            text.push('-');
-        }
-        text += &format!("{byte:02x}");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::c_int;
     use std::path::Path;
     use std::process::Command;
-
-    #[test]
-    fn identifiers_are_written_as_nvml_writes_them() {
-        let uuid = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff];
-        assert_eq!(name(uuid), "GPU-00010203-0405-0607-0809-0a0b0c0d0eff");
-    }
 
     /// On an imitation of NVML (tests/cuda/driver/libnvidia-ml.cpp), which the loader takes for the library of that name
     /// once it is loaded.
@@ -141,15 +126,44 @@ mod tests {
                     .unwrap()()
             }
         };
-        let energy = Energy::of_uuid([7; 16]).unwrap();
+        let of = |uuid: Option<&str>| {
+            let card = Properties {
+                name: "a card".into(),
+                uuid: uuid.map(String::from),
+                capability: (9, 0),
+                multiprocessors: 1,
+                shared_per_block: 0,
+                shared_per_multiprocessor: 0,
+                l2: 0,
+                memory: 0,
+            };
+            Energy::of(&card)
+        };
+        let energy = of(Some("GPU-07070707-0707-0707-0707-070707070707")).unwrap();
         let before = energy.joules().unwrap();
         assert_eq!(energy.joules().unwrap() - before, 1.5);
         assert_eq!(users(), 1);
         drop(energy);
         assert_eq!(users(), 0);
-        // A card that NVML does not know, and one that has no counter.
-        assert!(Energy::of_uuid([8; 16]).is_none());
-        assert!(Energy::of_uuid([9; 16]).is_none());
+        // A card that NVML does not know, one that has no counter, and so on.
+        for (uuid, why) in [
+            (
+                Some("GPU-08080808-0808-0808-0808-080808080808"),
+                "does not know GPU-0808",
+            ),
+            (
+                Some("GPU-09090909-0909-0909-0909-090909090909"),
+                "does not count",
+            ),
+            (
+                Some("MIG-09090909-0909-0909-0909-090909090909"),
+                "instance of MIG",
+            ),
+            (None, "UUID"),
+        ] {
+            let said = of(uuid).err().unwrap();
+            assert!(said.contains(why), "{said}");
+        }
         assert_eq!(users(), 0);
     }
 }

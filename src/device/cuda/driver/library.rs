@@ -15,7 +15,7 @@ use crate::device::DeviceError;
 const OLDEST: (u32, u32) = (12, 8);
 
 /// Everything that this folder calls, by way of `cudarc`.
-const SYMBOLS: [&str; 42] = [
+const SYMBOLS: [&str; 43] = [
     "cuInit",
     "cuGetErrorName",
     "cuGetErrorString",
@@ -24,6 +24,7 @@ const SYMBOLS: [&str; 42] = [
     "cuDeviceGetName",
     "cuDeviceGetAttribute",
     "cuDeviceTotalMem_v2",
+    "cuDevicePrimaryCtxSetFlags_v2",
     "cuDevicePrimaryCtxRetain",
     "cuDevicePrimaryCtxRelease_v2",
     "cuCtxSetCurrent",

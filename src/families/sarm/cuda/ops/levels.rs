@@ -361,6 +361,7 @@ mod tests {
         for kib in [99, 163, 227] {
             let card = Properties {
                 name: String::new(),
+                uuid: None,
                 capability: (8, 0),
                 multiprocessors: 108,
                 shared_per_block: kib << 10,

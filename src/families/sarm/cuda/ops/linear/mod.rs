@@ -141,6 +141,7 @@ mod tests {
     fn h100() -> Properties {
         Properties {
             name: "H100".into(),
+            uuid: None,
             capability: (9, 0),
             multiprocessors: 132,
             shared_per_block: 227 << 10,
