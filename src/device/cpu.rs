@@ -60,6 +60,8 @@ impl Cpu {
 
     /// `cpu, 2 threads, avx2`.
     pub fn describe(&self) -> String {
-        format!("cpu, {} threads, {}", self.threads(), self.isa.name())
+        let threads = self.threads();
+        let s = if threads == 1 { "" } else { "s" };
+        format!("cpu, {threads} thread{s}, {}", self.isa.name())
     }
 }

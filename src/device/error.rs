@@ -1,5 +1,19 @@
 //! Why a device is not there, or could not do its work.
 
+/// What to do about a driver of CUDA release `found`, where no build runs on drivers before `oldest`.
+fn for_driver(found: (u32, u32), oldest: (u32, u32)) -> String {
+    match found < oldest {
+        true => format!(
+            "update it or use --device cpu: no build of sarm runs on drivers before CUDA {}.{}",
+            oldest.0, oldest.1
+        ),
+        false => format!(
+            "update it, build sarm with an nvcc of CUDA {}, whose programs run on this driver (NVCC=.. make cuda), or use --device cpu",
+            found.0
+        ),
+    }
+}
+
 /// Why a device is not there, or could not do its work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
@@ -13,14 +27,18 @@ pub enum DeviceError {
     Missing(String),
     /// The driver is older than this program's kernels: releases of CUDA, major and minor.
     #[error(
-        "the NVIDIA driver is too old (it is of CUDA {}.{}, needed is {}.{} or newer); update it, build sarm with nvcc 12.8, or use --device cpu",
-        found.0, found.1, needed.0, needed.1
+        "the NVIDIA driver is too old (it is of CUDA {}.{}; this sarm was built with nvcc {}.{} and needs one of CUDA {}.{} or newer); {}",
+        found.0, found.1, built.0, built.1, needed.0, needed.1, for_driver(*found, *oldest)
     )]
     OldDriver {
         /// The driver's.
         found: (u32, u32),
         /// The oldest that does.
         needed: (u32, u32),
+        /// Of the compiler of the kernels.
+        built: (u32, u32),
+        /// The oldest that any build does with.
+        oldest: (u32, u32),
     },
     /// A card is older than this program's kernels: compute capabilities, major and minor.
     #[error(

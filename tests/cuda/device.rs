@@ -226,6 +226,29 @@ mod imitation {
         );
     }
 
+    #[test]
+    fn time_is_told_by_the_older_name_of_a_function_too() {
+        let lab = Lab::empty();
+        let line = "bench --tiny --device cuda --config jets-dc --seconds 0.01 --json";
+        let mut command = on_card(&lab, "", line);
+        let output = command
+            .env("LD_LIBRARY_PATH", driver::older_folder())
+            .output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let sampling = &json["card"]["sampling"][0];
+        assert!(
+            sampling["on_card"][0]["images_per_second"]
+                .as_f64()
+                .unwrap()
+                > 0.0
+        );
+        let why = json["card"]["without_energy"].as_str().unwrap();
+        assert!(why.contains("NVML"), "{why}");
+    }
+
     /// A thread that spins while the card works would take the core that writes the file.
     #[test]
     fn few_cores_sleep_while_they_wait_for_a_card() {
@@ -244,7 +267,7 @@ mod imitation {
     fn memory_is_refused_in_time() {
         let lab = Lab::empty();
         let jets = include_str!("../../configs/paper/jets-dc.toml");
-        lab.file("jets.toml", &jets.replace("layers = 5", "layers = 1"));
+        lab.file("jets.toml", jets.replace("layers = 5", "layers = 1"));
         let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/data/jets-sample.h5");
         let line = format!(
             "train --quiet --data {sample} --limit 20 --epochs 1 --set train.batch=16 --config jets.toml --out run --force --device cuda"
@@ -290,7 +313,16 @@ mod imitation {
                 &["no device cuda:1", "1 CUDA device, cuda:0"],
             ),
             ("cards=3", "cuda:9", &["3 CUDA devices, cuda:0 to cuda:2"]),
-            ("version=12020", "cuda", &["too old", "CUDA 12.2"]),
+            (
+                "version=12020",
+                "cuda",
+                &[
+                    "too old",
+                    "CUDA 12.2",
+                    "built with nvcc",
+                    "drivers before CUDA 12.4",
+                ],
+            ),
             ("capability=70", "cuda", &["too old", "7.0", "8.0 or newer"]),
             ("fail=cuInit:1:803", "cuda", &["cuInit", "803", "driver"]),
             (

@@ -229,6 +229,10 @@ CALL(cuEventCreate, Event** event, unsigned flags) { BEGIN *event = new Event{fl
 // Work is done where it is asked for: the clock of the host is that of the card.
 CALL(cuEventRecord, Event* event, Stream*) { BEGIN event->at = std::chrono::steady_clock::now(); return 0; }
 CALL(cuEventSynchronize, Event* event) { BEGIN return number("asleep", "0") && !(event->flags & 1) ? 1 : 0; }
+// Drivers before CUDA 12.8 have the older name alone.
+#ifdef IMITATION_OF_12_4
+#define cuEventElapsedTime_v2 cuEventElapsedTime
+#endif
 CALL(cuEventElapsedTime_v2, float* milliseconds, Event* start, Event* end) {
     BEGIN
     *milliseconds = std::chrono::duration<float, std::milli>(end->at - start->at).count();

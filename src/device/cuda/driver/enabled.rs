@@ -261,7 +261,7 @@ impl Device for CudaDevice {
         end.record()?;
         card.synchronise()?;
         // SAFETY: both events live, were recorded in one stream, and have happened.
-        let milliseconds = unsafe { result::event::elapsed(start.event, end.event) }
+        let milliseconds = unsafe { library::elapsed(start.event, end.event) }
             .map_err(|e| card.failure("cuEventElapsedTime", e))?;
         Ok(f64::from(milliseconds) / 1e3)
     }

@@ -12,10 +12,12 @@ use super::images::TOOLKIT;
 use crate::device::DeviceError;
 
 /// Oldest release of CUDA whose driver has all of [`SYMBOLS`].
-const OLDEST: (u32, u32) = (12, 8);
+const OLDEST: (u32, u32) = (12, 4);
+/// The newer and the older name of one function, of which the driver must have one: the newer came with CUDA 12.8.
+const ELAPSED: [&str; 2] = ["cuEventElapsedTime_v2", "cuEventElapsedTime"];
 
 /// Everything that this folder calls, by way of `cudarc`.
-const SYMBOLS: [&str; 43] = [
+const SYMBOLS: [&str; 42] = [
     "cuInit",
     "cuGetErrorName",
     "cuGetErrorString",
@@ -57,7 +59,6 @@ const SYMBOLS: [&str; 43] = [
     "cuEventCreate",
     "cuEventRecord",
     "cuEventSynchronize",
-    "cuEventElapsedTime_v2",
     "cuEventDestroy_v2",
 ];
 
@@ -87,9 +88,15 @@ pub fn start() -> Result<c_int, DeviceError> {
     let found = ((version / 1000) as u32, (version % 1000 / 10) as u32);
     let needed = OLDEST.max((TOOLKIT.0, 0));
     if found < needed {
-        return Err(DeviceError::OldDriver { found, needed });
+        return Err(DeviceError::OldDriver {
+            found,
+            needed,
+            built: TOOLKIT,
+            oldest: OLDEST,
+        });
     }
-    if let Some(name) = SYMBOLS.iter().find(|name| !has(name)) {
+    let lacking = SYMBOLS.iter().find(|name| !has(name));
+    if let Some(name) = lacking.or(ELAPSED.iter().all(|name| !has(name)).then_some(&ELAPSED[0])) {
         return missing(format!(
             "the NVIDIA driver lacks {name} (it says that it is of CUDA {}.{}); reinstall it or use --device cpu",
             found.0, found.1
@@ -115,6 +122,27 @@ fn no_cards<T>() -> Result<T, DeviceError> {
 pub fn has(symbol: &str) -> bool {
     // SAFETY: the library is present, by `start`, and the symbol is looked up, not called.
     unsafe { sys::culib().get::<unsafe extern "C" fn()>(symbol.as_bytes()) }.is_ok()
+}
+
+/// Milliseconds between two events.
+///
+/// # Safety
+/// Both live, were recorded in one stream, and have happened; [`start`] has found what is needed.
+pub unsafe fn elapsed(start: sys::CUevent, end: sys::CUevent) -> Result<f32, DriverError> {
+    type Elapsed = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> CUresult;
+    let mut milliseconds = 0.0;
+    // SAFETY: the library is present, by `start`; both functions are of this type in cuda.h (the newer one differs in what it says of events
+    // that have not happened), and the pointer is to a local number.
+    let outcome = unsafe {
+        let mut found = ELAPSED
+            .iter()
+            .map(|name| sys::culib().get::<Elapsed>(name.as_bytes()));
+        match found.find_map(Result::ok) {
+            Some(elapsed) => elapsed(&mut milliseconds, start, end),
+            None => CUresult::CUDA_ERROR_NOT_FOUND,
+        }
+    };
+    outcome.result().map(|()| milliseconds)
 }
 
 /// A failed call in a sentence: which, while doing what (may be empty), why, and what to do.
