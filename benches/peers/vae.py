@@ -176,7 +176,7 @@ def main():
             for _ in range(3):
                 run()
         except Exception as problem:  # A way that fails (a compiler that is not there) leaves the others.
-            say({"what": key, "error": f"{type(problem).__name__}: {problem}".splitlines()[0][:300]})
+            say({"what": key[0], "way": key[1], "batch": key[2], "error": f"{type(problem).__name__}: {problem}".splitlines()[0][:300]})
             del runs[key]
     rates = {key: [] for key in runs}
     ours = []

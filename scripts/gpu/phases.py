@@ -1,10 +1,12 @@
 """The phases of scripts/gpu-check, in the order of what we most want to know, and what runs their commands."""
 
 import csv
+import glob
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ from typing import Callable
 
 CLOCKS = "clocks.sm,clocks.mem,power.draw,temperature.gpu"
 CARD = "name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit,ecc.mode.current,clocks_throttle_reasons.active"
-USUAL = ["/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/nvidia/nsight-compute"]
+USUAL = ["/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/nvidia/nsight-compute/*"]
 CUT_SHORT = "cut short"
 # Losses of the first epochs on card and processor: the limit that tests/cuda/device.rs holds the emulation to.
 APART = 0.01
@@ -48,7 +50,9 @@ class Check:
     """Runs the commands of a phase."""
 
     def __init__(self, kit, out, work, python, tiny, figures):
-        self.kit, self.out, self.work, self.python, self.tiny, self.figures = kit, out, work, python, tiny, figures
+        self.kit, self.out, self.work, self.tiny, self.figures = kit, out, work, tiny, figures
+        # Commands run in another folder. The path stays as it is: what a virtual environment's link leads to is not the environment.
+        self.python = os.path.abspath(python) if os.sep in python else python
         self.environment = dict(os.environ, SARM_TEST_DEVICE="cuda", CRITERION_HOME=str(work / "criterion"))
         if tiny:
             self.environment["SARM_TEST_CASE"] = "gather"
@@ -86,39 +90,61 @@ class Check:
         small.write_text(text)
         return small
 
-    def command(self, words, check=True):
+    def command(self, words):
         """Run a command of the phase: its standard output."""
         words = [str(w) for w in words]
         self.commands.append(" ".join(words))
         if not shutil.which(words[0]):
             raise Problem(f"{words[0]} is not on this machine")
+        limit = max(self.left, 1)
         try:
-            done = subprocess.run(words, cwd=self.work, env=self.environment, capture_output=True, text=True, errors="replace", timeout=max(self.left, 1))
-        except subprocess.TimeoutExpired as late:
-            said = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else late.stdout or ""
-            raise Problem(f"not done after {late.timeout:.0f} s\n{tail(said)}", late=True, output=said) from None
+            # A group of its own: sanitizers and profilers start the program that works on the card.
+            process = subprocess.Popen(
+                words, cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True, errors="replace", start_new_session=True,
+            )  # fmt: skip
         except OSError as problem:
             raise Problem(f"cannot be run: {problem}") from None
-        if check and done.returncode != 0:
-            raise Problem(f"exit code {done.returncode}\n{tail(done.stdout)}\n{tail(done.stderr)}", output=done.stdout)
-        return done.stdout
+        try:
+            said, errors = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            self.end_group(process)
+            said, _ = process.communicate()
+            raise Problem(f"not done after {limit:.0f} s\n{tail(said)}", late=True, output=said) from None
+        except BaseException:
+            self.end_group(process)
+            raise
+        if process.returncode != 0:
+            raise Problem(f"exit code {process.returncode}\n{tail(said)}\n{tail(errors)}", output=said)
+        return said
+
+    @staticmethod
+    def end_group(process):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def tool(self, name):
         """A tool of the toolkit, in PATH or where it usually lies."""
-        return shutil.which(name) or next((f"{p}/{name}" for p in USUAL if os.access(f"{p}/{name}", os.X_OK)), name)
+        usual = (path for folder in USUAL for path in sorted(glob.glob(f"{folder}/{name}"), reverse=True))
+        return shutil.which(name) or next((path for path in usual if os.access(path, os.X_OK)), name)
 
     def tests(self, *words, before=()):
-        """Tests of the kit on the card. A test binary that ran nothing has shown nothing."""
+        """Tests of the kit on the card: what was said. A test binary that ran nothing has shown nothing."""
         said = self.command([*before, self.program("cuda"), *words])
         found = re.search(r"test result: ok\. (\d+) passed", said)
         if not found or int(found.group(1)) == 0:
             raise Problem(f"no test ran\n{tail(said)}")
+        return said
 
     @property
     def card(self):
         """Arguments of nvidia-smi for the card that is measured: it counts cards in another order than CUDA does."""
         cards = self.figures.get("devices", {}).get("cuda") or [{}]
-        return f"--id={cards[0].get('uuid') or 0}"
+        uuid = cards[0].get("uuid") or "0"
+        # It does not take an instance of MIG; then there is usually one card.
+        return f"--id={'0' if uuid.startswith('MIG') else uuid}"
 
     def watch_clocks(self):
         """From now to the end of the phase: clocks, power and temperature once a second, as they are under way."""
@@ -130,7 +156,10 @@ class Check:
                     query = ["nvidia-smi", f"--query-gpu={CLOCKS}", "--format=csv,noheader,nounits", self.card]
                     line = subprocess.run(query, capture_output=True, text=True, timeout=5).stdout
                     self.clocks.append([float(v) for v in line.strip().split(",")])
-                except (OSError, ValueError, subprocess.TimeoutExpired):
+                except ValueError:
+                    # "[N/A]": this card does not tell one of them.
+                    continue
+                except (OSError, subprocess.TimeoutExpired):
                     return
 
         thread = threading.Thread(target=watch, daemon=True)
@@ -143,8 +172,11 @@ def devices(check):
     if found["without_cuda"]:
         raise Problem(found["without_cuda"])
     before = check.figures.get("devices")
-    if before and before["cuda"][:1] != found["cuda"][:1]:
+    of_kind = lambda devices: {k: v for k, v in devices["cuda"][0].items() if k != "uuid"}
+    if before and of_kind(before) != of_kind(found):
         sys.exit(f"gpu-check: error: the report in {check.out} is of another card ({before['cuda'][0]['name']}); choose another --out")
+    if before and before["cuda"][0]["uuid"] != found["cuda"][0]["uuid"]:
+        check.figures.setdefault("other_cards", []).append(before["cuda"][0]["uuid"])
     check.figures["devices"] = found
 
 
@@ -169,19 +201,24 @@ def tests(*words, tiny=()):
     return work
 
 
-def sanitized(tool, *words, tiny=()):
+# What compute-sanitizer ends with where it looked at something and found nothing.
+CLEAN = re.compile(r"SUMMARY: 0 (errors|hazards displayed \(0 errors, 0 warnings\))")
+
+
+def sanitized(tool):
     def work(check):
-        check.tests(*(tiny if check.tiny and tiny else words), before=[check.tool("compute-sanitizer"), "--tool", tool, "--error-exitcode", "9"])
+        said = check.tests(*ONCE, before=[check.tool("compute-sanitizer"), "--tool", tool, "--error-exitcode", "9"])
+        if not CLEAN.search(said):
+            raise Problem(f"it does not say that it found nothing\n{tail(said)}")
 
     return work
 
 
-# Every kernel once, in one small shape.
+# Every case of the kernels' tests once, small shapes.
 ONCE = ("kernels::operations_once", "--ignored", "--test-threads=1")
 
 
 def bench(check, seconds, *words):
-    check.watch_clocks()
     tiny = ["--tiny"] if check.tiny else []
     said = check.command([check.program("sarm"), "bench", "--device", "cuda", "--json", "--seconds", 0.01 if check.tiny else seconds, *words, *tiny])
     try:
@@ -198,11 +235,15 @@ def bench(check, seconds, *words):
 
 
 def headline(check):
+    check.watch_clocks()
     bench(check, 0.5, "--config", "jets-dc")
 
 
 def all_configs(check):
-    bench(check, 0.8)
+    check.watch_clocks()
+    # One at a time: what was measured before its time was over stays.
+    for config in ("jets-dc", "jets-dd", "jets-vae", "jets-sparse-vae", "muons-dc", "muons-dd"):
+        bench(check, 0.8, "--config", config)
 
 
 def peer(name, script, *words, tiny=("--tiny",)):
@@ -232,11 +273,12 @@ def peer(name, script, *words, tiny=("--tiny",)):
         earlier = [r for r in check.figures.get(name, []) if of(r) not in measured]
         names = {of(r) for r in earlier}
         check.figures[name] = earlier + [r for r in ways if of(r) not in names or of(r) in measured]
-        if late:
-            # What was measured before its time was over counts.
-            if measured:
-                return CUT_SHORT
+        if late and not (late.late and measured):
             raise late
+        if ways and not measured:
+            raise Problem("nothing was measured: " + "; ".join(sorted({str(r.get("error") or r.get("skipped")) for r in ways})))
+        # What was measured before its time was over counts.
+        return CUT_SHORT if late or any("skipped" in r for r in ways) else None
 
     return work
 
@@ -280,7 +322,8 @@ def criterion(check):
         estimate = json.loads(file.read_text())
         nanoseconds = (estimate.get("slope") or estimate["mean"])["point_estimate"]
         found.append({"name": about["full_id"], "seconds": nanoseconds / 1e9, "throughput": about.get("throughput"), **needs.get(about["full_id"], {})})
-    check.figures["kernels"] = found
+    names = {k["name"] for k in found}
+    check.figures["kernels"] = [k for k in check.figures.get("kernels", []) if k["name"] not in names] + found
     if late and not (late.late and found):
         raise late
     if late:
@@ -301,7 +344,8 @@ METRICS = ",".join((
 
 def profile(check):
     """The sampler's kernel under ncu, as text: which of its numbers is missing on a card is the reader's to see."""
-    words = [check.tool("ncu"), "--metrics", METRICS, "--kernel-name", "regex:^sample", "--launch-skip", "1", "--launch-count", "1"]
+    # Without this ncu sets the card's clocks.
+    words = [check.tool("ncu"), "--clock-control", "none", "--metrics", METRICS, "--kernel-name", "regex:^sample", "--launch-skip", "1", "--launch-count", "1"]
     said = check.command([*words, check.program("sarm"), "bench", "--device", "cuda", "--config", "jets-dc", "--seconds", "0.05", *(["--tiny"] if check.tiny else [])])
     if "sample" not in said:
         raise Problem(f"it profiled nothing\n{tail(said)}")
@@ -314,21 +358,20 @@ PHASES = [
     Phase("card", 15, card),
     Phase("kernels", 50, tests("kernels::operations_agree", tiny=ONCE)),
     Phase("headline", 50, headline),
-    Phase("memcheck", 45, sanitized("memcheck", *ONCE)),
-    Phase("racecheck", 45, sanitized("racecheck", *ONCE)),
+    Phase("memcheck", 60, sanitized("memcheck")),
+    Phase("racecheck", 60, sanitized("racecheck")),
     # Tests of what is said where memory is short run on an emulation, which needs the sources and a compiler.
-    Phase("engine beside the CPU's", 65, tests("engine::", "--skip", "memory", tiny=("engine::weights_decay",))),
-    Phase("sampler beside the CPU's", 65, tests("sampler::", "--skip", "memory", tiny=("sampler::levels_without_a_number",))),
+    Phase("engine beside the CPU's", 50, tests("engine::", "--skip", "memory", tiny=("engine::weights_decay",))),
+    Phase("sampler beside the CPU's", 50, tests("sampler::", "--skip", "memory", tiny=("sampler::levels_without_a_number",))),
     Phase("VAEs beside the CPU's", 50, tests("vae::", "vae_training::", "--skip", "memory", tiny=("vae::images_add_up",))),
     Phase("PyTorch, headline", 80, peer("peers", "train.py", "--headline")),
     Phase("loss curves", 80, curves),
     Phase("sarm bench", 130, all_configs),
     Phase("PyTorch, sampling", 120, peer("sampling_peers", "sample.py")),
     Phase("PyTorch, training", 140, peer("peers", "train.py")),
-    Phase("PyTorch, VAE", 100, peer("vae_peers", "vae.py", "--device", "cuda", "--batch", "128", "1024", "--training-batch", "128", "--rounds", "3", "--seconds", "0.5", tiny=("--batch", "2", "--training-batch", "2", "--rounds", "1", "--seconds", "0.01", "--ways", "eager"))),
+    Phase("PyTorch, VAE", 100, peer("vae_peers", "vae.py", "--device", "cuda", "--batch", "128", "1024", "16384", "65536", "--training-batch", "128", "--rounds", "3", "--seconds", "0.5", tiny=("--batch", "2", "--training-batch", "2", "--rounds", "1", "--seconds", "0.01", "--ways", "eager"))),
     Phase("criterion", 150, criterion),
     # No initcheck: all memory is filled when it is allocated, with zeros or, for results under test, with NaNs. It could find nothing.
-    Phase("synccheck", 45, sanitized("synccheck", *ONCE)),
-    Phase("memcheck, all shapes", 150, sanitized("memcheck", "kernels::operations_agree", tiny=ONCE)),
+    Phase("synccheck", 60, sanitized("synccheck")),
     Phase("profile of the sampler", 60, profile),
 ]  # fmt: skip

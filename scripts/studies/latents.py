@@ -337,7 +337,10 @@ def latents(runner, jobs, page, argv):
     bodies, results, records = [], [], []
     of_jobs = [(job, [Steps(runner, job, cls, checked.get(job.name)) for cls in classes]) for job in vaes]
     # One for all models, so that their numbers can be compared.
-    judge = next((s for _, steps in of_jobs for s in steps if s.info["config"]["loss"]["perceptual"] > 0), None)
+    told = [set(s.info["config"]["condition"]["names"]) for _, steps in of_jobs for s in steps]
+    # Its encoder wants to know what it is told of images, those of other models too.
+    fits = lambda s: s.info["config"]["loss"]["perceptual"] > 0 and set(s.info["config"]["condition"]["names"]) <= set.intersection(*told)
+    judge = next((s for _, steps in of_jobs for s in steps if fits(s)), None)
     by = f"`{judge.job.name}`" if judge else None
     for job, steps in of_jobs:
         if len({s.latents for s in steps}) > 1:

@@ -190,7 +190,13 @@ pub fn first() -> Result<Card, DeviceError> {
     for number in 0..driver::cards()?.len() {
         match card(number) {
             Ok(card) => return Ok(card),
-            Err(problem) => of_first = of_first.or(Some(problem)),
+            Err(problem) => {
+                // One that is too old is no news; one that failed is.
+                if !matches!(problem, DeviceError::OldCard { .. }) {
+                    log::warn!("cuda:{number} is left out: {problem}");
+                }
+                of_first = of_first.or(Some(problem));
+            }
         }
     }
     Err(of_first.unwrap_or(DeviceError::Missing(

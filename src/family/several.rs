@@ -7,6 +7,8 @@ use super::EngineError;
 use super::Sampler;
 use crate::data::SparseImages;
 
+/// Shares that differ by less from those by speed stay as they are: a little more than what fits at once takes a sampler twice the time.
+const WORTH: f64 = 0.15;
 /// A measured time counts if the slowest sampler took as long: shorter ones are those of threads that start.
 const TELLING: Duration = Duration::from_millis(2);
 
@@ -83,8 +85,16 @@ impl Several {
             return;
         }
         self.measured = true;
-        for (number, time) in seconds {
-            self.weights[*number] = images[*number] as f64 / time.as_secs_f64().max(1e-9);
+        let speed =
+            |number: usize, time: Duration| images[number] as f64 / time.as_secs_f64().max(1e-9);
+        let speeds: Vec<f64> = seconds
+            .iter()
+            .map(|(number, time)| speed(*number, *time))
+            .collect();
+        let (all, weights) = (speeds.iter().sum::<f64>(), self.weights.iter().sum::<f64>());
+        let mut pairs = speeds.iter().zip(&self.weights);
+        if pairs.any(|(speed, weight)| (speed / all * weights / weight - 1.0).abs() > WORTH) {
+            self.weights = speeds;
         }
     }
 
@@ -153,6 +163,9 @@ impl Sampler for Several {
     }
 
     fn announce(&mut self, first: u64, count: usize) -> Result<(), EngineError> {
+        if count == 0 {
+            return Ok(());
+        }
         let cut = self.cut(count);
         self.on_each(first, &cut, |sampler, first, count| {
             sampler.announce(first, count)

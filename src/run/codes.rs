@@ -358,7 +358,9 @@ pub fn encode(
     let means = (0..latents).map(|i| (mean(i), column(i)));
     let variances = (0..latents).map(|i| (log_variance(i), column(latents + i)));
     let mut columns: Vec<(String, Vec<f64>)> = means.chain(variances).collect();
-    if let Some(answers) = encoder.classify(devices, &data)? {
+    // A condition of that name comes first.
+    let taken = dataset.columns.contains_key(CLASSIFIER);
+    if let Some(answers) = encoder.classify(devices, &data)?.filter(|_| !taken) {
         columns.push((
             CLASSIFIER.into(),
             answers.into_iter().map(f64::from).collect(),

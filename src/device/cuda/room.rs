@@ -23,19 +23,26 @@ pub fn usable(free: u64) -> u64 {
     free - free / SPARE
 }
 
+/// Whether buffers of so many bytes each fit into `free` bytes.
+pub fn fits(free: u64, bytes: &[u64]) -> bool {
+    let needed = bytes
+        .iter()
+        .fold(0u64, |sum, one| sum.saturating_add(taken(*one)));
+    needed <= usable(free)
+}
+
 /// Refuse what cannot fit before anything is allocated. `what`: bytes and what they are for.
 pub fn check_room(
     device: &Arc<dyn Device>,
     what: &[(u64, String)],
     remedy: &str,
 ) -> Result<(), DeviceError> {
-    let (needed, free) = (
-        what.iter().map(|w| taken(w.0)).sum::<u64>(),
-        device.free_memory()?,
-    );
-    if needed <= usable(free) {
+    let free = device.free_memory()?;
+    let bytes: Vec<u64> = what.iter().map(|part| part.0).collect();
+    if fits(free, &bytes) {
         return Ok(());
     }
+    let needed = bytes.iter().map(|one| taken(*one)).sum::<u64>();
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     // The parts add up to the whole as printed.
     let shown: u64 = what.iter().map(|w| mib(taken(w.0))).sum();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cudarc::driver::result::stream::StreamKind;
 use cudarc::driver::result::{self, DriverError};
@@ -66,7 +66,9 @@ const FEW: usize = 4;
 
 /// Whether threads of this machine sleep while they wait for a card, which wakes them some microseconds later than they would see it.
 fn waits_asleep() -> bool {
-    std::thread::available_parallelism().is_ok_and(|cores| cores.get() <= FEW)
+    static ASLEEP: OnceLock<bool> = OnceLock::new();
+    let few = || std::thread::available_parallelism().is_ok_and(|cores| cores.get() <= FEW);
+    *ASLEEP.get_or_init(few)
 }
 
 /// A point in a stream of the current context.

@@ -8,7 +8,7 @@ use super::parameters::{Layout, Parameters};
 use super::step::Around;
 use crate::conditions::ConditionedImages;
 use crate::device::cuda::device::{Device, Memory};
-use crate::device::cuda::room::{check_room, usable};
+use crate::device::cuda::room::{check_room, fits};
 use crate::families::sarm::Sarm;
 use crate::family::EngineError;
 use crate::family::cuda::RecordedBatch;
@@ -36,9 +36,9 @@ impl Scorer {
         let bytes = |images: usize| {
             Batch::bytes(device.properties(), model, layout, images, false) + 4 * images as u64
         };
-        let free = usable(device.free_memory()?);
+        let free = device.free_memory()?;
         let mut batch = images.clamp(1, BATCH);
-        while batch > 1 && bytes(batch).saturating_add(reserved) > free {
+        while batch > 1 && !fits(free, &[bytes(batch), reserved]) {
             batch /= 2;
         }
         check_room(
