@@ -66,7 +66,7 @@ def markdown(report):
         text += "**A rehearsal**: small shapes, to see that everything runs. Its figures say nothing.\n\n"
     text += table(["card", ""], figures.get("card", {}).items())
     if report["clocks"]:
-        names = [n.split(".")[-1] if "clocks" not in n else n for n in CLOCKS.split(",")]
+        names = CLOCKS.split(",")
         spans = [(n, f"{min(v):.0f} .. {max(v):.0f}") for n, v in zip(names, zip(*report["clocks"]))]
         text += "While benches ran (MHz, W, deg C):\n\n" + table(["reading", "range"], spans)
     text += headline(figures)
