@@ -19,7 +19,7 @@ CLOCKS = "clocks.sm,clocks.mem,power.draw,temperature.gpu"
 CARD = "name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit,ecc.mode.current,clocks_throttle_reasons.active"
 USUAL = ["/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/nvidia/nsight-compute/*"]
 CUT_SHORT = "cut short"
-# Losses of the first epochs on card and processor: the limit that tests/cuda/device.rs holds the emulation to.
+# Losses of the first epochs on card and processor: the limit that tests/cuda/imitation.rs holds the emulation to.
 APART = 0.01
 
 

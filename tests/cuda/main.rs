@@ -17,6 +17,8 @@ mod beside;
 mod budget;
 mod device;
 mod engine;
+#[cfg(feature = "cuda")]
+mod imitation;
 mod kernels;
 mod sampler;
 mod vae;
