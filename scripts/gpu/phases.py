@@ -369,7 +369,7 @@ PHASES = [
     Phase("sarm bench", 130, all_configs),
     Phase("PyTorch, sampling", 120, peer("sampling_peers", "sample.py")),
     Phase("PyTorch, training", 140, peer("peers", "train.py")),
-    Phase("PyTorch, VAE", 100, peer("vae_peers", "vae.py", "--device", "cuda", "--batch", "128", "1024", "16384", "65536", "--training-batch", "128", "--rounds", "3", "--seconds", "0.5", tiny=("--batch", "2", "--training-batch", "2", "--rounds", "1", "--seconds", "0.01", "--ways", "eager"))),
+    Phase("PyTorch, VAE", 150, peer("vae_peers", "vae.py", "--device", "cuda", "--batch", "1024", "65536", "--training-batch", "128", "--rounds", "3", "--seconds", "0.5", tiny=("--batch", "2", "--training-batch", "2", "--rounds", "1", "--seconds", "0.01", "--ways", "eager"))),
     Phase("criterion", 150, criterion),
     # No initcheck: all memory is filled when it is allocated, with zeros or, for results under test, with NaNs. It could find nothing.
     Phase("synccheck", 60, sanitized("synccheck")),

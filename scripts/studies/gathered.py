@@ -197,7 +197,8 @@ def of_peer(name, found, path):
         seconds = "cpu_seconds" if all("cpu_seconds" in o for o in made) else "seconds"
         rate = sum(o["images"] for o in made) / sum(o[seconds] for o in made)
         processes = made[0]["processes"]
-        by = f"`{made[0]['program']}`, {' and '.join(o['class'] for o in made)}"
+        pool = ", without its minimum-bias events, made once" if made[0].get("study") == "muons" else ""
+        by = f"`{made[0]['program']}`, {' and '.join(o['class'] for o in made)}{pool}"
         return [Speed(name, rate, f"cpu, {processes} process{'es' if processes != 1 else ''}", by)]
     head = next((o for o in found if "torch" in o), {})
     device, threads = head.get("device", "cpu"), head.get("threads")

@@ -325,7 +325,7 @@ def families(runner, jobs):
 def answered(judge):
     if judge:
         return f"Its figure 21 is \"a classifier's answers\": of the classifier that `{judge.job.name}` learnt its images from, for all models."
-    return "Its figure 21, a classifier's answers in each interval, is missing: none of these models has learnt from a classifier."
+    return "Its figure 21, a classifier's answers in each interval, is missing: none of these models has a classifier that knows enough of all images (its encoder's conditions must be among those of every model)."
 
 
 def latents(runner, jobs, page, argv):
